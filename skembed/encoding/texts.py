@@ -1,0 +1,195 @@
+"""Text intake: any container of text to unique strings, and back by one array of codes.
+
+Imports numpy and pandas; polars and pyarrow are recognised without being imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+MISSING = -1  # the code of a row without a text
+MISSING_POLICIES = ("error", "empty", "zero", "nan")
+
+
+@dataclass(frozen=True)
+class Texts:
+    """A column of text, each distinct text once.
+
+    Attributes
+    ----------
+    unique : list of str
+        The distinct texts, in order of first appearance.
+    codes : ndarray of int, shape (n_rows,)
+        ``unique[codes[row]]`` is the text of ``row``; -1 where the text is missing.
+    labels : pandas.Index or None
+        The index labels of the rows, where the container had an index.
+    """
+
+    unique: list[str]
+    codes: NDArray[np.intp]
+    labels: pd.Index | None = None
+
+    def __len__(self) -> int:
+        return len(self.codes)
+
+    def where(self, row: int) -> str:
+        """Name a row as the user knows it: its position, and its index label if there is one."""
+        return _where(row, self.labels)
+
+
+def read_texts(X: Any, *, missing: str = "error") -> Texts:
+    """Read a column of text from any container.
+
+    Parameters
+    ----------
+    X : list, tuple, ndarray, Series, Index, one-column frame, polars Series, pyarrow array
+        One text a row. Rows may be missing (None, NaN, ``pd.NA``, ``NaT``, null).
+    missing : {"error", "empty", "zero", "nan"}, default="error"
+        What a missing row becomes: an error, the text ``""``, or the code -1.
+
+    Returns
+    -------
+    Texts
+
+    Raises
+    ------
+    TypeError
+        If X is no column of text, or an element is neither a string nor missing.
+    ValueError
+        If X has several columns, a row is missing and ``missing="error"``, or a text holds a lone surrogate.
+
+    Examples
+    --------
+    >>> texts = read_texts(["b", "a", "b"])
+    >>> texts.unique, texts.codes.tolist()
+    (['b', 'a'], [0, 1, 0])
+    """
+    rows, labels = _rows_and_labels(X)
+    code_of: dict[str, int] = {}
+    codes = []
+    for row, value in enumerate(rows):
+        if type(value) is str:
+            codes.append(code_of.setdefault(value, len(code_of)))
+        elif isinstance(value, str):  # numpy.str_ and other subclasses; str(value) may be overridden
+            codes.append(code_of.setdefault(str.__str__(value), len(code_of)))
+        elif not _is_missing(value):
+            raise TypeError(f"{_where(row, labels)} is {type(value).__name__}, not str. {_advice(value)}")
+        elif missing == "error":
+            raise ValueError(
+                f"{_where(row, labels)} is missing ({value!r}). Fill or drop it, "
+                "or pass missing='empty', 'zero' or 'nan'."
+            )
+        elif missing == "empty":
+            codes.append(code_of.setdefault("", len(code_of)))
+        else:
+            codes.append(MISSING)
+    texts = Texts(list(code_of), np.array(codes, dtype=np.intp), labels)
+    _refuse_lone_surrogates(texts)
+    return texts
+
+
+def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
+    """Unwrap a container to its rows and, for pandas, their index labels."""
+    if isinstance(X, str):
+        raise TypeError("X is a single str; pass a list, e.g. [text].")
+    if isinstance(X, (list, tuple)):
+        return X, None
+    if isinstance(X, np.ndarray):
+        return _array_rows(X), None
+    if isinstance(X, pd.DataFrame):
+        _require_one_column(X.shape[1], list(X.columns))
+        return X.iloc[:, 0].tolist(), X.index
+    if isinstance(X, pd.Series):
+        return X.tolist(), X.index
+    if isinstance(X, (pd.Index, pd.api.extensions.ExtensionArray)):
+        return X.tolist(), None
+    rows = _polars_rows(X)
+    if rows is None:
+        rows = _pyarrow_rows(X)
+    if rows is not None:
+        return rows, None
+    if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
+        return X, None
+    raise TypeError(
+        f"X is {type(X).__module__}.{type(X).__qualname__}, not a column of text. "
+        "Pass a list of str, a numpy array, or a pandas, polars or pyarrow column."
+    )
+
+
+def _array_rows(X: NDArray[Any]) -> list[Any]:
+    if X.ndim == 2:
+        _require_one_column(X.shape[1])
+        X = X[:, 0]
+    if X.ndim != 1:
+        raise ValueError(f"X is an array of {X.ndim} dimensions; pass one text a row, shape (n,) or (n, 1).")
+    rows: list[Any] = X.tolist()
+    return rows
+
+
+def _polars_rows(X: Any) -> list[Any] | None:
+    polars = sys.modules.get("polars")  # whoever holds a polars object has imported polars
+    if polars is None:
+        return None
+    if isinstance(X, polars.LazyFrame):
+        raise TypeError("X is a polars LazyFrame; collect() it first and pass one column.")
+    if isinstance(X, polars.DataFrame):
+        _require_one_column(X.width, X.columns)
+        X = X.to_series()
+    return X.to_list() if isinstance(X, polars.Series) else None
+
+
+def _pyarrow_rows(X: Any) -> list[Any] | None:
+    pyarrow = sys.modules.get("pyarrow")
+    if pyarrow is None or not hasattr(pyarrow, "Table"):
+        return None
+    if isinstance(X, (pyarrow.Table, pyarrow.RecordBatch)):
+        _require_one_column(X.num_columns, X.schema.names)
+        X = X.column(0)
+    return X.to_pylist() if isinstance(X, (pyarrow.Array, pyarrow.ChunkedArray)) else None
+
+
+def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
+    if n_columns != 1:
+        named = f" ({', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''})" if names else ""
+        raise ValueError(
+            f"X has {n_columns} columns{named}; pass one column of text, or one transformer "
+            "for each text column in a ColumnTransformer."
+        )
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _advice(value: Any) -> str:
+    if isinstance(value, (bytes, bytearray)):
+        return "Decode it first, e.g. with .decode('utf-8')."
+    if isinstance(value, (list, tuple)):
+        return "Each row is one text: join its parts, or embed each part in a row of its own."
+    return "Convert it with str() if it is meant as text, or drop it."
+
+
+def _refuse_lone_surrogates(texts: Texts) -> None:
+    """A lone surrogate is half a character: no tokenizer can read it."""
+    for code, text in enumerate(texts.unique):
+        if text.isascii():
+            continue
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            row = int(np.argmax(texts.codes == code))
+            raise ValueError(
+                f"{texts.where(row)} has a lone surrogate at character {error.start}, which is no valid text. "
+                "Repair it, e.g. with text.encode('utf-8', 'replace').decode()."
+            ) from error
+
+
+def _where(row: int, labels: pd.Index | None) -> str:
+    return f"X[{row}]" if labels is None else f"X[{row}] (index label {labels[row]!r})"

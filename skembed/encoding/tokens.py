@@ -1,0 +1,126 @@
+"""Tokenising: texts to token ids, each text once. Needs the tokenizers library, no torch and no transformers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skembed.encoding.batching import windows
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding, Tokenizer
+
+# What one call to the tokenizer holds in memory: its encodings weigh some 100 bytes a token until they are copied out.
+_TEXTS_A_CALL = 4096
+_CHARACTERS_A_CALL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The token ids of some texts, end to end in one array.
+
+    Attributes
+    ----------
+    ids : ndarray of int32, shape (n_ids,)
+    starts : ndarray of int64, shape (n_rows + 1,)
+        Row r holds ``ids[starts[r]:starts[r + 1]]``.
+    text_of_row : ndarray of int, shape (n_rows,)
+        The text a row belongs to: its own number, unless long texts are split over several rows.
+    n_tokens : ndarray of int64, shape (n_texts,)
+        Tokens of each whole text, special tokens included, before anything was cut.
+    """
+
+    ids: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    text_of_row: NDArray[np.intp]
+    n_tokens: NDArray[np.int64]
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """Tokens in each row, shape (n_rows,)."""
+        return np.diff(self.starts)
+
+    def padded(self, rows: NDArray[np.intp], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """Lay some rows side by side, padded on the right.
+
+        The padding is on the right for every model, whatever side its tokenizer prefers: then a token's position,
+        and what a causal model sees before it, do not depend on the other texts in the batch.
+
+        Returns
+        -------
+        input_ids : ndarray of int64, shape (len(rows), longest)
+        is_token : ndarray of bool, same shape
+            False on padding.
+        """
+        lengths = self.lengths[rows]
+        columns = np.arange(lengths.max(initial=0))
+        is_token = columns < lengths[:, None]
+        input_ids = np.full(is_token.shape, pad_id, dtype=np.int64)
+        input_ids[is_token] = self.ids[(self.starts[rows][:, None] + columns)[is_token]]
+        return input_ids, is_token
+
+
+class TextTokenizer:
+    """Tokenises texts with a fast tokenizer that nobody else uses.
+
+    Cutting is a state of the tokenizer, so one object must not be shared between callers with different limits:
+    the caller holds the model's lock.
+
+    Parameters
+    ----------
+    tokenizer : tokenizers.Tokenizer
+        A private copy.
+    cut_side : {"right", "left"}, default="right"
+        Which end of a long text is cut off.
+    """
+
+    def __init__(self, tokenizer: Tokenizer, cut_side: str = "right") -> None:
+        self._tokenizer = tokenizer
+        self._cut_side = cut_side
+        self.n_special_tokens: int = tokenizer.num_special_tokens_to_add(False)
+        tokenizer.no_padding()
+
+    def tokenize(self, texts: Sequence[str], max_seq_length: int | None, *, split: bool = False) -> Tokens:
+        """Tokenise texts, cutting or splitting those longer than ``max_seq_length``.
+
+        Parameters
+        ----------
+        texts : sequence of str
+        max_seq_length : int or None
+            Most tokens in a row, special tokens included. None: no limit.
+        split : bool, default=False
+            Give a long text one row for each stretch of ``max_seq_length`` tokens, instead of cutting it.
+
+        Returns
+        -------
+        Tokens
+        """
+        if max_seq_length is None:
+            self._tokenizer.no_truncation()
+        else:
+            side = "right" if split else self._cut_side  # stretches are counted from the beginning
+            self._tokenizer.enable_truncation(max_seq_length, direction=side)
+        ids, lengths, rows_of_text, n_tokens = [], [], [], []
+        for call in windows(texts, _TEXTS_A_CALL, _CHARACTERS_A_CALL):
+            for encoding in self._tokenizer.encode_batch_fast(list(texts[call])):
+                rows = [encoding.ids, *(rest.ids for rest in encoding.overflowing)] if split else [encoding.ids]
+                ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
+                lengths.extend(map(len, rows))
+                rows_of_text.append(len(rows))
+                n_tokens.append(self._n_tokens(encoding))
+        return Tokens(
+            ids=np.concatenate(ids) if ids else np.empty(0, dtype=np.int32),
+            starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+            text_of_row=np.repeat(np.arange(len(texts)), rows_of_text),
+            n_tokens=np.array(n_tokens, dtype=np.int64),
+        )
+
+    def _n_tokens(self, encoding: Encoding) -> int:
+        """Count the tokens of the whole text: what was kept and what was cut off, each special token once."""
+        cut_off = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
+        return len(encoding.ids) + cut_off

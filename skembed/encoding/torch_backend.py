@@ -1,0 +1,378 @@
+"""The torch backend: a SentenceTransformer taken apart, and run batch by batch.
+
+Token ids (or, for a model that tokenises by itself, texts) in; pooled float32 vectors out. Imports torch,
+sentence-transformers and the rooms below; knows no cache, no settings and no estimator.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from torch import Tensor, nn
+
+from skembed.encoding.batching import length_batches
+from skembed.encoding.pooling import POOLERS
+from skembed.encoding.tokens import TextTokenizer, Tokens
+
+# What a tokenizer must do alike in our hands and in its owner's before we take it over.
+_PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
+
+Poolings = tuple[tuple[str, ...], ...]  # modes concatenated before the tail, in groups concatenated after it
+
+
+@dataclass(frozen=True)
+class Reader:
+    """The text-reading part of a standard model: token ids in, one vector a token out.
+
+    A standard model is a fast tokenizer, a transformer, a Pooling module and what follows it. Only for those
+    can the tokens be cut by us, the pooling be replaced and inner layers be asked for.
+    """
+
+    transformer: nn.Module
+    tokenizer: TextTokenizer
+    pad_id: int
+    special_ids: frozenset[int]
+    own_pooling: tuple[str, ...]
+    include_prompt: bool
+    n_layers: int
+    hidden_dim: int
+    max_positions: int | None  # most tokens that a learned position table allows
+
+
+class TorchBackend:
+    """One SentenceTransformer on one device, in one precision.
+
+    Parameters
+    ----------
+    sentence_transformer : SentenceTransformer
+        Already on its device and in its precision. It is read, never changed.
+
+    Attributes
+    ----------
+    reader : Reader or None
+        None if the model tokenises and pools in a way of its own (StaticEmbedding, CLIP, a Router, ...).
+    not_standard : str or None
+        Why there is no reader.
+    tail : list of Module
+        The modules after the reader (after nothing, if there is none), without a trailing Normalize.
+    ends_normalized : bool
+        Whether the model's last module is a Normalize.
+    """
+
+    def __init__(self, sentence_transformer: SentenceTransformer) -> None:
+        self.sentence_transformer = sentence_transformer
+        self.device: torch.device = sentence_transformer.device
+        modules = list(sentence_transformer.children())
+        self.ends_normalized = _is_trailing_normalize(modules[-1])
+        if self.ends_normalized:
+            modules.pop()
+        self.not_standard = _why_not_standard(modules)
+        self.reader = None if self.not_standard else _take_reader(modules[0], modules[1])
+        if self.reader is not None and not _tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
+            self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
+        self.tail = modules[2:] if self.reader else modules
+
+    def vector_dim(self, poolings: Poolings | None) -> int:
+        """Count the dimensions of a vector, before it is cut.
+
+        Raises
+        ------
+        ValueError
+            If the model's Dense layer does not take vectors of that many dimensions.
+        """
+        with self._inference():
+            if self.reader is None:
+                return int(self._run_texts(["a"], prompt=None)[0].shape[1])
+            pooled_dims = [self.reader.hidden_dim * len(group) for group in poolings or ()]
+            try:
+                return sum(
+                    int(self._through_tail(torch.zeros(1, dim, device=self.device)).shape[1]) for dim in pooled_dims
+                )
+            except RuntimeError as error:
+                raise ValueError(
+                    f"pooling={poolings!r} gives vectors of {pooled_dims} dimensions, which the model's "
+                    f"{type(self.tail[0]).__name__} layer does not take; it was trained for pooling='default'."
+                ) from error
+
+    def embed_tokens(
+        self,
+        tokens: Tokens,
+        poolings: Poolings,
+        layers: tuple[int, ...],
+        n_prompt_tokens: int,
+        batch_tokens: int,
+        on_batch: Callable[[int], None],
+    ) -> NDArray[np.float32]:
+        """Run the tokens of a window through the model.
+
+        Parameters
+        ----------
+        tokens : Tokens
+        poolings : tuple of tuple of str
+        layers : tuple of int
+            Hidden layers to average, 0 = the input embeddings.
+        n_prompt_tokens : int
+            Leading tokens of each text that are read but not pooled.
+        batch_tokens : int
+            Most tokens in a batch, padding included.
+        on_batch : callable
+            Told the number of rows after each batch.
+
+        Returns
+        -------
+        vectors : ndarray of float32, shape (n_rows, dim)
+            One vector for each row of ``tokens``, after the tail.
+        """
+        lengths = tokens.lengths
+        is_first_row = np.diff(tokens.text_of_row, prepend=-1) != 0  # the prompt stands in a text's first row only
+        vectors = torch.zeros(len(lengths), self.vector_dim(poolings), device=self.device)
+
+        def run(rows: NDArray[np.intp]) -> None:
+            input_ids, is_token = tokens.padded(rows, self._reader.pad_id)
+            is_pooled = is_token.copy()
+            is_pooled[is_first_row[rows], :n_prompt_tokens] = False
+            token_vectors = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), layers)
+            pooled = self._pool(token_vectors, self._to_device(is_pooled), poolings)
+            vectors[self._to_device(rows)] = pooled
+            on_batch(len(rows))
+
+        def n_padded(rows: NDArray[np.intp]) -> int:
+            return int(lengths[rows].max(initial=0)) * len(rows)
+
+        with self._inference():
+            empty = np.flatnonzero(lengths == 0)  # nothing to read: pooled to the zero vector, which the tail may move
+            if len(empty):
+                zeros = torch.zeros(len(empty), self._reader.hidden_dim, device=self.device)
+                vectors[self._to_device(empty)] = self._groups_through_tail(dict.fromkeys(POOLERS, zeros), poolings)
+                on_batch(len(empty))
+            filled = np.flatnonzero(lengths)
+            _run_batches(run, [filled[batch] for batch in length_batches(lengths[filled], batch_tokens)], n_padded)
+            # Batches are queued on the device and wait for nothing; this copy is the one synchronisation.
+            return vectors.cpu().numpy()
+
+    def embed_texts(
+        self, texts: Sequence[str], prompt: str | None, batch_tokens: int, on_batch: Callable[[int], None]
+    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Run texts through a model that tokenises and pools in its own way.
+
+        Returns
+        -------
+        vectors : ndarray of float32, shape (n_texts, dim)
+        n_tokens : ndarray of int64, shape (n_texts,)
+            Tokens of each whole text; 0 where the model sets no limit, so that nothing can be cut.
+        """
+        # Characters stand in for tokens, four to one (English averages 4 to 5): this only shapes the batches.
+        lengths = np.array([len(text) // 4 + 3 for text in texts], dtype=np.int64)
+        vectors = np.empty((len(texts), self.vector_dim(None)), dtype=np.float32)
+        n_tokens = np.zeros(len(texts), dtype=np.int64)
+
+        def run(rows: NDArray[np.intp]) -> None:
+            batch = [texts[row] for row in rows]
+            pooled, is_full = self._run_texts(batch, prompt)
+            vectors[rows] = pooled.cpu().numpy()
+            for row in rows[is_full]:
+                n_tokens[row] = self.count_tokens((prompt or "") + texts[row])
+            on_batch(len(rows))
+
+        with self._inference():
+            _run_batches(run, length_batches(lengths, batch_tokens), lambda rows: int(lengths[rows].max() * len(rows)))
+        return vectors, n_tokens
+
+    def count_prompt_tokens(self, prompt: str) -> int:
+        """Count the leading tokens that belong to the prompt, where the model leaves them out of its pooling.
+
+        As in sentence-transformers: the prompt alone, tokenised, less a trailing special token.
+        """
+        if self.reader is None or self.reader.include_prompt or not prompt:
+            return 0
+        ids = self.reader.tokenizer.tokenize([prompt], None).ids
+        return len(ids) - int(ids[-1] in self.reader.special_ids)
+
+    @property
+    def _reader(self) -> Reader:
+        if self.reader is None:
+            raise TypeError(f"this model reads texts, not tokens: {self.not_standard}")
+        return self.reader
+
+    @contextmanager
+    def _inference(self) -> Iterator[None]:
+        """Switch dropout off and gradients off, and put the model back as it was: it may be the user's own."""
+        training = [module for module in self.sentence_transformer.modules() if module.training]
+        for module in training:
+            module.training = False
+        try:
+            with torch.inference_mode():
+                yield
+        finally:
+            for module in training:
+                module.training = True
+
+    def _to_device(self, array: NDArray[Any]) -> Tensor:
+        tensor = torch.from_numpy(np.ascontiguousarray(array))
+        if self.device.type == "cuda":  # a pinned copy travels while the processor goes on
+            return tensor.pin_memory().to(self.device, non_blocking=True)
+        return tensor.to(self.device)
+
+    def _token_vectors(self, input_ids: Tensor, is_token: Tensor, layers: tuple[int, ...]) -> Tensor:
+        """Compute the mean of the wanted hidden layers, shape (n_texts, n_tokens, hidden_dim), float32."""
+        last_only = set(layers) == {self._reader.n_layers}
+        output = self._reader.transformer(
+            input_ids=input_ids, attention_mask=is_token.long(), output_hidden_states=not last_only, return_dict=True
+        )
+        if last_only:
+            return output.last_hidden_state.float()
+        wanted = [output.hidden_states[layer].float() for layer in layers]
+        return wanted[0] if len(wanted) == 1 else torch.stack(wanted).mean(dim=0)
+
+    def _pool(self, token_vectors: Tensor, is_pooled: Tensor, poolings: Poolings) -> Tensor:
+        modes = {mode for group in poolings for mode in group}
+        return self._groups_through_tail({mode: POOLERS[mode](token_vectors, is_pooled) for mode in modes}, poolings)
+
+    def _groups_through_tail(self, pooled: dict[str, Tensor], poolings: Poolings) -> Tensor:
+        groups = [self._through_tail(torch.cat([pooled[mode] for mode in group], dim=1)) for group in poolings]
+        return torch.cat(groups, dim=1)
+
+    def _through_tail(self, pooled: Tensor) -> Tensor:
+        features = {"sentence_embedding": pooled}
+        for module in self.tail:
+            parameter = next(module.parameters(), None)
+            if parameter is not None:
+                features["sentence_embedding"] = features["sentence_embedding"].to(parameter.dtype)
+            features = module(features)
+        return features["sentence_embedding"].float()
+
+    def _run_texts(self, texts: list[str], prompt: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
+        """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
+        features = self.sentence_transformer.preprocess(texts, prompt=prompt)
+        limit = self.sentence_transformer.max_seq_length
+        mask = features.get("attention_mask")
+        is_full = np.zeros(len(texts), dtype=bool)
+        if mask is not None and limit is not None and len(mask) == len(texts):
+            is_full = (mask.sum(dim=1) >= limit).numpy()
+        features = {
+            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
+        }
+        for module in self.tail:
+            features = module(features)
+        return features["sentence_embedding"].float(), is_full
+
+    def count_tokens(self, text: str) -> int:
+        return len(self.sentence_transformer.tokenizer(text, truncation=False, padding=False)["input_ids"])
+
+
+def _run_batches(
+    run: Callable[[NDArray[np.intp]], None],
+    batches: Sequence[NDArray[np.intp]] | Iterator[NDArray[np.intp]],
+    size_of: Callable[[NDArray[np.intp]], int],
+) -> None:
+    """Run all batches; when memory runs out, go on with batches of half the size that did not fit.
+
+    Raises
+    ------
+    MemoryError
+        If a single row does not fit.
+    """
+    waiting, too_large = deque(batches), float("inf")
+    while waiting:
+        rows = waiting.popleft()
+        if len(rows) > 1 and size_of(rows) >= too_large:
+            waiting.extendleft(reversed(np.array_split(rows, 2)))
+            continue
+        ran_out = None
+        try:
+            run(rows)
+        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU and MPS raise plain ones
+            if not _is_out_of_memory(error):
+                raise
+            ran_out = str(error)
+        if ran_out:  # outside the except clause, whose traceback would keep the failed batch's memory alive
+            if torch.cuda.is_available():
+                torch.cuda.empty_cache()
+            if len(rows) == 1:
+                raise MemoryError(
+                    f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "
+                    f"max_seq_length, or choose dtype='float16' or another device. ({ran_out})"
+                )
+            too_large = size_of(rows)
+            waiting.appendleft(rows)
+
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return (
+        isinstance(error, torch.OutOfMemoryError)
+        or "out of memory" in str(error)
+        or "can't allocate memory" in str(error)
+    )
+
+
+def _is_trailing_normalize(module: nn.Module) -> bool:
+    return isinstance(module, Normalize) and module.module_output_name == "sentence_embedding"
+
+
+def _why_not_standard(modules: list[nn.Module]) -> str | None:
+    """Say why a model is not transformer + Pooling + tail over a fast tokenizer, or None if it is."""
+    first = modules[0]
+    if not isinstance(first, Transformer):
+        return f"its first module is {type(first).__name__}, not a Transformer"
+    if len(modules) < 2 or not isinstance(modules[1], Pooling):
+        return "it has no Pooling module after its Transformer"
+    if getattr(first.tokenizer, "backend_tokenizer", None) is None:
+        return "it has no fast tokenizer"
+    plain_text = {"method": "forward", "method_output_name": "last_hidden_state"}
+    text = first.modality_config.get("text")
+    if first.transformer_task != "feature-extraction" or text != plain_text or "message" in first.modality_config:
+        return "its Transformer does more with a text than read its tokens"
+    if first.processing_kwargs:
+        return "its Transformer has processing_kwargs of its own"
+    return None
+
+
+def _take_reader(transformer: Transformer, pooling: Pooling) -> Reader:
+    tokenizer = transformer.tokenizer
+    config = transformer.model.config.get_text_config()
+    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
+    modes = pooling.pooling_mode
+    return Reader(
+        transformer=transformer.model,
+        tokenizer=TextTokenizer(copy.deepcopy(tokenizer.backend_tokenizer), cut_side=tokenizer.truncation_side),
+        pad_id=int(pad_id or 0),
+        special_ids=frozenset(tokenizer.all_special_ids),
+        own_pooling=(modes,) if isinstance(modes, str) else tuple(modes),
+        include_prompt=bool(pooling.include_prompt),
+        n_layers=int(config.num_hidden_layers),
+        hidden_dim=int(transformer.get_embedding_dimension()),
+        max_positions=_max_positions(transformer.model),
+    )
+
+
+def _max_positions(model: nn.Module) -> int | None:
+    """Count the positions of a learned position table; None where positions are computed (rotary, relative).
+
+    RoBERTa and its kin (MPNet, XLM-R) count positions from ``padding_idx + 1``: the first entries are never used.
+    """
+    for module in model.modules():
+        table = getattr(module, "position_embeddings", None)
+        if isinstance(table, nn.Embedding):
+            padding_idx = getattr(module, "padding_idx", None)
+            return int(table.num_embeddings - (padding_idx + 1 if isinstance(padding_idx, int) else 0))
+    return None
+
+
+def _tokenizes_alike(ours: TextTokenizer, theirs: Any) -> bool:
+    """Compare our private tokenizer with the model's own on a few texts, segment ids included."""
+    theirs = copy.deepcopy(theirs)  # calling it changes its state, and it may be in use
+    encoded = theirs(_PROBE_TEXTS, padding=False, truncation=False)
+    tokens = ours.tokenize(_PROBE_TEXTS, None)
+    same_ids = tokens.ids.tolist() == [token for ids in encoded["input_ids"] for token in ids]
+    return same_ids and not any(any(segments) for segments in encoded.get("token_type_ids", []))

@@ -1,0 +1,299 @@
+"""The scikit-learn face of the encoder: ``SentenceEmbeddingTransformer`` and ``embed``.
+
+Imports scikit-learn and ``skembed.encoding``; loads no model library before a model is needed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from skembed.encoding.encoder import describe, encode
+from skembed.encoding.settings import Settings
+from skembed.encoding.texts import read_texts
+from skembed.errors import ModelChangedError
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+    from sklearn.utils import Tags
+    from typing_extensions import Self
+
+
+class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Turn a column of text into sentence embeddings.
+
+    Each distinct text is encoded once a call, and not at all when its vector is still in the cache: trying another
+    classifier, another ``truncate_dim`` or another fold costs no second pass through the model. One copy of a model
+    is loaded per process and shared by all clones, threads and calls. The price: vectors stay in memory, up to
+    1 GiB, until :func:`skembed.clear_cache`; models until :func:`skembed.unload_models`.
+
+    Nothing is learned from the data, so ``transform`` works without ``fit``, and no fold can leak into another.
+
+    Parameters
+    ----------
+    model : str, path or SentenceTransformer, default="all-MiniLM-L6-v2"
+        Name on the Hugging Face hub, folder, or a loaded model. A loaded model is shared, never copied or changed.
+    pooling : {"default", "mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"} or tuple of \
+them, default="default"
+        How the vectors of a text's tokens become one. "default" is the model's own way. A tuple concatenates.
+    layers : int or tuple of int, default=-1
+        Hidden layer to pool: 0 is the input embeddings, -1 the last layer. Those of a tuple are averaged first.
+    normalize_embeddings : {"default"} or bool, default="default"
+        Whether vectors get unit length. "default": as the model says. False also removes the model's own last
+        Normalize step.
+    truncate_dim : int, default=None
+        Keep the first so many dimensions; a result that is to be normalised is normalised after the cut.
+    prompt : str, default=None
+        Put before every text. None: the prompt that ``prompt_name`` names, or the model's default prompt.
+    prompt_name : str, default=None
+        Name of one of the model's own prompts, e.g. "query".
+    max_seq_length : int, default=None
+        Most tokens of a text that are read, special tokens included. None: the model's own limit.
+    long_texts : {"truncate", "mean", "error"}, default="truncate"
+        What happens to longer texts. "truncate": they are cut, with one TruncationWarning a call. "mean": they are
+        split into consecutive windows of ``max_seq_length`` tokens, whose vectors are averaged with their token
+        counts as weights. "error": a ValueError.
+    missing : {"error", "empty", "zero", "nan"}, default="error"
+        What happens to a row without a text (None, NaN, NA, NaT, null): an error, the vector of the empty text,
+        a vector of zeros or one of NaN.
+    device : str or list of str, default="auto"
+        "cpu", "cuda", "cuda:1", "mps". "auto" takes CUDA, then MPS, then the CPU; a loaded model stays where it is.
+    backend : {"auto", "torch"}, default="auto"
+        What runs the model. "auto" is torch.
+    dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
+        Precision of the computation; the result is always float32. "auto" is float32 on CPU and MPS, and half
+        precision on CUDA (bfloat16 if the weights are, else float16). A loaded model keeps its own.
+    batch_tokens : int or "auto", default="auto"
+        Most tokens in a batch, padding included.
+    cache : {"memory"} or None, default="memory"
+        Where vectors are kept for the next call.
+    revision : str, default=None
+        Branch, tag or commit of a model on the hub.
+    local_files_only : bool, default=False
+        Whether to load from disk only.
+    trust_remote_code : bool, default=False
+        Whether to run Python code that comes with a model from the hub.
+    show_progress_bar : {"auto"} or bool, default="auto"
+        "auto" shows a bar once a call takes more than about two seconds, on a terminal or in a notebook.
+
+    Attributes
+    ----------
+    embedding_dim_ : int
+        Number of columns of the result.
+    model_fingerprint_ : str
+        Digest of the model's weights, tokenizer and configuration. A fitted transformer, also one that was pickled
+        and loaded elsewhere, refuses another model under the same name.
+
+    See Also
+    --------
+    skembed.embed : The same in one call, without an estimator.
+    sklearn.feature_extraction.text.HashingVectorizer : Stateless features without a model.
+
+    Notes
+    -----
+    Vectors are those of :meth:`sentence_transformers.SentenceTransformer.encode`, to 1e-5 in float32. For the method
+    see Reimers & Gurevych (2019), Sentence-BERT, https://arxiv.org/abs/1908.10084.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from skembed import SentenceEmbeddingTransformer
+    >>> texts = ["Where is my parcel?", "It has not arrived.", "I cannot log in.", "My password is refused."]
+    >>> pipe = make_pipeline(SentenceEmbeddingTransformer(), LogisticRegression())
+    >>> pipe.fit(texts, ["shipping", "shipping", "login", "login"]).predict(["The courier never came."])
+    array(['shipping'], dtype='<U8')
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | SentenceTransformer = "all-MiniLM-L6-v2",
+        *,
+        pooling: str | tuple[str, ...] = "default",
+        layers: int | tuple[int, ...] = -1,
+        normalize_embeddings: Literal["default"] | bool = "default",
+        truncate_dim: int | None = None,
+        prompt: str | None = None,
+        prompt_name: str | None = None,
+        max_seq_length: int | None = None,
+        long_texts: Literal["truncate", "mean", "error"] = "truncate",
+        missing: Literal["error", "empty", "zero", "nan"] = "error",
+        device: str | list[str] = "auto",
+        backend: Literal["auto", "torch"] = "auto",
+        dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
+        batch_tokens: int | Literal["auto"] = "auto",
+        cache: Literal["memory"] | None = "memory",
+        revision: str | None = None,
+        local_files_only: bool = False,
+        trust_remote_code: bool = False,
+        show_progress_bar: Literal["auto"] | bool = "auto",
+    ) -> None:
+        self.model = model
+        self.pooling = pooling
+        self.layers = layers
+        self.normalize_embeddings = normalize_embeddings
+        self.truncate_dim = truncate_dim
+        self.prompt = prompt
+        self.prompt_name = prompt_name
+        self.max_seq_length = max_seq_length
+        self.long_texts = long_texts
+        self.missing = missing
+        self.device = device
+        self.backend = backend
+        self.dtype = dtype
+        self.batch_tokens = batch_tokens
+        self.cache = cache
+        self.revision = revision
+        self.local_files_only = local_files_only
+        self.trust_remote_code = trust_remote_code
+        self.show_progress_bar = show_progress_bar
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
+        """Check the parameters and the texts, and load the model; nothing is learned.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
+            One text a row.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or a text is not what it must be; the message names the position.
+        ModelNotFoundError
+            If there is no such model.
+        """
+        settings = self._settings()
+        read_texts(X, missing=settings.missing)
+        self.model_fingerprint_, self.embedding_dim_ = describe(settings)
+        self._fitted_model = (self.model, self.revision)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Embed texts.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
+            One text a row.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_texts, embedding_dim)
+            C-contiguous; a frame if ``set_output`` says so.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or a text is not what it must be; the message names the position.
+        ModelNotFoundError
+            If there is no such model.
+        ModelChangedError
+            If the transformer was fitted, and its model has since changed under the same name.
+
+        Warns
+        -----
+        TruncationWarning
+            If texts were longer than the model reads, once a call, with their number.
+        """
+        return self._embed(X, stacklevel=4)  # past this method and the wrapper that set_output puts around it
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
+        """Name the columns of the result; works without ``fit``.
+
+        Parameters
+        ----------
+        input_features : ignored
+            There for compatibility with scikit-learn.
+
+        Returns
+        -------
+        ndarray of str, shape (embedding_dim,)
+            ``sentenceembeddingtransformer0``, ``sentenceembeddingtransformer1``, ...
+        """
+        _, dim = describe(self._settings())
+        prefix = type(self).__name__.lower()
+        return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
+
+    def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+        settings = self._settings()
+        texts = read_texts(X, missing=settings.missing)
+        self._refuse_changed_model(settings)
+        return encode(texts, settings, stacklevel=stacklevel + 1)
+
+    def _settings(self) -> Settings:
+        return Settings(**self.get_params(deep=False))
+
+    def _refuse_changed_model(self, settings: Settings) -> None:
+        """Compare with the model seen by ``fit``, for as long as the same one is asked for."""
+        fitted_model, fitted_revision = getattr(self, "_fitted_model", (None, None))
+        if fitted_model is None or fitted_revision != self.revision:
+            return
+        same = fitted_model is self.model or (isinstance(self.model, (str, os.PathLike)) and fitted_model == self.model)
+        if same and describe(settings)[0] != self.model_fingerprint_:
+            raise ModelChangedError(
+                f"model={self.model!r} is not the one this transformer was fitted with: its weights, tokenizer or "
+                "configuration differ. Bring the old model back, or fit again to accept the new one."
+            )
+
+    def __sklearn_clone__(self) -> Self:
+        """Clone as scikit-learn does, but share a loaded model instead of copying it."""
+        stand_in = object.__new__(type(self))
+        stand_in.__dict__.update(self.__dict__)
+        stand_in.model = "shared"
+        clone: Self = super(SentenceEmbeddingTransformer, stand_in).__sklearn_clone__()
+        clone.model = self.model
+        return clone
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array = True
+        tags.input_tags.two_d_array = False
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = self.missing != "error"
+        tags.transformer_tags.preserves_dtype = []  # the result is float32 whatever comes in
+        tags.requires_fit = False
+        return tags
+
+
+def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
+    """Embed texts in one call.
+
+    Parameters
+    ----------
+    texts : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
+        One text a row.
+    **params
+        Parameters of :class:`SentenceEmbeddingTransformer`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_texts, embedding_dim)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or a text is not what it must be; the message names the position.
+    ModelNotFoundError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> import skembed
+    >>> vectors = skembed.embed(["A cat sat.", "A cat was sitting.", "Stocks fell."])
+    >>> vectors.shape, vectors.dtype
+    ((3, 384), dtype('float32'))
+    >>> (vectors @ vectors[0]).round(2)
+    array([1.  , 0.88, 0.08], dtype=float32)
+    """
+    return SentenceEmbeddingTransformer(**params)._embed(texts, stacklevel=3)
