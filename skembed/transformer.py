@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +21,6 @@ from skembed.errors import ModelChangedError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
-    from typing_extensions import Self
 
 
 class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

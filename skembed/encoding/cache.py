@@ -112,7 +112,7 @@ def clear_cache() -> None:
 
 
 def _renew_lock() -> None:
-    """A forked child has only the forking thread: a lock that another thread held would stay locked for ever."""
+    """Give a forked child a fresh lock: one held by another thread would stay locked for ever."""
     _memory_cache._lock = threading.Lock()
 
 

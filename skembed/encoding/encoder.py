@@ -103,7 +103,7 @@ def encode(texts: Texts, settings: Settings, *, stacklevel: int = 2) -> NDArray[
     plan = _make_plan(settings)
     vectors, n_tokens = _encode_unique(texts, plan, settings)
     if plan.token_limit is not None:
-        _warn_of_truncation(texts, n_tokens > plan.token_limit, plan, stacklevel + 1)
+        _warn_of_truncation(texts, n_tokens > plan.token_limit, plan, stacklevel)
     return _spread(vectors, texts.codes, fill=np.nan if settings.missing == "nan" else 0.0)
 
 
@@ -190,8 +190,8 @@ def _prompt(settings: Settings, model: LoadedModel) -> str:
 def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
     reader, asked = model.backend.reader, settings.max_seq_length
-    own: Any = model.backend.sentence_transformer.max_seq_length
-    own = None if own is None or own > _UNLIMITED else int(own)
+    said: Any = model.backend.sentence_transformer.max_seq_length
+    own = None if said is None or said > _UNLIMITED else int(said)
     if reader is None:
         if asked is not None:
             raise ValueError(_no_sense("max_seq_length", asked, model))
@@ -200,7 +200,7 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
         return own
     most = reader.max_positions
     if asked is None:
-        return own if most is None else min(own or most, most)
+        return min((limit for limit in (own, most) if limit is not None), default=None)
     if most is not None and asked > most:
         raise ValueError(f"max_seq_length={asked}: the model has positions for {most} tokens.")
     if asked <= reader.tokenizer.n_special_tokens:
@@ -276,7 +276,8 @@ def _mean_of_rows(
     first_rows = np.flatnonzero(np.diff(text_of_row, prepend=-1))
     weights = np.maximum(lengths, 1).astype(np.float32)[:, None]
     sums: NDArray[np.float32] = np.add.reduceat(vectors * weights, first_rows, axis=0)
-    return sums / np.add.reduceat(weights, first_rows, axis=0)
+    sums /= np.add.reduceat(weights, first_rows, axis=0)
+    return sums
 
 
 def _read_cache(

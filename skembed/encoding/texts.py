@@ -177,7 +177,7 @@ def _advice(value: Any) -> str:
 
 
 def _refuse_lone_surrogates(texts: Texts) -> None:
-    """A lone surrogate is half a character: no tokenizer can read it."""
+    """Refuse half a character, which no tokenizer can read."""
     for code, text in enumerate(texts.unique):
         if text.isascii():
             continue

@@ -105,7 +105,10 @@ class TextTokenizer:
         else:
             side = "right" if split else self._cut_side  # stretches are counted from the beginning
             self._tokenizer.enable_truncation(max_seq_length, direction=side)
-        ids, lengths, rows_of_text, n_tokens = [], [], [], []
+        ids: list[NDArray[np.int32]] = []
+        lengths: list[int] = []
+        rows_of_text: list[int] = []
+        n_tokens: list[int] = []
         for call in windows(texts, _TEXTS_A_CALL, _CHARACTERS_A_CALL):
             for encoding in self._tokenizer.encode_batch_fast(list(texts[call])):
                 rows = [encoding.ids, *(rest.ids for rest in encoding.overflowing)] if split else [encoding.ids]

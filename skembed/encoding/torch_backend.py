@@ -11,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,8 @@ from skembed.encoding.tokens import TextTokenizer, Tokens
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
+
+_VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of a text among its features
 
 Poolings = tuple[tuple[str, ...], ...]  # modes concatenated before the tail, in groups concatenated after it
 
@@ -73,7 +76,7 @@ class TorchBackend:
     def __init__(self, sentence_transformer: SentenceTransformer) -> None:
         self.sentence_transformer = sentence_transformer
         self.device: torch.device = sentence_transformer.device
-        modules = list(sentence_transformer.children())
+        modules: list[Any] = list(sentence_transformer.children())
         self.ends_normalized = _is_trailing_normalize(modules[-1])
         if self.ends_normalized:
             modules.pop()
@@ -91,19 +94,23 @@ class TorchBackend:
         ValueError
             If the model's Dense layer does not take vectors of that many dimensions.
         """
+        if self.reader is None:
+            return self._own_dim
+        pooled_dims = [self.reader.hidden_dim * len(group) for group in poolings or ()]
+        try:
+            with self._inference():
+                pooled = [torch.zeros(1, dim, device=self.device) for dim in pooled_dims]
+                return sum(self._through_tail(vector).shape[1] for vector in pooled)
+        except RuntimeError as error:
+            raise ValueError(
+                f"pooling={poolings!r} gives vectors of {pooled_dims} dimensions, which the model's "
+                f"{type(self.tail[0]).__name__} layer does not take; it was trained for pooling='default'."
+            ) from error
+
+    @cached_property
+    def _own_dim(self) -> int:
         with self._inference():
-            if self.reader is None:
-                return int(self._run_texts(["a"], prompt=None)[0].shape[1])
-            pooled_dims = [self.reader.hidden_dim * len(group) for group in poolings or ()]
-            try:
-                return sum(
-                    int(self._through_tail(torch.zeros(1, dim, device=self.device)).shape[1]) for dim in pooled_dims
-                )
-            except RuntimeError as error:
-                raise ValueError(
-                    f"pooling={poolings!r} gives vectors of {pooled_dims} dimensions, which the model's "
-                    f"{type(self.tail[0]).__name__} layer does not take; it was trained for pooling='default'."
-                ) from error
+            return self._run_texts(["a"], prompt=None)[0].shape[1]
 
     def embed_tokens(
         self,
@@ -231,8 +238,9 @@ class TorchBackend:
             input_ids=input_ids, attention_mask=is_token.long(), output_hidden_states=not last_only, return_dict=True
         )
         if last_only:
-            return output.last_hidden_state.float()
-        wanted = [output.hidden_states[layer].float() for layer in layers]
+            last: Tensor = output.last_hidden_state
+            return last.float()
+        wanted: list[Tensor] = [output.hidden_states[layer].float() for layer in layers]
         return wanted[0] if len(wanted) == 1 else torch.stack(wanted).mean(dim=0)
 
     def _pool(self, token_vectors: Tensor, is_pooled: Tensor, poolings: Poolings) -> Tensor:
@@ -244,13 +252,13 @@ class TorchBackend:
         return torch.cat(groups, dim=1)
 
     def _through_tail(self, pooled: Tensor) -> Tensor:
-        features = {"sentence_embedding": pooled}
+        features: dict[str, Tensor] = {_VECTOR: pooled}
         for module in self.tail:
             parameter = next(module.parameters(), None)
             if parameter is not None:
-                features["sentence_embedding"] = features["sentence_embedding"].to(parameter.dtype)
+                features[_VECTOR] = features[_VECTOR].to(parameter.dtype)
             features = module(features)
-        return features["sentence_embedding"].float()
+        return features[_VECTOR].float()
 
     def _run_texts(self, texts: list[str], prompt: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
         """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
@@ -265,10 +273,12 @@ class TorchBackend:
         }
         for module in self.tail:
             features = module(features)
-        return features["sentence_embedding"].float(), is_full
+        return features[_VECTOR].float(), is_full
 
     def count_tokens(self, text: str) -> int:
-        return len(self.sentence_transformer.tokenizer(text, truncation=False, padding=False)["input_ids"])
+        """Count the tokens of a whole text with the model's own tokenizer."""
+        tokenizer = self.sentence_transformer.tokenizer
+        return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
 def _run_batches(
@@ -317,10 +327,10 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _is_trailing_normalize(module: nn.Module) -> bool:
-    return isinstance(module, Normalize) and module.module_output_name == "sentence_embedding"
+    return isinstance(module, Normalize) and {module.module_input_name, module.module_output_name} == {_VECTOR}
 
 
-def _why_not_standard(modules: list[nn.Module]) -> str | None:
+def _why_not_standard(modules: list[Any]) -> str | None:
     """Say why a model is not transformer + Pooling + tail over a fast tokenizer, or None if it is."""
     first = modules[0]
     if not isinstance(first, Transformer):
@@ -339,7 +349,7 @@ def _why_not_standard(modules: list[nn.Module]) -> str | None:
 
 
 def _take_reader(transformer: Transformer, pooling: Pooling) -> Reader:
-    tokenizer = transformer.tokenizer
+    tokenizer: Any = transformer.tokenizer
     config = transformer.model.config.get_text_config()
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
     modes = pooling.pooling_mode
@@ -372,7 +382,7 @@ def _max_positions(model: nn.Module) -> int | None:
 def _tokenizes_alike(ours: TextTokenizer, theirs: Any) -> bool:
     """Compare our private tokenizer with the model's own on a few texts, segment ids included."""
     theirs = copy.deepcopy(theirs)  # calling it changes its state, and it may be in use
-    encoded = theirs(_PROBE_TEXTS, padding=False, truncation=False)
+    encoded = theirs(_PROBE_TEXTS, padding=False, truncation=False, verbose=False)
     tokens = ours.tokenize(_PROBE_TEXTS, None)
     same_ids = tokens.ids.tolist() == [token for ids in encoded["input_ids"] for token in ids]
     return same_ids and not any(any(segments) for segments in encoded.get("token_type_ids", []))

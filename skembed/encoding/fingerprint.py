@@ -1,0 +1,150 @@
+"""Fingerprints: which weights, tokenizer and configuration a model has, as one digest.
+
+Two schemes, for a folder and for a live object. They never agree with each other, which costs only a second
+encoding. Beside each a stamp: a cheap sign that nothing changed since the digest was taken. Imports the standard
+library; torch only for live objects, which bring it along.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Hashable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+    from sentence_transformers import SentenceTransformer
+
+# The files of a model folder that shape its vectors. Cards, checkpoints of other frameworks and logs do not.
+_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
+_CONFIGURATION = (
+    "modules.json", "config.json", "sentence_*_config.json", "config_sentence_transformers.json", "*router_config.json",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*tokenizer_config.json",
+    "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.jinja", "*processor_config.json", "*.py",
+)  # fmt: skip
+_OTHER_BACKENDS = ("onnx", "openvino")
+# Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
+_NOT_IN_FINGERPRINT = frozenset(
+    {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
+     "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "similarity_fn_name",
+     "use_cache", "model_type_being_loaded", "_attn_implementation_autoset"}
+)  # fmt: skip
+
+
+def fingerprint_folder(folder: str | os.PathLike[str]) -> str:
+    """Digest the files of a model folder that shape its vectors, without loading torch.
+
+    Parameters
+    ----------
+    folder : path
+
+    Returns
+    -------
+    str
+        64 hexadecimal digits. JSON files count by their content, less versions and class paths: a model saved
+        again by another version of a library keeps its fingerprint.
+    """
+    digest = hashlib.sha256(b"skembed folder 1")
+    for path in _defining_files(Path(folder)):
+        name = path.relative_to(folder).as_posix()
+        _update(digest, name, _json_content(path) if path.suffix == ".json" else sha256_file(path))
+    return digest.hexdigest()
+
+
+def _defining_files(folder: Path) -> list[Path]:
+    """List the files that shape the vectors, sorted; pytorch_model.bin only where there are no safetensors."""
+    files = []
+    for here, subfolders, _ in os.walk(folder):
+        subfolders[:] = [name for name in subfolders if name not in _OTHER_BACKENDS and not name.startswith(".")]
+        weights = next((found for pattern in _WEIGHTS if (found := list(Path(here).glob(pattern)))), [])
+        configuration = {path for pattern in _CONFIGURATION for path in Path(here).glob(pattern)}
+        files += [*weights, *configuration]
+    return sorted(files)
+
+
+def stamp_folder(folder: str) -> Hashable:
+    """Say cheaply whether a folder changed: names, sizes and times of the files that define the model."""
+    stats = [(str(path), path.stat()) for path in _defining_files(Path(folder))]
+    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+
+
+def sha256_file(path: Path) -> str:
+    """Digest the bytes of one file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _json_content(path: Path) -> str:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    if path.name == "modules.json":
+        content = [{**module, "type": module["type"].rpartition(".")[2]} for module in content]
+    return _canonical(content)
+
+
+def _canonical(content: Any) -> str:
+    """Write a configuration in one way only, without what has no say in the vectors."""
+    if isinstance(content, dict):
+        content = {key: value for key, value in content.items() if key not in _NOT_IN_FINGERPRINT}
+    return json.dumps(content, sort_keys=True, default=repr)
+
+
+def _update(digest: Any, *parts: str) -> None:
+    for part in parts:  # each with its length, so that no two lists of parts look alike
+        encoded = part.encode("utf-8", "surrogatepass")
+        digest.update(f"{len(encoded)}:".encode() + encoded)
+
+
+def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
+    """Digest a live model: its modules' configurations, weights, tokenizer, prompts and limits."""
+    digest = hashlib.sha256(b"skembed live 1")
+    _update(digest, *_live_configuration(sentence_transformer))
+    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
+    core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(core, "to_str"):
+        _update(digest, _canonical(json.loads(core.to_str())))
+    for name, tensor in sorted(sentence_transformer.state_dict().items()):
+        _update(digest, name, str(tensor.dtype), str(tuple(tensor.shape)))
+        digest.update(_bytes_of(tensor))
+    return digest.hexdigest()
+
+
+def _live_configuration(model: SentenceTransformer) -> list[str]:
+    from sentence_transformers.base.modules import Module
+
+    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length))]
+    for module in model.modules():
+        if isinstance(module, Module):
+            parts += [type(module).__name__, _canonical(module.get_config_dict())]
+    if model.transformers_model is not None:
+        parts.append(_canonical(model.transformers_model.config.to_dict()))
+    return parts
+
+
+def _bytes_of(tensor: torch.Tensor) -> bytes:
+    import torch
+
+    return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+
+
+def stamp_live(model: SentenceTransformer) -> Hashable:
+    """Say cheaply whether a live model changed since it was fingerprinted.
+
+    Storage and version counter of each tensor catch training and loading; a few of its values catch writes
+    through ``.data``, which bypass the counter.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    weights = tuple((tensor.data_ptr(), _version(tensor), _sample(tensor)) for tensor in tensors)
+    tokenizer = getattr(model[0], "tokenizer", None)
+    return weights, id(tokenizer), *_live_configuration(model)
+
+
+def _version(tensor: torch.Tensor) -> int:
+    return 0 if tensor.is_inference() else int(tensor._version)  # inference tensors cannot be written to in place
+
+
+def _sample(tensor: torch.Tensor) -> bytes:
+    flat = tensor.detach().reshape(-1)
+    return _bytes_of(flat[:: max(1, flat.numel() // 16)])

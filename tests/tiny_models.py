@@ -1,0 +1,154 @@
+"""Tiny random sentence-transformers models, made on the fly: every kind the engine must read, no downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import (
+    BertConfig,
+    BertModel,
+    BertTokenizerFast,
+    GPT2Config,
+    GPT2Model,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2Model,
+    RobertaConfig,
+    RobertaModel,
+)
+
+HIDDEN = 32
+LAYERS = 3
+MAX_SEQ_LENGTH = 24
+
+CORPUS = [
+    "the quick brown fox jumps over the lazy dog",
+    "a parcel was sent to the wrong address last week",
+    "sentence embeddings turn texts into vectors of numbers",
+    "I cannot log in since the update of the app",
+    "café naïve über résumé 0 1 2 3 4 5 6 7 8 9 . , ! ? < > : ; ( )",
+] * 3
+
+
+def make_bert(folder: Path, *tail: torch.nn.Module, pooling="mean", normalize=True, seed=0, include_prompt=True) -> str:
+    """BERT with WordPiece: [CLS] text [SEP], padding on the right."""
+    core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    core.normalizer = normalizers.BertNormalizer(lowercase=True)
+    core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    core.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
+    core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer = BertTokenizerFast(tokenizer_object=core, vocab=core.get_vocab(), model_max_length=MAX_SEQ_LENGTH)
+    torch.manual_seed(seed)
+    config = BertConfig(
+        vocab_size=400, hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4, intermediate_size=64,
+        max_position_embeddings=64,
+    )  # fmt: skip
+    return _save(folder, BertModel(config), tokenizer, pooling, normalize, include_prompt, *tail)
+
+
+def make_roberta(folder: Path) -> str:
+    """RoBERTa with byte-level BPE: positions start at 2, so 66 table entries are 64 positions."""
+    special = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    core = _byte_level_bpe(special)
+    core.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", eos_token="</s>", cls_token="<s>", sep_token="</s>",
+        pad_token="<pad>", unk_token="<unk>", model_max_length=MAX_SEQ_LENGTH,
+    )  # fmt: skip
+    torch.manual_seed(1)
+    config = RobertaConfig(
+        vocab_size=core.get_vocab_size(), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
+        intermediate_size=64, max_position_embeddings=66, pad_token_id=1, bos_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    return _save(folder, RobertaModel(config), tokenizer, "mean", False, True)
+
+
+def make_decoder(folder: Path) -> str:
+    """A causal model with rotary positions that pads on the left and pools the last token."""
+    core = _byte_level_bpe(["<|end|>"])
+    core.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 0)])
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>", padding_side="left",
+        model_max_length=MAX_SEQ_LENGTH,
+    )  # fmt: skip
+    torch.manual_seed(2)
+    config = Qwen2Config(
+        vocab_size=core.get_vocab_size(), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
+        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=64, pad_token_id=0,
+    )  # fmt: skip
+    return _save(folder, Qwen2Model(config), tokenizer, "lasttoken", True, True)
+
+
+def make_gpt2(folder: Path) -> str:
+    """A causal model with a learned position table and no special tokens: the empty text has no token at all."""
+    core = _byte_level_bpe(["<pad>"])
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, pad_token="<pad>", model_max_length=MAX_SEQ_LENGTH)
+    torch.manual_seed(3)
+    config = GPT2Config(
+        vocab_size=core.get_vocab_size(), n_embd=HIDDEN, n_layer=LAYERS, n_head=4, n_positions=32,
+        bos_token_id=0, eos_token_id=0, pad_token_id=0,
+    )  # fmt: skip
+    return _save(folder, GPT2Model(config), tokenizer, "mean", False, True)
+
+
+def make_dense(folder: Path) -> str:
+    """BERT whose cls and mean vectors go together through a Dense layer, then to unit length."""
+    torch.manual_seed(4)
+    dense = Dense(2 * HIDDEN, 16, activation_function=torch.nn.Tanh())
+    return make_bert(folder, dense, pooling=("cls", "mean"), seed=4)
+
+
+def make_dense_raw(folder: Path) -> str:
+    """BERT with mean pooling and a Dense layer, not normalised."""
+    torch.manual_seed(5)
+    return make_bert(folder, Dense(HIDDEN, 16), normalize=False, seed=5)
+
+
+def make_static(folder: Path) -> str:
+    """A StaticEmbedding: no transformer, no Pooling module, no limit."""
+    torch.manual_seed(6)
+    core = _byte_level_bpe(["<pad>"])
+    weights = torch.randn(core.get_vocab_size(), HIDDEN)
+    SentenceTransformer(modules=[StaticEmbedding(core, embedding_weights=weights)], device="cpu").save(str(folder))
+    return str(folder)
+
+
+def _byte_level_bpe(special: list[str]) -> Tokenizer:
+    core = Tokenizer(models.BPE())
+    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    core.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+    )
+    core.train_from_iterator(CORPUS, trainer)
+    return core
+
+
+def _save(folder, network, tokenizer, pooling, normalize, include_prompt, *tail) -> str:
+    """Save network and tokenizer, and read them back as the first module of a sentence-transformers model."""
+    plain = folder.with_name(folder.name + "-plain")
+    network.eval().save_pretrained(plain)
+    tokenizer.save_pretrained(plain)
+    modules = [Transformer(str(plain), max_seq_length=MAX_SEQ_LENGTH), Pooling(HIDDEN, pooling, include_prompt), *tail]
+    if normalize:
+        modules.append(Normalize())
+    prompts = {"query": "search for: ", "document": ""}
+    SentenceTransformer(modules=modules, prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+    return str(folder)
+
+
+MAKERS = {
+    "bert": make_bert,
+    "roberta": make_roberta,
+    "decoder": make_decoder,
+    "gpt2": make_gpt2,
+    "dense": make_dense,
+    "dense_raw": make_dense_raw,
+    "static": make_static,
+}
