@@ -71,10 +71,10 @@ def make_roberta(folder: Path) -> str:
 
 def make_decoder(folder: Path) -> str:
     """A causal model with rotary positions that pads on the left and pools the last token."""
-    core = _byte_level_bpe(["<|end|>"])
-    core.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 0)])
+    core = _byte_level_bpe(["<|pad|>", "<|end|>"])
+    core.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 1)])
     tokenizer = PreTrainedTokenizerFast(
-        tokenizer_object=core, eos_token="<|end|>", pad_token="<|end|>", padding_side="left",
+        tokenizer_object=core, eos_token="<|end|>", pad_token="<|pad|>", padding_side="left",
         model_max_length=MAX_SEQ_LENGTH,
     )  # fmt: skip
     torch.manual_seed(2)

@@ -114,7 +114,9 @@ def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
 def _live_configuration(model: SentenceTransformer) -> list[str]:
     from sentence_transformers.base.modules import Module
 
-    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length))]
+    tokenizer = getattr(model[0], "tokenizer", None)
+    cutting = (getattr(tokenizer, "truncation_side", None), getattr(tokenizer, "split_special_tokens", None))
+    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length, cutting))]
     for module in model.modules():
         if isinstance(module, Module):
             parts += [type(module).__name__, _canonical(module.get_config_dict())]

@@ -224,6 +224,8 @@ def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -
             return str(live.device)
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
+        if torch.device(device).type == "meta":
+            raise NotImplementedError("it holds no numbers")
         return str(torch.empty(0, device=device).device)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0]

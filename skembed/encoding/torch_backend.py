@@ -353,9 +353,11 @@ def _take_reader(transformer: Transformer, pooling: Pooling) -> Reader:
     config = transformer.model.config.get_text_config()
     pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
     modes = pooling.pooling_mode
+    core = copy.deepcopy(tokenizer.backend_tokenizer)
+    core.encode_special_tokens = tokenizer.split_special_tokens
     return Reader(
         transformer=transformer.model,
-        tokenizer=TextTokenizer(copy.deepcopy(tokenizer.backend_tokenizer), cut_side=tokenizer.truncation_side),
+        tokenizer=TextTokenizer(core, cut_side=tokenizer.truncation_side),
         pad_id=int(pad_id or 0),
         special_ids=frozenset(tokenizer.all_special_ids),
         own_pooling=(modes,) if isinstance(modes, str) else tuple(modes),
@@ -372,7 +374,7 @@ def _max_positions(model: nn.Module) -> int | None:
     RoBERTa and its kin (MPNet, XLM-R) count positions from ``padding_idx + 1``: the first entries are never used.
     """
     for module in model.modules():
-        table = getattr(module, "position_embeddings", None)
+        table = getattr(module, "position_embeddings", None) or getattr(module, "wpe", None)  # wpe: GPT-2's name
         if isinstance(table, nn.Embedding):
             padding_idx = getattr(module, "padding_idx", None)
             return int(table.num_embeddings - (padding_idx + 1 if isinstance(padding_idx, int) else 0))

