@@ -117,6 +117,8 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         return rows, None
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
+    if hasattr(X, "__array__"):
+        return _array_rows(np.asarray(X, dtype=object)), None
     raise TypeError(
         f"X is {type(X).__module__}.{type(X).__qualname__}, not a column of text. "
         "Pass a list of str, a numpy array, or a pandas, polars or pyarrow column."

@@ -48,9 +48,8 @@ def test_one_copy_serves_all_calls_clones_and_settings(tiny, loads):
 def test_threads_that_ask_at_once_share_one_copy_and_get_right_vectors(tiny, loads, mixed_texts):
     texts = [text for text in mixed_texts if len(text) < 60]
     limits = [6, 9, 24] * 4
-    expected = {
-        limit: embed(texts, model=tiny, max_seq_length=limit, long_texts="mean", cache=None) for limit in limits
-    }
+    params = {"model": tiny, "long_texts": "mean", "cache": None}
+    expected = {limit: embed(texts, max_seq_length=limit, **params) for limit in limits}
     skembed.unload_models()
     loads.clear()
     results: dict[int, np.ndarray] = {}
