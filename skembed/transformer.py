@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skembed.encoding.encoder import describe, encode
+from skembed.encoding.encoder import Plan, encode, make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
 from skembed.errors import ModelChangedError
@@ -174,7 +174,8 @@ them, default="default"
         """
         settings = self._settings()
         read_texts(X, missing=settings.missing)
-        self.model_fingerprint_, self.embedding_dim_ = describe(settings)
+        plan = make_plan(settings)
+        self.model_fingerprint_, self.embedding_dim_ = plan.model.fingerprint, plan.finished_dim
         self._fitted_model = (self.model, self.revision)
         return self
 
@@ -220,26 +221,26 @@ them, default="default"
         ndarray of str, shape (embedding_dim,)
             ``sentenceembeddingtransformer0``, ``sentenceembeddingtransformer1``, ...
         """
-        _, dim = describe(self._settings())
-        prefix = type(self).__name__.lower()
+        prefix, dim = type(self).__name__.lower(), make_plan(self._settings()).finished_dim
         return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
 
     def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         settings = self._settings()
         texts = read_texts(X, missing=settings.missing)
-        self._refuse_changed_model(settings)
-        return encode(texts, settings, stacklevel=stacklevel + 1)
+        plan = make_plan(settings)
+        self._refuse_changed_model(plan)
+        return encode(texts, plan, stacklevel=stacklevel + 1)
 
     def _settings(self) -> Settings:
         return Settings(**self.get_params(deep=False))
 
-    def _refuse_changed_model(self, settings: Settings) -> None:
+    def _refuse_changed_model(self, plan: Plan) -> None:
         """Compare with the model seen by ``fit``, for as long as the same one is asked for."""
         fitted_model, fitted_revision = getattr(self, "_fitted_model", (None, None))
         if fitted_model is None or fitted_revision != self.revision:
             return
         same = fitted_model is self.model or (isinstance(self.model, (str, os.PathLike)) and fitted_model == self.model)
-        if same and describe(settings)[0] != self.model_fingerprint_:
+        if same and plan.model.fingerprint != self.model_fingerprint_:
             raise ModelChangedError(
                 f"model={self.model!r} is not the one this transformer was fitted with: its weights, tokenizer or "
                 "configuration differ. Bring the old model back, or fit again to accept the new one."

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -56,9 +57,24 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class _Plan:
-    """What is to be done for one call: a model, a recipe, and how to finish its vectors."""
+class Plan:
+    """Settings fitted to a model: what one call does, and how it finishes its vectors.
 
+    Attributes
+    ----------
+    settings : Settings
+    model : LoadedModel
+    recipe : Recipe
+    dim : int
+        Dimensions of a vector before it is cut.
+    finished_dim : int
+        Dimensions of the result.
+    normalize : bool
+        Whether the result has unit length.
+    batch_tokens : int
+    """
+
+    settings: Settings
     model: LoadedModel
     recipe: Recipe
     dim: int
@@ -72,26 +88,24 @@ class _Plan:
         return None if self.recipe.split_long_texts else self.recipe.max_seq_length
 
 
-def encode(texts: Texts, settings: Settings, *, stacklevel: int = 2) -> NDArray[np.float32]:
+def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float32]:
     """Encode a column of text.
 
     Parameters
     ----------
     texts : Texts
-    settings : Settings
+    plan : Plan
     stacklevel : int, default=2
         Whose line a TruncationWarning points to, counted as in :func:`warnings.warn` from here.
 
     Returns
     -------
-    ndarray of float32, shape (n_rows, dim), C-contiguous
+    ndarray of float32, shape (n_rows, finished_dim), C-contiguous
 
     Raises
     ------
-    ModelNotFoundError
-        If there is no such model.
     ValueError
-        If a parameter makes no sense for the model, or a text is too long and ``long_texts="error"``.
+        If a text is too long and ``long_texts="error"``, or a vector is not finite.
     MemoryError
         If a single text does not fit into the device's memory.
 
@@ -100,21 +114,22 @@ def encode(texts: Texts, settings: Settings, *, stacklevel: int = 2) -> NDArray[
     TruncationWarning
         Once, if texts were cut, with their number.
     """
-    plan = _make_plan(settings)
-    vectors, n_tokens = _encode_unique(texts, plan, settings)
+    vectors, n_tokens = _encode_unique(texts, plan)
     if plan.token_limit is not None:
         _warn_of_truncation(texts, n_tokens > plan.token_limit, plan, stacklevel)
-    return _spread(vectors, texts.codes, fill=np.nan if settings.missing == "nan" else 0.0)
+    return _spread(vectors, texts.codes, fill=np.nan if plan.settings.missing == "nan" else 0.0)
 
 
-def describe(settings: Settings) -> tuple[str, int]:
-    """Return the fingerprint of the model and the dimensions of its finished vectors."""
-    plan = _make_plan(settings)
-    return plan.model.fingerprint, plan.finished_dim
+def make_plan(settings: Settings) -> Plan:
+    """Find the model and fit the settings to it.
 
-
-def _make_plan(settings: Settings) -> _Plan:
-    """Fit the settings to the model, refusing those that make no sense for it."""
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model.
+    ValueError
+        If a parameter makes no sense for the model, or the device does not exist here.
+    """
     model = get_model(settings)
     own = model.backend.sentence_transformer
     with model.lock:
@@ -137,7 +152,8 @@ def _make_plan(settings: Settings) -> _Plan:
     batch_tokens = settings.batch_tokens
     if batch_tokens == "auto":
         batch_tokens = _BATCH_TOKENS.get(model.backend.device.type, _BATCH_TOKENS_ELSEWHERE)
-    return _Plan(
+    return Plan(
+        settings=settings,
         model=model,
         recipe=recipe,
         dim=dim,
@@ -214,9 +230,9 @@ def _no_sense(parameter: str, value: Any, model: LoadedModel) -> str:
     return f"{parameter}={value!r} makes no sense for {model.name}: {model.backend.not_standard}. Leave it out."
 
 
-def _encode_unique(texts: Texts, plan: _Plan, settings: Settings) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _encode_unique(texts: Texts, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Encode each distinct text, or find it in the cache."""
-    unique = texts.unique
+    unique, settings = texts.unique, plan.settings
     vectors = np.empty((len(unique), plan.finished_dim), dtype=np.float32)
     n_tokens = np.zeros(len(unique), dtype=np.int64)
     cache = memory_cache() if settings.cache == "memory" else None
@@ -239,7 +255,7 @@ def _encode_missing(
     missing: NDArray[np.intp],
     vectors: NDArray[np.float32],
     n_tokens: NDArray[np.int64],
-    plan: _Plan,
+    plan: Plan,
     cache: MemoryCache | None,
     bar: Any,
 ) -> None:
@@ -248,12 +264,13 @@ def _encode_missing(
     for window in windows(wanted, _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
         codes = missing[window]
         raw, counted = _encode_window(wanted[window], plan, bar)
+        _refuse_not_finite(raw, wanted[window], plan)
         if cache is not None:
             cache.write(plan.recipe, wanted[window], raw, counted)
         vectors[codes], n_tokens[codes] = _finish(raw, plan), counted
 
 
-def _encode_window(window: list[str], plan: _Plan, bar: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def _encode_window(window: list[str], plan: Plan, bar: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     backend, recipe = plan.model.backend, plan.recipe
     if backend.reader is None or recipe.poolings is None or recipe.layers is None:
         return backend.embed_texts(window, recipe.prompt or None, plan.batch_tokens, bar.update)
@@ -265,6 +282,18 @@ def _encode_window(window: list[str], plan: _Plan, bar: Any) -> tuple[NDArray[np
         tokens, recipe.poolings, recipe.layers, n_prompt_tokens, plan.batch_tokens, bar.update
     )
     return _mean_of_rows(vectors, tokens.text_of_row, tokens.lengths), tokens.n_tokens
+
+
+def _refuse_not_finite(raw: NDArray[np.float32], window: list[str], plan: Plan) -> None:
+    """Stop before an overflow becomes a feature: half precision ends at 65,504, and some models go beyond."""
+    is_finite = np.isfinite(raw).all(axis=1)
+    if not is_finite.all():
+        text = shorten(window[int(np.argmin(is_finite))], 60, placeholder="...")
+        way_out = " Choose dtype='float32'." if plan.recipe.dtype != "float32" else ""
+        raise ValueError(
+            f"{plan.model.name} gives infinite or NaN values in {plan.recipe.dtype} for {(~is_finite).sum()} texts, "
+            f"the first of them {text!r}.{way_out}"
+        )
 
 
 def _mean_of_rows(
@@ -282,7 +311,7 @@ def _mean_of_rows(
 
 def _read_cache(
     cache: MemoryCache | None,
-    plan: _Plan,
+    plan: Plan,
     unique: list[str],
     codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
@@ -304,7 +333,7 @@ def _read_cache(
     return np.concatenate(missing)
 
 
-def _finish(raw: NDArray[np.float32], plan: _Plan) -> NDArray[np.float32]:
+def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
     """Cut the vectors and give them unit length.
 
     Cutting first and normalising once gives what normalising, cutting and normalising again would.
@@ -326,7 +355,7 @@ def _spread(vectors: NDArray[np.float32], codes: NDArray[np.intp], fill: float) 
     return rows
 
 
-def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: _Plan) -> None:
+def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: Plan) -> None:
     """Raise for the first row whose text is too long, before anything is computed."""
     limit, reader = plan.recipe.max_seq_length, plan.model.backend.reader
     if limit is None:
@@ -349,7 +378,7 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         )
 
 
-def _warn_of_truncation(texts: Texts, is_cut: NDArray[np.bool_], plan: _Plan, stacklevel: int) -> None:
+def _warn_of_truncation(texts: Texts, is_cut: NDArray[np.bool_], plan: Plan, stacklevel: int) -> None:
     if is_cut.any():
         n_cut = int(is_cut[texts.codes[texts.codes != MISSING]].sum())
         warnings.warn(

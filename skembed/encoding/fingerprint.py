@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,18 +20,17 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
 # The files of a model folder that shape its vectors. Cards, checkpoints of other frameworks and logs do not.
-_WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
-_CONFIGURATION = (
-    "modules.json", "config.json", "sentence_*_config.json", "config_sentence_transformers.json", "*router_config.json",
-    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "*tokenizer_config.json",
-    "vocab.json", "vocab.txt", "merges.txt", "*.model", "*.jinja", "*processor_config.json", "*.py",
-)  # fmt: skip
+_WEIGHTS = (re.compile(r".+\.safetensors$"), re.compile(r"pytorch_model.*\.bin$"))  # the first kind that is there
+_CONFIGURATION = re.compile(
+    r"((sentence_.+_|.*tokenizer_|.*processor_|router_|adapter_)?config|config_sentence_transformers|modules)\.json$"
+    r"|(tokenizer|special_tokens_map|added_tokens|vocab)\.json$|(vocab|merges)\.txt$|.+\.(model|jinja|py)$"
+)
 _OTHER_BACKENDS = ("onnx", "openvino")
 # Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
 _NOT_IN_FINGERPRINT = frozenset(
     {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
-     "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "similarity_fn_name",
-     "use_cache", "model_type_being_loaded", "_attn_implementation_autoset"}
+     "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "use_cache",
+     "similarity_fn_name"}
 )  # fmt: skip
 
 
@@ -56,12 +56,11 @@ def fingerprint_folder(folder: str | os.PathLike[str]) -> str:
 
 def _defining_files(folder: Path) -> list[Path]:
     """List the files that shape the vectors, sorted; pytorch_model.bin only where there are no safetensors."""
-    files = []
-    for here, subfolders, _ in os.walk(folder):
+    files: list[Path] = []
+    for here, subfolders, names in os.walk(folder):
         subfolders[:] = [name for name in subfolders if name not in _OTHER_BACKENDS and not name.startswith(".")]
-        weights = next((found for pattern in _WEIGHTS if (found := list(Path(here).glob(pattern)))), [])
-        configuration = {path for pattern in _CONFIGURATION for path in Path(here).glob(pattern)}
-        files += [*weights, *configuration]
+        weights = next((found for kind in _WEIGHTS if (found := [name for name in names if kind.match(name)])), [])
+        files += [Path(here, name) for name in names if name in weights or _CONFIGURATION.match(name)]
     return sorted(files)
 
 

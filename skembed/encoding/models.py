@@ -7,6 +7,7 @@ Imports torch and sentence-transformers only when a model is loaded.
 
 from __future__ import annotations
 
+import copy
 import gc
 import importlib.util
 import os
@@ -25,7 +26,6 @@ from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
-    import torch
     from sentence_transformers import SentenceTransformer
 
     from skembed.encoding.torch_backend import TorchBackend
@@ -161,13 +161,14 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     fingerprint = known[1] if known is not None and known[0] == stamp else fingerprint_live(given)
     _live_fingerprints[given] = (stamp, fingerprint)
     device = _resolve_device(settings.device, given)
-    key = (fingerprint, device, settings.dtype)
+    dtype = _dtype_of(given) if settings.dtype == "auto" else settings.dtype
+    key = (fingerprint, device, dtype)
     model = _loaded.get(key)
     if model is None or not model.is_current():
         for stale in [key for key, other in _loaded.items() if not other.is_current()]:
             del _loaded[stale]
         name = f"the given {type(given).__name__}"
-        resident = _on_device(given, device, settings.dtype)
+        resident = _on_device(given, device, dtype)
         resident_stamp = stamp_live(resident)
         model = _loaded[key] = _loaded_model(
             name, fingerprint, resident, lambda: stamp_live(resident) == resident_stamp
@@ -180,19 +181,16 @@ def _loaded_model(
 ) -> LoadedModel:
     from skembed.encoding.torch_backend import TorchBackend
 
-    dtype = str(_dtype_of(sentence_transformer)).removeprefix("torch.")
-    return LoadedModel(name, fingerprint, dtype, TorchBackend(sentence_transformer), is_current)
+    backend = TorchBackend(sentence_transformer)
+    return LoadedModel(name, fingerprint, _dtype_of(sentence_transformer), backend, is_current)
 
 
 def _on_device(given: SentenceTransformer, device: str, dtype: str) -> SentenceTransformer:
     """Return a model where it is wanted: the given one if it is there, else a copy; the given one never moves."""
-    if device == str(given.device) and dtype in ("auto", str(_dtype_of(given)).removeprefix("torch.")):
+    if device == str(given.device) and dtype == _dtype_of(given):
         return given
-    from copy import deepcopy
-
-    twin = deepcopy(given).eval().to(device)
-    if dtype != "auto":
-        _cast(twin, dtype)
+    twin = copy.deepcopy(given).eval().to(device)
+    _cast(twin, dtype)
     return twin
 
 
@@ -200,18 +198,15 @@ def _cast(sentence_transformer: SentenceTransformer, dtype: str) -> None:
     """Bring the weights to the precision asked for; "auto" is half precision, that of the checkpoint if it has one."""
     import torch
 
-    own = _dtype_of(sentence_transformer)
     if dtype != "auto":
         sentence_transformer.to(getattr(torch, dtype))
-    elif own == torch.float32 and sentence_transformer.transformers_model is not None:
+    elif _dtype_of(sentence_transformer) == "float32" and sentence_transformer.transformers_model is not None:
         sentence_transformer.to(torch.float16)
 
 
-def _dtype_of(sentence_transformer: SentenceTransformer) -> torch.dtype:
-    import torch
-
-    parameters = (parameter.dtype for parameter in sentence_transformer.parameters())
-    return next((dtype for dtype in parameters if dtype.is_floating_point), torch.float32)
+def _dtype_of(sentence_transformer: SentenceTransformer) -> str:
+    dtypes = (parameter.dtype for parameter in sentence_transformer.parameters())
+    return str(next((dtype for dtype in dtypes if dtype.is_floating_point), "float32")).removeprefix("torch.")
 
 
 def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -> str:

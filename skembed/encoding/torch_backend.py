@@ -134,7 +134,7 @@ class TorchBackend:
         batch_tokens : int
             Most tokens in a batch, padding included.
         on_batch : callable
-            Told the number of rows after each batch.
+            Told after each batch how many texts it began.
 
         Returns
         -------
@@ -152,7 +152,7 @@ class TorchBackend:
             token_vectors = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), layers)
             pooled = self._pool(token_vectors, self._to_device(is_pooled), poolings)
             vectors[self._to_device(rows)] = pooled
-            on_batch(len(rows))
+            on_batch(int(is_first_row[rows].sum()))
 
         def n_padded(rows: NDArray[np.intp]) -> int:
             return int(lengths[rows].max(initial=0)) * len(rows)
@@ -240,6 +240,10 @@ class TorchBackend:
         if last_only:
             last: Tensor = output.last_hidden_state
             return last.float()
+        if len(output.hidden_states) != self._reader.n_layers + 1:
+            raise TypeError(
+                f"the model gives {len(output.hidden_states)} hidden states for {self._reader.n_layers} layers"
+            )
         wanted: list[Tensor] = [output.hidden_states[layer].float() for layer in layers]
         return wanted[0] if len(wanted) == 1 else torch.stack(wanted).mean(dim=0)
 

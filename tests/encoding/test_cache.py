@@ -6,6 +6,7 @@ from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields, replace
 from itertools import chain
+from threading import Barrier
 
 import numpy as np
 import pytest
@@ -394,29 +395,50 @@ def _threads_take_turns_often():
 
 @pytest.mark.usefixtures("_threads_take_turns_often")
 def test_threads_that_share_a_cache_never_see_a_wrong_vector_or_break_the_bound():
-    texts = [f"text {number}" for number in range(30)]
+    texts = [f"text {number}" for number in range(10, 20)]
     recipes = [replace(RECIPE, prompt=f"{number}") for number in range(3)]
-    cache = MemoryCache(max_bytes=40 * n_bytes_of(texts[-1]))
-
-    def expected(recipe, text):
-        return 1000 * int(recipe.prompt) + int(text.split()[1])
+    cache = MemoryCache(max_bytes=12 * n_bytes_of(texts[0]))
+    start = Barrier(8)
 
     def hammer(seed):
         random = np.random.default_rng(seed)
         wrong = []
-        for _ in range(100):
-            recipe = recipes[random.integers(3)]
-            some = [texts[number] for number in random.integers(30, size=8)]
-            right = np.array([expected(recipe, text) for text in some])
-            vectors, n_tokens, missing = read(cache, recipe, some)
-            found = np.setdiff1d(np.arange(8), missing)
+        start.wait()
+        for _ in range(300):
+            recipe, some = recipes[random.integers(3)], random.integers(10, size=6)
+            right = 100 * int(recipe.prompt) + some
+            vectors, n_tokens, missing = read(cache, recipe, [texts[number] for number in some])
+            found = np.setdiff1d(np.arange(6), missing)
             wrong.extend(found[(vectors[found] != right[found, None]).any(axis=1) | (n_tokens[found] != right[found])])
-            cache.write(recipe, some, np.repeat(right[:, None], DIM, axis=1).astype(np.float32), right)
-            if random.random() < 0.02:
-                cache.clear()
+            written = np.repeat(right[:, None], DIM, axis=1).astype(np.float32)
+            cache.write(recipe, [texts[number] for number in some], written, right)
         return wrong
 
     with ThreadPoolExecutor(8) as pool:
         assert list(chain.from_iterable(pool.map(hammer, range(8)))) == []
     held = sum(n_bytes_of(text) for recipe in recipes for text in known(cache, recipe, texts))
     assert cache.n_bytes == held <= cache.max_bytes
+
+
+@pytest.mark.usefixtures("_threads_take_turns_often")
+def test_a_thread_may_clear_what_others_are_reading():
+    texts = [f"text {number}" for number in range(300)]
+    cache = MemoryCache()
+    start = Barrier(4)
+
+    def read_again_and_again():
+        start.wait()
+        for _ in range(400):
+            read(cache, RECIPE, texts)
+
+    def clear_again_and_again():
+        start.wait()
+        for _ in range(400):
+            write(cache, RECIPE, texts)
+            cache.clear()
+
+    with ThreadPoolExecutor(4) as pool:
+        readers = [pool.submit(read_again_and_again) for _ in range(3)]
+        pool.submit(clear_again_and_again).result()
+        assert [reader.exception() for reader in readers] == [None] * 3
+    assert cache.n_bytes == 0

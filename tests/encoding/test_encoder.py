@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
+import sys
+import time
 import warnings
 
 import numpy as np
@@ -396,6 +400,23 @@ def test_half_precision_stays_close_and_comes_out_as_float32(dtype, tiny, mixed_
     assert_allclose((half * embed(mixed_texts, model=tiny)).sum(1), 1, atol=1e-2)
 
 
+def test_ctrl_c_ends_the_process_at_once(tiny):
+    code = (
+        "import skembed, threading; print('started', flush=True)\n"
+        "try:\n"
+        f"    skembed.embed([f'fox {{n}} ' * 8 for n in range(1_000_000)], model={tiny!r})\n"
+        "except KeyboardInterrupt:\n"
+        "    print('interrupted', threading.active_count())"
+    )
+    process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "started\n"
+    time.sleep(8)  # into the encoding; earlier would do as well
+    process.send_signal(signal.SIGINT)
+    printed, _ = process.communicate(timeout=30)
+    assert printed.startswith("interrupted")
+    assert process.returncode == 0
+
+
 def test_ctrl_c_keeps_what_is_finished_and_frees_the_model(tiny, monkeypatch, counted):
     monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 2)
     from skembed.encoding.cache import MemoryCache
@@ -415,10 +436,23 @@ def test_ctrl_c_keeps_what_is_finished_and_frees_the_model(tiny, monkeypatch, co
     assert counted == list("abcdef")
 
 
+def test_the_bar_counts_texts_also_where_long_ones_are_split(tiny, capsys):
+    embed(["fox", "fox " * 100], model=tiny, long_texts="mean", show_progress_bar=True)
+    assert "2/2" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(("show", "drawn"), [(True, True), (False, False), ("auto", False)])
 def test_a_bar_is_drawn_when_asked_for(show, drawn, tiny, capsys):
     embed(["a", "b"], model=tiny, show_progress_bar=show)
     assert ("2/2" in capsys.readouterr().err) == drawn
+
+
+@pytest.mark.parametrize("dtype", ["auto", "float16"])
+def test_vectors_that_are_not_finite_are_an_error(dtype, tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    model[0].model.embeddings.word_embeddings.weight.data[:] = float("nan")
+    with pytest.raises(ValueError, match=r"infinite or NaN values in float.* for 2 texts, the first .* 'fox'"):
+        embed(["fox", "dog"], model=model, dtype=dtype)
 
 
 def test_unloading_gives_back_the_model(tiny):
