@@ -294,6 +294,6 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     >>> vectors.shape, vectors.dtype
     ((3, 384), dtype('float32'))
     >>> (vectors @ vectors[0]).round(2)
-    array([1.  , 0.88, 0.08], dtype=float32)
+    array([1.  , 0.86, 0.1 ], dtype=float32)
     """
     return SentenceEmbeddingTransformer(**params)._embed(texts, stacklevel=3)

@@ -29,7 +29,7 @@ class MemoryCache:
     def __init__(self, max_bytes: int = 2**30) -> None:
         self.max_bytes = max_bytes
         self.n_bytes = 0
-        self._records: OrderedDict[tuple[int, str], tuple[NDArray[np.float32], int]] = OrderedDict()
+        self._records: OrderedDict[tuple[int, str], tuple[NDArray[np.float32], int, int]] = OrderedDict()
         self._number_of: dict[Hashable, int] = {}  # recipe -> a small key that is cheap to hash
         self._lock = threading.Lock()
 
@@ -62,7 +62,7 @@ class MemoryCache:
                     missing.append(position)
                 else:
                     self._records.move_to_end((number, text))
-                    vectors[position], n_tokens[position] = record
+                    vectors[position], n_tokens[position], _ = record
         return np.array(missing, dtype=np.intp)
 
     def write(
@@ -72,13 +72,18 @@ class MemoryCache:
         with self._lock:
             number = self._number_of.setdefault(recipe, len(self._number_of))
             for text, vector, n in zip(texts, vectors, n_tokens.tolist(), strict=True):
-                old = self._records.pop((number, text), None)
-                if old is None:
-                    self.n_bytes += _n_bytes(text, vector)
-                self._records[number, text] = (vector.copy(), n)
+                self._remove((number, text))
+                n_bytes = vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
+                if n_bytes <= self.max_bytes:  # one that could never stay shall not drive out all others
+                    self._records[number, text] = (vector.copy(), n, n_bytes)
+                    self.n_bytes += n_bytes
             while self.n_bytes > self.max_bytes:
-                (_, text), (vector, _) = self._records.popitem(last=False)
-                self.n_bytes -= _n_bytes(text, vector)
+                self._remove(next(iter(self._records)))
+
+    def _remove(self, key: tuple[int, str]) -> None:
+        # The size is kept in the record: a text's own may grow once a tokenizer has read it.
+        _, _, n_bytes = self._records.pop(key, (None, 0, 0))
+        self.n_bytes -= n_bytes
 
     def clear(self) -> None:
         """Forget everything."""
@@ -86,10 +91,6 @@ class MemoryCache:
             self._records.clear()
             self._number_of.clear()
             self.n_bytes = 0
-
-
-def _n_bytes(text: str, vector: NDArray[np.float32]) -> int:
-    return vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
 
 
 _memory_cache = MemoryCache()

@@ -223,7 +223,7 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
         raise ValueError(
             f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
         )
-    return int(asked)
+    return int(asked) if asked < _UNLIMITED else None
 
 
 def _no_sense(parameter: str, value: Any, model: LoadedModel) -> str:

@@ -72,7 +72,7 @@ class Settings:
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) is not None:
                 _check_positive_integer(name, getattr(self, name))
-        if self.batch_tokens != "auto":
+        if not _is_same(self.batch_tokens, "auto"):
             _check_positive_integer("batch_tokens", self.batch_tokens)
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
@@ -85,14 +85,12 @@ class Settings:
     @property
     def pooling_names(self) -> tuple[str, ...] | None:
         """The pooling modes asked for; None: the model's own."""
-        if isinstance(self.pooling, str) and self.pooling == "default":
-            return None
         names = (self.pooling,) if isinstance(self.pooling, str) else self.pooling
         if not isinstance(names, (tuple, list)) or not names:
             raise TypeError(f"pooling must be a str or a tuple of str; got {self.pooling!r}.")
         for name in names:
             _check_choice("pooling", name, POOLINGS if len(names) > 1 else ("default", *POOLINGS))
-        return tuple(names)
+        return None if tuple(names) == ("default",) else tuple(names)
 
     @property
     def layer_numbers(self) -> tuple[int, ...]:
@@ -148,6 +146,10 @@ def _check_device(device: Any) -> None:
 
 
 def _check_prompt(settings: Settings) -> None:
+    try:
+        (settings.prompt or "").encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"prompt has a lone surrogate at character {error.start}, which is no valid text.") from error
     if settings.prompt is not None and settings.prompt_name is not None:
         raise ValueError(
             f"prompt={settings.prompt!r} and prompt_name={settings.prompt_name!r} are two answers to one question; "

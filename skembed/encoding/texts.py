@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -73,26 +75,34 @@ def read_texts(X: Any, *, missing: str = "error") -> Texts:
     """
     rows, labels = _rows_and_labels(X)
     code_of: dict[str, int] = {}
-    codes = []
-    for row, value in enumerate(rows):
+    codes: list[int] = []
+    refusal = None
+    for value in rows:
         if type(value) is str:
             codes.append(code_of.setdefault(value, len(code_of)))
         elif isinstance(value, str):  # numpy.str_ and other subclasses; str(value) may be overridden
             codes.append(code_of.setdefault(str.__str__(value), len(code_of)))
-        elif not _is_missing(value):
-            raise TypeError(f"{_where(row, labels)} is {type(value).__name__}, not str. {_advice(value)}")
-        elif missing == "error":
-            raise ValueError(
-                f"{_where(row, labels)} is missing ({value!r}). Fill or drop it, "
-                "or pass missing='empty', 'zero' or 'nan'."
-            )
+        elif (refusal := _refusal(value, missing)) is not None:
+            break
         elif missing == "empty":
             codes.append(code_of.setdefault("", len(code_of)))
         else:
             codes.append(MISSING)
     texts = Texts(list(code_of), np.array(codes, dtype=np.intp), labels)
-    _refuse_lone_surrogates(texts)
+    _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
+    if refusal is not None:
+        kind, reason = refusal
+        raise kind(f"{_where(len(codes), labels)} {reason}")
     return texts
+
+
+def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
+    """Say why an element that is no string cannot be taken, or None if it is missing and may be."""
+    if not _is_missing(value):
+        return TypeError, f"is {type(value).__name__}, not str. {_advice(value)}"
+    if missing == "error":
+        return ValueError, f"is missing ({value!r}). Fill or drop it, or pass missing='empty', 'zero' or 'nan'."
+    return None
 
 
 def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
@@ -117,8 +127,9 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         return rows, None
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
-    if hasattr(X, "__array__"):
-        return _array_rows(np.asarray(X, dtype=object)), None
+    if hasattr(X, "__array__") and not isinstance(X, (type, np.generic)):
+        with suppress(Exception):  # whatever it says against becoming an array, it is no column of text
+            return _array_rows(np.asarray(X, dtype=object)), None
     raise TypeError(
         f"X is {type(X).__module__}.{type(X).__qualname__}, not a column of text. "
         "Pass a list of str, a numpy array, or a pandas, polars or pyarrow column."
@@ -167,6 +178,8 @@ def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
 
 
 def _is_missing(value: Any) -> bool:
+    if isinstance(value, Decimal):  # a signalling NaN lets nobody compare it, pandas included
+        return value.is_nan()
     return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
 
@@ -194,4 +207,7 @@ def _refuse_lone_surrogates(texts: Texts) -> None:
 
 
 def _where(row: int, labels: pd.Index | None) -> str:
-    return f"X[{row}]" if labels is None else f"X[{row}] (index label {labels[row]!r})"
+    if labels is None:
+        return f"X[{row}]"
+    (label,) = labels[row : row + 1].tolist()  # as Python writes it, not numpy
+    return f"X[{row}] (index label {label!r})"

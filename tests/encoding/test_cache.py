@@ -334,6 +334,13 @@ def test_clear_cache_forgets_what_the_process_holds():
     assert known(memory_cache(), RECIPE, ["a"]) == []
 
 
+def test_an_entry_that_could_never_stay_drives_nobody_out():
+    cache = MemoryCache(max_bytes=n_bytes_of("a"))
+    write(cache, RECIPE, ["a"], fill=1)
+    write(cache, RECIPE, ["x" * 10_000], fill=2)
+    assert read(cache, RECIPE, ["a"])[0][:, 0].tolist() == [1]
+
+
 class LeastRecentlyUsed:
     """The cache once more, as plainly as can be: the outside reference of the property tests."""
 
@@ -347,8 +354,9 @@ class LeastRecentlyUsed:
 
     def write(self, recipe, texts, fill):
         for text in texts:
-            self.fills[recipe, text] = fill
-            self.fills.move_to_end((recipe, text))
+            if n_bytes_of(text) <= self.max_bytes:
+                self.fills[recipe, text] = fill
+                self.fills.move_to_end((recipe, text))
         while self.n_bytes > self.max_bytes:
             self.fills.popitem(last=False)
 
