@@ -76,7 +76,8 @@ def test_scikit_learns_check_passes_on_texts(name, transformer):
 
 
 def test_every_check_left_out_is_one_that_exists():
-    assert set(NO_SENSE_FOR_TEXTS) <= {name.rstrip("-") for name in CHECKS}
+    known = {name.rstrip("-") for name in CHECKS} | {"check_array_api_input"}  # scikit-learn 1.6 has not all of them
+    assert set(NO_SENSE_FOR_TEXTS) <= known
 
 
 def test_most_checks_run():

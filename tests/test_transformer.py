@@ -310,12 +310,18 @@ def test_the_columns_are_named_with_and_without_fit(transformer):
 
 
 def test_the_result_is_a_pandas_frame_with_the_callers_index(transformer):
-    series = pd.Series(TEXTS[:3], index=["x", "y", "y"])
-    frame = transformer.set_output(transform="pandas").fit_transform(series)
+    given = pd.DataFrame({"t": TEXTS[:3]}, index=["x", "y", "y"])
+    frame = transformer.set_output(transform="pandas").fit_transform(given)
     assert frame.index.tolist() == ["x", "y", "y"]
     assert set(frame.dtypes) == {np.dtype("float32")}
     assert frame.columns.tolist() == transformer.get_feature_names_out().tolist()
     assert_array_equal(frame, embed(TEXTS[:3], model=transformer.model))
+
+
+@pytest.mark.skipif(sklearn.__version__.startswith("1.6."), reason="scikit-learn 1.6 keeps the index of frames only")
+def test_the_index_of_a_series_is_kept_too(transformer):
+    series = pd.Series(TEXTS[:3], index=["x", "y", "y"])
+    assert transformer.set_output(transform="pandas").transform(series).index.tolist() == ["x", "y", "y"]
 
 
 def test_the_result_is_a_polars_frame_when_asked_for(transformer):

@@ -115,7 +115,7 @@ def _is_same(value: Any, choice: Any) -> bool:
 
 def _integer(name: str, value: Any) -> int:
     try:
-        if isinstance(value, bool):
+        if isinstance(value, (bool, np.bool_)):
             raise TypeError
         return operator.index(value)
     except TypeError:
