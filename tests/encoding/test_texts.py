@@ -38,6 +38,11 @@ def labelled_series(values):
     return pd.Series(object_array(values), index=[f"row {row}" for row in range(len(values))], dtype=object)
 
 
+def categories_of(values):
+    """Name the categories: before pandas 3, finding them by itself stops at a NUL."""
+    return pd.CategoricalDtype(sorted({*values} - {None}))
+
+
 # container -> how to make it of texts and of None
 WITH_MISSING = {
     "list": list,
@@ -51,20 +56,20 @@ WITH_MISSING = {
     "Series of string[pyarrow]": lambda values: pd.Series(values, dtype="string[pyarrow]"),
     "Series of str": lambda values: pd.Series(values, dtype="str"),
     "Series of arrow strings": lambda values: pd.Series(values, dtype=pd.ArrowDtype(pa.string())),
-    "Series of category": lambda values: pd.Series(values, dtype=pd.CategoricalDtype(sorted({*values} - {None}))),
+    "Series of category": lambda values: pd.Series(values, dtype=categories_of(values)),
     "Series with repeated labels": lambda values: pd.Series(values, index=[7] * len(values), dtype=object),
     "Series with two-level labels": lambda values: pd.Series(
         values, index=pd.MultiIndex.from_tuples([("x", row) for row in range(len(values))], names=["a", "b"])
     ),
     "Index": lambda values: pd.Index(values, dtype=object),
-    "CategoricalIndex": pd.CategoricalIndex,
+    "CategoricalIndex": lambda values: pd.CategoricalIndex(values, dtype=categories_of(values)),
     "DataFrame": lambda values: pd.DataFrame({"text": values}),
     "DataFrame with a two-level column": lambda values: pd.DataFrame(
         object_array(values)[:, None], columns=TWO_LEVELS, dtype=object
     ),
     "DataFrame with repeated labels": lambda values: pd.DataFrame({"text": values}, index=[7] * len(values)),
     "string extension array": lambda values: pd.array(values, dtype="string"),
-    "Categorical": pd.Categorical,
+    "Categorical": lambda values: pd.Categorical(values, dtype=categories_of(values)),
     "polars Series": lambda values: pl.Series(values, dtype=pl.String),
     "polars Series of Object": lambda values: pl.Series(values, dtype=pl.Object),
     "polars Categorical": lambda values: pl.Series(values, dtype=pl.Categorical),
