@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -36,7 +37,8 @@ class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ig
     Parameters
     ----------
     model : str, path or SentenceTransformer, default="all-MiniLM-L6-v2"
-        Name on the Hugging Face hub, folder, or a loaded model. A loaded model is shared, never copied or changed.
+        Name on the Hugging Face hub, folder, or a loaded model. A loaded model is shared by clones and never changed;
+        another ``device`` or ``dtype`` than its own takes a copy.
     pooling : {"default", "mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"} or tuple of \
 them, default="default"
         How the vectors of a text's tokens become one. "default" is the model's own way. A tuple concatenates.
@@ -61,7 +63,8 @@ them, default="default"
         What happens to a row without a text (None, NaN, NA, NaT, null): an error, the vector of the empty text,
         a vector of zeros or one of NaN.
     device : str or list of str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps". "auto" takes CUDA, then MPS, then the CPU; a loaded model stays where it is.
+        "cpu", "cuda", "cuda:1", "mps", or a list of one of them; several devices at once are not supported yet. "auto"
+        takes CUDA, then MPS, then the CPU; a loaded model stays where it is.
     backend : {"auto", "torch"}, default="auto"
         What runs the model. "auto" is torch.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
@@ -174,10 +177,37 @@ them, default="default"
         """
         settings = self._settings()
         read_texts(X, missing=settings.missing)
-        plan = make_plan(settings)
-        self.model_fingerprint_, self.embedding_dim_ = plan.model.fingerprint, plan.finished_dim
-        self._fitted_model = (self.model, self.revision)
+        self._learn(settings)
         return self
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:  # noqa: ARG002
+        """Do what ``fit(X).transform(X)`` does, reading the texts once.
+
+        Parameters
+        ----------
+        X : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
+            One text a row.
+        y : ignored
+
+        Returns
+        -------
+        ndarray of float32, shape (n_texts, embedding_dim)
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or a text is not what it must be; the message names the position.
+        ModelNotFoundError
+            If there is no such model.
+
+        Warns
+        -----
+        TruncationWarning
+            If texts were longer than the model reads, with their number.
+        """
+        settings = self._settings()
+        texts = read_texts(X, missing=settings.missing)
+        return encode(texts, self._learn(settings), stacklevel=4)  # past the wrapper that set_output puts around it
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embed texts.
@@ -231,16 +261,21 @@ them, default="default"
         self._refuse_changed_model(plan)
         return encode(texts, plan, stacklevel=stacklevel + 1)
 
+    def _learn(self, settings: Settings) -> Plan:
+        plan = make_plan(settings)
+        self.model_fingerprint_, self.embedding_dim_ = plan.model.fingerprint, plan.finished_dim
+        self._fitted_model = None if plan.model.is_live else (self.model, self.revision)
+        return plan
+
     def _settings(self) -> Settings:
-        return Settings(**self.get_params(deep=False))
+        return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
     def _refuse_changed_model(self, plan: Plan) -> None:
-        """Compare with the model seen by ``fit``, for as long as the same one is asked for."""
-        fitted_model, fitted_revision = getattr(self, "_fitted_model", (None, None))
-        if fitted_model is None or fitted_revision != self.revision:
+        """Compare with the model seen by ``fit``, for as long as the same name is asked for."""
+        named = getattr(self, "_fitted_model", None)  # None too for a loaded model, which is what it is
+        if named is None or plan.model.is_live or named != (self.model, self.revision):
             return
-        same = fitted_model is self.model or (isinstance(self.model, (str, os.PathLike)) and fitted_model == self.model)
-        if same and plan.model.fingerprint != self.model_fingerprint_:
+        if plan.model.fingerprint != self.model_fingerprint_:
             raise ModelChangedError(
                 f"model={self.model!r} is not the one this transformer was fitted with: its weights, tokenizer or "
                 "configuration differ. Bring the old model back, or fit again to accept the new one."

@@ -218,10 +218,20 @@ def test_a_text_of_a_megabyte_is_read_and_counted_as_cut(transformer):
         assert np.isfinite(transformer.transform(["fox " * 250_000])).all()
 
 
-def test_the_truncation_warning_points_to_the_callers_line(transformer):
+@pytest.mark.parametrize("method", ["transform", "fit_transform"])
+def test_the_truncation_warning_points_to_the_callers_line(method, transformer):
     with pytest.warns(TruncationWarning) as caught:
-        transformer.transform(["fox " * 100])
+        getattr(transformer, method)(["fox " * 100])
     assert caught[0].filename == __file__
+
+
+def test_a_subclass_may_have_parameters_of_its_own(tiny):
+    class Shouting(SentenceEmbeddingTransformer):
+        def __init__(self, model=tiny, *, cache="memory", loudness=1):
+            super().__init__(model, cache=cache)
+            self.loudness = loudness
+
+    assert_allclose(clone(Shouting(loudness=3)).fit_transform(TEXTS), embed(TEXTS, model=tiny))
 
 
 # Clone, copy, pickle
@@ -260,6 +270,13 @@ def test_a_pickled_loaded_model_travels_with_its_estimator(tiny):
     transformer = SentenceEmbeddingTransformer(SentenceTransformer(tiny, device="cpu")).fit(TEXTS)
     expected = transformer.transform(TEXTS)
     assert_array_equal(pickle.loads(pickle.dumps(transformer)).transform(TEXTS), expected)
+
+
+def test_a_loaded_model_that_changes_after_fit_gives_its_new_vectors(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    transformer = SentenceEmbeddingTransformer(model).fit(TEXTS)
+    model[1].pooling_mode = "cls"
+    assert_allclose(transformer.transform(TEXTS), model.encode(TEXTS), atol=1e-5)
 
 
 def test_another_process_gives_the_same_vectors(transformer, tmp_path):

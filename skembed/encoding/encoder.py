@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -21,6 +20,7 @@ from skembed.encoding.cache import MemoryCache, memory_cache
 from skembed.encoding.models import LoadedModel, get_model
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import MISSING, Texts
+from skembed.encoding.tokens import Tokens
 from skembed.errors import TruncationWarning
 
 FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
@@ -29,10 +29,10 @@ FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to
 _TEXTS_A_WINDOW = 16_384
 _CHARACTERS_A_WINDOW = 16_000_000
 
-# CPU: a batch's activations stay in the processor's cache (see benchmarks/encode.py --batch-tokens).
-# Elsewhere: enough work to fill the device.
-_BATCH_TOKENS = {"cpu": 1024}
-_BATCH_TOKENS_ELSEWHERE = 32_768
+# On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
+# should be enough work to fill the device.
+_BATCH_TOKENS_ON_CPU = 1024
+_BATCH_TOKENS = 32_768
 
 _UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
 
@@ -132,26 +132,25 @@ def make_plan(settings: Settings) -> Plan:
     """
     model = get_model(settings)
     own = model.backend.sentence_transformer
-    with model.lock:
-        recipe = Recipe(
-            format_version=FORMAT_VERSION,
-            fingerprint=model.fingerprint,
-            backend="torch",
-            dtype=model.dtype,
-            poolings=_poolings(settings, model),
-            layers=_layers(settings, model),
-            prompt=_prompt(settings, model),
-            max_seq_length=_max_seq_length(settings, model),
-            split_long_texts=settings.long_texts == "mean",
-        )
+    recipe = Recipe(
+        format_version=FORMAT_VERSION,
+        fingerprint=model.fingerprint,
+        backend="torch",
+        dtype=model.dtype,
+        poolings=_poolings(settings, model),
+        layers=_layers(settings, model),
+        prompt=_prompt(settings, model),
+        max_seq_length=_max_seq_length(settings, model),
+        split_long_texts=settings.long_texts == "mean",
+    )
+    try:
         dim = model.backend.vector_dim(recipe.poolings)
+    except ValueError as error:
+        raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
     cut_to = settings.truncate_dim or own.truncate_dim or dim
     if settings.truncate_dim is not None and cut_to > dim:
         raise ValueError(f"truncate_dim={cut_to}: the vectors have only {dim} dimensions.")
     normalize = settings.normalize_embeddings
-    batch_tokens = settings.batch_tokens
-    if batch_tokens == "auto":
-        batch_tokens = _BATCH_TOKENS.get(model.backend.device.type, _BATCH_TOKENS_ELSEWHERE)
     return Plan(
         settings=settings,
         model=model,
@@ -159,7 +158,7 @@ def make_plan(settings: Settings) -> Plan:
         dim=dim,
         finished_dim=min(int(cut_to), dim),
         normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
-        batch_tokens=int(batch_tokens),
+        batch_tokens=_batch_tokens(settings, model),
     )
 
 
@@ -167,7 +166,7 @@ def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...], 
     asked, reader = settings.pooling_names, model.backend.reader
     if reader is None:
         if asked is not None:
-            raise ValueError(_no_sense("pooling", settings.pooling, model))
+            raise ValueError(_cannot_be_had("pooling", settings.pooling, model))
         return None
     if asked is None and model.backend.tail:  # a Dense layer takes the model's own modes together
         return (reader.own_pooling,)
@@ -178,7 +177,7 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
     asked, reader = settings.layer_numbers, model.backend.reader
     if reader is None:
         if asked != (-1,):
-            raise ValueError(_no_sense("layers", settings.layers, model))
+            raise ValueError(_cannot_be_had("layers", settings.layers, model))
         return None
     n_states = reader.n_layers + 1  # the input embeddings are number 0
     for layer in asked:
@@ -210,9 +209,9 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     own = None if said is None or said > _UNLIMITED else int(said)
     if reader is None:
         if asked is not None:
-            raise ValueError(_no_sense("max_seq_length", asked, model))
+            raise ValueError(_cannot_be_had("max_seq_length", asked, model))
         if settings.long_texts == "mean" and own is not None:
-            raise ValueError(_no_sense("long_texts", "mean", model))
+            raise ValueError(_cannot_be_had("long_texts", "mean", model))
         return own
     most = reader.max_positions
     if asked is None:
@@ -226,8 +225,17 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     return int(asked) if asked < _UNLIMITED else None
 
 
-def _no_sense(parameter: str, value: Any, model: LoadedModel) -> str:
-    return f"{parameter}={value!r} makes no sense for {model.name}: {model.backend.not_standard}. Leave it out."
+def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
+    if not isinstance(settings.batch_tokens, str):
+        return int(settings.batch_tokens)
+    backend = model.backend
+    # A model without a transformer has no activations to speak of, so that only the number of calls counts.
+    small = backend.device.type == "cpu" and backend.sentence_transformer.transformers_model is not None
+    return _BATCH_TOKENS_ON_CPU if small else _BATCH_TOKENS
+
+
+def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:
+    return f"{parameter}={value!r} cannot be had from {model.name}: {model.backend.not_standard}. Leave it out."
 
 
 def _encode_unique(texts: Texts, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -237,37 +245,40 @@ def _encode_unique(texts: Texts, plan: Plan) -> tuple[NDArray[np.float32], NDArr
     n_tokens = np.zeros(len(unique), dtype=np.int64)
     cache = memory_cache() if settings.cache == "memory" else None
     missing = _read_cache(cache, plan, unique, np.arange(len(unique)), vectors, n_tokens)
+    if settings.long_texts == "error":
+        with plan.model.lock:
+            _refuse_long_texts(texts, missing, n_tokens, plan)
     if len(missing):
-        with plan.model.lock:  # whoever waited here may find that the other one encoded the same texts
-            if cache is not None:
-                missing = _read_cache(cache, plan, unique, missing, vectors, n_tokens)
-            if settings.long_texts == "error":
-                _refuse_long_texts(texts, missing, n_tokens, plan)
-            with _progress(settings.show_progress_bar, len(missing)) as bar:
-                _encode_missing(unique, missing, vectors, n_tokens, plan, cache, bar)
-    elif settings.long_texts == "error":
-        _refuse_long_texts(texts, missing, n_tokens, plan)
+        with _progress(settings.show_progress_bar, len(missing)) as bar:
+            for window in windows([unique[code] for code in missing], _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
+                with plan.model.lock:
+                    _encode_codes(texts, missing[window], vectors, n_tokens, plan, cache, bar)
     return vectors, n_tokens
 
 
-def _encode_missing(
-    unique: list[str],
-    missing: NDArray[np.intp],
+def _encode_codes(
+    texts: Texts,
+    codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
     n_tokens: NDArray[np.int64],
     plan: Plan,
     cache: MemoryCache | None,
     bar: Any,
 ) -> None:
-    """Encode the missing texts window by window; what is finished is in the cache, whatever happens next."""
-    wanted = [unique[code] for code in missing]
-    for window in windows(wanted, _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
-        codes = missing[window]
-        raw, counted = _encode_window(wanted[window], plan, bar)
-        _refuse_not_finite(raw, wanted[window], plan)
-        if cache is not None:
-            cache.write(plan.recipe, wanted[window], raw, counted)
-        vectors[codes], n_tokens[codes] = _finish(raw, plan), counted
+    """Encode the texts of one window; once done they are in the cache, whatever happens next."""
+    n_wanted = len(codes)
+    codes = _read_cache(cache, plan, texts.unique, codes, vectors, n_tokens)  # another thread may have encoded them
+    bar.update(n_wanted - len(codes))
+    if not len(codes):
+        return
+    wanted = [texts.unique[code] for code in codes]
+    raw, counted = _encode_window(wanted, plan, bar)
+    is_finite = np.isfinite(raw).all(axis=1)
+    if not is_finite.all():
+        _refuse_not_finite(texts, codes[~is_finite], plan)
+    if cache is not None:
+        cache.write(plan.recipe, wanted, raw, counted)
+    vectors[codes], n_tokens[codes] = _finish(raw, plan), counted
 
 
 def _encode_window(window: list[str], plan: Plan, bar: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -277,33 +288,31 @@ def _encode_window(window: list[str], plan: Plan, bar: Any) -> tuple[NDArray[np.
     tokens = backend.reader.tokenizer.tokenize(
         [recipe.prompt + text for text in window], recipe.max_seq_length, split=recipe.split_long_texts
     )
-    n_prompt_tokens = backend.count_prompt_tokens(recipe.prompt)
+    n_prompt_tokens = backend.count_prompt_tokens(recipe.prompt, recipe.max_seq_length)
+    if recipe.split_long_texts and n_prompt_tokens >= (recipe.max_seq_length or np.inf) - 1:
+        raise ValueError(f"prompt={recipe.prompt!r} fills the {recipe.max_seq_length} tokens that the model reads.")
     vectors = backend.embed_tokens(
         tokens, recipe.poolings, recipe.layers, n_prompt_tokens, plan.batch_tokens, bar.update
     )
-    return _mean_of_rows(vectors, tokens.text_of_row, tokens.lengths), tokens.n_tokens
+    return _mean_of_rows(vectors, tokens, n_prompt_tokens), tokens.n_tokens
 
 
-def _refuse_not_finite(raw: NDArray[np.float32], window: list[str], plan: Plan) -> None:
-    """Stop before an overflow becomes a feature: half precision ends at 65,504, and some models go beyond."""
-    is_finite = np.isfinite(raw).all(axis=1)
-    if not is_finite.all():
-        text = shorten(window[int(np.argmin(is_finite))], 60, placeholder="...")
-        way_out = " Choose dtype='float32'." if plan.recipe.dtype != "float32" else ""
-        raise ValueError(
-            f"{plan.model.name} gives infinite or NaN values in {plan.recipe.dtype} for {(~is_finite).sum()} texts, "
-            f"the first of them {text!r}.{way_out}"
-        )
+def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> None:
+    """Stop before an overflow becomes a feature: float16 ends at 65,504, and some models go beyond."""
+    way_out = "The model's weights may be damaged." if plan.recipe.dtype == "float32" else "Choose dtype='float32'."
+    raise ValueError(
+        f"{texts.where(texts.first_row(codes))} gets infinite or NaN values from {plan.model.name} in "
+        f"{plan.recipe.dtype}, as {len(codes)} texts do. {way_out}"
+    )
 
 
-def _mean_of_rows(
-    vectors: NDArray[np.float32], text_of_row: NDArray[np.intp], lengths: NDArray[np.int64]
-) -> NDArray[np.float32]:
-    """Average the rows of each text, weighted by their token counts."""
-    if len(text_of_row) == 0 or text_of_row[-1] == len(text_of_row) - 1:  # one row a text
+def _mean_of_rows(vectors: NDArray[np.float32], tokens: Tokens, n_prompt_tokens: int) -> NDArray[np.float32]:
+    """Average the rows of each text, weighted by the tokens that were pooled in each."""
+    if len(tokens.lengths) == len(tokens.n_tokens):  # one row a text
         return vectors
-    first_rows = np.flatnonzero(np.diff(text_of_row, prepend=-1))
-    weights = np.maximum(lengths, 1).astype(np.float32)[:, None]
+    n_pooled = tokens.lengths - n_prompt_tokens * tokens.is_first_row
+    weights = np.maximum(n_pooled, 1).astype(np.float32)[:, None]
+    first_rows = np.flatnonzero(tokens.is_first_row)
     sums: NDArray[np.float32] = np.add.reduceat(vectors * weights, first_rows, axis=0)
     sums /= np.add.reduceat(weights, first_rows, axis=0)
     return sums
@@ -370,7 +379,7 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
             known[codes] = [plan.model.backend.count_tokens(text) for text in prompted]
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
-        row = int(np.argmax(np.isin(texts.codes, too_long)))
+        row = texts.first_row(too_long)
         raise ValueError(
             f"{texts.where(row)} has {known[texts.codes[row]]} tokens, more than the {limit} that the model reads, "
             f"as {np.isin(texts.codes, too_long).sum()} of {len(texts)} texts have. Shorten them, or choose "

@@ -8,9 +8,13 @@ library; torch only for live objects, which bring it along.
 from __future__ import annotations
 
 import hashlib
+import inspect
 import json
 import os
+import pickle  # written only, to be digested; nothing is ever loaded
 import re
+import uuid
+import weakref
 from collections.abc import Hashable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +30,7 @@ _CONFIGURATION = re.compile(
     r"|(tokenizer|special_tokens_map|added_tokens|vocab)\.json$|(vocab|merges)\.txt$|.+\.(model|jinja|py)$"
 )
 _OTHER_BACKENDS = ("onnx", "openvino")
+_LIBRARIES = ("sentence_transformers.", "transformers.", "torch.")  # their configurations say all there is to say
 # Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
 _NOT_IN_FINGERPRINT = frozenset(
     {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
@@ -97,31 +102,83 @@ def _update(digest: Any, *parts: str) -> None:
 
 
 def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
-    """Digest a live model: its modules' configurations, weights, tokenizer, prompts and limits."""
+    """Digest a live model: its modules' configurations, weights, tokenizer, prompts and limits.
+
+    Weights count by their values, whatever the precision they are held in.
+    """
     digest = hashlib.sha256(b"skembed live 1")
-    _update(digest, *_live_configuration(sentence_transformer))
-    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
-    core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
-    if hasattr(core, "to_str"):
-        _update(digest, _canonical(json.loads(core.to_str())))
+    _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(sentence_transformer))
     for name, tensor in sorted(sentence_transformer.state_dict().items()):
-        _update(digest, name, str(tensor.dtype), str(tuple(tensor.shape)))
-        digest.update(_bytes_of(tensor))
+        _update(digest, name, str(tuple(tensor.shape)))
+        digest.update(_bytes_of(tensor.float() if tensor.is_floating_point() else tensor))
     return digest.hexdigest()
 
 
+def stamp_live(model: SentenceTransformer) -> Hashable:
+    """Say cheaply whether a live model changed since it was fingerprinted.
+
+    Storage and version counter of each tensor catch training and loading. Writes through ``.data`` bypass the
+    counter: they are caught by a few values of each tensor, so not if they touch only some others.
+    """
+    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    places = tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
+    return places, _samples(tensors), _tokenizer_outline(model), *_live_configuration(model)
+
+
 def _live_configuration(model: SentenceTransformer) -> list[str]:
+    """Describe everything but weights and vocabulary that shapes a live model's vectors."""
     from sentence_transformers.base.modules import Module
 
-    tokenizer = getattr(model[0], "tokenizer", None)
-    cutting = (getattr(tokenizer, "truncation_side", None), getattr(tokenizer, "split_special_tokens", None))
-    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length, cutting))]
+    parts = [repr((model.prompts, model.default_prompt_name, model.truncate_dim, model.max_seq_length))]
     for module in model.modules():
+        parts += [type(module).__name__, module.extra_repr()]
         if isinstance(module, Module):
-            parts += [type(module).__name__, _canonical(module.get_config_dict())]
+            parts.append(_canonical(module.get_config_dict()))
+        if not type(module).__module__.startswith(_LIBRARIES):
+            parts.append(_own_state(module))
     if model.transformers_model is not None:
         parts.append(_canonical(model.transformers_model.config.to_dict()))
     return parts
+
+
+def _own_state(module: torch.nn.Module) -> str:
+    """Digest what a class from elsewhere does and keeps beside its weights; unique if that cannot be told."""
+    import torch
+
+    known = vars(torch.nn.Module())
+    attributes = {name: value for name, value in vars(module).items() if name not in known}
+    try:
+        content = inspect.getsource(type(module)).encode() + pickle.dumps(sorted(attributes.items()))
+    except Exception:  # source or attributes are out of reach, which may show in any way: share with nobody
+        content = _unique_token(module).encode()
+    return hashlib.sha256(content).hexdigest()
+
+
+def _unique_token(module: torch.nn.Module) -> str:
+    return _tokens.setdefault(module, uuid.uuid4().hex)
+
+
+_tokens: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
+
+
+def _tokenizer_content(model: SentenceTransformer) -> str:
+    tokenizer = getattr(model[0], "tokenizer", None)
+    core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    if hasattr(core, "to_str"):
+        return _canonical(json.loads(core.to_str())) + repr(_tokenizer_outline(model)[1:])
+    if hasattr(core, "get_vocab"):
+        return _canonical({"vocab": core.get_vocab(), "settings": getattr(core, "init_kwargs", None)})
+    return type(core).__name__
+
+
+def _tokenizer_outline(model: SentenceTransformer) -> tuple[Any, ...]:
+    """Name a tokenizer's parts that may be exchanged, without its vocabulary."""
+    tokenizer = getattr(model[0], "tokenizer", None)
+    core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
+    parts = [str(getattr(core, name, None)) for name in ("normalizer", "pre_tokenizer", "post_processor")]
+    settings = [getattr(tokenizer, name, None) for name in ("truncation_side", "split_special_tokens")]
+    n_tokens = core.get_vocab_size() if hasattr(core, "get_vocab_size") else 0
+    return id(core), n_tokens, *parts, *settings
 
 
 def _bytes_of(tensor: torch.Tensor) -> bytes:
@@ -130,22 +187,13 @@ def _bytes_of(tensor: torch.Tensor) -> bytes:
     return tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
 
 
-def stamp_live(model: SentenceTransformer) -> Hashable:
-    """Say cheaply whether a live model changed since it was fingerprinted.
-
-    Storage and version counter of each tensor catch training and loading; a few of its values catch writes
-    through ``.data``, which bypass the counter.
-    """
-    tensors = [*model.parameters(), *model.buffers()]
-    weights = tuple((tensor.data_ptr(), _version(tensor), _sample(tensor)) for tensor in tensors)
-    tokenizer = getattr(model[0], "tokenizer", None)
-    return weights, id(tokenizer), *_live_configuration(model)
-
-
 def _version(tensor: torch.Tensor) -> int:
     return 0 if tensor.is_inference() else int(tensor._version)  # inference tensors cannot be written to in place
 
 
-def _sample(tensor: torch.Tensor) -> bytes:
-    flat = tensor.detach().reshape(-1)
-    return _bytes_of(flat[:: max(1, flat.numel() // 16)])
+def _samples(tensors: list[torch.Tensor]) -> bytes:
+    """Take a few values of each tensor, with one copy from the device."""
+    import torch
+
+    flat = [tensor.reshape(-1)[:: max(1, tensor.numel() // 16)].contiguous().view(torch.uint8) for tensor in tensors]
+    return _bytes_of(torch.cat(flat)) if flat else b""

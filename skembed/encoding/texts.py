@@ -41,6 +41,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self.codes)
 
+    def first_row(self, codes: NDArray[np.intp]) -> int:
+        """Find the first row that has one of some codes."""
+        return int(np.argmax(np.isin(self.codes, codes)))
+
     def where(self, row: int) -> str:
         """Name a row as the user knows it: its position, and its index label if there is one."""
         return _where(row, self.labels)
@@ -199,7 +203,7 @@ def _refuse_lone_surrogates(texts: Texts) -> None:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            row = int(np.argmax(texts.codes == code))
+            row = texts.first_row(np.array([code]))
             raise ValueError(
                 f"{texts.where(row)} has a lone surrogate at character {error.start}, which is no valid text. "
                 "Repair it, e.g. with text.encode('utf-8', 'replace').decode()."

@@ -45,6 +45,12 @@ class Tokens:
         """Tokens in each row, shape (n_rows,)."""
         return np.diff(self.starts)
 
+    @property
+    def is_first_row(self) -> NDArray[np.bool_]:
+        """Whether a row is the first of its text, shape (n_rows,)."""
+        steps: NDArray[np.intp] = np.diff(self.text_of_row, prepend=-1)
+        return steps > 0
+
     def padded(self, rows: NDArray[np.intp], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Lay some rows side by side, padded on the right.
 

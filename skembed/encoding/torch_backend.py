@@ -11,15 +11,14 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Transformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling
 from torch import Tensor, nn
 
 from skembed.encoding.batching import length_batches
@@ -30,6 +29,9 @@ from skembed.encoding.tokens import TextTokenizer, Tokens
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
 
 _VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of a text among its features
+
+# Modules after the pooling that read nothing but the pooled vector, so that each pooling can pass through them.
+_TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
 
 Poolings = tuple[tuple[str, ...], ...]  # modes concatenated before the tail, in groups concatenated after it
 
@@ -85,6 +87,7 @@ class TorchBackend:
         if self.reader is not None and not _tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
             self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
         self.tail = modules[2:] if self.reader else modules
+        self._own_dim = 0 if self.reader else self._measure_dim()
 
     def vector_dim(self, poolings: Poolings | None) -> int:
         """Count the dimensions of a vector, before it is cut.
@@ -92,25 +95,22 @@ class TorchBackend:
         Raises
         ------
         ValueError
-            If the model's Dense layer does not take vectors of that many dimensions.
+            If a layer of the tail does not take vectors of the dimensions that a pooling gives.
         """
-        if self.reader is None:
+        if self.reader is None or poolings is None:
             return self._own_dim
-        pooled_dims = [self.reader.hidden_dim * len(group) for group in poolings or ()]
-        try:
-            with self._inference():
-                pooled = [torch.zeros(1, dim, device=self.device) for dim in pooled_dims]
-                return sum(self._through_tail(vector).shape[1] for vector in pooled)
-        except RuntimeError as error:
-            raise ValueError(
-                f"pooling={poolings!r} gives vectors of {pooled_dims} dimensions, which the model's "
-                f"{type(self.tail[0]).__name__} layer does not take; it was trained for pooling='default'."
-            ) from error
+        return sum(self._tail_dim(self.reader.hidden_dim * len(group)) for group in poolings)
 
-    @cached_property
-    def _own_dim(self) -> int:
-        with self._inference():
-            return self._run_texts(["a"], prompt=None)[0].shape[1]
+    def _tail_dim(self, dim: int) -> int:
+        for module in self.tail:
+            takes = module.in_features if isinstance(module, Dense) else getattr(module, "dimension", dim)
+            if takes != dim:
+                raise ValueError(
+                    f"the model's {type(module).__name__} layer takes {takes} dimensions, not {dim}: it was trained "
+                    "for the model's own pooling; choose pooling='default'."
+                )
+            dim = module.out_features if isinstance(module, Dense) else dim
+        return dim
 
     def embed_tokens(
         self,
@@ -142,7 +142,7 @@ class TorchBackend:
             One vector for each row of ``tokens``, after the tail.
         """
         lengths = tokens.lengths
-        is_first_row = np.diff(tokens.text_of_row, prepend=-1) != 0  # the prompt stands in a text's first row only
+        is_first_row = tokens.is_first_row  # the only one that holds the prompt
         vectors = torch.zeros(len(lengths), self.vector_dim(poolings), device=self.device)
 
         def run(rows: NDArray[np.intp]) -> None:
@@ -165,7 +165,7 @@ class TorchBackend:
                 on_batch(len(empty))
             filled = np.flatnonzero(lengths)
             _run_batches(run, [filled[batch] for batch in length_batches(lengths[filled], batch_tokens)], n_padded)
-            # Batches are queued on the device and wait for nothing; this copy is the one synchronisation.
+            # Results stay on the device until here: one copy, and one wait for it, a window.
             return vectors.cpu().numpy()
 
     def embed_texts(
@@ -196,15 +196,19 @@ class TorchBackend:
             _run_batches(run, length_batches(lengths, batch_tokens), lambda rows: int(lengths[rows].max() * len(rows)))
         return vectors, n_tokens
 
-    def count_prompt_tokens(self, prompt: str) -> int:
+    def count_prompt_tokens(self, prompt: str, max_seq_length: int | None) -> int:
         """Count the leading tokens that belong to the prompt, where the model leaves them out of its pooling.
 
-        As in sentence-transformers: the prompt alone, tokenised, less a trailing special token.
+        As in sentence-transformers: the prompt alone, tokenised and cut, less a trailing special token.
         """
         if self.reader is None or self.reader.include_prompt or not prompt:
             return 0
-        ids = self.reader.tokenizer.tokenize([prompt], None).ids
+        ids = self.reader.tokenizer.tokenize([prompt], max_seq_length).ids
         return len(ids) - int(ids[-1] in self.reader.special_ids)
+
+    def _measure_dim(self) -> int:
+        with self._inference():
+            return self._run_texts(["a"], prompt=None)[0].shape[1]
 
     @property
     def _reader(self) -> Reader:
@@ -327,6 +331,7 @@ def _is_out_of_memory(error: RuntimeError) -> bool:
         isinstance(error, torch.OutOfMemoryError)
         or "out of memory" in str(error)
         or "can't allocate memory" in str(error)
+        or "ALLOC_FAILED" in str(error)
     )
 
 
@@ -341,6 +346,10 @@ def _why_not_standard(modules: list[Any]) -> str | None:
         return f"its first module is {type(first).__name__}, not a Transformer"
     if len(modules) < 2 or not isinstance(modules[1], Pooling):
         return "it has no Pooling module after its Transformer"
+    for module in modules[2:]:
+        reads_and_writes = {getattr(module, f"module_{way}_name", _VECTOR) for way in ("input", "output")}
+        if type(module) not in _TAIL_MODULES or reads_and_writes != {_VECTOR}:
+            return f"its module {type(module).__name__} may read more than the pooled vector"
     if getattr(first.tokenizer, "backend_tokenizer", None) is None:
         return "it has no fast tokenizer"
     plain_text = {"method": "forward", "method_output_name": "last_hidden_state"}
@@ -378,10 +387,12 @@ def _max_positions(model: nn.Module) -> int | None:
     RoBERTa and its kin (MPNet, XLM-R) count positions from ``padding_idx + 1``: the first entries are never used.
     """
     for module in model.modules():
-        table = getattr(module, "position_embeddings", None) or getattr(module, "wpe", None)  # wpe: GPT-2's name
-        if isinstance(table, nn.Embedding):
-            padding_idx = getattr(module, "padding_idx", None)
-            return int(table.num_embeddings - (padding_idx + 1 if isinstance(padding_idx, int) else 0))
+        for name in ("position_embeddings", "wpe", "embed_positions"):  # BERT's name, GPT-2's, and OPT's and BART's
+            table = getattr(module, name, None)
+            if isinstance(table, nn.Embedding):
+                padding_idx = getattr(module, "padding_idx", None)
+                first = padding_idx + 1 if name == "position_embeddings" and isinstance(padding_idx, int) else 0
+                return int(table.num_embeddings - getattr(table, "offset", first))
     return None
 
 

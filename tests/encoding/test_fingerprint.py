@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
+from tokenizers.normalizers import NFC
 
 from skembed.encoding.fingerprint import fingerprint_folder, fingerprint_live, stamp_live
 
@@ -128,7 +129,24 @@ def cut_on_the_left(model) -> None:
     model.tokenizer.truncation_side = "left"
 
 
-CHANGES = [train_a_step, write_through_data, set_the_limit, set_a_prompt, set_the_pooling, cut_on_the_left]
+def exchange_the_normalizer(model) -> None:
+    model.tokenizer.backend_tokenizer.normalizer = NFC()
+
+
+def exchange_a_constant(model) -> None:
+    model[0].model.encoder.layer[0].output.LayerNorm.eps = 0.1
+
+
+CHANGES = [
+    train_a_step,
+    write_through_data,
+    exchange_a_constant,
+    exchange_the_normalizer,
+    cut_on_the_left,
+    set_the_limit,
+    set_a_prompt,
+    set_the_pooling,
+]
 
 
 @pytest.mark.parametrize("change", CHANGES)
@@ -143,3 +161,51 @@ def test_a_change_to_a_live_model_shows_in_its_fingerprint_and_its_stamp(change,
 def test_every_kind_of_model_has_a_live_fingerprint(reference):
     kinds = ["bert", "roberta", "decoder", "gpt2", "dense", "static"]
     assert len({fingerprint_live(reference(kind)) for kind in kinds}) == len(kinds)
+
+
+def test_the_precision_that_weights_are_held_in_does_not_count(live):
+    halved = copy.deepcopy(live).to(torch.bfloat16)
+    assert fingerprint_live(copy.deepcopy(halved).float()) == fingerprint_live(halved) != fingerprint_live(live)
+
+
+class Scale(torch.nn.Module):
+    """A module of the user's own, whose factor is neither a weight nor a configuration."""
+
+    def __init__(self, factor):
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, features):
+        features["sentence_embedding"] = features["sentence_embedding"] * self.factor
+        return features
+
+
+class Shift(Scale):
+    def forward(self, features):
+        features["sentence_embedding"] = features["sentence_embedding"] + self.factor
+        return features
+
+
+class Unpicklable(Scale):
+    def __init__(self, factor):
+        super().__init__(lambda: factor)
+
+
+def with_module(live, module) -> SentenceTransformer:
+    return SentenceTransformer(modules=[*live.children(), module], device="cpu")
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(Scale(1.0), Scale(-3.0)), (Scale(2.0), Shift(2.0)), (Unpicklable(1.0), Unpicklable(1.0))],
+    ids=["state", "code", "state that cannot be told"],
+)
+def test_a_module_of_the_users_own_counts_with_its_state_and_code(one, other, live):
+    assert fingerprint_live(with_module(live, one)) != fingerprint_live(with_module(live, other))
+    assert fingerprint_live(with_module(live, one)) == fingerprint_live(with_module(live, one))
+
+
+def test_the_same_module_of_the_users_own_is_known_again(live):
+    model = with_module(live, Scale(2.0))
+    assert fingerprint_live(copy.deepcopy(model)) == fingerprint_live(model)
+    assert fingerprint_live(with_module(live, Scale(2.0))) == fingerprint_live(model)

@@ -178,6 +178,52 @@ def test_code_that_comes_with_a_model_is_not_run(tiny, tmp_path):
         embed(["a"], model=str(folder))
 
 
+def cut_the_weights(folder: Path) -> None:
+    weights = (folder / "model.safetensors").read_bytes()
+    (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        cut_the_weights,
+        lambda folder: (folder / "modules.json").write_text("{"),
+        lambda folder: (folder / "modules.json").write_text('{"a": 1}'),
+        lambda folder: (folder / "config.json").unlink(),
+        lambda folder: (folder / "vocab.txt").symlink_to(folder / "nowhere"),
+        lambda folder: (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": 3}'),
+    ],
+    ids=["weights cut", "broken modules.json", "wrong modules.json", "no config.json", "broken link", "wrong pooling"],
+)
+def test_a_damaged_folder_is_one_error_that_names_it(damage, tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
+    damage(folder)
+    with pytest.raises(ModelNotFoundError, match=r"damaged' could not be loaded. The folder may be damaged"):
+        embed(["a"], model=str(folder))
+
+
+def test_a_folder_without_a_model_is_refused_at_once():
+    with pytest.raises(ModelNotFoundError, match="model='/' is a folder without a model"):
+        embed(["a"], model="/")
+
+
+def test_a_model_without_a_folder_keeps_its_fingerprint_in_another_precision(hub_model, monkeypatch):
+    monkeypatch.setattr(models, "_hub_snapshot", lambda *_: None)
+    transformer = SentenceEmbeddingTransformer(hub_model, local_files_only=True).fit(["fox"])
+    assert transformer.set_params(dtype="bfloat16").transform(["fox"]).shape == (1, 32)
+
+
+def test_a_cached_text_need_not_wait_for_another_threads_encoding(tiny):
+    embed(["fox"], model=tiny)
+    (model,) = models._loaded.values()
+    done = threading.Event()
+    with model.lock:
+        thread = threading.Thread(target=lambda: (embed(["fox"], model=tiny), done.set()))
+        thread.start()
+        assert done.wait(60)
+    thread.join(60)
+
+
 def test_deep_copies_of_a_live_model_share_one_resident_copy(tiny):
     original = SentenceTransformer(tiny, device="cpu")
     twin = copy.deepcopy(original)
@@ -213,7 +259,15 @@ def test_superseded_live_models_are_not_kept(tiny):
     assert len(models._loaded) == 1
 
 
-@pytest.mark.parametrize("device", ["cuda:77", "gpu", "cpu:x", "meta"])
+def test_superseded_copies_in_another_precision_are_not_kept(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    for _ in range(3):
+        embed(["fox"], model=model, dtype="bfloat16")
+        next(model.parameters()).data.mul_(1.1)
+    assert len(models._loaded) == 1
+
+
+@pytest.mark.parametrize("device", ["hpu", "mkldnn", "cuda:77", "gpu", "cpu:x", "meta"])
 def test_a_device_that_is_not_there_is_refused(device, tiny):
     with pytest.raises(ValueError, match=f"device='{device}' is not to be had here"):
         embed(["a"], model=tiny, device=device)

@@ -8,7 +8,7 @@ import torch
 from numpy.testing import assert_allclose
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from skembed import TruncationWarning, embed
 from skembed.encoding.torch_backend import TorchBackend
@@ -104,7 +104,7 @@ def test_cut_texts_are_counted_for_a_model_that_reads_in_its_own_way(reference):
         embed(["fox", "fox " * 40], model=model)
     with pytest.raises(ValueError, match=r"X\[1\] has 42 tokens"):
         embed(["fox", "fox " * 40], model=model, long_texts="error")
-    with pytest.raises(ValueError, match=r"long_texts='mean' makes no sense .*Router"):
+    with pytest.raises(ValueError, match=r"long_texts='mean' cannot be had .*Router"):
         embed(["fox", "fox " * 40], model=model, long_texts="mean")
 
 
@@ -124,3 +124,64 @@ def test_texts_cut_on_the_left_keep_their_end(tiny):
     with pytest.warns(TruncationWarning):
         vectors = embed([text], model=model)
     assert_allclose(vectors, model.encode([text]), atol=1e-6)
+
+
+class ReadsTokens(torch.nn.Module):
+    """A module after the pooling that reads more than the pooled vector."""
+
+    def forward(self, features):
+        features["sentence_embedding"] = features["sentence_embedding"] + features["token_embeddings"].amax(dim=1)
+        return features
+
+
+@pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
+def test_a_model_with_an_unknown_last_module_is_run_in_its_own_way(reference):
+    model = SentenceTransformer(modules=[*list(reference("bert").children())[:2], ReadsTokens()], device="cpu")
+    texts = ["fox", "a lazy dog"]
+    alone = np.vstack([model.encode([text]) for text in texts])  # its maximum takes in the padding
+    assert_allclose(np.vstack([embed([text], model=model) for text in texts]), alone, atol=1e-6)
+    with pytest.raises(ValueError, match=r"pooling='cls' cannot be had from .*: its module ReadsTokens may read more"):
+        embed(texts, model=model, pooling="cls")
+
+
+def test_a_table_of_positions_with_an_offset_is_not_overrun():
+    from transformers import OPTConfig, OPTModel
+
+    from skembed.encoding.torch_backend import _max_positions
+
+    config = OPTConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16)
+    config.max_position_embeddings, config.word_embed_proj_dim = 20, 16
+    model = OPTModel(config).eval()
+    n_positions = _max_positions(model)
+    assert n_positions == 20
+    model(input_ids=torch.ones(1, n_positions, dtype=torch.long))
+    with pytest.raises(IndexError):
+        model(input_ids=torch.ones(1, n_positions + 1, dtype=torch.long))
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "weightedmean"])
+def test_a_prompt_that_fills_the_window_and_is_left_out_is_as_in_sentence_transformers(pooling, reference):
+    first, old, *tail = reference("bert").children()
+    own = Pooling(old.embedding_dimension, pooling, include_prompt=False)
+    model = SentenceTransformer(modules=[first, own, *tail], device="cpu")
+    prompt = "the quick brown fox " * 12
+    with pytest.warns(TruncationWarning):
+        vectors = embed(["dog"], model=model, prompt=prompt)
+    assert_allclose(vectors, model.encode(["dog"], prompt=prompt), atol=1e-5)
+
+
+def test_windows_count_by_the_tokens_that_are_pooled(reference):
+    first, old, *_ = reference("bert").children()
+    model = SentenceTransformer(modules=[first, Pooling(old.embedding_dimension, "mean", False)], device="cpu")
+    text = "jumps over the lazy dog " * 12
+    ids = model.tokenizer("fox: " + text, truncation=True, max_length=24, return_overflowing_tokens=True)["input_ids"]
+    n_prompt = len(model.tokenizer("fox: ")["input_ids"]) - 1
+    total, n_pooled = np.zeros(old.embedding_dimension), 0
+    for number, window in enumerate(ids):
+        with torch.inference_mode():
+            states = model[0].model(input_ids=torch.tensor([window])).last_hidden_state[0]
+        pooled = states[n_prompt:] if number == 0 else states
+        total, n_pooled = total + pooled.sum(0).numpy(), n_pooled + len(pooled)
+    assert_allclose(embed([text], model=model, prompt="fox: ", long_texts="mean")[0], total / n_pooled, atol=1e-5)
+    with pytest.raises(ValueError, match="fills the 24 tokens"):
+        embed([text], model=model, prompt="fox " * 40, long_texts="mean")
