@@ -1,0 +1,76 @@
+"""What every benchmark reports beside its figures: the machine, a markdown table, and the raw results as JSON."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+PACKAGES = ("skembed", "sentence-transformers", "transformers", "torch", "tokenizers", "scikit-learn", "numpy")
+FAST_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
+
+
+def add_json_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", metavar="FILE", help="also write the raw results there")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Describe hardware, versions, commit and date, without naming the host; to be called when a run begins."""
+    return {
+        "processor": _processor(),
+        "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
+        "threads_torch": torch.get_num_threads(),
+        "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
+        "python": platform.python_version(),
+        **{package: version(package) for package in PACKAGES},
+        "commit": _commit(),
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+
+
+def _processor() -> str:
+    """Name the processor, with the instruction sets that decide how fast it multiplies matrices."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    facts = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
+    name = facts.get("model name", platform.machine())
+    family = f"family {facts.get('cpu family', '?')}, model {facts.get('model', '?')}"
+    has = set((facts.get("flags") or facts.get("Features") or "").split())
+    return f"{name} ({family}; {' '.join(flag for flag in FAST_CPU_FLAGS if flag in has)})"
+
+
+def _commit() -> str:
+    command = ["git", "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return done.stdout.strip()
+
+
+def print_report(machine: dict[str, Any], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print the machine and a markdown table."""
+    print(", ".join(f"{name} {value}" for name, value in machine.items() if value is not None), end="\n\n")
+    for cells in (header, ["---"] * len(header), *rows):
+        print("|", " | ".join(map(str, cells)), "|")
+
+
+def write_json(file: str | None, **results: Any) -> None:
+    """Write the raw results, if a file was named."""
+    if file is not None:
+        Path(file).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def verdict(holds: bool) -> str:
+    return "yes" if holds else "NO"
