@@ -70,3 +70,14 @@ def mixed_texts() -> list[str]:
         "emoji 🦊 and 漢字",
         "jumps over the lazy dog " * 60,
     ]
+
+
+@pytest.fixture
+def counted(monkeypatch):
+    """The texts that really went through a model, in order."""
+    from skembed.encoding import encoder
+
+    seen: list[str] = []
+    original = encoder._encode_window
+    monkeypatch.setattr(encoder, "_encode_window", lambda texts, *rest: (seen.extend(texts), original(texts, *rest))[1])
+    return seen

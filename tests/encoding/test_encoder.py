@@ -257,17 +257,6 @@ def test_no_rows_give_a_matrix_of_no_rows(tiny, params):
     assert vectors.dtype == np.float32
 
 
-@pytest.fixture
-def counted(monkeypatch):
-    """The texts that really went through a model, in order."""
-    from skembed.encoding import encoder
-
-    seen: list[str] = []
-    original = encoder._encode_window
-    monkeypatch.setattr(encoder, "_encode_window", lambda texts, *rest: (seen.extend(texts), original(texts, *rest))[1])
-    return seen
-
-
 def test_each_distinct_text_is_encoded_once(tiny, counted):
     embed(["a", "b", "a", "a"], model=tiny, cache=None)
     assert counted == ["a", "b"]

@@ -67,12 +67,7 @@ def test_threads_that_ask_at_once_share_one_copy_and_get_right_vectors(tiny, loa
         assert_allclose(results[number], expected[limit], atol=1e-6)
 
 
-def test_threads_that_want_the_same_texts_encode_them_once(tiny, monkeypatch):
-    from skembed.encoding import encoder
-
-    seen: list[str] = []
-    original = encoder._encode_window
-    monkeypatch.setattr(encoder, "_encode_window", lambda texts, *rest: (seen.extend(texts), original(texts, *rest))[1])
+def test_threads_that_want_the_same_texts_encode_them_once(tiny, counted):
     threads = [
         threading.Thread(target=embed, args=([f"text {i}" for i in range(50)],), kwargs={"model": tiny})
         for _ in range(4)
@@ -81,7 +76,7 @@ def test_threads_that_want_the_same_texts_encode_them_once(tiny, monkeypatch):
         thread.start()
     for thread in threads:
         thread.join(60)
-    assert len(seen) == 50
+    assert len(counted) == 50
 
 
 def test_a_folder_that_changes_is_loaded_again(tmp_path, loads):
