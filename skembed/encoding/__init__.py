@@ -4,7 +4,7 @@ Data walks one road and each file owns one step of it::
 
     texts.py     any container of text      -> unique texts, codes, where they came from
     settings.py  the caller's parameters    -> checked settings
-    models.py    a name, folder or object   -> one shared, fingerprinted model
+    models.py, fingerprint.py  a name, folder or object -> one shared model, and which one it is
     tokens.py    unique texts               -> token ids
     batching.py  token counts               -> batches of similar length
     torch_backend.py, pooling.py  a batch   -> pooled vectors
