@@ -5,7 +5,7 @@
 A fresh process makes the texts, loads the model, notes its resident memory, embeds, and notes its peak (``ru_maxrss``,
 which holds for the whole life of a process, so that loading is in it too). The bound: peak less resident memory after
 loading is at most the output matrix plus 1 GB. Texts are made up: distinct, about 6 tokens each. Needs Linux; takes
-about five minutes on two cores. Exit status 1 if the bound fails.
+ten to twenty minutes on two cores. Exit status 1 if the bound fails.
 """
 
 from __future__ import annotations
