@@ -314,7 +314,7 @@ def _run_batches(
             if not _is_out_of_memory(error):
                 raise
             ran_out = str(error)
-        if ran_out:  # outside the except clause, whose traceback would keep the failed batch's memory alive
+        if ran_out is not None:  # outside the except clause, whose traceback would keep the failed batch's memory alive
             if torch.cuda.is_available():
                 torch.cuda.empty_cache()
             if len(rows) == 1:
