@@ -9,14 +9,25 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skembed.encoding.cache import clear_cache
+    from skembed.encoding.cache import EmbeddingCache, clear_cache
     from skembed.encoding.models import unload_models
-    from skembed.errors import ModelChangedError, ModelNotFoundError, SkembedError, TruncationWarning
+    from skembed.errors import (
+        CacheError,
+        CacheWarning,
+        ModelChangedError,
+        ModelNotFoundError,
+        SkembedError,
+        TruncationWarning,
+    )
+    from skembed.precomputing import precompute
     from skembed.transformer import SentenceEmbeddingTransformer, embed
 
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "CacheError",
+    "CacheWarning",
+    "EmbeddingCache",
     "ModelChangedError",
     "ModelNotFoundError",
     "SentenceEmbeddingTransformer",
@@ -24,10 +35,14 @@ __all__ = [
     "TruncationWarning",
     "clear_cache",
     "embed",
+    "precompute",
     "unload_models",
 ]
 
 _HOME_OF = {
+    "CacheError": "skembed.errors",
+    "CacheWarning": "skembed.errors",
+    "EmbeddingCache": "skembed.encoding.cache",
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
     "SentenceEmbeddingTransformer": "skembed.transformer",
@@ -35,6 +50,7 @@ _HOME_OF = {
     "TruncationWarning": "skembed.errors",
     "clear_cache": "skembed.encoding.cache",
     "embed": "skembed.transformer",
+    "precompute": "skembed.precomputing",
     "unload_models": "skembed.encoding.models",
 }
 

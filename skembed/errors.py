@@ -3,8 +3,10 @@
 Each is also the built-in that people already catch::
 
     SkembedError
+    ├── CacheError          (OSError)     the cache's folder or file cannot be used
     ├── ModelNotFoundError  (OSError)     no such folder, package or hub model
     └── ModelChangedError   (ValueError)  the weights are not those the estimator was fitted with
+    CacheWarning            (UserWarning) vectors were computed but could not be kept
     TruncationWarning       (UserWarning) texts were longer than the model reads
 """
 
@@ -13,12 +15,20 @@ class SkembedError(Exception):
     """Base class of the errors that skembed raises on its own behalf."""
 
 
+class CacheError(SkembedError, OSError):
+    """The folder of an embedding cache cannot be written to, or its file is damaged or foreign."""
+
+
 class ModelNotFoundError(SkembedError, OSError):
     """The model is neither a folder, nor an installed package, nor reachable on the hub."""
 
 
 class ModelChangedError(SkembedError, ValueError):
     """A model of the same name has other weights, tokenizer or configuration than at fit time."""
+
+
+class CacheWarning(UserWarning):
+    """Vectors are right but could not be kept, so that they will be computed again."""
 
 
 class TruncationWarning(UserWarning):

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skembed.encoding.encoder import Plan, encode, make_plan
+from skembed.encoding.encoder import encode
+from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
 from skembed.errors import ModelChangedError
@@ -22,6 +23,8 @@ from skembed.errors import ModelChangedError
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
+
+    from skembed.encoding.cache import EmbeddingCache
 
 
 class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -72,8 +75,9 @@ them, default="default"
         precision on CUDA (bfloat16 if the weights are, else float16). A loaded model keeps its own.
     batch_tokens : int or "auto", default="auto"
         Most tokens in a batch, padding included.
-    cache : {"memory"} or None, default="memory"
-        Where vectors are kept for the next call.
+    cache : {"memory", "disk"}, path, EmbeddingCache or None, default="memory"
+        Where vectors are kept for the next call. "memory": in this process, up to 1 GiB. "disk" or a folder: for all
+        processes, and for the next one too; "disk" is a folder among the user's caches. None: nowhere.
     revision : str, default=None
         Branch, tag or commit of a model on the hub.
     local_files_only : bool, default=False
@@ -129,7 +133,7 @@ them, default="default"
         backend: Literal["auto", "torch"] = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         batch_tokens: int | Literal["auto"] = "auto",
-        cache: Literal["memory"] | None = "memory",
+        cache: Literal["memory", "disk"] | str | os.PathLike[str] | EmbeddingCache | None = "memory",
         revision: str | None = None,
         local_files_only: bool = False,
         trust_remote_code: bool = False,

@@ -78,6 +78,12 @@ def counted(monkeypatch):
     from skembed.encoding import encoder
 
     seen: list[str] = []
-    original = encoder._encode_window
-    monkeypatch.setattr(encoder, "_encode_window", lambda texts, *rest: (seen.extend(texts), original(texts, *rest))[1])
+    original = encoder._run_model
+
+    def counting(texts, *rest):
+        for positions, vectors, n_tokens in original(texts, *rest):
+            seen.extend(texts[position] for position in positions)
+            yield positions, vectors, n_tokens
+
+    monkeypatch.setattr(encoder, "_run_model", counting)
     return seen

@@ -1,121 +1,216 @@
-"""The cache of vectors already computed, in memory and bounded. Knows recipes and texts, no model.
+"""The embedding cache as its user holds it, and how a caller's ``cache`` finds its store: one a process and place.
 
-Imports numpy and the standard library.
+Imports the two stores beside it; lmdb only once a cache on disk is asked for.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-import threading
-from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+from uuid import uuid4
+from weakref import WeakValueDictionary
 
-import numpy as np
-from numpy.typing import NDArray
+from skembed.encoding.memory_store import MemoryStore
+from skembed.errors import CacheError
 
-_BYTES_AN_ENTRY = 400  # what a record costs beside its vector and its text: two tuples, an array, a place in the dict
+if TYPE_CHECKING:
+    from skembed.encoding.disk_store import DiskStore
+
+    Store: TypeAlias = MemoryStore | DiskStore
 
 
-class MemoryCache:
-    """Vectors by recipe and text; the least recently used leave first.
+class EmbeddingCache:
+    """Vectors that were computed before, in memory or in a folder.
+
+    Pass it as ``cache`` to as many transformers as you like: copies and clones share it, and so does a pickle that is
+    loaded in the same process. In another process a cache on disk is the same cache again; one in memory starts
+    empty, because a pickle never holds vectors.
+
+    What is kept is the vector before it is normalised and cut, under everything else that shapes it: model weights,
+    tokenizer and configuration, pooling, layers, prompt, token limit, precision and text. Two models never read each
+    other's vectors.
 
     Parameters
     ----------
-    max_bytes : int, default=1 GiB
-        Most memory held, in bytes: vectors, texts and what it takes to find them.
+    path : path, default=None
+        A folder, made when it is first used, with access for its owner alone (mode 0700). It must be on a disk of
+        this machine, not on a network drive. None: in memory.
+    max_bytes : int, default=None
+        Most bytes held. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, what it was last given.
+        In memory, vectors that were not used for longest leave first; on disk, those that were written first.
+
+    See Also
+    --------
+    skembed.precompute : Fills a cache for a whole grid search.
+
+    Notes
+    -----
+    Embeddings can reveal the texts they were made from (Morris et al. 2023, https://arxiv.org/abs/2310.06816):
+    protect the folder as you would protect the texts. It holds no text itself, only digests of them.
+
+    On disk it is an LMDB file (http://www.lmdb.tech/doc/), safe with many processes at once: for each model only one
+    of them encodes at a time, and the others wait and read. Each batch is written as soon as it is computed, so that
+    a run that was interrupted goes on where it stopped. Each vector carries a checksum; a damaged one is computed
+    again, a damaged file is a :class:`~skembed.CacheError`.
+
+    Examples
+    --------
+    >>> import skembed
+    >>> with skembed.EmbeddingCache() as cache:
+    ...     vectors = skembed.embed(["a cat", "a dog", "a cat"], cache=cache)
+    ...     again = skembed.embed(["a cat"], cache=cache)
+    ...     stats = cache.stats()
+    >>> stats["hits"], stats["misses"], stats["texts"]
+    (1, 2, 2)
     """
 
-    def __init__(self, max_bytes: int = 2**30) -> None:
-        self.max_bytes = max_bytes
-        self.n_bytes = 0
-        self._records: OrderedDict[tuple[int, str], tuple[NDArray[np.float32], int, int]] = OrderedDict()
-        self._number_of: dict[Hashable, int] = {}  # recipe -> a small key that is cheap to hash
-        self._lock = threading.Lock()
+    def __init__(self, path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None) -> None:
+        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
+            raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
+        if path is not None and not os.fspath(path):
+            raise ValueError("path is an empty str; give a folder, or None for a cache in memory.")
+        self.path = None if path is None else Path(os.path.realpath(path))
+        self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
+        self._name = uuid4().hex  # by which a pickle finds a cache in memory again
+        if self.path is None:
+            _memory_caches[self._name] = self
 
-    def read(
-        self, recipe: Hashable, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
-    ) -> NDArray[np.intp]:
-        """Fill in what is known.
+    @property
+    def max_bytes(self) -> int:
+        """Most bytes held."""
+        return self.store.limit()
 
-        Parameters
-        ----------
-        recipe : hashable
-            Everything but the text that shapes a vector.
-        texts : sequence of str, length n_texts
-        vectors : ndarray of float32, shape (n_texts, dim)
-            Rows of known texts are written to.
-        n_tokens : ndarray of int64, shape (n_texts,)
-            Likewise.
+    def stats(self) -> dict[str, int]:
+        """Say how much the cache holds and how often it helped.
 
         Returns
         -------
-        missing : ndarray of int
-            Positions of the texts that are not known.
+        dict
+            ``hits`` and ``misses``: texts asked for in this process that were known, or had to be encoded; a text
+            that stands twice in one call counts once. ``texts``: distinct texts held. ``bytes``: what their vectors
+            take. The last two are those of all processes if the cache is on disk.
+
+        Raises
+        ------
+        CacheError
+            If the folder cannot be used.
         """
-        missing = []
-        with self._lock:
-            number = self._number_of.get(recipe, -1)
-            for position, text in enumerate(texts):
-                record = self._records.get((number, text))
-                if record is None:
-                    missing.append(position)
-                else:
-                    self._records.move_to_end((number, text))
-                    vectors[position], n_tokens[position], _ = record
-        return np.array(missing, dtype=np.intp)
-
-    def write(
-        self, recipe: Hashable, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
-    ) -> None:
-        """Keep the vectors of some texts, each as a copy of its own."""
-        with self._lock:
-            number = self._number_of.setdefault(recipe, len(self._number_of))
-            for text, vector, n in zip(texts, vectors, n_tokens.tolist(), strict=True):
-                self._remove((number, text))
-                n_bytes = vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
-                if n_bytes <= self.max_bytes:  # one that could never stay shall not drive out all others
-                    self._records[number, text] = (vector.copy(), n, n_bytes)
-                    self.n_bytes += n_bytes
-            while self.n_bytes > self.max_bytes:
-                self._remove(next(iter(self._records)))
-
-    def _remove(self, key: tuple[int, str]) -> None:
-        # The size is kept in the record: a text's own may grow once a tokenizer has read it.
-        _, _, n_bytes = self._records.pop(key, (None, 0, 0))
-        self.n_bytes -= n_bytes
+        n_texts, n_bytes = self.store.count()
+        tally = self.store.tally
+        return {"hits": tally.n_hits, "misses": tally.n_misses, "texts": n_texts, "bytes": n_bytes}
 
     def clear(self) -> None:
-        """Forget everything."""
-        with self._lock:
-            self._records.clear()
-            self._number_of.clear()
-            self.n_bytes = 0
+        """Forget all vectors, on disk too; hits and misses start from 0 again.
+
+        Raises
+        ------
+        CacheError
+            If the folder cannot be used.
+        """
+        self.store.clear()
+        self.store.tally.reset()
+
+    def close(self) -> None:
+        """Free memory, or let go of the file; vectors on disk stay. A closed cache may be used again."""
+        self.store.close()
+
+    def __repr__(self) -> str:
+        where = [] if self.path is None else [repr(str(self.path))]
+        try:
+            n_vectors, n_bytes = self.store.size()
+            held = f"{n_vectors:,} vectors, {n_bytes / 2**20:,.1f} of {self.max_bytes / 2**20:,.1f} MiB"
+        except CacheError as error:  # a repr that fails would hide the error that is being looked for
+            held = f"failed: {error.__cause__}"
+        tally = self.store.tally
+        return f"EmbeddingCache({', '.join([*where, held])}; {tally.n_hits:,} hits, {tally.n_misses:,} misses)"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __copy__(self) -> Self:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self.path is None:
+            return _find_in_memory, (self._name, self.store.max_bytes)
+        return _open_folder, (str(self.path), self.store.max_bytes)
 
 
-_memory_cache = MemoryCache()
+_memory_caches: WeakValueDictionary[str, EmbeddingCache] = WeakValueDictionary()
+_arrived: list[EmbeddingCache] = []  # those that came in pickles of other processes: the next pickle shall find them
+_disk_stores: dict[Path, DiskStore] = {}
 
 
-def memory_cache() -> MemoryCache:
-    """Return the cache behind ``cache="memory"``: one for the whole process."""
-    return _memory_cache
+def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
+    """Load a pickle: the cache of that name if it lives in this process, else an empty one."""
+    cache = _memory_caches.get(name)
+    if cache is None:
+        cache = EmbeddingCache(max_bytes=max_bytes)
+        cache._name = name
+        _memory_caches[name] = cache
+        _arrived.append(cache)
+    return cache
+
+
+def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
+    return EmbeddingCache(path, max_bytes=max_bytes)
+
+
+def _disk_store(folder: Path, max_bytes: int | None) -> DiskStore:
+    from skembed.encoding.disk_store import DiskStore
+
+    store = _disk_stores.setdefault(folder, DiskStore(folder, max_bytes))
+    store.max_bytes = max_bytes or store.max_bytes
+    return store
+
+
+_default_cache = EmbeddingCache()
+
+
+def find_store(cache: str | os.PathLike[str] | EmbeddingCache | None) -> Store | None:
+    """Return what is behind a transformer's ``cache``, or None if nothing is to be kept."""
+    if cache is None or isinstance(cache, EmbeddingCache):
+        return None if cache is None else cache.store
+    if cache == "memory":
+        return _default_cache.store
+    return EmbeddingCache(default_folder() if cache == "disk" else cache).store
+
+
+def default_folder() -> Path:
+    """Return the folder behind ``cache="disk"``: where the operating system keeps a user's caches."""
+    from platformdirs import user_cache_path
+
+    return user_cache_path("skembed", appauthor=False) / "embeddings"
 
 
 def clear_cache() -> None:
-    """Forget all embeddings held in memory.
+    """Forget all embeddings held in memory; those on disk stay.
+
+    See Also
+    --------
+    EmbeddingCache.clear : Forgets what one cache holds, on disk too.
 
     Examples
     --------
     >>> import skembed
     >>> skembed.clear_cache()
     """
-    _memory_cache.clear()
+    for cache in list(_memory_caches.values()):
+        cache.clear()
+    _arrived.clear()
 
 
-def _renew_lock() -> None:
-    """Give a forked child a fresh lock: one held by another thread would stay locked for ever."""
-    _memory_cache._lock = threading.Lock()
+def _renew_after_fork() -> None:
+    for store in [*(cache.store for cache in _memory_caches.values()), *_disk_stores.values()]:
+        store.after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_lock)
+    os.register_at_fork(after_in_child=_renew_after_fork)

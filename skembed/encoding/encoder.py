@@ -7,85 +7,66 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from itertools import accumulate, pairwise, product
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.batching import windows
-from skembed.encoding.cache import MemoryCache, memory_cache
-from skembed.encoding.models import LoadedModel, get_model
-from skembed.encoding.settings import Settings
+from skembed.encoding.cache import find_store
+from skembed.encoding.plan import Plan, every_view
+from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.tokens import Tokens
-from skembed.errors import TruncationWarning
+from skembed.errors import CacheError, CacheWarning, TruncationWarning
 
-FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
+if TYPE_CHECKING:
+    from skembed.encoding.cache import Store
 
-# What is tokenised, sorted by length and held together. Large enough that neighbours in length are close.
+# What is tokenised and sorted by length together: many texts, so that neighbours in length are close, but no more
+# than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.
 _TEXTS_A_WINDOW = 16_384
 _CHARACTERS_A_WINDOW = 16_000_000
+_CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
+_SECONDS_A_WINDOW = 5.0
 
-# On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
-# should be enough work to fill the device.
-_BATCH_TOKENS_ON_CPU = 1024
-_BATCH_TOKENS = 32_768
-
-_UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
+_TEXTS_A_READ = 4096  # from the cache: few enough that vectors are finished while they are still near the processor
 
 
-@dataclass(frozen=True)
-class Recipe:
-    """Everything but the text that shapes a vector before it is finished, in one canonical form.
-
-    ``vector = concatenate over groups of tail(concatenate over modes of pool(mean of layers))``; with
-    ``poolings=None`` the model's own modules do all of it.
-    """
-
-    format_version: int
-    fingerprint: str
-    backend: str
-    dtype: str
-    poolings: tuple[tuple[str, ...], ...] | None
-    layers: tuple[int, ...] | None
-    prompt: str
-    max_seq_length: int | None
-    split_long_texts: bool
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Settings fitted to a model: what one call does, and how it finishes its vectors.
+@dataclass
+class _Call:
+    """What one call has got so far.
 
     Attributes
     ----------
-    settings : Settings
-    model : LoadedModel
-    recipe : Recipe
-    dim : int
-        Dimensions of a vector before it is cut.
-    finished_dim : int
-        Dimensions of the result.
-    normalize : bool
-        Whether the result has unit length.
-    batch_tokens : int
+    texts : Texts
+    plan : Plan
+    store : MemoryStore, DiskStore or None
+        Where vectors are kept.
+    vectors : ndarray of float32, shape (n_unique, finished_dim), or None
+        The result; None if the vectors are only to be kept.
+    n_tokens : ndarray of int64, shape (n_unique,)
+    n_encoded : int
+        Texts that went through the model.
+    failure : CacheError or None
+        Why vectors can no longer be kept.
     """
 
-    settings: Settings
-    model: LoadedModel
-    recipe: Recipe
-    dim: int
-    finished_dim: int
-    normalize: bool
-    batch_tokens: int
+    texts: Texts
+    plan: Plan
+    store: Store | None
+    vectors: NDArray[np.float32] | None
+    n_tokens: NDArray[np.int64]
+    n_encoded: int = 0
+    failure: CacheError | None = None
 
-    @property
-    def token_limit(self) -> int | None:
-        """Tokens beyond which a text is cut; None where nothing is ever cut."""
-        return None if self.recipe.split_long_texts else self.recipe.max_seq_length
+    def some_texts(self, codes: NDArray[np.intp]) -> list[str]:
+        return [self.texts.unique[code] for code in codes.tolist()]
 
 
 def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float32]:
@@ -114,232 +95,204 @@ def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float
     TruncationWarning
         Once, if texts were cut, with their number.
     """
-    vectors, n_tokens = _encode_unique(texts, plan)
-    if plan.token_limit is not None:
-        _warn_of_truncation(texts, n_tokens > plan.token_limit, plan, stacklevel)
-    return _spread(vectors, texts.codes, fill=np.nan if plan.settings.missing == "nan" else 0.0)
+    settings, n_unique = plan.settings, len(texts.unique)
+    vectors = np.empty((n_unique, plan.finished_dim), dtype=np.float32)
+    call = _Call(texts, plan, find_store(settings.cache), vectors, np.zeros(n_unique, dtype=np.int64))
+    missing = _read(call, np.arange(n_unique))
+    if settings.long_texts == "error":
+        with plan.model.lock:
+            _refuse_long_texts(texts, missing, call.n_tokens, plan)
+    if len(missing):
+        with progress(settings.show_progress_bar, len(missing)) as bar:
+            _encode(call, missing, bar)
+    if call.store is not None:
+        call.store.tally.add(n_unique - call.n_encoded, call.n_encoded)
+    _warn(call, stacklevel)
+    return _spread(vectors, texts.codes, fill=np.nan if settings.missing == "nan" else 0.0)
 
 
-def make_plan(settings: Settings) -> Plan:
-    """Find the model and fit the settings to it.
+def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
+    """Fill the cache with the vectors of some texts, by all of the plan's recipes, in one pass.
+
+    Parameters
+    ----------
+    texts : Texts
+    plan : Plan
+    bar : tqdm
+        Told of each text.
 
     Raises
     ------
-    ModelNotFoundError
-        If there is no such model.
-    ValueError
-        If a parameter makes no sense for the model, or the device does not exist here.
+    CacheError
+        If vectors cannot be kept.
     """
-    model = get_model(settings)
-    own = model.backend.sentence_transformer
-    recipe = Recipe(
-        format_version=FORMAT_VERSION,
-        fingerprint=model.fingerprint,
-        backend="torch",
-        dtype=model.dtype,
-        poolings=_poolings(settings, model),
-        layers=_layers(settings, model),
-        prompt=_prompt(settings, model),
-        max_seq_length=_max_seq_length(settings, model),
-        split_long_texts=settings.long_texts == "mean",
-    )
-    try:
-        dim = model.backend.vector_dim(recipe.poolings)
-    except ValueError as error:
-        raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
-    cut_to = settings.truncate_dim or own.truncate_dim or dim
-    if settings.truncate_dim is not None and cut_to > dim:
-        raise ValueError(f"truncate_dim={cut_to}: the vectors have only {dim} dimensions.")
-    normalize = settings.normalize_embeddings
-    return Plan(
-        settings=settings,
-        model=model,
-        recipe=recipe,
-        dim=dim,
-        finished_dim=min(int(cut_to), dim),
-        normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
-        batch_tokens=_batch_tokens(settings, model),
-    )
-
-
-def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...], ...] | None:
-    asked, reader = settings.pooling_names, model.backend.reader
-    if reader is None:
-        if asked is not None:
-            raise ValueError(_cannot_be_had("pooling", settings.pooling, model))
-        return None
-    if asked is None and model.backend.tail:  # a Dense layer takes the model's own modes together
-        return (reader.own_pooling,)
-    return tuple((mode,) for mode in asked or reader.own_pooling)
-
-
-def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
-    asked, reader = settings.layer_numbers, model.backend.reader
-    if reader is None:
-        if asked != (-1,):
-            raise ValueError(_cannot_be_had("layers", settings.layers, model))
-        return None
-    n_states = reader.n_layers + 1  # the input embeddings are number 0
-    for layer in asked:
-        if not -n_states <= layer < n_states:
-            raise ValueError(
-                f"layers={settings.layers!r}: the model has {reader.n_layers} layers, numbered "
-                f"0 (input embeddings) to {reader.n_layers}, or -{n_states} to -1."
-            )
-    return tuple(sorted(layer % n_states for layer in asked))
-
-
-def _prompt(settings: Settings, model: LoadedModel) -> str:
-    own = model.backend.sentence_transformer
-    if settings.prompt is not None:
-        return settings.prompt
-    name = settings.prompt_name if settings.prompt_name is not None else own.default_prompt_name
-    if name is None:
-        return ""
-    if name not in own.prompts:
-        known = ", ".join(map(repr, own.prompts)) or "none"
-        raise ValueError(f"prompt_name={name!r}: the model's prompts are {known}.")
-    return own.prompts[name] or ""
-
-
-def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
-    """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
-    reader, asked = model.backend.reader, settings.max_seq_length
-    said: Any = model.backend.sentence_transformer.max_seq_length
-    own = None if said is None or said > _UNLIMITED else int(said)
-    if reader is None:
-        if asked is not None:
-            raise ValueError(_cannot_be_had("max_seq_length", asked, model))
-        if settings.long_texts == "mean" and own is not None:
-            raise ValueError(_cannot_be_had("long_texts", "mean", model))
-        return own
-    most = reader.max_positions
-    if asked is None:
-        return min((limit for limit in (own, most) if limit is not None), default=None)
-    if most is not None and asked > most:
-        raise ValueError(f"max_seq_length={asked}: the model has positions for {most} tokens.")
-    if asked <= reader.tokenizer.n_special_tokens:
-        raise ValueError(
-            f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
-        )
-    return int(asked) if asked < _UNLIMITED else None
-
-
-def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
-    if not isinstance(settings.batch_tokens, str):
-        return int(settings.batch_tokens)
-    backend = model.backend
-    # A model without a transformer has no activations to speak of, so that only the number of calls counts.
-    small = backend.device.type == "cpu" and backend.sentence_transformer.transformers_model is not None
-    return _BATCH_TOKENS_ON_CPU if small else _BATCH_TOKENS
-
-
-def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:
-    return f"{parameter}={value!r} cannot be had from {model.name}: {model.backend.not_standard}. Leave it out."
-
-
-def _encode_unique(texts: Texts, plan: Plan) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Encode each distinct text, or find it in the cache."""
-    unique, settings = texts.unique, plan.settings
-    vectors = np.empty((len(unique), plan.finished_dim), dtype=np.float32)
-    n_tokens = np.zeros(len(unique), dtype=np.int64)
-    cache = memory_cache() if settings.cache == "memory" else None
-    missing = _read_cache(cache, plan, unique, np.arange(len(unique)), vectors, n_tokens)
-    if settings.long_texts == "error":
+    call = _Call(texts, plan, find_store(plan.settings.cache), None, np.zeros(len(texts.unique), dtype=np.int64))
+    missing = _read(call, np.arange(len(texts.unique)))
+    if plan.settings.long_texts == "error":
         with plan.model.lock:
-            _refuse_long_texts(texts, missing, n_tokens, plan)
-    if len(missing):
-        with _progress(settings.show_progress_bar, len(missing)) as bar:
-            for window in windows([unique[code] for code in missing], _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
-                with plan.model.lock:
-                    _encode_codes(texts, missing[window], vectors, n_tokens, plan, cache, bar)
-    return vectors, n_tokens
+            _refuse_long_texts(texts, missing, call.n_tokens, plan)
+    bar.update(len(texts.unique) - len(missing))
+    _encode(call, missing, bar)
+    if call.failure is not None:
+        raise call.failure
 
 
-def _encode_codes(
-    texts: Texts,
+def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Take from the cache what it holds, finished; return the codes of the other texts."""
+    if call.store is None:
+        return codes
+    missing = [codes[:0]]
+    for start in range(0, len(codes), _TEXTS_A_READ):
+        some = codes[start : start + _TEXTS_A_READ]
+        missing.append(some[_read_some(call, call.store, some)])
+    return np.concatenate(missing)
+
+
+def _read_some(call: _Call, store: Store, codes: NDArray[np.intp]) -> NDArray[np.bool_]:
+    """Take a stretch of texts from the cache; say which it lacks."""
+    texts, plan = call.some_texts(codes), call.plan
+    is_missing = np.zeros(len(codes), dtype=bool)
+    if call.vectors is None:
+        for recipe in plan.recipes:
+            is_missing[store.missing(recipe, texts)] = True
+        return is_missing
+    raw, n_tokens = np.empty((len(codes), sum(plan.dims)), dtype=np.float32), np.zeros(len(codes), dtype=np.int64)
+    for recipe, columns in zip(plan.recipes, _column_slices(plan.dims), strict=True):
+        is_missing[store.read(recipe, texts, raw[:, columns], n_tokens)] = True
+    if is_missing.any():
+        raw, n_tokens, codes = raw[~is_missing], n_tokens[~is_missing], codes[~is_missing]
+    call.vectors[codes], call.n_tokens[codes] = _finish(raw, plan), n_tokens
+    return is_missing
+
+
+def _column_slices(dims: Sequence[int]) -> list[slice]:
+    return [slice(start, stop) for start, stop in pairwise(accumulate(dims, initial=0))]
+
+
+def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
+    """Run the model on texts window by window; what a window computed is kept, whatever happens next."""
+    n_characters = _CHARACTERS_AT_FIRST
+    while len(missing):
+        (window, *_) = windows(call.some_texts(missing[:_TEXTS_A_WINDOW]), _TEXTS_A_WINDOW, n_characters)
+        start = perf_counter()
+        with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
+            _encode_window(call, missing[window], bar)
+        missing = missing[window.stop :]
+        pace = _SECONDS_A_WINDOW / max(perf_counter() - start, 1e-3)
+        n_characters = int(min(max(n_characters * min(max(pace, 0.5), 4.0), 1), _CHARACTERS_A_WINDOW))
+
+
+def _encode_window(call: _Call, codes: NDArray[np.intp], bar: Any) -> None:
+    n_wanted = len(codes)
+    codes = _read(call, codes)  # another thread or process may have encoded them meanwhile
+    bar.update(n_wanted - len(codes))
+    if len(codes):
+        texts = call.some_texts(codes)
+        recipes = _recipes_to_compute(call, texts)
+        for positions, vectors, n_tokens in _run_model(texts, call.plan, recipes):
+            _take(call, codes[positions], vectors, n_tokens, recipes)
+            bar.update(len(positions))
+
+
+def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
+    """List what one pass shall give: what was asked for, last; before it what is likely to be asked for next.
+
+    Texts that are known by another pooling are being compared by pooling, so that all poolings are kept at once;
+    likewise layers. Thereby whoever tries poolings in turn pays for two passes, and poolings and layers for three.
+    """
+    asked = list(dict.fromkeys(call.plan.recipes))
+    if call.store is None or call.vectors is None:
+        return asked
+    poolings, layers = {recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked}
+    relatives = call.store.relatives(asked, texts)
+    every_pooling, every_layer = every_view(call.plan) if relatives else ((), ())
+    if not {recipe.pooling for recipe in relatives} <= poolings:
+        poolings.update(every_pooling)
+    if not {recipe.layers for recipe in relatives} <= layers:
+        layers.update(every_layer)
+    everything = [replace(asked[0], pooling=pooling, layers=some) for pooling, some in product(poolings, layers)]
+    return [recipe for recipe in everything if recipe not in asked] + asked
+
+
+def _run_model(
+    texts: list[str], plan: Plan, recipes: list[Recipe]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
+    """Run texts through the model; yield, batch by batch, positions, vectors by all recipes, and token counts."""
+    backend, family = plan.model.backend, plan.family
+    views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
+    if backend.reader is None:
+        yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens)
+        return
+    tokens = backend.reader.tokenizer.tokenize(
+        [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
+    )
+    n_prompt_tokens = backend.count_prompt_tokens(family.prompt, family.max_seq_length)
+    if family.split_long_texts and n_prompt_tokens >= (family.max_seq_length or np.inf) - 1:
+        raise ValueError(f"prompt={family.prompt!r} fills the {family.max_seq_length} tokens that the model reads.")
+    batches = backend.embed_tokens(tokens, views, n_prompt_tokens, plan.batch_tokens)
+    if len(tokens.lengths) > len(texts):
+        batches = _whole_texts(batches, tokens, n_prompt_tokens)
+    for positions, vectors in batches:
+        yield positions, vectors, tokens.n_tokens[positions]
+
+
+def _whole_texts(
+    batches: Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]], tokens: Tokens, n_prompt_tokens: int
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Put together the rows of texts that were split: their average, weighted by the tokens pooled in each."""
+    n_waiting = np.bincount(tokens.text_of_row, minlength=len(tokens.n_tokens))
+    n_pooled = tokens.lengths - n_prompt_tokens * tokens.is_first_row
+    weights = np.maximum(n_pooled, 1).astype(np.float32)[:, None]
+    parts: NDArray[np.float32] | None = None
+    for rows, vectors in batches:
+        if parts is None:
+            parts = np.empty((len(tokens.lengths), vectors.shape[1]), dtype=np.float32)
+        parts[rows] = vectors
+        np.subtract.at(n_waiting, tokens.text_of_row[rows], 1)
+        touched = np.unique(tokens.text_of_row[rows])
+        done = touched[n_waiting[touched] == 0]
+        if len(done):
+            some = np.flatnonzero(np.isin(tokens.text_of_row, done))
+            first_rows = np.flatnonzero(tokens.is_first_row[some])
+            sums: NDArray[np.float32] = np.add.reduceat(parts[some] * weights[some], first_rows, axis=0)
+            sums /= np.add.reduceat(weights[some], first_rows, axis=0)
+            yield done, sums
+
+
+def _take(
+    call: _Call,
     codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
     n_tokens: NDArray[np.int64],
-    plan: Plan,
-    cache: MemoryCache | None,
-    bar: Any,
+    recipes: list[Recipe],
 ) -> None:
-    """Encode the texts of one window; once done they are in the cache, whatever happens next."""
-    n_wanted = len(codes)
-    codes = _read_cache(cache, plan, texts.unique, codes, vectors, n_tokens)  # another thread may have encoded them
-    bar.update(n_wanted - len(codes))
-    if not len(codes):
-        return
-    wanted = [texts.unique[code] for code in codes]
-    raw, counted = _encode_window(wanted, plan, bar)
+    """Keep the vectors of a batch, and finish those that were asked for."""
+    plan = call.plan
+    dims = [plan.model.backend.vector_dim(recipe.pooling) for recipe in recipes]
+    vectors_by = {recipe: vectors[:, columns] for recipe, columns in zip(recipes, _column_slices(dims), strict=True)}
+    raw = np.concatenate([vectors_by[recipe] for recipe in plan.recipes], axis=1)
     is_finite = np.isfinite(raw).all(axis=1)
     if not is_finite.all():
-        _refuse_not_finite(texts, codes[~is_finite], plan)
-    if cache is not None:
-        cache.write(plan.recipe, wanted, raw, counted)
-    vectors[codes], n_tokens[codes] = _finish(raw, plan), counted
-
-
-def _encode_window(window: list[str], plan: Plan, bar: Any) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    backend, recipe = plan.model.backend, plan.recipe
-    if backend.reader is None or recipe.poolings is None or recipe.layers is None:
-        return backend.embed_texts(window, recipe.prompt or None, plan.batch_tokens, bar.update)
-    tokens = backend.reader.tokenizer.tokenize(
-        [recipe.prompt + text for text in window], recipe.max_seq_length, split=recipe.split_long_texts
-    )
-    n_prompt_tokens = backend.count_prompt_tokens(recipe.prompt, recipe.max_seq_length)
-    if recipe.split_long_texts and n_prompt_tokens >= (recipe.max_seq_length or np.inf) - 1:
-        raise ValueError(f"prompt={recipe.prompt!r} fills the {recipe.max_seq_length} tokens that the model reads.")
-    vectors = backend.embed_tokens(
-        tokens, recipe.poolings, recipe.layers, n_prompt_tokens, plan.batch_tokens, bar.update
-    )
-    return _mean_of_rows(vectors, tokens, n_prompt_tokens), tokens.n_tokens
+        _refuse_not_finite(call.texts, codes[~is_finite], plan)
+    call.n_encoded += len(codes)
+    call.n_tokens[codes] = n_tokens
+    if call.store is not None and call.failure is None:
+        finite = {recipe: some for recipe, some in vectors_by.items() if np.isfinite(some).all()}
+        try:
+            call.store.write(call.some_texts(codes), n_tokens, finite)
+        except CacheError as error:  # a full disk, say, which shall not cost what was computed
+            call.failure = error
+    if call.vectors is not None:
+        call.vectors[codes] = _finish(raw, plan)
 
 
 def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> None:
     """Stop before an overflow becomes a feature: float16 ends at 65,504, and some models go beyond."""
-    way_out = "The model's weights may be damaged." if plan.recipe.dtype == "float32" else "Choose dtype='float32'."
+    way_out = "The model's weights may be damaged." if plan.family.dtype == "float32" else "Choose dtype='float32'."
     raise ValueError(
         f"{texts.where(texts.first_row(codes))} gets infinite or NaN values from {plan.model.name} in "
-        f"{plan.recipe.dtype}, as {len(codes)} texts do. {way_out}"
+        f"{plan.family.dtype}, as {len(codes)} texts do. {way_out}"
     )
-
-
-def _mean_of_rows(vectors: NDArray[np.float32], tokens: Tokens, n_prompt_tokens: int) -> NDArray[np.float32]:
-    """Average the rows of each text, weighted by the tokens that were pooled in each."""
-    if len(tokens.lengths) == len(tokens.n_tokens):  # one row a text
-        return vectors
-    n_pooled = tokens.lengths - n_prompt_tokens * tokens.is_first_row
-    weights = np.maximum(n_pooled, 1).astype(np.float32)[:, None]
-    first_rows = np.flatnonzero(tokens.is_first_row)
-    sums: NDArray[np.float32] = np.add.reduceat(vectors * weights, first_rows, axis=0)
-    sums /= np.add.reduceat(weights, first_rows, axis=0)
-    return sums
-
-
-def _read_cache(
-    cache: MemoryCache | None,
-    plan: Plan,
-    unique: list[str],
-    codes: NDArray[np.intp],
-    vectors: NDArray[np.float32],
-    n_tokens: NDArray[np.int64],
-) -> NDArray[np.intp]:
-    """Fill in finished vectors for the texts that the cache holds; return the codes of the others."""
-    if cache is None:
-        return codes
-    missing = [codes[:0]]
-    for start in range(0, len(codes), _TEXTS_A_WINDOW):  # in stretches, so that unfinished vectors need little room
-        some = codes[start : start + _TEXTS_A_WINDOW]
-        raw = np.empty((len(some), plan.dim), dtype=np.float32)
-        counted = np.zeros(len(some), dtype=np.int64)
-        lacking = cache.read(plan.recipe, [unique[code] for code in some], raw, counted)
-        found = np.ones(len(some), dtype=bool)
-        found[lacking] = False
-        vectors[some[found]], n_tokens[some[found]] = _finish(raw[found], plan), counted[found]
-        missing.append(some[lacking])
-    return np.concatenate(missing)
 
 
 def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
@@ -366,13 +319,13 @@ def _spread(vectors: NDArray[np.float32], codes: NDArray[np.intp], fill: float) 
 
 def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: Plan) -> None:
     """Raise for the first row whose text is too long, before anything is computed."""
-    limit, reader = plan.recipe.max_seq_length, plan.model.backend.reader
+    limit, reader = plan.family.max_seq_length, plan.model.backend.reader
     if limit is None:
         return
     known = n_tokens.copy()
     for window in windows([texts.unique[code] for code in missing], _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
         codes = missing[window]
-        prompted = [plan.recipe.prompt + texts.unique[code] for code in codes]
+        prompted = [plan.family.prompt + texts.unique[code] for code in codes]
         if reader is not None:
             known[codes] = reader.tokenizer.tokenize(prompted, limit).n_tokens
         else:
@@ -387,19 +340,28 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         )
 
 
-def _warn_of_truncation(texts: Texts, is_cut: NDArray[np.bool_], plan: Plan, stacklevel: int) -> None:
+def _warn(call: _Call, stacklevel: int) -> None:
+    """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
+    limit, codes = call.plan.token_limit, call.texts.codes
+    is_cut = call.n_tokens > (np.inf if limit is None else limit)
     if is_cut.any():
-        n_cut = int(is_cut[texts.codes[texts.codes != MISSING]].sum())
+        n_cut = int(is_cut[codes[codes != MISSING]].sum())
         warnings.warn(
-            f"{n_cut} of {len(texts)} texts have more than {plan.token_limit} tokens and were cut; choose "
+            f"{n_cut} of {len(call.texts)} texts have more than {limit} tokens and were cut; choose "
             "long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it.",
             TruncationWarning,
+            stacklevel=stacklevel + 1,
+        )
+    if call.failure is not None:
+        warnings.warn(
+            f"The result is right, but not all of it could be kept. {call.failure}",
+            CacheWarning,
             stacklevel=stacklevel + 1,
         )
 
 
 @contextmanager
-def _progress(show: Any, n_texts: int) -> Iterator[Any]:
+def progress(show: Any, n_texts: int) -> Iterator[Any]:
     """Draw a bar: "auto" waits two seconds, and draws where somebody watches."""
     from tqdm.auto import tqdm
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from skembed.encoding.cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "missing": MISSING_POLICIES,
     "backend": ("auto", "torch"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
-    "cache": (None, "memory"),
     "local_files_only": (True, False),
     "trust_remote_code": (True, False),
     "show_progress_bar": ("auto", True, False),
@@ -60,7 +60,7 @@ class Settings:
     backend: Literal["auto", "torch"]
     dtype: Literal["auto", "float32", "bfloat16", "float16"]
     batch_tokens: int | Literal["auto"]
-    cache: Literal["memory"] | None
+    cache: Literal["memory", "disk"] | str | os.PathLike[str] | EmbeddingCache | None
     revision: str | None
     local_files_only: bool
     trust_remote_code: bool
@@ -78,6 +78,7 @@ class Settings:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")
         _check_model(self.model)
+        _check_cache(self.cache)
         _check_device(self.device)
         _check_prompt(self)
         _ = self.pooling_names, self.layer_numbers  # checked as they are read
@@ -135,6 +136,19 @@ def _check_model(model: Any) -> None:
     library = sys.modules.get("sentence_transformers")  # whoever holds a loaded model has imported it
     if library is None or not isinstance(model, library.SentenceTransformer):
         raise TypeError(f"model must be a name, a folder or a loaded SentenceTransformer; got {type(model).__name__}.")
+
+
+def _check_cache(cache: Any) -> None:
+    if cache is None or isinstance(cache, EmbeddingCache):
+        return
+    if not isinstance(cache, (str, os.PathLike)) or isinstance(os.fspath(cache), bytes) or not os.fspath(cache):
+        raise TypeError(f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}.")
+    is_word = isinstance(cache, str) and os.path.basename(cache) == cache
+    if is_word and cache not in ("memory", "disk") and not os.path.isdir(cache):  # rather a slip than a folder
+        raise ValueError(
+            f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}, and there is no such "
+            f"folder. Write {os.path.join('.', cache)!r} to make it."
+        )
 
 
 def _check_device(device: Any) -> None:

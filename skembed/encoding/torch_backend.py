@@ -11,7 +11,8 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -33,7 +34,10 @@ _VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of
 # Modules after the pooling that read nothing but the pooled vector, so that each pooling can pass through them.
 _TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
 
-Poolings = tuple[tuple[str, ...], ...]  # modes concatenated before the tail, in groups concatenated after it
+_BATCHES_A_COPY = 16  # from a device that computes while the processor goes on
+
+View = tuple[tuple[int, ...], tuple[str, ...]]  # layers to average, pooling modes to concatenate before the tail
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,17 @@ class TorchBackend:
         self.tail = modules[2:] if self.reader else modules
         self._own_dim = 0 if self.reader else self._measure_dim()
 
-    def vector_dim(self, poolings: Poolings | None) -> int:
+    def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
         """Count the dimensions of a vector, before it is cut.
 
         Raises
         ------
         ValueError
-            If a layer of the tail does not take vectors of the dimensions that a pooling gives.
+            If a layer of the tail does not take vectors of the dimensions that the pooling gives.
         """
-        if self.reader is None or poolings is None:
+        if self.reader is None or pooling is None:
             return self._own_dim
-        return sum(self._tail_dim(self.reader.hidden_dim * len(group)) for group in poolings)
+        return self._tail_dim(self.reader.hidden_dim * len(pooling))
 
     def _tail_dim(self, dim: int) -> int:
         for module in self.tail:
@@ -113,88 +117,89 @@ class TorchBackend:
         return dim
 
     def embed_tokens(
-        self,
-        tokens: Tokens,
-        poolings: Poolings,
-        layers: tuple[int, ...],
-        n_prompt_tokens: int,
-        batch_tokens: int,
-        on_batch: Callable[[int], None],
-    ) -> NDArray[np.float32]:
-        """Run the tokens of a window through the model.
+        self, tokens: Tokens, views: Sequence[View], n_prompt_tokens: int, batch_tokens: int
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Run the tokens of a window through the model, batch by batch.
 
         Parameters
         ----------
         tokens : Tokens
-        poolings : tuple of tuple of str
-        layers : tuple of int
-            Hidden layers to average, 0 = the input embeddings.
+        views : sequence of (layers, pooling)
+            The vectors that are wanted of each row, all from the same pass: hidden layers to average (0 = the input
+            embeddings), and pooling modes to concatenate before the tail.
         n_prompt_tokens : int
             Leading tokens of each text that are read but not pooled.
         batch_tokens : int
             Most tokens in a batch, padding included.
-        on_batch : callable
-            Told after each batch how many texts it began.
 
-        Returns
-        -------
-        vectors : ndarray of float32, shape (n_rows, dim)
-            One vector for each row of ``tokens``, after the tail.
+        Yields
+        ------
+        rows : ndarray of int
+            Rows of ``tokens`` that are done; each comes once.
+        vectors : ndarray of float32, shape (len(rows), sum of the views' dimensions)
+            After the tail, the views side by side.
         """
         lengths = tokens.lengths
         is_first_row = tokens.is_first_row  # the only one that holds the prompt
-        vectors = torch.zeros(len(lengths), self.vector_dim(poolings), device=self.device)
 
-        def run(rows: NDArray[np.intp]) -> None:
+        def run(rows: NDArray[np.intp]) -> Tensor:
             input_ids, is_token = tokens.padded(rows, self._reader.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
-            token_vectors = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), layers)
-            pooled = self._pool(token_vectors, self._to_device(is_pooled), poolings)
-            vectors[self._to_device(rows)] = pooled
-            on_batch(int(is_first_row[rows].sum()))
+            with self._inference():
+                states = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), views)
+                return self._pool(states, self._to_device(is_pooled), views)
 
         def n_padded(rows: NDArray[np.intp]) -> int:
             return int(lengths[rows].max(initial=0)) * len(rows)
 
+        empty = np.flatnonzero(lengths == 0)  # nothing to read: pooled to the zero vector, which the tail may move
+        if len(empty):
+            yield empty, self._embed_nothing(len(empty), views)
+        filled = np.flatnonzero(lengths)
+        batches = [filled[batch] for batch in length_batches(lengths[filled], batch_tokens)]
+        yield from self._copied(_run_batches(run, batches, n_padded))
+
+    def _embed_nothing(self, n_rows: int, views: Sequence[View]) -> NDArray[np.float32]:
         with self._inference():
-            empty = np.flatnonzero(lengths == 0)  # nothing to read: pooled to the zero vector, which the tail may move
-            if len(empty):
-                zeros = torch.zeros(len(empty), self._reader.hidden_dim, device=self.device)
-                vectors[self._to_device(empty)] = self._groups_through_tail(dict.fromkeys(POOLERS, zeros), poolings)
-                on_batch(len(empty))
-            filled = np.flatnonzero(lengths)
-            _run_batches(run, [filled[batch] for batch in length_batches(lengths[filled], batch_tokens)], n_padded)
-            # Results stay on the device until here: one copy, and one wait for it, a window.
-            return vectors.cpu().numpy()
+            zeros = torch.zeros(n_rows, self._reader.hidden_dim, device=self.device)
+            pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in views]
+            return torch.cat([self._through_tail(vectors) for vectors in pooled], dim=1).cpu().numpy()
+
+    def _copied(
+        self, done: Iterator[tuple[NDArray[np.intp], Tensor]]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        """Copy results from the device: at once from the CPU, else several batches with one wait for all."""
+        n_together = 1 if self.device.type == "cpu" else _BATCHES_A_COPY
+        while some := list(islice(done, n_together)):
+            yield np.concatenate([rows for rows, _ in some]), torch.cat([vectors for _, vectors in some]).cpu().numpy()
 
     def embed_texts(
-        self, texts: Sequence[str], prompt: str | None, batch_tokens: int, on_batch: Callable[[int], None]
-    ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """Run texts through a model that tokenises and pools in its own way.
+        self, texts: Sequence[str], prompt: str | None, batch_tokens: int
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
+        """Run texts through a model that tokenises and pools in its own way, batch by batch.
 
-        Returns
-        -------
-        vectors : ndarray of float32, shape (n_texts, dim)
-        n_tokens : ndarray of int64, shape (n_texts,)
+        Yields
+        ------
+        rows : ndarray of int
+            Texts that are done; each comes once.
+        vectors : ndarray of float32, shape (len(rows), dim)
+        n_tokens : ndarray of int64, shape (len(rows),)
             Tokens of each whole text; 0 where the model sets no limit, so that nothing can be cut.
         """
         # Characters stand in for tokens, four to one (English averages 4 to 5): this only shapes the batches.
         lengths = np.array([len(text) // 4 + 3 for text in texts], dtype=np.int64)
-        vectors = np.empty((len(texts), self.vector_dim(None)), dtype=np.float32)
-        n_tokens = np.zeros(len(texts), dtype=np.int64)
 
-        def run(rows: NDArray[np.intp]) -> None:
-            batch = [texts[row] for row in rows]
-            pooled, is_full = self._run_texts(batch, prompt)
-            vectors[rows] = pooled.cpu().numpy()
-            for row in rows[is_full]:
-                n_tokens[row] = self.count_tokens((prompt or "") + texts[row])
-            on_batch(len(rows))
+        def run(rows: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.bool_]]:
+            with self._inference():
+                return self._run_texts([texts[row] for row in rows], prompt)
 
-        with self._inference():
-            _run_batches(run, length_batches(lengths, batch_tokens), lambda rows: int(lengths[rows].max() * len(rows)))
-        return vectors, n_tokens
+        batches = length_batches(lengths, batch_tokens)
+        for rows, (pooled, is_full) in _run_batches(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
+            n_tokens = np.zeros(len(rows), dtype=np.int64)
+            for position in np.flatnonzero(is_full):
+                n_tokens[position] = self.count_tokens((prompt or "") + texts[rows[position]])
+            yield rows, pooled.cpu().numpy(), n_tokens
 
     def count_prompt_tokens(self, prompt: str, max_seq_length: int | None) -> int:
         """Count the leading tokens that belong to the prompt, where the model leaves them out of its pooling.
@@ -235,29 +240,26 @@ class TorchBackend:
             return tensor.pin_memory().to(self.device, non_blocking=True)
         return tensor.to(self.device)
 
-    def _token_vectors(self, input_ids: Tensor, is_token: Tensor, layers: tuple[int, ...]) -> Tensor:
-        """Compute the mean of the wanted hidden layers, shape (n_texts, n_tokens, hidden_dim), float32."""
-        last_only = set(layers) == {self._reader.n_layers}
+    def _token_vectors(
+        self, input_ids: Tensor, is_token: Tensor, views: Sequence[View]
+    ) -> dict[tuple[int, ...], Tensor]:
+        """Compute the wanted means of hidden layers, each of shape (n_texts, n_tokens, hidden_dim), float32."""
+        wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
+        last_only = all(set(layers) == {n_layers} for layers in wanted)
         output = self._reader.transformer(
             input_ids=input_ids, attention_mask=is_token.long(), output_hidden_states=not last_only, return_dict=True
         )
         if last_only:
-            last: Tensor = output.last_hidden_state
-            return last.float()
-        if len(output.hidden_states) != self._reader.n_layers + 1:
-            raise TypeError(
-                f"the model gives {len(output.hidden_states)} hidden states for {self._reader.n_layers} layers"
-            )
-        wanted: list[Tensor] = [output.hidden_states[layer].float() for layer in layers]
-        return wanted[0] if len(wanted) == 1 else torch.stack(wanted).mean(dim=0)
+            return dict.fromkeys(wanted, output.last_hidden_state.float())
+        if len(output.hidden_states) != n_layers + 1:
+            raise TypeError(f"the model gives {len(output.hidden_states)} hidden states for {n_layers} layers")
+        return {layers: _mean([output.hidden_states[layer].float() for layer in layers]) for layers in wanted}
 
-    def _pool(self, token_vectors: Tensor, is_pooled: Tensor, poolings: Poolings) -> Tensor:
-        modes = {mode for group in poolings for mode in group}
-        return self._groups_through_tail({mode: POOLERS[mode](token_vectors, is_pooled) for mode in modes}, poolings)
-
-    def _groups_through_tail(self, pooled: dict[str, Tensor], poolings: Poolings) -> Tensor:
-        groups = [self._through_tail(torch.cat([pooled[mode] for mode in group], dim=1)) for group in poolings]
-        return torch.cat(groups, dim=1)
+    def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[View]) -> Tensor:
+        each = {(layers, mode) for layers, pooling in views for mode in pooling}
+        pooled = {(layers, mode): POOLERS[mode](states[layers], is_pooled) for layers, mode in each}
+        side_by_side = [torch.cat([pooled[layers, mode] for mode in pooling], dim=1) for layers, pooling in views]
+        return torch.cat([self._through_tail(vectors) for vectors in side_by_side], dim=1)
 
     def _through_tail(self, pooled: Tensor) -> Tensor:
         features: dict[str, Tensor] = {_VECTOR: pooled}
@@ -290,10 +292,10 @@ class TorchBackend:
 
 
 def _run_batches(
-    run: Callable[[NDArray[np.intp]], None],
+    run: Callable[[NDArray[np.intp]], Result],
     batches: Sequence[NDArray[np.intp]] | Iterator[NDArray[np.intp]],
     size_of: Callable[[NDArray[np.intp]], int],
-) -> None:
+) -> Iterator[tuple[NDArray[np.intp], Result]]:
     """Run all batches; when memory runs out, go on with batches of half the size that did not fit.
 
     Raises
@@ -307,23 +309,29 @@ def _run_batches(
         if len(rows) > 1 and size_of(rows) >= too_large:
             waiting.extendleft(reversed(np.array_split(rows, 2)))
             continue
-        ran_out = None
         try:
-            run(rows)
+            result = run(rows)
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU and MPS raise plain ones
             if not _is_out_of_memory(error):
                 raise
             ran_out = str(error)
-        if ran_out is not None:  # outside the except clause, whose traceback would keep the failed batch's memory alive
-            if torch.cuda.is_available():
-                torch.cuda.empty_cache()
-            if len(rows) == 1:
-                raise MemoryError(
-                    f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "
-                    f"max_seq_length, or choose dtype='float16' or another device. ({ran_out})"
-                )
-            too_large = size_of(rows)
-            waiting.appendleft(rows)
+        else:
+            yield rows, result
+            continue
+        # Outside the except clause, whose traceback would keep the failed batch's memory alive.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        if len(rows) == 1:
+            raise MemoryError(
+                f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "
+                f"max_seq_length, or choose dtype='float16' or another device. ({ran_out})"
+            )
+        too_large = size_of(rows)
+        waiting.appendleft(rows)
+
+
+def _mean(states: list[Tensor]) -> Tensor:
+    return states[0] if len(states) == 1 else torch.stack(states).mean(dim=0)
 
 
 def _is_out_of_memory(error: RuntimeError) -> bool:

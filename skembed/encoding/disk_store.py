@@ -1,0 +1,415 @@
+"""Vectors in a folder, safe with many processes. Knows recipes and texts, no model; imports numpy, lmdb and filelock.
+
+The folder holds an LMDB file with three tables::
+
+    index    recipe digest + text digest  -> number of a batch, row in it
+    batches  number                       -> the records of one write, each with a checksum
+    about    "format", "bytes", "max_bytes"; recipe digest -> the recipe
+
+A batch is written in one transaction with its index, never changed, and leaves when the cache is full, the first
+written first. A process that dies takes its unfinished transaction with it. Nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from time import monotonic, sleep
+from typing import Any
+from zlib import crc32
+
+import lmdb
+import numpy as np
+from filelock import FileLock
+from numpy.typing import NDArray
+
+from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, Tally, positions_by_value
+from skembed.encoding.recipes import Recipe
+from skembed.errors import CacheError
+
+_FORMAT = b"skembed embeddings 1"
+_DATA, _LOCK = "data.mdb", "lock.mdb"  # as LMDB calls them
+_LOCK_BYTES = 32_768  # room for some 500 processes that read at the same time
+_SMALLEST_MAP = 2**26  # bytes; the map doubles when it is full
+_SECONDS_BETWEEN_TRIES = 0.01  # to get the lock that another process holds
+
+_NUMBER = struct.Struct(">Q")  # big-endian: numbers sort in the order in which batches were written
+_HEAD = struct.Struct("<II")  # rows of a batch, dimensions of its vectors
+_PLACE = np.dtype([("batch", "<u8"), ("row", "<u4")])
+_NOWHERE = np.array((2**64 - 1, 0), _PLACE)
+_DIGEST_BYTES = 16
+_BYTES_AN_INDEX_ENTRY = 80  # of key, place and what LMDB needs to keep them sorted
+_PAGE_BYTES = 4096
+
+
+class DiskStore:
+    """Vectors by recipe and text in one folder; one object a process and folder.
+
+    Parameters
+    ----------
+    folder : Path
+        Made when it is first needed, for its owner alone. It must lie on a disk of this machine: LMDB's memory map
+        does not work over a network.
+    max_bytes : int or None
+        Most bytes that vectors and their index take. None: as the folder was last told, or 1 GiB.
+    """
+
+    def __init__(self, folder: Path, max_bytes: int | None) -> None:
+        self.folder = folder
+        self.max_bytes = max_bytes
+        self.tally = Tally()
+        self._lock = threading.RLock()  # one environment a process is all that LMDB allows; held through a transaction
+        self._environment: Any = None
+        self._tables: dict[str, Any] = {}
+        self._inode = self._least_bytes = 0
+        self._damaged: set[bytes] = set()  # keys whose record was found damaged, to be written again
+
+    def read(
+        self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
+    ) -> NDArray[np.intp]:
+        """Fill in the rows of the texts that are known; return the positions of the others.
+
+        Raises
+        ------
+        CacheError
+            If the folder cannot be used. A record that is damaged by itself counts as not known.
+        """
+        keys, is_known = _keys(recipe, texts), np.zeros(len(texts), dtype=bool)
+        with self._transaction() as transaction:
+            places = self._places(transaction, keys)
+            for number, positions in positions_by_value(places["batch"]):
+                batch = transaction.get(_NUMBER.pack(number), db=self._tables["batches"])
+                records = _records(batch, vectors.shape[1])
+                positions = positions[places["row"][positions] < len(records)]
+                found = records[places["row"][positions]]  # a copy: the file may change once the transaction ends
+                is_right = _are_right(found, keys, positions)
+                found, positions = found[is_right], positions[is_right]
+                vectors[positions], n_tokens[positions] = found["vector"], found["n_tokens"]
+                is_known[positions] = True
+            self._damaged.update(keys[position] for position in np.flatnonzero(~is_known & (places != _NOWHERE)))
+        return np.flatnonzero(~is_known)
+
+    def missing(self, recipe: Recipe, texts: Sequence[str]) -> NDArray[np.intp]:
+        """Return the positions of the texts that are not known, without reading their vectors."""
+        with self._transaction() as transaction:
+            return np.flatnonzero(self._places(transaction, _keys(recipe, texts)) == _NOWHERE)
+
+    def _places(self, transaction: Any, keys: Sequence[bytes]) -> NDArray[np.void]:
+        nowhere, index = _NOWHERE.tobytes(), self._tables["index"]
+        return np.frombuffer(b"".join([transaction.get(key, nowhere, index) for key in keys]), _PLACE)
+
+    def write(
+        self, texts: Sequence[str], n_tokens: NDArray[np.int64], vectors_by: Mapping[Recipe, NDArray[np.float32]]
+    ) -> None:
+        """Keep the vectors of some texts by one or more recipes, all or none; a vector that is there already stays.
+
+        Raises
+        ------
+        CacheError
+            If they could not be written; what was there before still is.
+        """
+        while True:
+            try:
+                with self._transaction(write=True) as transaction:
+                    for recipe, vectors in vectors_by.items():
+                        self._write_new(transaction, recipe, _keys(recipe, texts), n_tokens, vectors)
+                return
+            except lmdb.MapFullError:
+                self._enlarge_map()
+
+    def _write_new(
+        self,
+        transaction: Any,
+        recipe: Recipe,
+        keys: list[bytes],
+        n_tokens: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        is_new = self._places(transaction, keys) == _NOWHERE
+        rows = [row for row, key in enumerate(keys) if is_new[row] or key in self._damaged]
+        batch = _batch([keys[row] for row in rows], n_tokens[rows], vectors[rows])
+        if not rows or not self._make_room(transaction, _n_bytes(batch)):
+            return
+        transaction.put(recipe.digest(), recipe.to_json().encode(), db=self._tables["about"])
+        with transaction.cursor(self._tables["batches"]) as cursor:
+            number = _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
+            cursor.put(_NUMBER.pack(number), batch, append=True)
+        for place, row in enumerate(rows):
+            self._damaged.discard(keys[row])
+            transaction.put(keys[row], np.array((number, place), _PLACE).tobytes(), db=self._tables["index"])
+
+    def _make_room(self, transaction: Any, n_bytes: int) -> bool:
+        """Let go of the oldest batches until some bytes fit, and count these; False if they never could."""
+        about, limit = self._tables["about"], self._limit(transaction)
+        if n_bytes > limit:
+            return False
+        total = _number(transaction.get(b"bytes", db=about), 0) + n_bytes
+        while total > limit:
+            total -= self._forget_oldest(transaction) or total - n_bytes
+        transaction.put(b"bytes", str(total).encode(), db=about)
+        transaction.put(b"max_bytes", str(limit).encode(), db=about)
+        return True
+
+    def _limit(self, transaction: Any) -> int:
+        written = transaction.get(b"max_bytes", db=self._tables["about"])
+        return self.max_bytes or _number(written, DEFAULT_MAX_BYTES)
+
+    def _forget_oldest(self, transaction: Any) -> int:
+        """Remove the batch that was written first, and return its bytes; 0 if there is none."""
+        with transaction.cursor(self._tables["batches"]) as cursor:
+            if not cursor.first():
+                return 0
+            number, batch = _NUMBER.unpack(cursor.key())[0], bytes(cursor.value())
+            cursor.delete()
+        for row, record in enumerate(_records(batch)):
+            key, place = record["key"].tobytes(), np.array((number, row), _PLACE).tobytes()
+            if transaction.get(key, db=self._tables["index"]) == place:  # else it was written again later
+                transaction.delete(key, db=self._tables["index"])
+        return _n_bytes(batch)
+
+    def relatives(self, asked: Sequence[Recipe], texts: Sequence[str]) -> list[Recipe]:
+        """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
+        with self._transaction() as transaction:
+            others = [
+                other for other in self._recipes(transaction) if other not in asked and other.family == asked[0].family
+            ]
+            digests = [_text_digest(text) for text in texts] if others else []
+            return [other for other in others if self._holds_any(transaction, other.digest(), digests)]
+
+    def _recipes(self, transaction: Any) -> list[Recipe]:
+        with transaction.cursor(self._tables["about"]) as cursor:
+            return [Recipe.from_json(bytes(value).decode()) for key, value in cursor if len(key) == _DIGEST_BYTES]
+
+    def _holds_any(self, transaction: Any, recipe_digest: bytes, text_digests: list[bytes]) -> bool:
+        index = self._tables["index"]
+        return any(transaction.get(recipe_digest + text_digest, db=index) is not None for text_digest in text_digests)
+
+    @contextmanager
+    def flight(self, fingerprint: str) -> Iterator[None]:
+        """Keep other processes from encoding with the same model into the same folder meanwhile.
+
+        The operating system frees the lock of a process that dies.
+        """
+        with self._translated():
+            self._make_folder()
+            lock = FileLock(
+                self.folder / f"{fingerprint[:16]}.lock",
+                mode=0o600,
+                poll_interval=_SECONDS_BETWEEN_TRIES,
+                fallback_to_soft=False,  # a lock that nobody frees for a dead process
+            )
+            lock.acquire()
+        start = monotonic()
+        try:
+            yield
+        finally:
+            lock.release()
+        if monotonic() - start > 1:  # let those get it who wait for it, before it is taken for the next window
+            sleep(2 * _SECONDS_BETWEEN_TRIES)
+
+    def count(self) -> tuple[int, int]:
+        """Count distinct texts, and bytes, as all processes wrote them."""
+        with self._transaction() as transaction:
+            with transaction.cursor(self._tables["index"]) as cursor:
+                texts = {bytes(key[_DIGEST_BYTES:]) for key in cursor.iternext(values=False)}
+            return len(texts), _number(transaction.get(b"bytes", db=self._tables["about"]), 0)
+
+    def size(self) -> tuple[int, int]:
+        """Count vectors and bytes, as all processes wrote them; 0 without making a folder that is not there yet."""
+        if not (self.folder / _DATA).exists():
+            return 0, 0
+        with self._transaction() as transaction:
+            n_bytes = _number(transaction.get(b"bytes", db=self._tables["about"]), 0)
+            return transaction.stat(self._tables["index"])["entries"], n_bytes
+
+    def limit(self) -> int:
+        """Return the most bytes held."""
+        if self.max_bytes is not None or not (self.folder / _DATA).exists():
+            return self.max_bytes or DEFAULT_MAX_BYTES
+        with self._transaction() as transaction:
+            return self._limit(transaction)
+
+    def clear(self) -> None:
+        """Forget everything. The file keeps its size and fills again from the start."""
+        with self._transaction(write=True) as transaction:
+            for name in ("index", "batches"):
+                transaction.drop(self._tables[name], delete=False)
+            transaction.put(b"bytes", b"0", db=self._tables["about"])
+
+    def close(self) -> None:
+        """Let go of the file; it is opened again when it is next needed."""
+        with self._lock:
+            environment, self._environment = self._environment, None
+            if environment is not None:
+                environment.close()
+
+    def after_fork(self) -> None:
+        """In a forked child, forget the parent's open file without touching it, and the lock that may be held."""
+        _never_freed.append(self._environment)
+        self._environment, self._lock = None, threading.RLock()
+        self.tally = Tally(self.tally.n_hits, self.tally.n_misses)
+
+    @contextmanager
+    def _transaction(self, *, write: bool = False) -> Iterator[Any]:
+        """Run a block in a transaction; whatever fails becomes a CacheError, except for a map that is full."""
+        with self._lock, self._translated():
+            try:
+                self._open_or_check()
+                with self._begin(write) as transaction:
+                    self._refuse_truncated()  # another process may have written since
+                    yield transaction
+            except lmdb.MapFullError:
+                raise
+            except (lmdb.Error, OSError):
+                self.close()  # some failures leave it of no use; the next call starts afresh
+                raise
+
+    def _begin(self, write: bool) -> Any:
+        try:
+            return self._environment.begin(write=write, buffers=True)
+        except lmdb.MapResizedError:  # by another process
+            self._environment.set_mapsize(0)
+            return self._environment.begin(write=write, buffers=True)
+
+    def _enlarge_map(self) -> None:
+        with self._lock, self._translated():
+            if self._environment is not None:
+                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+
+    def _open_or_check(self) -> None:
+        """Open the file, or make sure that the one that is open still is the one in the folder, and whole."""
+        data = self.folder / _DATA
+        if self._environment is not None:
+            stat = data.stat() if data.exists() else None
+            if stat is None or stat.st_ino != self._inode:  # somebody deleted or exchanged the folder
+                self.close()
+            elif stat.st_size < self._least_bytes:
+                raise lmdb.CorruptedError(f"it ends after {stat.st_size} of {self._least_bytes} bytes")
+        if self._environment is None:
+            self._open(data)
+
+    def _open(self, data: Path) -> None:
+        self._make_folder()
+        _allocate(self.folder / _LOCK)
+        self._environment = lmdb.open(
+            str(self.folder),
+            map_size=max(_SMALLEST_MAP, 2 * data.stat().st_size if data.exists() else 0),
+            max_dbs=3,
+            max_readers=_LOCK_BYTES // 64,
+            mode=0o600,
+            metasync=False,  # a power cut may cost the last batch, never more
+        )
+        self._inode = data.stat().st_ino
+        self._refuse_truncated()
+        self._environment.reader_check()  # frees the places of readers that died
+        with self._environment.begin(write=True) as transaction:
+            is_new = transaction.stat()["entries"] == 0
+            self._tables = {
+                name: self._environment.open_db(name.encode(), txn=transaction, create=is_new)
+                for name in ("about", "index", "batches")
+            }
+            if is_new:
+                transaction.put(b"format", _FORMAT, db=self._tables["about"])
+            elif transaction.get(b"format", db=self._tables["about"]) != _FORMAT:
+                raise lmdb.InvalidError("it was written by another version of skembed")
+
+    def _make_folder(self) -> None:
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+
+    def _refuse_truncated(self) -> None:
+        """Refuse a file that ends before its last page: to read that page would kill the process."""
+        n_bytes = (self.folder / _DATA).stat().st_size
+        self._least_bytes = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
+        if n_bytes < self._least_bytes:
+            raise lmdb.CorruptedError(f"it ends after {n_bytes} of {self._least_bytes} bytes")
+
+    @contextmanager
+    def _translated(self) -> Iterator[None]:
+        try:
+            yield
+        except lmdb.MapFullError:
+            raise
+        except (lmdb.Error, OSError, ValueError, struct.error) as error:
+            raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
+
+
+_never_freed: list[Any] = []  # environments of the parent, in a forked child
+
+
+def _explain(error: Exception) -> str:
+    reason = str(error).rstrip(".")
+    if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
+        return f"{_DATA} is damaged or not a cache of skembed: {reason}. Delete the folder, or choose another."
+    if isinstance(error, lmdb.NotFoundError):
+        return f"{_DATA} belongs to another program. Choose another folder."
+    return f"{reason}. Make sure that it is a folder on a local disk that you may write to and that has space left."
+
+
+def _allocate(file: Path) -> None:
+    """Reserve room for LMDB's lock file: on a full disk, its memory map would kill the process at the first touch."""
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        if hasattr(os, "posix_fallocate") and os.fstat(descriptor).st_size < _LOCK_BYTES:
+            os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
+    finally:
+        os.close(descriptor)
+
+
+def _number(written: Any, default: int) -> int:
+    return default if written is None else int(bytes(written))
+
+
+def _keys(recipe: Recipe, texts: Sequence[str]) -> list[bytes]:
+    prefix = recipe.digest()
+    return [prefix + _text_digest(text) for text in texts]
+
+
+def _text_digest(text: str) -> bytes:
+    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
+
+
+def _record_dtype(dim: int) -> np.dtype[np.void]:
+    key = ("key", f"V{2 * _DIGEST_BYTES}")
+    return np.dtype([key, ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
+
+
+def _batch(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
+    """Write vectors down, each with what it takes to know it again."""
+    records = np.zeros(len(keys), _record_dtype(vectors.shape[1]))
+    records["key"] = np.frombuffer(b"".join(keys), records["key"].dtype)
+    records["n_tokens"], records["vector"] = n_tokens, vectors
+    records["checksum"] = _checksums(records)
+    return _HEAD.pack(len(keys), vectors.shape[1]) + records.tobytes()
+
+
+def _records(batch: Any, dim: int | None = None) -> NDArray[np.void]:
+    """Read a batch; no records if it is not there, damaged, or of vectors with other dimensions."""
+    if batch is None or len(batch) < _HEAD.size:
+        return np.empty(0, _record_dtype(dim or 1))
+    n_rows, written_dim = _HEAD.unpack_from(batch)
+    dtype = _record_dtype(written_dim)
+    if len(batch) != _HEAD.size + n_rows * dtype.itemsize or written_dim != (dim or written_dim):
+        return np.empty(0, _record_dtype(dim or 1))
+    return np.frombuffer(batch, dtype, offset=_HEAD.size)
+
+
+def _checksums(records: NDArray[np.void]) -> list[int]:
+    content, size = records.view(np.uint8).data, records.dtype.itemsize
+    return [crc32(content[start : start + size - 4]) for start in range(0, len(content), size)]
+
+
+def _are_right(records: NDArray[np.void], keys: Sequence[bytes], positions: NDArray[np.intp]) -> NDArray[np.bool_]:
+    wanted = np.frombuffer(b"".join([keys[position] for position in positions]), records["key"].dtype)
+    is_right: NDArray[np.bool_] = (records["key"] == wanted) & (records["checksum"] == _checksums(records))
+    return is_right
+
+
+def _n_bytes(batch: bytes) -> int:
+    """Count what a batch takes on disk: whole pages, and an index entry for each row."""
+    n_rows: int = _HEAD.unpack_from(batch)[0]
+    return -(-len(batch) // _PAGE_BYTES) * _PAGE_BYTES + n_rows * _BYTES_AN_INDEX_ENTRY

@@ -1,0 +1,192 @@
+"""The plan of a call: the caller's settings fitted to a model. Imports settings, models and recipes; no data."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import Any
+
+from skembed.encoding.models import LoadedModel, get_model
+from skembed.encoding.recipes import Recipe
+from skembed.encoding.settings import POOLINGS, Settings
+
+FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
+
+# On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
+# should be enough work to fill the device.
+_BATCH_TOKENS_ON_CPU = 1024
+_BATCH_TOKENS = 32_768
+
+_UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Settings fitted to a model: what one call does, and how it finishes its vectors.
+
+    Attributes
+    ----------
+    settings : Settings
+    model : LoadedModel
+    recipes : tuple of Recipe
+        A vector is theirs side by side, then cut and normalised. All are of one family.
+    dims : tuple of int
+        Dimensions of each.
+    finished_dim : int
+        Dimensions of the result.
+    normalize : bool
+        Whether the result has unit length.
+    batch_tokens : int
+    """
+
+    settings: Settings
+    model: LoadedModel
+    recipes: tuple[Recipe, ...]
+    dims: tuple[int, ...]
+    finished_dim: int
+    normalize: bool
+    batch_tokens: int
+
+    @property
+    def family(self) -> Recipe:
+        """What the recipes have in common."""
+        return self.recipes[0].family
+
+    @property
+    def token_limit(self) -> int | None:
+        """Tokens beyond which a text is cut; None where nothing is ever cut."""
+        return None if self.family.split_long_texts else self.family.max_seq_length
+
+
+def make_plan(settings: Settings) -> Plan:
+    """Find the model and fit the settings to it.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no such model.
+    ValueError
+        If a parameter makes no sense for the model, or the device does not exist here.
+    """
+    model = get_model(settings)
+    own = model.backend.sentence_transformer
+    recipe = Recipe(
+        format_version=FORMAT_VERSION,
+        fingerprint=model.fingerprint,
+        backend="torch",
+        dtype=model.dtype,
+        prompt=_prompt(settings, model),
+        max_seq_length=_max_seq_length(settings, model),
+        split_long_texts=settings.long_texts == "mean",
+        layers=_layers(settings, model),
+        pooling=None,
+    )
+    recipes = tuple(replace(recipe, pooling=pooling) for pooling in _poolings(settings, model))
+    try:
+        dims = tuple(model.backend.vector_dim(recipe.pooling) for recipe in recipes)
+    except ValueError as error:
+        raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
+    dim = sum(dims)
+    cut_to = settings.truncate_dim or own.truncate_dim or dim
+    if settings.truncate_dim is not None and cut_to > dim:
+        raise ValueError(f"truncate_dim={cut_to}: the vectors have only {dim} dimensions.")
+    normalize = settings.normalize_embeddings
+    return Plan(
+        settings=settings,
+        model=model,
+        recipes=recipes,
+        dims=dims,
+        finished_dim=min(int(cut_to), dim),
+        normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
+        batch_tokens=_batch_tokens(settings, model),
+    )
+
+
+def every_view(plan: Plan) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
+    """List the single poolings and the single layers that one pass of the plan's model can give."""
+    backend = plan.model.backend
+    if backend.reader is None:
+        return (), ()
+    poolings = []
+    for mode in POOLINGS:
+        with suppress(ValueError):  # the model's tail may want more dimensions than one pooling gives
+            backend.vector_dim((mode,))
+            poolings.append((mode,))
+    return tuple(poolings), tuple((layer,) for layer in range(backend.reader.n_layers + 1))
+
+
+def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...] | None, ...]:
+    """List the modes that go through the model's tail together, in the order in which the results stand."""
+    asked, reader = settings.pooling_names, model.backend.reader
+    if reader is None:
+        if asked is not None:
+            raise ValueError(_cannot_be_had("pooling", settings.pooling, model))
+        return (None,)
+    if asked is None and model.backend.tail:  # a Dense layer takes the model's own modes together
+        return (reader.own_pooling,)
+    return tuple((mode,) for mode in asked or reader.own_pooling)
+
+
+def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
+    asked, reader = settings.layer_numbers, model.backend.reader
+    if reader is None:
+        if asked != (-1,):
+            raise ValueError(_cannot_be_had("layers", settings.layers, model))
+        return None
+    n_states = reader.n_layers + 1  # the input embeddings are number 0
+    for layer in asked:
+        if not -n_states <= layer < n_states:
+            raise ValueError(
+                f"layers={settings.layers!r}: the model has {reader.n_layers} layers, numbered "
+                f"0 (input embeddings) to {reader.n_layers}, or -{n_states} to -1."
+            )
+    return tuple(sorted(layer % n_states for layer in asked))
+
+
+def _prompt(settings: Settings, model: LoadedModel) -> str:
+    own = model.backend.sentence_transformer
+    if settings.prompt is not None:
+        return settings.prompt
+    name = settings.prompt_name if settings.prompt_name is not None else own.default_prompt_name
+    if name is None:
+        return ""
+    if name not in own.prompts:
+        known = ", ".join(map(repr, own.prompts)) or "none"
+        raise ValueError(f"prompt_name={name!r}: the model's prompts are {known}.")
+    return own.prompts[name] or ""
+
+
+def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
+    """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
+    reader, asked = model.backend.reader, settings.max_seq_length
+    said: Any = model.backend.sentence_transformer.max_seq_length
+    own = None if said is None or said > _UNLIMITED else int(said)
+    if reader is None:
+        if asked is not None:
+            raise ValueError(_cannot_be_had("max_seq_length", asked, model))
+        if settings.long_texts == "mean" and own is not None:
+            raise ValueError(_cannot_be_had("long_texts", "mean", model))
+        return own
+    most = reader.max_positions
+    if asked is None:
+        return min((limit for limit in (own, most) if limit is not None), default=None)
+    if most is not None and asked > most:
+        raise ValueError(f"max_seq_length={asked}: the model has positions for {most} tokens.")
+    if asked <= reader.tokenizer.n_special_tokens:
+        raise ValueError(
+            f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
+        )
+    return int(asked) if asked < _UNLIMITED else None
+
+
+def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
+    if not isinstance(settings.batch_tokens, str):
+        return int(settings.batch_tokens)
+    backend = model.backend
+    # A model without a transformer has no activations to speak of, so that only the number of calls counts.
+    small = backend.device.type == "cpu" and backend.sentence_transformer.transformers_model is not None
+    return _BATCH_TOKENS_ON_CPU if small else _BATCH_TOKENS
+
+
+def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:
+    return f"{parameter}={value!r} cannot be had from {model.name}: {model.backend.not_standard}. Leave it out."

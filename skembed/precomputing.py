@@ -1,0 +1,264 @@
+"""``precompute``: fills the cache with every embedding that a search will ask for, one forward pass a model.
+
+Walks through scikit-learn's searches and compositions to find the transformers in them, and the texts that reach
+each. Imports scikit-learn, the transformer and ``skembed.encoding``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+import joblib
+from joblib.parallel import get_active_backend
+from sklearn.base import BaseEstimator, clone
+from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import ParameterGrid
+from sklearn.pipeline import Pipeline
+from sklearn.utils import Bunch, _safe_indexing
+
+from skembed.encoding.cache import find_store
+from skembed.encoding.encoder import encode_ahead, progress
+from skembed.encoding.memory_store import MemoryStore
+from skembed.encoding.plan import Plan, make_plan
+from skembed.encoding.recipes import Recipe
+from skembed.encoding.texts import Texts, read_texts
+from skembed.transformer import SentenceEmbeddingTransformer
+
+if TYPE_CHECKING:
+    from skembed.encoding.cache import Store
+
+_BYTES_BESIDE_A_VECTOR = 256  # about: its text, and what it takes to find it
+
+
+@dataclass(frozen=True)
+class _Use:
+    """A transformer with all its parameters set, and what will reach it."""
+
+    transformer: SentenceEmbeddingTransformer
+    X: Any
+    in_processes: bool  # whether it will run in processes that do not share this one's memory
+
+
+@dataclass
+class _Pass:
+    """What goes through one model in one pass: the texts, and the recipes of all settings together."""
+
+    plan: Plan
+    store: Store
+    dims: dict[Recipe, int]
+    texts: dict[int, Texts]
+
+    @property
+    def whole_plan(self) -> Plan:
+        return replace(self.plan, recipes=tuple(self.dims), dims=tuple(self.dims.values()))
+
+    @property
+    def distinct_texts(self) -> set[str]:
+        return {text for texts in self.texts.values() for text in texts.unique}
+
+    @property
+    def n_bytes(self) -> int:
+        return len(self.distinct_texts) * sum(4 * dim + _BYTES_BESIDE_A_VECTOR for dim in self.dims.values())
+
+
+def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
+    """Fill the cache with every embedding that an estimator or a search will ask for.
+
+    All settings that share a model (and prompt, token limit, treatment of long texts and precision) are computed in
+    one forward pass over the distinct texts, whatever their poolings and layers. A grid search afterwards only reads.
+
+    Parameters
+    ----------
+    estimator : estimator
+        A :class:`SentenceEmbeddingTransformer`, a Pipeline, ColumnTransformer, FeatureUnion or another estimator
+        around it, or a GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or HalvingRandomSearchCV around any of
+        these. Nothing is fitted but clones of steps that come before a transformer in a Pipeline, to see the texts
+        that it will get.
+    X : array-like or frame
+        What will be passed to ``fit``.
+
+    Returns
+    -------
+    Bunch
+        ``texts``: distinct texts. ``models``: distinct models. ``settings``: distinct embedding settings. ``seconds``:
+        how long it took. All can be read as attributes or as keys.
+
+    Raises
+    ------
+    ValueError
+        If the estimator holds no SentenceEmbeddingTransformer; if an embedding parameter has a distribution instead
+        of a list of values; if the search uses several processes and the cache is in memory, which they do not share;
+        if nothing is cached (``cache=None``), or the cache is too small.
+    CacheError
+        If vectors could not be kept.
+
+    See Also
+    --------
+    EmbeddingCache : Where the vectors go.
+
+    Notes
+    -----
+    Of a randomized search all listed values are computed, in all combinations, because they cost one pass together.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import LogisticRegression
+    >>> from sklearn.model_selection import GridSearchCV
+    >>> from sklearn.pipeline import Pipeline
+    >>> import skembed
+    >>> pipe = Pipeline([("embed", skembed.SentenceEmbeddingTransformer()), ("classify", LogisticRegression())])
+    >>> grid = {"embed__pooling": ["mean", "cls", "max"], "embed__layers": [-1, -2], "classify__C": [1, 10]}
+    >>> done = skembed.precompute(GridSearchCV(pipe, grid), ["a cat", "a dog", "a cat"])
+    >>> done.texts, done.models, done.settings
+    (2, 1, 6)
+    """
+    start = perf_counter()
+    uses = list(_uses(estimator, X, in_processes=False))
+    if not uses:
+        raise ValueError(
+            f"{type(estimator).__name__} holds no SentenceEmbeddingTransformer, so nothing can be computed."
+        )
+    passes, settings = _plan_passes(uses)
+    _refuse_too_small(passes)
+    work = [(texts, each.whole_plan) for each in passes for texts in each.texts.values()]
+    with progress(uses[0].transformer.show_progress_bar, sum(len(texts.unique) for texts, _ in work)) as bar:
+        for texts, plan in work:
+            encode_ahead(texts, plan, bar)
+    return Bunch(
+        texts=len(set().union(*(each.distinct_texts for each in passes))),
+        models=len({each.plan.family.fingerprint for each in passes}),
+        settings=len(settings),
+        seconds=perf_counter() - start,
+    )
+
+
+def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
+    """Sort what will be asked for by model; also return the distinct settings."""
+    texts_of: dict[tuple[int, str], Texts] = {}  # the same X is read once
+    passes: dict[tuple[int, Recipe], _Pass] = {}
+    settings = set()
+    for use in uses:
+        wanted = use.transformer._settings()
+        key = id(use.X), wanted.missing
+        texts = texts_of[key] = texts_of.get(key) or read_texts(use.X, missing=wanted.missing)
+        plan, store = make_plan(wanted), _store_of(use)
+        each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, {}))
+        each.dims.update(zip(plan.recipes, plan.dims, strict=True))
+        each.texts[id(texts)] = texts
+        settings.add((plan.recipes, plan.finished_dim, plan.normalize, wanted.missing))
+    return list(passes.values()), settings
+
+
+def _store_of(use: _Use) -> Store:
+    store = find_store(use.transformer.cache)
+    if store is None:
+        raise ValueError("cache=None keeps no vectors; choose cache='memory', 'disk' or a folder to precompute them.")
+    if isinstance(store, MemoryStore) and use.in_processes:
+        raise ValueError(
+            "n_jobs runs in several processes, which do not share a cache in memory. Choose cache='disk' or a folder, "
+            "n_jobs=1, or threads: joblib.parallel_config('threading')."
+        )
+    return store
+
+
+def _refuse_too_small(passes: list[_Pass]) -> None:
+    for store in {id(each.store): each.store for each in passes}.values():
+        n_bytes = sum(each.n_bytes for each in passes if each.store is store)
+        if n_bytes > store.limit():
+            raise ValueError(
+                f"The vectors of all settings take about {n_bytes:,} bytes, but the cache holds {store.limit():,}. "
+                f"Pass a larger one, such as cache=EmbeddingCache(max_bytes={round(1.2 * n_bytes)}), or try less."
+            )
+
+
+def _uses(estimator: Any, X: Any, *, in_processes: bool) -> Iterator[_Use]:
+    """Find each transformer in an estimator, once for each setting that will be tried."""
+    if isinstance(estimator, SentenceEmbeddingTransformer):
+        yield _Use(estimator, X, in_processes)
+        return
+    in_processes = in_processes or _is_in_processes(getattr(estimator, "n_jobs", None))
+    if _is_search(estimator):
+        for candidate in _candidates(estimator):
+            yield from _uses(candidate, X, in_processes=in_processes)
+    elif isinstance(estimator, Pipeline):
+        yield from _uses_in_pipeline(estimator, X, in_processes)
+    elif isinstance(estimator, ColumnTransformer):
+        for _, part, columns in estimator.transformers:
+            if _holds_transformer(part):
+                yield from _uses(part, _columns_of(X, columns), in_processes=in_processes)
+    else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
+        for part in _parts(estimator):
+            yield from _uses(part, X, in_processes=in_processes)
+
+
+def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool) -> Iterator[_Use]:
+    steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
+    holds = [_holds_transformer(step) for step in steps]
+    for number, step in enumerate(steps):
+        yield from _uses(step, X, in_processes=in_processes)
+        if not any(holds[number + 1 :]):
+            return
+        X = clone(step).fit_transform(X)
+
+
+def _columns_of(X: Any, columns: Any) -> Any:
+    return _safe_indexing(X, columns(X) if callable(columns) else columns, axis=1)
+
+
+def _parts(estimator: Any) -> Iterator[Any]:
+    """List the estimators that are parameters of an estimator."""
+    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
+        return
+    for value in estimator.get_params(deep=False).values():
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            yield from (item for item in (part if isinstance(part, tuple) else [part]) if hasattr(item, "get_params"))
+
+
+def _holds_transformer(estimator: Any) -> bool:
+    if isinstance(estimator, SentenceEmbeddingTransformer) or _is_search(estimator):
+        return True  # a search may put one in
+    return any(map(_holds_transformer, _parts(estimator)))
+
+
+def _is_search(estimator: Any) -> bool:
+    return hasattr(estimator, "estimator") and _grids(estimator) is not None
+
+
+def _grids(search: Any) -> list[Mapping[str, Any]] | None:
+    grids = getattr(search, "param_grid", getattr(search, "param_distributions", None))
+    return [grids] if isinstance(grids, Mapping) else grids
+
+
+def _candidates(search: Any) -> Iterator[Any]:
+    """Set the parameters of the searched estimator to each combination that may change an embedding."""
+    for grid in _grids(search) or []:
+        listed = {
+            name: values for name, values in grid.items() if _may_change_embeddings(search.estimator, name, values)
+        }
+        for params in ParameterGrid(listed):
+            yield clone(search.estimator).set_params(**params)
+
+
+def _may_change_embeddings(estimator: Any, name: str, values: Any) -> bool:
+    """Tell parameters of embeddings, and of what comes before them, from those of a classifier after them."""
+    params = estimator.get_params(deep=True)
+    owner_name, _, parameter = name.rpartition("__")
+    owner = params.get(owner_name)
+    is_distribution = hasattr(values, "rvs")
+    if isinstance(owner or estimator, SentenceEmbeddingTransformer) and is_distribution:
+        raise ValueError(
+            f"{name} has a distribution, whose values cannot all be computed ahead; give a list of values instead."
+        )
+    if is_distribution:  # of a step before the embeddings, at most: its texts are encoded when they are needed
+        return False
+    if owner is not None:
+        return hasattr(owner, "transform") or _holds_transformer(owner)
+    return any(hasattr(value, "transform") or _holds_transformer(value) for value in [params.get(parameter), *values])
+
+
+def _is_in_processes(n_jobs: int | None) -> bool:
+    backend, n_jobs_around = get_active_backend()
+    return joblib.effective_n_jobs(n_jobs or n_jobs_around) > 1 and not backend.supports_sharedmem
