@@ -261,4 +261,5 @@ def _may_change_embeddings(estimator: Any, name: str, values: Any) -> bool:
 
 def _is_in_processes(n_jobs: int | None) -> bool:
     backend, n_jobs_around = get_active_backend()
-    return joblib.effective_n_jobs(n_jobs or n_jobs_around) > 1 and not backend.supports_sharedmem
+    shares_memory = getattr(backend, "supports_sharedmem", False)  # as joblib asks: only those that do have it
+    return joblib.effective_n_jobs(n_jobs or n_jobs_around) > 1 and not shares_memory

@@ -13,9 +13,9 @@ import pytest
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-def run_example(*arguments: str, cwd: Path) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
-    command = [sys.executable, str(EXAMPLES / "quickstart.py"), *arguments]
+def run_example(*arguments: str, cwd: Path, script: str = "quickstart.py", **variables: str) -> str:
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **variables}
+    command = [sys.executable, str(EXAMPLES / script), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
 
 
@@ -38,6 +38,44 @@ def test_the_quickstart_names_the_columns_when_one_is_missing(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run_example("--text", "body", cwd=tmp_path)
     assert "has no column 'body'; it has 'text', 'label'" in caught.value.stderr
+
+
+def test_the_grid_search_runs_on_its_own_data_and_draws_a_picture(tmp_path):
+    printed = run_example("--folds", "2", cwd=tmp_path, script="grid_search.py")
+    assert "225 for the search, 75 put away until the end" in printed
+    assert "162 candidates x 2 folds, and the winner once more on all: 325 fits" in printed
+    assert "precompute: 225 texts, 1 model, 54 settings" in printed
+    assert "73,125 texts found in the cache, 0 encoded" in printed
+    assert (tmp_path / "grid_search.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_grid_search_runs_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
+    rows = [(f"a fox, the {n}th", "animals") for n in range(6)] + [(f"bill no. {n}", "money") for n in range(7)]
+    rows += [("", "money"), ("NA", "money"), ("alone", "rare")]
+    pd.DataFrame(rows, columns=["body", "topic"]).to_csv(tmp_path / "own.csv", index=False)
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    arguments = ["--csv", "own.csv", "--text", "body", "--label", "topic", "--folds", "2"]
+    printed = run_example(*arguments, cwd=tmp_path, script="grid_search.py", PYTHONPATH=str(tmp_path))
+    assert "14 texts with 2 labels" in printed
+    assert "1 rows with an empty cell, 1 with a label of too few texts" in printed
+    assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
+    assert not list(tmp_path.glob("*.png"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
+        (["--csv", "none.csv"], "there is no file none.csv"),
+        (["--folds", "26"], "'label' has fewer than two labels with 52 texts each"),
+        (["--plot", "none/plot.png"], "there is no folder none for the picture"),
+    ],
+)
+def test_the_grid_search_says_in_a_line_what_is_wrong(arguments, message, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_example(*arguments, cwd=tmp_path, script="grid_search.py")
+    assert message in caught.value.stderr
+    assert "Traceback" not in caught.value.stderr
 
 
 def test_the_tickets_are_three_hundred_distinct_texts_in_six_equal_categories():

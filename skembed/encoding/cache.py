@@ -207,10 +207,20 @@ def clear_cache() -> None:
     _arrived.clear()
 
 
-def _renew_after_fork() -> None:
-    for store in [*(cache.store for cache in _memory_caches.values()), *_disk_stores.values()]:
+_held: list[Store] = []  # while a process forks
+
+
+def _before_fork() -> None:
+    _held[:] = [*(cache.store for cache in _memory_caches.values()), *_disk_stores.values()]
+    for store in _held:
+        store.before_fork()
+
+
+def _after_fork() -> None:
+    for store in _held:
         store.after_fork()
+    _held.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)

@@ -21,15 +21,15 @@ from hashlib import blake2b
 from pathlib import Path
 from time import monotonic, sleep
 from typing import Any
-from zlib import crc32
 
 import lmdb
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, Tally, positions_by_value
+from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, Tally, as_slice
 from skembed.encoding.recipes import Recipe
+from skembed.encoding.records import KEY_BYTES, Records, write_records
 from skembed.errors import CacheError
 
 _FORMAT = b"skembed embeddings 1"
@@ -39,10 +39,8 @@ _SMALLEST_MAP = 2**26  # bytes; the map doubles when it is full
 _SECONDS_BETWEEN_TRIES = 0.01  # to get the lock that another process holds
 
 _NUMBER = struct.Struct(">Q")  # big-endian: numbers sort in the order in which batches were written
-_HEAD = struct.Struct("<II")  # rows of a batch, dimensions of its vectors
-_PLACE = np.dtype([("batch", "<u8"), ("row", "<u4")])
-_NOWHERE = np.array((2**64 - 1, 0), _PLACE)
-_DIGEST_BYTES = 16
+_PLACE = struct.Struct("<QI")  # number of a batch, row in it
+_DIGEST_BYTES = KEY_BYTES // 2
 _BYTES_AN_INDEX_ENTRY = 80  # of key, place and what LMDB needs to keep them sorted
 _PAGE_BYTES = 4096
 
@@ -79,29 +77,44 @@ class DiskStore:
         CacheError
             If the folder cannot be used. A record that is damaged by itself counts as not known.
         """
-        keys, is_known = _keys(recipe, texts), np.zeros(len(texts), dtype=bool)
+        is_known = np.zeros(len(texts), dtype=bool)
         with self._transaction() as transaction:
-            places = self._places(transaction, keys)
-            for number, positions in positions_by_value(places["batch"]):
-                batch = transaction.get(_NUMBER.pack(number), db=self._tables["batches"])
-                records = _records(batch, vectors.shape[1])
-                positions = positions[places["row"][positions] < len(records)]
-                found = records[places["row"][positions]]  # a copy: the file may change once the transaction ends
-                is_right = _are_right(found, keys, positions)
-                found, positions = found[is_right], positions[is_right]
-                vectors[positions], n_tokens[positions] = found["vector"], found["n_tokens"]
-                is_known[positions] = True
-            self._damaged.update(keys[position] for position in np.flatnonzero(~is_known & (places != _NOWHERE)))
+            for records, rows, positions in self._find(transaction, _keys(recipe, texts), vectors.shape[1]):
+                of, to = as_slice(rows), as_slice(positions)
+                vectors[to], n_tokens[to] = records.vectors[of], records.n_tokens[of]
+                is_known[to] = True
         return np.flatnonzero(~is_known)
+
+    def _find(
+        self, transaction: Any, keys: list[bytes], dim: int
+    ) -> Iterator[tuple[Records, NDArray[np.intp], NDArray[np.intp]]]:
+        """Find the records of some keys: batch by batch, their rows in it and the positions of the keys.
+
+        What was written together is mostly read together: one look into the index serves a whole batch.
+        """
+        position_of = {key: position for position, key in enumerate(keys)}
+        for key in keys:
+            place = transaction.get(key, db=self._tables["index"]) if key in position_of else None
+            if place is None:  # found together with another, or not known
+                continue
+            number, row = _read_place(place)
+            records = Records(transaction.get(_NUMBER.pack(number), db=self._tables["batches"]), dim)
+            is_small = len(records) < 4 * len(position_of)
+            row_of = records.find(position_of, slice(0, len(records)) if is_small else slice(row, row + 1))
+            if key not in row_of:
+                self._damaged.add(key)
+            if row_of:
+                positions = [position_of.pop(found) for found in row_of]
+                yield records, np.fromiter(row_of.values(), dtype=np.intp), np.array(positions)
 
     def missing(self, recipe: Recipe, texts: Sequence[str]) -> NDArray[np.intp]:
         """Return the positions of the texts that are not known, without reading their vectors."""
         with self._transaction() as transaction:
-            return np.flatnonzero(self._places(transaction, _keys(recipe, texts)) == _NOWHERE)
+            return np.flatnonzero(self._is_new(transaction, _keys(recipe, texts)))
 
-    def _places(self, transaction: Any, keys: Sequence[bytes]) -> NDArray[np.void]:
-        nowhere, index = _NOWHERE.tobytes(), self._tables["index"]
-        return np.frombuffer(b"".join([transaction.get(key, nowhere, index) for key in keys]), _PLACE)
+    def _is_new(self, transaction: Any, keys: Sequence[bytes]) -> list[bool]:
+        index = self._tables["index"]
+        return [key in self._damaged or transaction.get(key, db=index) is None for key in keys]
 
     def write(
         self, texts: Sequence[str], n_tokens: NDArray[np.int64], vectors_by: Mapping[Recipe, NDArray[np.float32]]
@@ -130,10 +143,9 @@ class DiskStore:
         n_tokens: NDArray[np.int64],
         vectors: NDArray[np.float32],
     ) -> None:
-        is_new = self._places(transaction, keys) == _NOWHERE
-        rows = [row for row, key in enumerate(keys) if is_new[row] or key in self._damaged]
-        batch = _batch([keys[row] for row in rows], n_tokens[rows], vectors[rows])
-        if not rows or not self._make_room(transaction, _n_bytes(batch)):
+        rows = np.flatnonzero(self._is_new(transaction, keys))
+        batch = write_records([keys[row] for row in rows], n_tokens[rows], vectors[rows])
+        if not len(rows) or not self._make_room(transaction, _n_bytes(batch, len(rows))):
             return
         transaction.put(recipe.digest(), recipe.to_json().encode(), db=self._tables["about"])
         with transaction.cursor(self._tables["batches"]) as cursor:
@@ -141,7 +153,7 @@ class DiskStore:
             cursor.put(_NUMBER.pack(number), batch, append=True)
         for place, row in enumerate(rows):
             self._damaged.discard(keys[row])
-            transaction.put(keys[row], np.array((number, place), _PLACE).tobytes(), db=self._tables["index"])
+            transaction.put(keys[row], _PLACE.pack(number, place), db=self._tables["index"])
 
     def _make_room(self, transaction: Any, n_bytes: int) -> bool:
         """Let go of the oldest batches until some bytes fit, and count these; False if they never could."""
@@ -166,11 +178,11 @@ class DiskStore:
                 return 0
             number, batch = _NUMBER.unpack(cursor.key())[0], bytes(cursor.value())
             cursor.delete()
-        for row, record in enumerate(_records(batch)):
-            key, place = record["key"].tobytes(), np.array((number, row), _PLACE).tobytes()
-            if transaction.get(key, db=self._tables["index"]) == place:  # else it was written again later
+        keys = Records(batch).keys
+        for row, key in enumerate(keys):
+            if transaction.get(key, db=self._tables["index"]) == _PLACE.pack(number, row):  # else written again later
                 transaction.delete(key, db=self._tables["index"])
-        return _n_bytes(batch)
+        return _n_bytes(batch, len(keys))
 
     def relatives(self, asked: Sequence[Recipe], texts: Sequence[str]) -> list[Recipe]:
         """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
@@ -248,11 +260,14 @@ class DiskStore:
             if environment is not None:
                 environment.close()
 
+    def before_fork(self) -> None:
+        """Close the file, which must not be open in two processes by one opening, and hold still."""
+        self._lock.acquire()
+        self.close()
+
     def after_fork(self) -> None:
-        """In a forked child, forget the parent's open file without touching it, and the lock that may be held."""
-        _never_freed.append(self._environment)
-        self._environment, self._lock = None, threading.RLock()
-        self.tally = Tally(self.tally.n_hits, self.tally.n_misses)
+        """Go on, in the parent and in the child."""
+        self._lock.release()
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Any]:
@@ -338,9 +353,6 @@ class DiskStore:
             raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
 
 
-_never_freed: list[Any] = []  # environments of the parent, in a forked child
-
-
 def _explain(error: Exception) -> str:
     reason = str(error).rstrip(".")
     if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
@@ -360,6 +372,11 @@ def _allocate(file: Path) -> None:
         os.close(descriptor)
 
 
+def _read_place(written: Any) -> tuple[int, int]:
+    """Read where a record is said to be; nowhere if that is damaged."""
+    return _PLACE.unpack(written) if len(written) == _PLACE.size else (2**64 - 1, 0)
+
+
 def _number(written: Any, default: int) -> int:
     return default if written is None else int(bytes(written))
 
@@ -373,43 +390,6 @@ def _text_digest(text: str) -> bytes:
     return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
 
 
-def _record_dtype(dim: int) -> np.dtype[np.void]:
-    key = ("key", f"V{2 * _DIGEST_BYTES}")
-    return np.dtype([key, ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
-
-
-def _batch(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
-    """Write vectors down, each with what it takes to know it again."""
-    records = np.zeros(len(keys), _record_dtype(vectors.shape[1]))
-    records["key"] = np.frombuffer(b"".join(keys), records["key"].dtype)
-    records["n_tokens"], records["vector"] = n_tokens, vectors
-    records["checksum"] = _checksums(records)
-    return _HEAD.pack(len(keys), vectors.shape[1]) + records.tobytes()
-
-
-def _records(batch: Any, dim: int | None = None) -> NDArray[np.void]:
-    """Read a batch; no records if it is not there, damaged, or of vectors with other dimensions."""
-    if batch is None or len(batch) < _HEAD.size:
-        return np.empty(0, _record_dtype(dim or 1))
-    n_rows, written_dim = _HEAD.unpack_from(batch)
-    dtype = _record_dtype(written_dim)
-    if len(batch) != _HEAD.size + n_rows * dtype.itemsize or written_dim != (dim or written_dim):
-        return np.empty(0, _record_dtype(dim or 1))
-    return np.frombuffer(batch, dtype, offset=_HEAD.size)
-
-
-def _checksums(records: NDArray[np.void]) -> list[int]:
-    content, size = records.view(np.uint8).data, records.dtype.itemsize
-    return [crc32(content[start : start + size - 4]) for start in range(0, len(content), size)]
-
-
-def _are_right(records: NDArray[np.void], keys: Sequence[bytes], positions: NDArray[np.intp]) -> NDArray[np.bool_]:
-    wanted = np.frombuffer(b"".join([keys[position] for position in positions]), records["key"].dtype)
-    is_right: NDArray[np.bool_] = (records["key"] == wanted) & (records["checksum"] == _checksums(records))
-    return is_right
-
-
-def _n_bytes(batch: bytes) -> int:
-    """Count what a batch takes on disk: whole pages, and an index entry for each row."""
-    n_rows: int = _HEAD.unpack_from(batch)[0]
-    return -(-len(batch) // _PAGE_BYTES) * _PAGE_BYTES + n_rows * _BYTES_AN_INDEX_ENTRY
+def _n_bytes(batch: bytes, n_records: int) -> int:
+    """Count what a batch takes on disk: whole pages, and an index entry for each record."""
+    return -(-len(batch) // _PAGE_BYTES) * _PAGE_BYTES + n_records * _BYTES_AN_INDEX_ENTRY

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from skembed.encoding.batching import windows
 from skembed.encoding.cache import find_store
+from skembed.encoding.memory_store import as_slice
 from skembed.encoding.plan import Plan, every_view
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
@@ -161,7 +162,8 @@ def _read_some(call: _Call, store: Store, codes: NDArray[np.intp]) -> NDArray[np
         is_missing[store.read(recipe, texts, raw[:, columns], n_tokens)] = True
     if is_missing.any():
         raw, n_tokens, codes = raw[~is_missing], n_tokens[~is_missing], codes[~is_missing]
-    call.vectors[codes], call.n_tokens[codes] = _finish(raw, plan), n_tokens
+    where = as_slice(codes)
+    call.vectors[where], call.n_tokens[where] = _finish(raw, plan), n_tokens
     return is_missing
 
 
@@ -296,14 +298,14 @@ def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> Non
 
 
 def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
-    """Cut the vectors and give them unit length.
+    """Cut the vectors and give them unit length, in place.
 
     Cutting first and normalising once gives what normalising, cutting and normalising again would.
     """
     finished = raw[:, : plan.finished_dim]
     if plan.normalize:
         norms = np.sqrt(np.einsum("ij,ij->i", finished, finished))
-        finished = finished / np.maximum(norms, 1e-12)[:, None]  # as torch.nn.functional.normalize
+        finished /= np.maximum(norms, 1e-12)[:, None]  # as torch.nn.functional.normalize
     return finished
 
 

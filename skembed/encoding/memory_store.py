@@ -90,9 +90,8 @@ class MemoryStore:
             numbers, rows = np.divmod(places, _ROWS_A_BLOCK)
             for number, positions in positions_by_value(numbers):
                 if number >= 0:
-                    block = self._blocks[number]
-                    vectors[positions] = block.vectors[rows[positions]]
-                    n_tokens[positions] = block.n_tokens[rows[positions]]
+                    block, to, of = self._blocks[number], as_slice(positions), as_slice(rows[positions])
+                    vectors[to], n_tokens[to] = block.vectors[of], block.n_tokens[of]
                     self._blocks.move_to_end(number)
         return np.flatnonzero(places < 0)
 
@@ -190,9 +189,13 @@ class MemoryStore:
 
     close = clear
 
+    def before_fork(self) -> None:
+        """Hold still, so that the child gets a store that nobody was about to change."""
+        self._lock.acquire()
+
     def after_fork(self) -> None:
-        """Give a forked child a fresh lock: one held by another thread would stay locked for ever."""
-        self._lock, self.tally = threading.Lock(), Tally(self.tally.n_hits, self.tally.n_misses)
+        """Go on, in the parent and in the child."""
+        self._lock.release()
 
 
 def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
@@ -208,3 +211,16 @@ def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray
     for positions in np.split(order, starts):
         if len(positions):
             yield int(values[positions[0]]), positions
+
+
+def as_slice(positions: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """Return consecutive positions as a slice, which numpy copies much faster, and others as they are.
+
+    Examples
+    --------
+    >>> as_slice(np.array([3, 4, 5])), as_slice(np.array([3, 5]))
+    (slice(3, 6, None), array([3, 5]))
+    """
+    if len(positions) and positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all():
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions

@@ -78,13 +78,28 @@ def read_texts(X: Any, *, missing: str = "error") -> Texts:
     (['b', 'a'], [0, 1, 0])
     """
     rows, labels = _rows_and_labels(X)
+    if isinstance(rows, (list, tuple)) and set(map(type, rows)) <= {str}:  # nothing to convert, refuse or leave out
+        code_of = {text: code for code, text in enumerate(dict.fromkeys(rows))}
+        codes = np.fromiter(map(code_of.__getitem__, rows), dtype=np.intp, count=len(rows))
+        texts, refusal = Texts(list(code_of), codes, labels), None
+    else:
+        texts, refusal = _read_one_by_one(rows, labels, missing)
+    _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
+    if refusal is not None:
+        kind, reason = refusal
+        raise kind(f"{_where(len(texts), labels)} {reason}")
+    return texts
+
+
+def _read_one_by_one(
+    rows: Iterable[Any], labels: pd.Index | None, missing: str
+) -> tuple[Texts, tuple[type[Exception], str] | None]:
+    """Read rows of any kind, up to the first that cannot be taken; also say why it cannot."""
     code_of: dict[str, int] = {}
     codes: list[int] = []
     refusal = None
     for value in rows:
-        if type(value) is str:
-            codes.append(code_of.setdefault(value, len(code_of)))
-        elif isinstance(value, str):  # numpy.str_ and other subclasses; str(value) may be overridden
+        if isinstance(value, str):  # also numpy.str_ and other subclasses; str(value) may be overridden
             codes.append(code_of.setdefault(str.__str__(value), len(code_of)))
         elif (refusal := _refusal(value, missing)) is not None:
             break
@@ -92,12 +107,7 @@ def read_texts(X: Any, *, missing: str = "error") -> Texts:
             codes.append(code_of.setdefault("", len(code_of)))
         else:
             codes.append(MISSING)
-    texts = Texts(list(code_of), np.array(codes, dtype=np.intp), labels)
-    _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
-    if refusal is not None:
-        kind, reason = refusal
-        raise kind(f"{_where(len(codes), labels)} {reason}")
-    return texts
+    return Texts(list(code_of), np.array(codes, dtype=np.intp), labels), refusal
 
 
 def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
@@ -197,11 +207,10 @@ def _advice(value: Any) -> str:
 
 def _refuse_lone_surrogates(texts: Texts) -> None:
     """Refuse half a character, which no tokenizer can read."""
-    for code, text in enumerate(texts.unique):
-        if text.isascii():
-            continue
+    is_ascii = np.fromiter(map(str.isascii, texts.unique), dtype=bool, count=len(texts.unique))
+    for code in np.flatnonzero(~is_ascii).tolist():
         try:
-            text.encode()
+            texts.unique[code].encode()
         except UnicodeEncodeError as error:
             row = texts.first_row(np.array([code]))
             raise ValueError(

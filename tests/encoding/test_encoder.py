@@ -18,7 +18,7 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 import skembed
-from skembed import TruncationWarning, embed
+from skembed import EmbeddingCache, TruncationWarning, embed
 from skembed.encoding.pooling import POOLERS
 
 POOLINGS = list(POOLERS)
@@ -407,22 +407,22 @@ def test_ctrl_c_ends_the_process_at_once(tiny):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_frees_the_model(tiny, monkeypatch, counted):
-    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 2)
-    from skembed.encoding.cache import MemoryCache
+    from skembed.encoding.memory_store import MemoryStore
 
-    original, calls = MemoryCache.write, []
+    original, calls = MemoryStore.write, []
 
-    def interrupted_write(cache, *rest):
-        original(cache, *rest)
+    def interrupted_write(store, *rest):
+        original(store, *rest)
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(MemoryCache, "write", interrupted_write)
+    monkeypatch.setattr(MemoryStore, "write", interrupted_write)
     with pytest.raises(KeyboardInterrupt):
-        embed(list("abcdef"), model=tiny)
-    assert embed(list("abcdef"), model=tiny).shape == (6, 32)
-    assert counted == list("abcdef")
+        embed(list("abcdef"), model=tiny, batch_tokens=6)  # two texts a batch
+    assert len(counted) == 4
+    assert embed(list("abcdef"), model=tiny, batch_tokens=6).shape == (6, 32)
+    assert sorted(counted) == list("abcdef")
 
 
 def test_the_bar_counts_texts_also_where_long_ones_are_split(tiny, capsys):
@@ -456,3 +456,63 @@ def test_unloading_gives_back_the_model(tiny):
     gc.collect()
     assert watched() is None
     assert embed(["a"], model=tiny).shape == (1, 32)
+
+
+# Several poolings and layers
+
+
+@pytest.fixture(params=["memory", "disk"])
+def some_cache(request, tmp_path):
+    return EmbeddingCache(None if request.param == "memory" else tmp_path / "cache")
+
+
+FOXES = [f"a quick fox, the {number}th" for number in range(5)]
+
+
+def test_a_second_pooling_is_the_last_pass(some_cache, tiny, counted):
+    for n_passes, pooling in enumerate(["mean", "cls", *POOLINGS, ("max", "cls"), ("mean", "lasttoken", "max")]):
+        vectors = embed(FOXES, model=tiny, pooling=pooling, cache=some_cache)
+        assert_allclose(vectors, embed(FOXES, model=tiny, pooling=pooling, cache=None), atol=1e-6)
+        assert len(counted) == 5 * (min(n_passes + 1, 2) + n_passes + 1)  # each expected vector is a pass, too
+
+
+def test_a_second_layer_is_the_last_pass(some_cache, tiny, counted):
+    for layers in (-1, 0, 1, 2, 3):
+        embed(FOXES, model=tiny, layers=layers, cache=some_cache)
+    assert len(counted) == 2 * 5
+
+
+def test_poolings_and_layers_cost_three_passes(some_cache, tiny, counted):
+    for layers in (-1, 1, 2):
+        for pooling in ("mean", "cls", "max"):
+            vectors = embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=some_cache)
+            assert_allclose(vectors, embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=None), atol=1e-6)
+    assert len(counted) == 3 * 5 + 9 * 5
+
+
+def test_another_pooling_of_other_texts_is_kept_alone(some_cache, tiny):
+    embed(["a fox"], model=tiny, pooling="mean", cache=some_cache)
+    embed(["a dog"], model=tiny, pooling="cls", cache=some_cache)
+    assert some_cache.store.size()[0] == 2
+
+
+def test_what_was_known_stays_as_it_was_when_all_poolings_are_kept(some_cache, tiny):
+    before = embed(FOXES, model=tiny, cache=some_cache)
+    embed([*FOXES, "company"], model=tiny, pooling="max", cache=some_cache)
+    assert_array_equal(embed(FOXES, model=tiny, cache=some_cache), before)
+
+
+@pytest.mark.parametrize("kind", ["dense", "dense_raw", "static", "decoder"])
+def test_models_of_any_kind_give_what_they_give_without_a_cache(kind, some_cache, model_folder):
+    poolings = ["default"] if kind in ("dense", "static") else ["default", "cls", "max"]
+    for pooling in poolings * 2:
+        vectors = embed(FOXES, model=model_folder(kind), pooling=pooling, cache=some_cache)
+        assert_allclose(vectors, embed(FOXES, model=model_folder(kind), pooling=pooling, cache=None), atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", POOLINGS)
+def test_split_texts_are_put_together_whatever_batches_their_parts_come_in(pooling, some_cache, tiny, mixed_texts):
+    params = {"model": tiny, "long_texts": "mean", "pooling": pooling}
+    expected = embed(mixed_texts, cache=None, **params)
+    embed(mixed_texts, model=tiny, long_texts="mean", batch_tokens=30, cache=some_cache)
+    assert_allclose(embed(mixed_texts, batch_tokens=30, cache=some_cache, **params), expected, atol=1e-6)

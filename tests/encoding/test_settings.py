@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from skembed import SentenceEmbeddingTransformer
+from skembed import EmbeddingCache, SentenceEmbeddingTransformer
 from skembed.encoding.settings import POOLINGS, Settings
+
+HERE = Path(__file__).parent
 
 ILLEGAL = {
     "model": [None, 5, "", b"model", ["model"], ...],
@@ -31,7 +33,7 @@ ILLEGAL = {
     "batch_tokens": [
         None, 0, -1, 64.0, True, np.bool_(True), "", "all", (64,), float("nan"), np.array([64]), np.array([64, 64]),
     ],
-    "cache": [True, False, 5, "", "ram", b"memory", ...],
+    "cache": [True, False, 5, 1.5, "", "ram", "memroy", "Memory", np.str_("ram"), b"memory", ["memory"], ...],
     "revision": [5, True, b"main", ["main"], float("nan")],
     "local_files_only": [None, 1, 0, np.int64(0), "yes", "auto"],
     "trust_remote_code": [None, 1, 0, np.int64(0), "yes", "auto"],
@@ -53,7 +55,21 @@ LEGAL = {
     "backend": ["auto", "torch", np.str_("torch")],
     "dtype": ["auto", "float32", "bfloat16", "float16", np.str_("float16")],
     "batch_tokens": ["auto", 1, 4096, np.int64(4096), np.str_("auto")],
-    "cache": [None, "memory", np.str_("memory")],
+    "cache": [
+        None,
+        "memory",
+        np.str_("memory"),
+        "disk",
+        np.str_("disk"),
+        str(HERE),
+        HERE,
+        "./no-folder-yet",
+        "no-folder-yet/",
+        Path("no-folder-yet"),
+        np.str_("no/folder/yet"),
+        EmbeddingCache(),
+        EmbeddingCache("no-folder-yet"),
+    ],
     "revision": [None, "main", np.str_("v1.0")],
     "local_files_only": [True, False, np.True_, np.False_],
     "trust_remote_code": [True, False, np.True_, np.False_],
@@ -100,7 +116,7 @@ def test_a_legal_value_is_kept_as_it_was_given(name, value):
         ("long_texts", "cut", "'truncate' or 'mean' or 'error'"),
         ("missing", "drop", "'error' or 'empty' or 'zero' or 'nan'"),
         ("dtype", "int8", "'auto' or 'float32' or 'bfloat16' or 'float16'"),
-        ("cache", "ram", "'memory'"),
+        ("cache", "ram", "'memory', 'disk', a folder, an EmbeddingCache or None"),
         ("show_progress_bar", "never", "'auto' or True or False"),
     ],
     ids=lambda value: value,
@@ -187,3 +203,32 @@ def test_a_loaded_model_is_a_model(reference):
 def test_a_model_s_first_module_is_no_model(reference):
     with pytest.raises(TypeError, match=r"^model must be .*; got Transformer"):
         make_settings(model=reference("bert")[0])
+
+
+@pytest.mark.parametrize("word", ["ram", "memroy", "Disk", "cache.d"])
+def test_a_bare_word_that_is_no_folder_is_rather_a_slip_than_a_cache(word, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=rf"^cache must be .*got '{word}', .*no such folder. Write './{word}'"):
+        make_settings(cache=word)
+
+
+def test_a_bare_word_that_is_a_folder_here_is_a_cache(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "vectors").mkdir()
+    assert make_settings(cache="vectors").cache == "vectors"
+
+
+def test_a_path_in_bytes_is_refused():
+    class InBytes:
+        def __fspath__(self):
+            return b"folder"
+
+    with pytest.raises(TypeError, match=r"^cache must be"):
+        make_settings(cache=InBytes())
+
+
+@pytest.mark.parametrize("cache", ["./vectors", Path("vectors"), Path("deep/vectors")], ids=repr)
+def test_checking_a_folder_for_the_cache_does_not_make_it(cache, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    make_settings(cache=cache)
+    assert list(tmp_path.iterdir()) == []

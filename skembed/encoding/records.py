@@ -1,0 +1,93 @@
+"""Records: vectors as bytes, each with its key, its token count and a checksum. Knows no file; imports numpy."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Container, Sequence
+from zlib import crc32
+
+import numpy as np
+from numpy.typing import NDArray
+
+KEY_BYTES = 32
+
+_HEAD = struct.Struct("<II")  # number of records, dimensions of their vectors
+
+
+def _dtype(dim: int) -> np.dtype[np.void]:
+    return np.dtype([("key", f"V{KEY_BYTES}"), ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
+
+
+def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
+    """Write some vectors down, one record after the other.
+
+    Parameters
+    ----------
+    keys : sequence of bytes
+        ``KEY_BYTES`` each.
+    n_tokens : ndarray of int64, shape (len(keys),)
+    vectors : ndarray of float32, shape (len(keys), dim)
+    """
+    records = np.zeros(len(keys), _dtype(vectors.shape[1]))
+    records["key"] = np.frombuffer(b"".join(keys), records["key"].dtype)
+    records["n_tokens"], records["vector"] = n_tokens, vectors
+    content, size = records.view(np.uint8).data, records.dtype.itemsize
+    records["checksum"] = [crc32(content[start : start + size - 4]) for start in range(0, len(content), size)]
+    return _HEAD.pack(len(keys), vectors.shape[1]) + records.tobytes()
+
+
+class Records:
+    """What :func:`write_records` wrote, read where it lies.
+
+    Parameters
+    ----------
+    written : buffer or None
+        If it is None, cut short or of vectors with other dimensions, there are no records in it.
+    dim : int, default=None
+        The dimensions that are expected. None: any.
+    """
+
+    def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
+        content = memoryview(written or b"")
+        n_records, written_dim = _HEAD.unpack_from(content) if len(content) >= _HEAD.size else (0, 1)
+        dtype = _dtype(written_dim)
+        if dim not in (None, written_dim) or len(content) != _HEAD.size + n_records * dtype.itemsize:
+            content, dtype = content[:0], _dtype(dim or 1)
+        self._content = content[_HEAD.size :]
+        self._fields = np.frombuffer(self._content, dtype)
+
+    def __len__(self) -> int:
+        return len(self._fields)
+
+    @property
+    def keys(self) -> list[bytes]:
+        """The keys, in order."""
+        keys: list[bytes] = self._fields["key"].tolist()
+        return keys
+
+    @property
+    def n_tokens(self) -> NDArray[np.int64]:
+        """Token counts, shape (n_records,)."""
+        return self._fields["n_tokens"]
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """Vectors, shape (n_records, dim)."""
+        return self._fields["vector"]
+
+    def find(self, wanted: Container[bytes], among: slice) -> dict[bytes, int]:
+        """Find the wanted keys among some records; leave out those that are damaged.
+
+        Returns
+        -------
+        dict
+            From key to number of the record.
+        """
+        some, size = self._fields[among], self._fields.dtype.itemsize
+        row_of = {}
+        for row, (key, checksum) in enumerate(
+            zip(some["key"].tolist(), some["checksum"].tolist(), strict=True), start=among.start
+        ):
+            if key in wanted and crc32(self._content[row * size : (row + 1) * size - 4]) == checksum:
+                row_of[key] = row
+        return row_of

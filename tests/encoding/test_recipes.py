@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError, asdict, fields, replace
+
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from skembed.encoding.recipes import Recipe
+
+RECIPE = Recipe(
+    format_version=1,
+    fingerprint="a" * 64,
+    backend="torch",
+    dtype="float32",
+    prompt="",
+    max_seq_length=256,
+    split_long_texts=False,
+    layers=(6,),
+    pooling=("mean",),
+)
+OTHER_VALUE = {
+    "format_version": 2,
+    "fingerprint": "b" * 64,
+    "backend": "openvino",
+    "dtype": "bfloat16",
+    "prompt": "query: ",
+    "max_seq_length": 255,
+    "split_long_texts": True,
+    "layers": (5, 6),
+    "pooling": ("cls",),
+}
+VIEW = ["layers", "pooling"]  # what one forward pass can give several of
+
+SOME_RECIPE = st.builds(
+    Recipe,
+    format_version=st.integers(1, 3),
+    fingerprint=st.text("0123456789abcdef", max_size=64),
+    backend=st.sampled_from(["torch", "openvino"]),
+    dtype=st.sampled_from(["float32", "bfloat16", "float16"]),
+    prompt=st.text(max_size=10),
+    max_seq_length=st.none() | st.integers(1, 10**9),
+    split_long_texts=st.booleans(),
+    layers=st.none() | st.lists(st.integers(0, 100), min_size=1, max_size=3).map(tuple),
+    pooling=st.none() | st.lists(st.sampled_from(["mean", "cls", "max"]), min_size=1, max_size=3).map(tuple),
+)
+
+
+def test_the_table_of_other_values_leaves_no_field_of_the_recipe_out():
+    assert list(OTHER_VALUE) == [field.name for field in fields(Recipe)]
+
+
+@given(SOME_RECIPE)
+def test_what_was_written_down_is_read_back(recipe):
+    assert Recipe.from_json(recipe.to_json()) == recipe
+
+
+@given(SOME_RECIPE)
+def test_a_recipe_that_was_read_back_finds_what_was_stored_under_the_first(recipe):
+    again = Recipe.from_json(recipe.to_json())
+    assert (hash(again), again.digest()) == (hash(recipe), recipe.digest())
+
+
+@given(SOME_RECIPE)
+def test_equal_recipes_are_written_down_in_the_same_way(recipe):
+    assert Recipe(**dict(reversed(asdict(recipe).items()))).to_json() == recipe.to_json()
+
+
+@given(SOME_RECIPE)
+def test_all_fields_are_written_down_by_name(recipe):
+    assert set(json.loads(recipe.to_json())) == set(OTHER_VALUE)
+
+
+@given(SOME_RECIPE, SOME_RECIPE)
+def test_recipes_that_differ_have_different_digests(recipe, other):
+    assume(recipe != other)
+    assert recipe.digest() != other.digest()
+
+
+@pytest.mark.parametrize("field", OTHER_VALUE)
+def test_a_digest_covers_every_field(field):
+    assert replace(RECIPE, **{field: OTHER_VALUE[field]}).digest() != RECIPE.digest()
+
+
+@pytest.mark.parametrize("field", ["max_seq_length", "layers", "pooling"])
+def test_a_digest_tells_nothing_from_something(field):
+    assert replace(RECIPE, **{field: None}).digest() != RECIPE.digest()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"layers": (1, 23)}, {"layers": (12, 3)}),
+        ({"pooling": ("cls", "mean")}, {"pooling": ("mean", "cls")}),
+        ({"pooling": ("mean",)}, {"pooling": ("mean", "mean")}),
+        ({"prompt": "é"}, {"prompt": "e\u0301"}),
+        ({"prompt": "a"}, {"prompt": "a "}),
+        ({"prompt": '", "split_long_texts": true'}, {"prompt": "", "split_long_texts": True}),
+    ],
+    ids=["digits", "order", "repetition", "accents", "blanks", "quotes"],
+)
+def test_recipes_that_look_alike_have_different_digests(one, other):
+    assert replace(RECIPE, **one).digest() != replace(RECIPE, **other).digest()
+
+
+@given(SOME_RECIPE)
+def test_a_digest_has_16_bytes(recipe):
+    assert len(recipe.digest()) == 16
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_a_digest_is_the_same_in_every_process(hash_seed):
+    code = (
+        "import sys; from skembed.encoding.recipes import Recipe; "
+        "print(Recipe.from_json(sys.stdin.read()).digest().hex())"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        input=RECIPE.to_json(),
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": hash_seed},
+    )
+    assert done.stdout.strip() == RECIPE.digest().hex()
+
+
+@given(SOME_RECIPE, st.none() | st.just((1, 2)), st.none() | st.just(("cls", "max")))
+def test_recipes_that_differ_in_layers_and_pooling_are_of_one_family(recipe, layers, pooling):
+    assert replace(recipe, layers=layers, pooling=pooling).family == recipe.family
+
+
+@pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in VIEW])
+def test_recipes_that_differ_in_anything_else_are_not(field):
+    assert replace(RECIPE, **{field: OTHER_VALUE[field]}).family != RECIPE.family
+
+
+@given(SOME_RECIPE)
+def test_a_family_is_of_itself(recipe):
+    assert recipe.family.family == recipe.family
+
+
+@pytest.mark.parametrize("field", OTHER_VALUE)
+def test_recipes_cannot_be_changed(field):
+    with pytest.raises(FrozenInstanceError):
+        setattr(RECIPE, field, OTHER_VALUE[field])

@@ -1,0 +1,317 @@
+"""``precompute``: which settings and texts it finds in an estimator, that a search then only reads, what it refuses."""
+
+from __future__ import annotations
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import uniform
+from sentence_transformers import SentenceTransformer
+from sklearn.base import clone
+from sklearn.calibration import CalibratedClassifierCV
+from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
+from sklearn.decomposition import PCA
+from sklearn.ensemble import VotingClassifier
+from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - scikit-learn asks for it
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+
+from skembed import EmbeddingCache, SentenceEmbeddingTransformer, embed, precompute
+
+TEXTS = [f"a {kind} number {number}" for number in range(20) for kind in ("fox", "parcel")]
+LABELS = np.array([0, 1] * 20)
+
+
+def pipeline(model, **params):
+    return Pipeline([("embed", SentenceEmbeddingTransformer(model, **params)), ("clf", LogisticRegression())])
+
+
+def report(done):
+    return done.texts, done.models, done.settings
+
+
+def lower(texts):
+    return [text.lower() for text in texts]
+
+
+# What it finds
+
+
+def test_a_transformer_is_one_setting(tiny, counted):
+    done = precompute(SentenceEmbeddingTransformer(tiny), [*TEXTS, TEXTS[0]])
+    assert report(done) == (40, 1, 1)
+    assert done["seconds"] > 0
+    embed(TEXTS, model=tiny)
+    assert sorted(counted) == sorted(TEXTS)
+
+
+SEARCHES = {
+    "grid": lambda pipe: GridSearchCV(
+        pipe, {"embed__pooling": ["mean", "cls", "max"], "embed__layers": [-1, 1], "clf__C": [1, 10]}, cv=3
+    ),
+    "list of grids": lambda pipe: GridSearchCV(
+        pipe, [{"embed__pooling": ["mean", "cls", "max"]}, {"embed__layers": [1, (1, 2)], "clf__C": [1, 10]}], cv=3
+    ),
+    "randomized": lambda pipe: RandomizedSearchCV(
+        pipe,
+        {"embed__pooling": ["mean", "max", "lasttoken"], "embed__truncate_dim": [None, 8], "clf__C": uniform(1, 9)},
+        n_iter=4,
+        random_state=0,
+        cv=3,
+    ),
+    "halving grid": lambda pipe: HalvingGridSearchCV(
+        pipe, {"embed__pooling": ["mean", "cls"], "clf__C": [1, 10]}, cv=2, min_resources=16, random_state=0
+    ),
+    "halving random": lambda pipe: HalvingRandomSearchCV(
+        pipe,
+        {"embed__pooling": ["mean", ("max", "cls")], "clf__C": uniform(1, 9)},
+        cv=2,
+        min_resources=16,
+        random_state=0,
+    ),
+}
+N_SETTINGS = {"grid": 6, "list of grids": 5, "randomized": 6, "halving grid": 2, "halving random": 2}
+
+
+@pytest.mark.parametrize("kind", SEARCHES)
+def test_after_it_a_search_encodes_nothing_and_each_text_went_through_the_model_once(kind, tiny, counted):
+    search = SEARCHES[kind](pipeline(tiny))
+    assert report(precompute(search, TEXTS)) == (40, 1, N_SETTINGS[kind])
+    assert sorted(counted) == sorted(TEXTS)
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 40
+
+
+def test_two_models_are_two_passes(tiny, model_folder, counted):
+    search = GridSearchCV(
+        pipeline(tiny), {"embed__model": [tiny, model_folder("roberta")], "embed__pooling": ["mean", "cls"]}, cv=3
+    )
+    assert report(precompute(search, TEXTS)) == (40, 2, 4)
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 80
+
+
+def test_loaded_models_in_a_grid_are_found_again_in_their_copies(tiny, model_folder, counted):
+    models = [SentenceTransformer(path, device="cpu") for path in (tiny, model_folder("roberta"))]
+    search = GridSearchCV(pipeline(tiny), {"embed__model": models}, cv=3)
+    assert report(precompute(search, TEXTS)) == (40, 2, 2)
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 80
+
+
+@pytest.mark.parametrize("params", [{"prompt": "fox: "}, {"max_seq_length": 5}, {"long_texts": "mean"}], ids=str)
+def test_what_changes_the_tokens_is_a_pass_of_its_own(params, tiny, counted):
+    ((name, value),) = params.items()
+    before = SentenceEmbeddingTransformer().get_params()[name]
+    done = precompute(GridSearchCV(pipeline(tiny), {f"embed__{name}": [before, value]}), TEXTS)
+    assert report(done) == (40, 1, 2)
+    assert len(counted) == 80
+
+
+def test_the_vectors_are_those_that_would_be_computed_without_it(tiny):
+    precompute(GridSearchCV(pipeline(tiny), {"embed__pooling": ["mean", "max", ("cls", "mean")]}), TEXTS)
+    for pooling in ("mean", "max", ("cls", "mean")):
+        expected = embed(TEXTS, model=tiny, pooling=pooling, cache=None)
+        np.testing.assert_allclose(embed(TEXTS, model=tiny, pooling=pooling), expected, atol=1e-6)
+
+
+FRAME = pd.DataFrame({"title": TEXTS, "body": [f"{text} in the mail" for text in TEXTS], "stars": range(40)})
+
+
+def column_transformers(tiny):
+    embedder = SentenceEmbeddingTransformer(tiny)
+    return {
+        "two columns": make_column_transformer((embedder, "title"), (clone(embedder), ["body"])),
+        "by position": ColumnTransformer(
+            [("t", embedder, 0), ("b", clone(embedder), [1]), ("s", StandardScaler(), [2])]
+        ),
+        "by a selector": make_column_transformer(
+            (embedder, make_column_selector("title")), (clone(embedder), make_column_selector("body"))
+        ),
+        "in pipelines": make_column_transformer(
+            (make_pipeline(FunctionTransformer(), embedder), "title"), (make_pipeline(clone(embedder), PCA(2)), "body")
+        ),
+    }
+
+
+@pytest.mark.parametrize("kind", ["two columns", "by position", "by a selector", "in pipelines"])
+def test_each_column_goes_to_its_own_transformer(kind, tiny, counted):
+    columns = column_transformers(tiny)[kind]
+    assert report(precompute(columns, FRAME)) == (80, 1, 1)
+    columns.fit_transform(FRAME)
+    assert len(counted) == 80
+
+
+def test_a_step_before_the_transformer_is_seen(tiny, counted):
+    pipe = make_pipeline(FunctionTransformer(lower), SentenceEmbeddingTransformer(tiny), LogisticRegression())
+    assert report(precompute(pipe, [text.upper() for text in TEXTS])) == (40, 1, 1)
+    assert sorted(counted) == sorted(TEXTS)
+
+
+def test_a_parameter_of_a_step_before_the_transformer_is_tried_too(tiny, counted):
+    pipe = make_pipeline(FunctionTransformer(lower), SentenceEmbeddingTransformer(tiny), LogisticRegression())
+    search = GridSearchCV(pipe, {"functiontransformer__func": [lower, None], "logisticregression__C": [1, 2]}, cv=3)
+    upper = [text.upper() for text in TEXTS]
+    assert report(precompute(search, upper)) == (80, 1, 1)
+    search.fit(upper, LABELS)
+    assert len(counted) == 80
+
+
+def test_steps_that_are_parameters_are_tried(tiny, counted):
+    pipe = Pipeline([("features", TfidfVectorizer()), ("clf", LogisticRegression())])
+    grid = {
+        "features": [
+            TfidfVectorizer(),
+            SentenceEmbeddingTransformer(tiny),
+            SentenceEmbeddingTransformer(tiny, layers=1),
+        ],
+        "clf": [LogisticRegression(), LogisticRegression(C=10)],
+    }
+    search = GridSearchCV(pipe, grid, cv=3)
+    assert report(precompute(search, TEXTS)) == (40, 1, 2)
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 40
+
+
+AROUND = {
+    "union": lambda e: FeatureUnion([("a", e), ("b", clone(e).set_params(pooling="max"))]),
+    "frozen": lambda e: FrozenEstimator(e.fit(["a"])),
+    "voting": lambda e: VotingClassifier([("a", make_pipeline(e, LogisticRegression()))]),
+    "calibrated": lambda e: CalibratedClassifierCV(make_pipeline(e, LogisticRegression())),
+    "search in a pipeline": lambda e: make_pipeline(
+        e, GridSearchCV(LogisticRegression(), {"C": [1, 2]}, cv=2)
+    ),
+    "search in a search": lambda e: GridSearchCV(
+        GridSearchCV(Pipeline([("e", e), ("clf", LogisticRegression())]), {"e__pooling": ["mean", "max"]}),
+        {"cv": [2, 3]},
+    ),
+}  # fmt: skip
+N_AROUND = {"union": 2, "frozen": 1, "voting": 1, "calibrated": 1, "search in a pipeline": 1, "search in a search": 2}
+
+
+@pytest.mark.parametrize("kind", AROUND)
+def test_it_is_found_inside_other_estimators(kind, tiny, counted):
+    estimator = AROUND[kind](SentenceEmbeddingTransformer(tiny))
+    counted.clear()
+    assert report(precompute(estimator, TEXTS)) == (40, 1, N_AROUND[kind])
+    estimator.fit(TEXTS, LABELS)
+    assert len(counted) == 40
+
+
+def test_nothing_that_was_passed_is_fitted_or_changed(tiny):
+    search = SEARCHES["grid"](pipeline(tiny))
+    before = repr(search)
+    precompute(search, TEXTS)
+    assert repr(search) == before
+    assert not hasattr(search, "best_params_")
+    assert not hasattr(search.estimator["embed"], "embedding_dim_")
+
+
+def test_missing_texts_are_left_to_the_policy(tiny):
+    embedder = SentenceEmbeddingTransformer(tiny, missing="zero")
+    assert report(precompute(embedder, pd.Series(["a", None, "b"]))) == (2, 1, 1)
+
+
+def test_one_bar_counts_all_passes(tiny, model_folder, capsys):
+    pipe = pipeline(tiny, show_progress_bar=True)
+    precompute(GridSearchCV(pipe, {"embed__model": [tiny, model_folder("roberta")]}), TEXTS)
+    assert "80/80" in capsys.readouterr().err
+
+
+# What it refuses
+
+
+def test_a_bad_text_is_named_by_its_position_and_label(tiny):
+    with pytest.raises(TypeError, match=r"X\[1\] \(index label 'r2'\) is float"):
+        precompute(pipeline(tiny), pd.Series(["fine", 3.5], index=["r1", "r2"]))
+
+
+def test_an_estimator_without_a_transformer_is_refused():
+    with pytest.raises(ValueError, match="Pipeline holds no SentenceEmbeddingTransformer"):
+        precompute(make_pipeline(TfidfVectorizer(), LogisticRegression()), TEXTS)
+
+
+def test_no_cache_is_refused(tiny):
+    with pytest.raises(ValueError, match="cache=None keeps no vectors"):
+        precompute(SentenceEmbeddingTransformer(tiny, cache=None), TEXTS)
+
+
+def test_a_distribution_over_an_embedding_parameter_is_refused(tiny):
+    search = RandomizedSearchCV(pipeline(tiny), {"embed__truncate_dim": uniform(1, 9)})
+    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* give a list"):
+        precompute(search, TEXTS)
+
+
+def test_a_cache_in_memory_is_refused_where_the_search_uses_processes(tiny, tmp_path):
+    search = GridSearchCV(pipeline(tiny), {"embed__pooling": ["mean", "max"]}, n_jobs=2)
+    with pytest.raises(ValueError, match=r"do not share a cache in memory\. Choose cache='disk'"):
+        precompute(search, TEXTS)
+    with joblib.parallel_config("threading"):
+        precompute(search, TEXTS)
+    precompute(search.set_params(estimator__embed__cache=tmp_path / "cache"), TEXTS)
+
+
+def test_a_cache_that_is_too_small_is_refused_with_the_size_it_takes(tiny, counted):
+    search = SEARCHES["grid"](pipeline(tiny, cache=EmbeddingCache(max_bytes=10_000)))
+    with pytest.raises(ValueError, match=r"take about \d[\d,]+ bytes, but the cache holds 10,000"):
+        precompute(search, TEXTS)
+    assert counted == []
+
+
+def test_an_illegal_candidate_is_refused_before_anything_is_computed(tiny, counted):
+    with pytest.raises(ValueError, match="truncate_dim=999: the vectors have only 32 dimensions"):
+        precompute(GridSearchCV(pipeline(tiny), {"embed__truncate_dim": [8, 999]}), TEXTS)
+    assert counted == []
+
+
+# In several processes
+
+
+class LoggingTransformer(SentenceEmbeddingTransformer):
+    """Writes each text that goes through the model to a file, in whatever process it happens."""
+
+    def __init__(self, model=None, *, cache="memory", pooling="default", log=None):
+        super().__init__(model, cache=cache, pooling=pooling)
+        self.log = log
+
+    def transform(self, X):
+        from skembed.encoding import encoder
+
+        original = getattr(encoder._run_model, "original", encoder._run_model)
+
+        def logging(texts, *rest):
+            for positions, *result in original(texts, *rest):
+                with open(self.log, "a") as file:
+                    file.write("".join(f"{texts[position]}\n" for position in positions))
+                yield positions, *result
+
+        logging.original = original
+        encoder._run_model = logging
+        try:
+            return super().transform(X)
+        finally:
+            encoder._run_model = original
+
+    def fit_transform(self, X, y=None):
+        return self.fit(X).transform(X)
+
+
+@pytest.mark.parametrize("ahead", [True, False], ids=["after precompute", "without precompute"])
+def test_with_two_processes_and_a_cache_on_disk_no_text_is_encoded_twice_in_any_process(ahead, tiny, tmp_path):
+    log = tmp_path / "encoded.txt"
+    log.touch()
+    cache = EmbeddingCache(tmp_path / "cache")
+    pipe = make_pipeline(LoggingTransformer(tiny, cache=cache, log=log), LogisticRegression())
+    grid = {"loggingtransformer__pooling": ["mean", "max"] if ahead else ["mean"], "logisticregression__C": [1, 10]}
+    search = GridSearchCV(pipe, grid, cv=4, n_jobs=2)
+    if ahead:
+        precompute(search, TEXTS)
+    search.fit(TEXTS, LABELS)
+    assert sorted(log.read_text().splitlines()) == ([] if ahead else sorted(TEXTS))
+    assert search.best_score_ > 0.4
+    assert cache.stats()["texts"] == 40
