@@ -14,7 +14,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run_example(*arguments: str, cwd: Path, script: str = "quickstart.py", **variables: str) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", **variables}
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **variables}  # cores may be taken
     command = [sys.executable, str(EXAMPLES / script), *arguments]
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
 

@@ -301,6 +301,7 @@ class LoggingTransformer(SentenceEmbeddingTransformer):
         return self.fit(X).transform(X)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ahead", [True, False], ids=["after precompute", "without precompute"])
 def test_with_two_processes_and_a_cache_on_disk_no_text_is_encoded_twice_in_any_process(ahead, tiny, tmp_path):
     log = tmp_path / "encoded.txt"

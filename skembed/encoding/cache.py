@@ -6,10 +6,13 @@ Imports the two stores beside it; lmdb only once a cache on disk is asked for.
 from __future__ import annotations
 
 import os
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import uuid4
 from weakref import WeakValueDictionary
+
+import numpy as np
 
 from skembed.encoding.memory_store import MemoryStore
 from skembed.errors import CacheError
@@ -37,7 +40,8 @@ class EmbeddingCache:
         A folder, made when it is first used, with access for its owner alone (mode 0700). It must be on a disk of
         this machine, not on a network drive. None: in memory.
     max_bytes : int, default=None
-        Most bytes held. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, what it was last given.
+        Most bytes held. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, what it was last written
+        with.
         In memory, vectors that were not used for longest leave first; on disk, those that were written first.
 
     See Also
@@ -66,7 +70,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None) -> None:
-        if max_bytes is not None and (type(max_bytes) is not int or max_bytes < 1):
+        is_integer = isinstance(max_bytes, (int, np.integer)) and not isinstance(max_bytes, bool)
+        if max_bytes is not None and not (is_integer and max_bytes >= 1):
             raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
         if path is not None and not os.fspath(path):
             raise ValueError("path is an empty str; give a folder, or None for a cache in memory.")
@@ -97,8 +102,7 @@ class EmbeddingCache:
             If the folder cannot be used.
         """
         n_texts, n_bytes = self.store.count()
-        tally = self.store.tally
-        return {"hits": tally.n_hits, "misses": tally.n_misses, "texts": n_texts, "bytes": n_bytes}
+        return {"hits": self.store.n_hits, "misses": self.store.n_misses, "texts": n_texts, "bytes": n_bytes}
 
     def clear(self) -> None:
         """Forget all vectors, on disk too; hits and misses start from 0 again.
@@ -109,7 +113,6 @@ class EmbeddingCache:
             If the folder cannot be used.
         """
         self.store.clear()
-        self.store.tally.reset()
 
     def close(self) -> None:
         """Free memory, or let go of the file; vectors on disk stay. A closed cache may be used again."""
@@ -122,8 +125,8 @@ class EmbeddingCache:
             held = f"{n_vectors:,} vectors, {n_bytes / 2**20:,.1f} of {self.max_bytes / 2**20:,.1f} MiB"
         except CacheError as error:  # a repr that fails would hide the error that is being looked for
             held = f"failed: {error.__cause__}"
-        tally = self.store.tally
-        return f"EmbeddingCache({', '.join([*where, held])}; {tally.n_hits:,} hits, {tally.n_misses:,} misses)"
+        used = f"{self.store.n_hits:,} hits, {self.store.n_misses:,} misses"
+        return f"EmbeddingCache({', '.join([*where, held])}; {used})"
 
     def __enter__(self) -> Self:
         return self
@@ -146,17 +149,19 @@ class EmbeddingCache:
 _memory_caches: WeakValueDictionary[str, EmbeddingCache] = WeakValueDictionary()
 _arrived: list[EmbeddingCache] = []  # those that came in pickles of other processes: the next pickle shall find them
 _disk_stores: dict[Path, DiskStore] = {}
+_lock = threading.Lock()  # over the three above; held while a process forks
 
 
 def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
     """Load a pickle: the cache of that name if it lives in this process, else an empty one."""
-    cache = _memory_caches.get(name)
-    if cache is None:
-        cache = EmbeddingCache(max_bytes=max_bytes)
-        cache._name = name
-        _memory_caches[name] = cache
-        _arrived.append(cache)
-    return cache
+    with _lock:
+        cache = _memory_caches.get(name)
+        if cache is None:
+            cache = EmbeddingCache(max_bytes=max_bytes)
+            cache._name = name
+            _memory_caches[name] = cache
+            _arrived.append(cache)
+        return cache
 
 
 def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
@@ -166,9 +171,10 @@ def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
 def _disk_store(folder: Path, max_bytes: int | None) -> DiskStore:
     from skembed.encoding.disk_store import DiskStore
 
-    store = _disk_stores.setdefault(folder, DiskStore(folder, max_bytes))
-    store.max_bytes = max_bytes or store.max_bytes
-    return store
+    with _lock:
+        store = _disk_stores.setdefault(folder, DiskStore(folder, max_bytes))
+        store.max_bytes = max_bytes or store.max_bytes
+        return store
 
 
 _default_cache = EmbeddingCache()
@@ -211,6 +217,7 @@ _held: list[Store] = []  # while a process forks
 
 
 def _before_fork() -> None:
+    _lock.acquire()
     _held[:] = [*(cache.store for cache in _memory_caches.values()), *_disk_stores.values()]
     for store in _held:
         store.before_fork()
@@ -220,6 +227,7 @@ def _after_fork() -> None:
     for store in _held:
         store.after_fork()
     _held.clear()
+    _lock.release()
 
 
 if hasattr(os, "register_at_fork"):

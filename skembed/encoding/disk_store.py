@@ -27,7 +27,7 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
-from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, Tally, as_slice
+from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, as_slice
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.records import KEY_BYTES, Records, write_records
 from skembed.errors import CacheError
@@ -54,13 +54,13 @@ class DiskStore:
         Made when it is first needed, for its owner alone. It must lie on a disk of this machine: LMDB's memory map
         does not work over a network.
     max_bytes : int or None
-        Most bytes that vectors and their index take. None: as the folder was last told, or 1 GiB.
+        Most bytes that vectors and their index take. None: what it was last written with, or 1 GiB.
     """
 
     def __init__(self, folder: Path, max_bytes: int | None) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
-        self.tally = Tally()
+        self.n_hits = self.n_misses = 0  # of the texts that this process asked for
         self._lock = threading.RLock()  # one environment a process is all that LMDB allows; held through a transaction
         self._environment: Any = None
         self._tables: dict[str, Any] = {}
@@ -224,6 +224,11 @@ class DiskStore:
         if monotonic() - start > 1:  # let those get it who wait for it, before it is taken for the next window
             sleep(2 * _SECONDS_BETWEEN_TRIES)
 
+    def note_call(self, n_hits: int, n_misses: int) -> None:
+        """Count how many texts of a call were known, and how many had to be encoded."""
+        with self._lock:
+            self.n_hits, self.n_misses = self.n_hits + n_hits, self.n_misses + n_misses
+
     def count(self) -> tuple[int, int]:
         """Count distinct texts, and bytes, as all processes wrote them."""
         with self._transaction() as transaction:
@@ -252,6 +257,7 @@ class DiskStore:
             for name in ("index", "batches"):
                 transaction.drop(self._tables[name], delete=False)
             transaction.put(b"bytes", b"0", db=self._tables["about"])
+            self.n_hits = self.n_misses = 0
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is next needed."""
@@ -382,8 +388,13 @@ def _number(written: Any, default: int) -> int:
 
 
 def _keys(recipe: Recipe, texts: Sequence[str]) -> list[bytes]:
-    prefix = recipe.digest()
-    return [prefix + _text_digest(text) for text in texts]
+    prefix, empty = recipe.digest(), blake2b(digest_size=_DIGEST_BYTES)
+    keys = []
+    for text in texts:  # a copy of an empty hash is made faster than another
+        text_hash = empty.copy()
+        text_hash.update(text.encode())
+        keys.append(prefix + text_hash.digest())
+    return keys
 
 
 def _text_digest(text: str) -> bytes:

@@ -36,7 +36,8 @@ _CHARACTERS_A_WINDOW = 16_000_000
 _CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
 _SECONDS_A_WINDOW = 5.0
 
-_TEXTS_A_READ = 4096  # from the cache: few enough that vectors are finished while they are still near the processor
+_BYTES_A_READ = 2**26  # of vectors that are read from the cache together
+_TEXTS_A_FINISH = 4096  # few enough that they stay near the processor between two steps
 
 
 @dataclass
@@ -67,6 +68,9 @@ class _Call:
     failure: CacheError | None = None
 
     def some_texts(self, codes: NDArray[np.intp]) -> list[str]:
+        where = as_slice(codes)
+        if isinstance(where, slice):
+            return self.texts.unique[where]
         return [self.texts.unique[code] for code in codes.tolist()]
 
 
@@ -106,8 +110,7 @@ def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float
     if len(missing):
         with progress(settings.show_progress_bar, len(missing)) as bar:
             _encode(call, missing, bar)
-    if call.store is not None:
-        call.store.tally.add(n_unique - call.n_encoded, call.n_encoded)
+    _count(call)
     _warn(call, stacklevel)
     return _spread(vectors, texts.codes, fill=np.nan if settings.missing == "nan" else 0.0)
 
@@ -134,8 +137,14 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
             _refuse_long_texts(texts, missing, call.n_tokens, plan)
     bar.update(len(texts.unique) - len(missing))
     _encode(call, missing, bar)
+    _count(call)
     if call.failure is not None:
         raise call.failure
+
+
+def _count(call: _Call) -> None:
+    if call.store is not None:
+        call.store.note_call(len(call.texts.unique) - call.n_encoded, call.n_encoded)
 
 
 def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -143,8 +152,9 @@ def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
     if call.store is None:
         return codes
     missing = [codes[:0]]
-    for start in range(0, len(codes), _TEXTS_A_READ):
-        some = codes[start : start + _TEXTS_A_READ]
+    n_together = max(_BYTES_A_READ // (4 * sum(call.plan.dims)), 1)
+    for start in range(0, len(codes), n_together):
+        some = codes[start : start + n_together]
         missing.append(some[_read_some(call, call.store, some)])
     return np.concatenate(missing)
 
@@ -157,13 +167,20 @@ def _read_some(call: _Call, store: Store, codes: NDArray[np.intp]) -> NDArray[np
         for recipe in plan.recipes:
             is_missing[store.missing(recipe, texts)] = True
         return is_missing
-    raw, n_tokens = np.empty((len(codes), sum(plan.dims)), dtype=np.float32), np.zeros(len(codes), dtype=np.int64)
+    where, dim = as_slice(codes), sum(plan.dims)
+    in_place = isinstance(where, slice) and plan.finished_dim == dim
+    raw = call.vectors[where] if in_place else np.empty((len(codes), dim), dtype=np.float32)
+    n_tokens = np.zeros(len(codes), dtype=np.int64)
     for recipe, columns in zip(plan.recipes, _column_slices(plan.dims), strict=True):
         is_missing[store.read(recipe, texts, raw[:, columns], n_tokens)] = True
-    if is_missing.any():
-        raw, n_tokens, codes = raw[~is_missing], n_tokens[~is_missing], codes[~is_missing]
-    where = as_slice(codes)
-    call.vectors[where], call.n_tokens[where] = _finish(raw, plan), n_tokens
+    for start in range(0, len(codes), _TEXTS_A_FINISH):
+        rows = slice(start, start + _TEXTS_A_FINISH)
+        is_found = ~is_missing[rows]
+        if in_place and is_found.all():
+            _finish(raw[rows], plan)
+        else:
+            call.vectors[codes[rows][is_found]] = _finish(raw[rows][is_found], plan)
+    call.n_tokens[codes[~is_missing]] = n_tokens[~is_missing]
     return is_missing
 
 

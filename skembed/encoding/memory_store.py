@@ -25,26 +25,6 @@ _BYTES_AN_ENTRY = (
 
 
 @dataclass
-class Tally:
-    """How many of the texts that this process asked for were known, and how many had to be encoded."""
-
-    n_hits: int = 0
-    n_misses: int = 0
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    def add(self, n_hits: int, n_misses: int) -> None:
-        """Count the texts of one call."""
-        with self._lock:
-            self.n_hits += n_hits
-            self.n_misses += n_misses
-
-    def reset(self) -> None:
-        """Start from 0 again."""
-        with self._lock:
-            self.n_hits = self.n_misses = 0
-
-
-@dataclass
 class _Block:
     """Vectors of one recipe, written one after the other; what is forgotten together.
 
@@ -73,7 +53,7 @@ class MemoryStore:
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
         self.n_bytes = 0
-        self.tally = Tally()
+        self.n_hits = self.n_misses = 0  # of the texts that this process asked for
         self._lock = threading.Lock()
         self._blocks: OrderedDict[int, _Block] = OrderedDict()  # by number; the least recently used first
         self._open: dict[Recipe, int] = {}  # the block that the next vector of a recipe goes into
@@ -130,7 +110,7 @@ class MemoryStore:
 
     def _new_place(self, recipe: Recipe, text: str, n_bytes: int, n_vector_bytes: int) -> int:
         number = self._open.get(recipe)
-        if number is None or len(self._blocks[number].texts) == len(self._blocks[number].vectors):
+        if number is None or self._is_full(self._blocks[number], n_bytes):
             number = self._open[recipe] = self._next_number
             self._next_number += 1
             n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_A_BLOCK)
@@ -144,9 +124,13 @@ class MemoryStore:
         self._place_of.setdefault(recipe, {})[text] = place
         return place
 
+    def _is_full(self, block: _Block, n_bytes: int) -> bool:
+        is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # it may hold long texts
+        return len(block.texts) == len(block.vectors) or is_heavy
+
     def _forget_block(self, number: int) -> None:
         block = self._blocks.pop(number)
-        if self._open[block.recipe] == number:
+        if self._open.get(block.recipe) == number:
             del self._open[block.recipe]
         place_of = self._place_of[block.recipe]
         for text in block.texts:
@@ -165,6 +149,11 @@ class MemoryStore:
         """Return what keeps other processes from encoding the same texts at the same time: nothing need."""
         return nullcontext()
 
+    def note_call(self, n_hits: int, n_misses: int) -> None:
+        """Count how many texts of a call were known, and how many had to be encoded."""
+        with self._lock:
+            self.n_hits, self.n_misses = self.n_hits + n_hits, self.n_misses + n_misses
+
     def count(self) -> tuple[int, int]:
         """Count distinct texts, and bytes."""
         with self._lock:
@@ -180,14 +169,17 @@ class MemoryStore:
         return self.max_bytes
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Forget everything, and count anew."""
+        self.close()
+        self.n_hits = self.n_misses = 0
+
+    def close(self) -> None:
+        """Free the memory."""
         with self._lock:
             self._blocks.clear()
             self._open.clear()
             self._place_of.clear()
             self.n_bytes = 0
-
-    close = clear
 
     def before_fork(self) -> None:
         """Hold still, so that the child gets a store that nobody was about to change."""

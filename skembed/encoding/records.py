@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Container, Sequence
+from functools import cache
 from zlib import crc32
 
 import numpy as np
@@ -14,6 +15,7 @@ KEY_BYTES = 32
 _HEAD = struct.Struct("<II")  # number of records, dimensions of their vectors
 
 
+@cache
 def _dtype(dim: int) -> np.dtype[np.void]:
     return np.dtype([("key", f"V{KEY_BYTES}"), ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
 

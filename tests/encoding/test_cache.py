@@ -457,7 +457,7 @@ class TestCopies:
 
     def test_in_another_process_a_cache_in_memory_is_empty(self, memory):
         put(memory, ["a"])
-        memory.store.tally.add(1, 1)
+        memory.store.note_call(1, 1)
         assert in_another_process("print(objects[0].stats())", pickle.dumps(memory)) == [
             "{'hits': 0, 'misses': 0, 'texts': 0, 'bytes': 0}"
         ]
@@ -470,7 +470,7 @@ class TestCopies:
 
     def test_in_another_process_a_cache_is_kept_for_the_next_pickle(self, memory):
         code = (
-            "import gc; first = objects.pop(); first.store.tally.add(7, 8); del first; gc.collect()\n"
+            "import gc; first = objects.pop(); first.store.note_call(7, 8); del first; gc.collect()\n"
             "print(pickle.loads(loads[0]).stats()['misses'])"
         )
         assert in_another_process(code, pickle.dumps(memory)) == ["8"]
@@ -491,7 +491,7 @@ class TestCopies:
 
     def test_in_another_process_hits_and_misses_start_from_0(self, disk):
         put(disk, ["a"])
-        disk.store.tally.add(3, 4)
+        disk.store.note_call(3, 4)
         code = "stats = objects[0].stats(); print(stats['hits'], stats['misses'], stats['texts'])"
         assert in_another_process(code, pickle.dumps(disk)) == ["0 0 1"]
 
@@ -503,6 +503,7 @@ class TestCopies:
         assert in_another_process("print(objects[0].stats()['texts'])", pickle.dumps(disk)) == ["1"]
         assert disk.path == tmp_path / "relative"
 
+    @pytest.mark.slow
     def test_another_process_reads_what_this_one_computed(self, disk, tiny):
         transformer = SentenceEmbeddingTransformer(tiny, cache=disk, pooling=("mean", "cls"))
         expected = transformer.transform(["fox", "dog"])

@@ -235,6 +235,7 @@ def test_another_process_reads_what_this_one_wrote_while_both_have_it_open(store
     assert read(store, ["a", "b", "c"]) == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_processes_that_enlarge_the_file_at_once_lose_nothing(tmp_path):
     code = """
 disk_store._SMALLEST_MAP = 2**16
@@ -264,6 +265,7 @@ print(read(store, ["a", "b"]))
     assert finish(python(code, tmp_path / "cache")) == "['a', 'b']"
 
 
+@pytest.mark.slow
 @on_unix
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.2])
 def test_a_writer_that_is_killed_breaks_nothing_for_two_others(delay, tmp_path):
@@ -289,6 +291,7 @@ for number in range(int(sys.argv[3])):
     assert read(store, ["afterwards"], dim=384) == ["afterwards"]
 
 
+@pytest.mark.slow
 @on_unix
 @pytest.mark.parametrize("hold", ["store.flight('a' * 64)", "store._transaction(write=True)"], ids=["flight", "write"])
 def test_the_lock_of_a_dead_process_stops_nobody(hold, tmp_path):
@@ -300,6 +303,7 @@ def test_the_lock_of_a_dead_process_stops_nobody(hold, tmp_path):
     assert finish(waiting) == "['a']"
 
 
+@pytest.mark.slow
 def test_while_one_process_encodes_with_a_model_another_waits(tmp_path):
     code = "with store.flight(sys.argv[2]):\n    print('in', time.monotonic(), flush=True)\n    time.sleep(1)"
     folder = tmp_path / "cache"
@@ -514,6 +518,7 @@ def encoder_process(folder, model, n_texts):
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
 
 
+@pytest.mark.slow
 def test_two_processes_that_want_the_same_texts_encode_each_once_between_them(tiny, tmp_path):
     processes = [encoder_process(tmp_path / "cache", tiny, 1000) for _ in range(2)]
     n_encoded = [int(finish(process)) for process in processes]
@@ -521,6 +526,7 @@ def test_two_processes_that_want_the_same_texts_encode_each_once_between_them(ti
     assert EmbeddingCache(tmp_path / "cache").stats()["texts"] == 1000
 
 
+@pytest.mark.slow
 @on_unix
 def test_a_run_that_was_killed_goes_on_where_it_stopped(tiny, tmp_path):
     killed = encoder_process(tmp_path / "cache", tiny, 4000)

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
-from skembed.encoding.memory_store import MemoryStore, Tally, as_slice, positions_by_value
+from skembed.encoding.memory_store import MemoryStore, as_slice, positions_by_value
 from tests.encoding.test_recipes import OTHER_VALUE, RECIPE
 
 DIM = 4
@@ -605,20 +605,20 @@ def test_nobody_waits_to_encode_into_memory():
     assert known(store, RECIPE, ["a"]) == ["a"]
 
 
-def test_a_tally_adds_up_and_starts_again():
-    tally = Tally()
-    tally.add(3, 4)
-    tally.add(5, 0)
-    assert (tally.n_hits, tally.n_misses) == (8, 4)
-    tally.reset()
-    assert (tally.n_hits, tally.n_misses) == (0, 0)
+def test_calls_add_up_and_clear_starts_again():
+    store = MemoryStore()
+    store.note_call(3, 4)
+    store.note_call(5, 0)
+    assert (store.n_hits, store.n_misses) == (8, 4)
+    store.clear()
+    assert (store.n_hits, store.n_misses) == (0, 0)
 
 
 def test_reading_and_writing_do_not_count_in_the_tally():
     store = MemoryStore()
     write(store, RECIPE, ["a"])
     read(store, RECIPE, ["a", "b"])
-    assert (store.tally.n_hits, store.tally.n_misses) == (0, 0)
+    assert (store.n_hits, store.n_misses) == (0, 0)
 
 
 def test_while_the_process_forks_nobody_changes_the_store():
