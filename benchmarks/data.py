@@ -4,6 +4,7 @@ The folder is named by ``--data`` or by the environment variable SKEMBED_DATA. I
 (UTF-8, first row = column names) with at least these columns:
 
     stsbenchmark/stsbenchmark.csv.gz               text_a, text_b, score, split
+    ag_news/ag_news.csv.gz                         text, label
     banking77/banking77.csv.gz                     text, label, split
     twenty_newsgroups/twenty_newsgroups.csv.gz     text
     scifact/corpus.csv.gz                          doc_id, title, text
