@@ -16,7 +16,7 @@ import os
 import struct
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic, sleep
@@ -126,14 +126,16 @@ class DiskStore:
         CacheError
             If they could not be written; what was there before still is.
         """
+        keys_by = {recipe: _keys(recipe, texts) for recipe in vectors_by}
         while True:
             try:
                 with self._transaction(write=True) as transaction:
                     for recipe, vectors in vectors_by.items():
-                        self._write_new(transaction, recipe, _keys(recipe, texts), n_tokens, vectors)
-                return
+                        self._write_new(transaction, recipe, keys_by[recipe], n_tokens, vectors)
+                break
             except lmdb.MapFullError:
                 self._enlarge_map()
+        self._damaged.difference_update(*keys_by.values())
 
     def _write_new(
         self,
@@ -152,7 +154,6 @@ class DiskStore:
             number = _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
             cursor.put(_NUMBER.pack(number), batch, append=True)
         for place, row in enumerate(rows):
-            self._damaged.discard(keys[row])
             transaction.put(keys[row], _PLACE.pack(number, place), db=self._tables["index"])
 
     def _make_room(self, transaction: Any, n_bytes: int) -> bool:
@@ -194,8 +195,12 @@ class DiskStore:
             return [other for other in others if self._holds_any(transaction, other.digest(), digests)]
 
     def _recipes(self, transaction: Any) -> list[Recipe]:
+        recipes = []
         with transaction.cursor(self._tables["about"]) as cursor:
-            return [Recipe.from_json(bytes(value).decode()) for key, value in cursor if len(key) == _DIGEST_BYTES]
+            for _, value in (item for item in cursor if len(item[0]) == _DIGEST_BYTES):
+                with suppress(ValueError):  # one that another version of skembed wrote
+                    recipes.append(Recipe.from_json(bytes(value).decode()))
+        return recipes
 
     def _holds_any(self, transaction: Any, recipe_digest: bytes, text_digests: list[bytes]) -> bool:
         index = self._tables["index"]
@@ -238,7 +243,7 @@ class DiskStore:
 
     def size(self) -> tuple[int, int]:
         """Count vectors and bytes, as all processes wrote them; 0 without making a folder that is not there yet."""
-        if not (self.folder / _DATA).exists():
+        if not self._is_there():
             return 0, 0
         with self._transaction() as transaction:
             n_bytes = _number(transaction.get(b"bytes", db=self._tables["about"]), 0)
@@ -246,10 +251,14 @@ class DiskStore:
 
     def limit(self) -> int:
         """Return the most bytes held."""
-        if self.max_bytes is not None or not (self.folder / _DATA).exists():
+        if self.max_bytes is not None or not self._is_there():
             return self.max_bytes or DEFAULT_MAX_BYTES
         with self._transaction() as transaction:
             return self._limit(transaction)
+
+    def _is_there(self) -> bool:
+        with self._translated():
+            return (self.folder / _DATA).exists()
 
     def clear(self) -> None:
         """Forget everything. The file keeps its size and fills again from the start."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from hashlib import blake2b
 from typing import Any
 
@@ -55,8 +55,16 @@ class Recipe:
 
     @classmethod
     def from_json(cls, written: str) -> Recipe:
-        """Read what :meth:`to_json` wrote."""
+        """Read what :meth:`to_json` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it has other fields.
+        """
         values: dict[str, Any] = json.loads(written)
+        if set(values) != {field.name for field in fields(cls)}:
+            raise ValueError(f"a recipe with other fields: {', '.join(values)}")
         for name in ("layers", "pooling"):
             values[name] = None if values[name] is None else tuple(values[name])
         return cls(**values)
