@@ -6,6 +6,7 @@ each. Imports scikit-learn, the transformer and ``skembed.encoding``.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -17,7 +18,8 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
-from sklearn.utils import Bunch, _safe_indexing
+from sklearn.utils import Bunch
+from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 
 from skembed.encoding.cache import find_store
 from skembed.encoding.encoder import encode_ahead, progress
@@ -30,7 +32,7 @@ from skembed.transformer import SentenceEmbeddingTransformer
 if TYPE_CHECKING:
     from skembed.encoding.cache import Store
 
-_BYTES_BESIDE_A_VECTOR = 256  # about: its text, and what it takes to find it
+_BYTES_BESIDE_A_VECTOR = 200  # about: what it takes to find it
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ class _Pass:
     plan: Plan
     store: Store
     dims: dict[Recipe, int]
-    texts: dict[int, Texts]
+    texts: list[Texts]
 
     @property
     def whole_plan(self) -> Plan:
@@ -57,11 +59,21 @@ class _Pass:
 
     @property
     def distinct_texts(self) -> set[str]:
-        return {text for texts in self.texts.values() for text in texts.unique}
+        return {text for texts in self.texts for text in texts.unique}
 
     @property
     def n_bytes(self) -> int:
-        return len(self.distinct_texts) * sum(4 * dim + _BYTES_BESIDE_A_VECTOR for dim in self.dims.values())
+        """About what all vectors take in the cache."""
+        texts = self.distinct_texts
+        n_bytes = sum(map(sys.getsizeof, texts)) if isinstance(self.store, MemoryStore) else 0
+        return sum(len(texts) * (4 * dim + _BYTES_BESIDE_A_VECTOR) + n_bytes for dim in self.dims.values())
+
+    def add_texts(self, texts: Texts) -> None:
+        if all(texts.unique != others.unique for others in self.texts):
+            self.texts.append(texts)
+
+    def is_kept(self) -> bool:
+        return not any(len(self.store.missing(recipe, list(self.distinct_texts))) for recipe in self.dims)
 
 
 def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
@@ -123,10 +135,12 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
         )
     passes, settings = _plan_passes(uses)
     _refuse_too_small(passes)
-    work = [(texts, each.whole_plan) for each in passes for texts in each.texts.values()]
+    work = [(texts, each.whole_plan) for each in passes for texts in each.texts]
     with progress(uses[0].transformer.show_progress_bar, sum(len(texts.unique) for texts, _ in work)) as bar:
         for texts, plan in work:
             encode_ahead(texts, plan, bar)
+    if not all(each.is_kept() for each in passes):
+        raise ValueError("The cache was too full to keep all vectors: clear it, or pass one with a larger max_bytes.")
     return Bunch(
         texts=len(set().union(*(each.distinct_texts for each in passes))),
         models=len({each.plan.family.fingerprint for each in passes}),
@@ -145,9 +159,9 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
         key = id(use.X), wanted.missing
         texts = texts_of[key] = texts_of.get(key) or read_texts(use.X, missing=wanted.missing)
         plan, store = make_plan(wanted), _store_of(use)
-        each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, {}))
+        each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
-        each.texts[id(texts)] = texts
+        each.add_texts(texts)
         settings.add((plan.recipes, plan.finished_dim, plan.normalize, wanted.missing))
     return list(passes.values()), settings
 
@@ -170,7 +184,7 @@ def _refuse_too_small(passes: list[_Pass]) -> None:
         if n_bytes > store.limit():
             raise ValueError(
                 f"The vectors of all settings take about {n_bytes:,} bytes, but the cache holds {store.limit():,}. "
-                f"Pass a larger one, such as cache=EmbeddingCache(max_bytes={round(1.2 * n_bytes)}), or try less."
+                f"Pass an EmbeddingCache with max_bytes={round(1.2 * n_bytes)} as cache, or try fewer settings."
             )
 
 
@@ -179,16 +193,16 @@ def _uses(estimator: Any, X: Any, *, in_processes: bool) -> Iterator[_Use]:
     if isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
-    in_processes = in_processes or _is_in_processes(getattr(estimator, "n_jobs", None))
+    in_processes = in_processes or (hasattr(estimator, "n_jobs") and _is_in_processes(estimator.n_jobs))
     if _is_search(estimator):
         for candidate in _candidates(estimator):
             yield from _uses(candidate, X, in_processes=in_processes)
     elif isinstance(estimator, Pipeline):
         yield from _uses_in_pipeline(estimator, X, in_processes)
     elif isinstance(estimator, ColumnTransformer):
-        for _, part, columns in estimator.transformers:
+        for part, columns in _column_parts(estimator, X):
             if _holds_transformer(part):
-                yield from _uses(part, _columns_of(X, columns), in_processes=in_processes)
+                yield from _uses(part, _safe_indexing(X, columns, axis=1), in_processes=in_processes)
     else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
         for part in _parts(estimator):
             yield from _uses(part, X, in_processes=in_processes)
@@ -201,11 +215,19 @@ def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool) -> Iterato
         yield from _uses(step, X, in_processes=in_processes)
         if not any(holds[number + 1 :]):
             return
-        X = clone(step).fit_transform(X)
+        step = clone(step)
+        X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
 
 
-def _columns_of(X: Any, columns: Any) -> Any:
-    return _safe_indexing(X, columns(X) if callable(columns) else columns, axis=1)
+def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tuple[Any, Any]]:
+    """List the parts of a ColumnTransformer with their columns, the remainder with the columns that no other has."""
+    named: set[int] = set()
+    for _, part, columns in columns_and_parts.transformers:
+        columns = columns(X) if callable(columns) else columns
+        named.update(_get_column_indices(X, columns))
+        yield part, columns
+    if _holds_transformer(columns_and_parts.remainder):
+        yield columns_and_parts.remainder, sorted(set(range(X.shape[1])) - named)
 
 
 def _parts(estimator: Any) -> Iterator[Any]:
@@ -218,9 +240,10 @@ def _parts(estimator: Any) -> Iterator[Any]:
 
 
 def _holds_transformer(estimator: Any) -> bool:
-    if isinstance(estimator, SentenceEmbeddingTransformer) or _is_search(estimator):
-        return True  # a search may put one in
-    return any(map(_holds_transformer, _parts(estimator)))
+    if isinstance(estimator, SentenceEmbeddingTransformer):
+        return True
+    tried = [value for grid in _grids(estimator) or [] for values in grid.values() for value in _listed(values)]
+    return any(map(_holds_transformer, [*_parts(estimator), *tried]))
 
 
 def _is_search(estimator: Any) -> bool:
@@ -232,29 +255,42 @@ def _grids(search: Any) -> list[Mapping[str, Any]] | None:
     return [grids] if isinstance(grids, Mapping) else grids
 
 
+def _listed(values: Any) -> Iterable[Any]:
+    return () if hasattr(values, "rvs") else values
+
+
 def _candidates(search: Any) -> Iterator[Any]:
     """Set the parameters of the searched estimator to each combination that may change an embedding."""
     for grid in _grids(search) or []:
-        listed = {
-            name: values for name, values in grid.items() if _may_change_embeddings(search.estimator, name, values)
-        }
-        for params in ParameterGrid(listed):
-            yield clone(search.estimator).set_params(**params)
+        names = [name for name in grid if _may_change_embeddings(search.estimator, name, grid)]
+        for params in ParameterGrid({name: grid[name] for name in names}):
+            yield clone(search.estimator).set_params(**{name: _fresh(value) for name, value in params.items()})
 
 
-def _may_change_embeddings(estimator: Any, name: str, values: Any) -> bool:
+def _fresh(value: Any) -> Any:
+    """Clone estimators, alone or in lists of steps, so that the caller's own are never changed."""
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_fresh, value))
+    return clone(value) if hasattr(value, "get_params") and not isinstance(value, type) else value
+
+
+def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -> bool:
     """Tell parameters of embeddings, and of what comes before them, from those of a classifier after them."""
-    params = estimator.get_params(deep=True)
+    params, values = estimator.get_params(deep=True), grid[name]
     owner_name, _, parameter = name.rpartition("__")
-    owner = params.get(owner_name)
-    is_distribution = hasattr(values, "rvs")
-    if isinstance(owner or estimator, SentenceEmbeddingTransformer) and is_distribution:
-        raise ValueError(
-            f"{name} has a distribution, whose values cannot all be computed ahead; give a list of values instead."
-        )
-    if is_distribution:  # of a step before the embeddings, at most: its texts are encoded when they are needed
-        return False
-    if owner is not None:
+    owner = params.get(owner_name) if owner_name else estimator
+    is_replaced = any(f"{owner_name}__".startswith(f"{other}__") for other in grid if other != name)
+    is_known = hasattr(owner, "get_params") and not is_replaced
+    if hasattr(values, "rvs"):
+        is_ours = parameter in SentenceEmbeddingTransformer._get_param_names()
+        if isinstance(owner, SentenceEmbeddingTransformer) or (is_ours and not is_known):
+            raise ValueError(
+                f"{name} has a distribution, whose values cannot all be computed ahead; give a list of values instead."
+            )
+        return False  # of a step before the embeddings, at most: its texts are encoded when they are needed
+    if not is_known or isinstance(owner, SentenceEmbeddingTransformer):
+        return True
+    if owner_name:
         return hasattr(owner, "transform") or _holds_transformer(owner)
     return any(hasattr(value, "transform") or _holds_transformer(value) for value in [params.get(parameter), *values])
 

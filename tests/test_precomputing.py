@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from scipy.stats import uniform
 from sentence_transformers import SentenceTransformer
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
 from sklearn.decomposition import PCA
@@ -21,7 +21,7 @@ from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRa
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from skembed import EmbeddingCache, SentenceEmbeddingTransformer, embed, precompute
+from skembed import CacheError, EmbeddingCache, SentenceEmbeddingTransformer, embed, precompute
 
 TEXTS = [f"a {kind} number {number}" for number in range(20) for kind in ("fox", "parcel")]
 LABELS = np.array([0, 1] * 20)
@@ -178,6 +178,71 @@ def test_steps_that_are_parameters_are_tried(tiny, counted):
     assert len(counted) == 40
 
 
+@pytest.mark.parametrize("before", ["passthrough", "embedder"])
+def test_parameters_of_a_step_that_is_itself_tried_are_tried(before, tiny, counted):
+    mine = SentenceEmbeddingTransformer(tiny)
+    pipe = Pipeline([("embed", clone(mine) if before == "embedder" else before), ("clf", LogisticRegression())])
+    search = GridSearchCV(pipe, {"embed": [mine], "embed__pooling": ["mean", "cls", "max"]}, cv=3)
+    assert report(precompute(search, TEXTS)) == (40, 1, 3)
+    assert mine.pooling == "default"
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 40
+
+
+def test_parameters_of_a_pipeline_that_is_itself_tried_are_tried(tiny, counted):
+    inner = make_pipeline(SentenceEmbeddingTransformer(tiny), LogisticRegression())
+    grid = {"clf": [inner], "clf__sentenceembeddingtransformer__pooling": ["mean", "cls"]}
+    search = GridSearchCV(Pipeline([("clf", LogisticRegression())]), grid, cv=3)
+    assert report(precompute(search, TEXTS)) == (40, 1, 2)
+    search.fit(TEXTS, LABELS)
+    assert len(counted) == 40
+
+
+def test_a_search_over_the_transformer_alone_is_seen(tiny):
+    search = GridSearchCV(SentenceEmbeddingTransformer(tiny), {"pooling": ["mean", "cls"]}, scoring=lambda *_: 0.0)
+    assert report(precompute(search, TEXTS)) == (40, 1, 2)
+
+
+@pytest.mark.parametrize("tried", [True, False], ids=["in a grid", "as it is"])
+def test_the_remainder_of_a_column_transformer_is_seen(tried, tiny, counted):
+    embedder = SentenceEmbeddingTransformer(tiny)
+    columns = make_column_transformer(
+        (StandardScaler(), ["stars"]), ("drop", ["title"]), remainder="drop" if tried else embedder
+    )
+    pipe = make_pipeline(columns, LogisticRegression())
+    grid = {"columntransformer__remainder": [embedder]} if tried else {"logisticregression__C": [1, 2]}
+    search = GridSearchCV(pipe, grid, cv=3)
+    assert report(precompute(search, FRAME)) == (40, 1, 1)
+    search.fit(FRAME, LABELS)
+    assert len(counted) == 40
+
+
+def test_a_search_after_the_embedding_does_not_keep_its_grid_from_one_pass(tiny, counted):
+    inner = GridSearchCV(LogisticRegression(), {"C": [1, 2]}, cv=2)
+    pipe = Pipeline([("embed", SentenceEmbeddingTransformer(tiny)), ("clf", inner)])
+    assert report(precompute(GridSearchCV(pipe, {"embed__pooling": ["mean", "max"]}), TEXTS)) == (40, 1, 2)
+    assert len(counted) == 40
+
+
+def test_a_step_without_fit_transform_before_the_transformer_is_seen(tiny):
+    class Lower(BaseEstimator):
+        def fit(self, X, y=None):
+            return self
+
+        def transform(self, X):
+            return lower(X)
+
+    pipe = Pipeline([("lower", Lower()), ("embed", SentenceEmbeddingTransformer(tiny))])
+    assert report(precompute(pipe, [*TEXTS, TEXTS[0].upper()])) == (40, 1, 1)
+
+
+def test_many_candidates_of_a_column_transformer_read_its_texts_once(tiny, capsys):
+    columns = make_column_transformer((SentenceEmbeddingTransformer(tiny, show_progress_bar=True), "title"))
+    grid = {"columntransformer__sentenceembeddingtransformer__pooling": ["mean", "cls", "max"]}
+    precompute(GridSearchCV(make_pipeline(columns, LogisticRegression()), grid), FRAME)
+    assert "40/40" in capsys.readouterr().err
+
+
 AROUND = {
     "union": lambda e: FeatureUnion([("a", e), ("b", clone(e).set_params(pooling="max"))]),
     "frozen": lambda e: FrozenEstimator(e.fit(["a"])),
@@ -254,6 +319,28 @@ def test_a_cache_in_memory_is_refused_where_the_search_uses_processes(tiny, tmp_
     with joblib.parallel_config("threading"):
         precompute(search, TEXTS)
     precompute(search.set_params(estimator__embed__cache=tmp_path / "cache"), TEXTS)
+
+
+def test_processes_around_it_do_not_matter_to_an_estimator_that_starts_none(tiny):
+    with joblib.parallel_config(n_jobs=2):
+        assert report(precompute(pipeline(tiny), TEXTS)) == (40, 1, 1)
+
+
+def test_a_cache_that_turns_out_too_small_is_refused(tiny, tmp_path):
+    texts = [f"{number} " + "long " * 2000 for number in range(20)]
+    cache = EmbeddingCache(tmp_path / "cache", max_bytes=20 * 400)
+    with pytest.raises(ValueError, match="too full to keep all vectors"):
+        precompute(SentenceEmbeddingTransformer(tiny, cache=cache, batch_tokens=1), texts)
+
+
+def test_a_full_disk_ends_it_at_once(tiny, tmp_path, monkeypatch, counted):
+    def fail(*arguments):
+        raise CacheError("no space left")
+
+    monkeypatch.setattr("skembed.encoding.disk_store.DiskStore.write", fail)
+    with pytest.raises(CacheError, match="no space left"):
+        precompute(SentenceEmbeddingTransformer(tiny, cache=tmp_path / "cache", batch_tokens=8), TEXTS)
+    assert len(counted) < 40
 
 
 def test_a_cache_that_is_too_small_is_refused_with_the_size_it_takes(tiny, counted):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import uuid4
@@ -42,7 +43,8 @@ class EmbeddingCache:
     max_bytes : int, default=None
         Most bytes held. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, what it was last written
         with.
-        In memory, vectors that were not used for longest leave first; on disk, those that were written first.
+        In memory, vectors that were not used for longest leave first; on disk, those that were written first, and the
+        file may be somewhat larger than what it holds. The last bound given for a folder holds for all who use it.
 
     See Also
     --------
@@ -79,7 +81,8 @@ class EmbeddingCache:
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
         self._name = uuid4().hex  # by which a pickle finds a cache in memory again
         if self.path is None:
-            _memory_caches[self._name] = self
+            with _lock:
+                _memory_caches[self._name] = self
 
     @property
     def max_bytes(self) -> int:
@@ -147,9 +150,9 @@ class EmbeddingCache:
 
 
 _memory_caches: WeakValueDictionary[str, EmbeddingCache] = WeakValueDictionary()
-_arrived: list[EmbeddingCache] = []  # those that came in pickles of other processes: the next pickle shall find them
+_arrived: deque[EmbeddingCache] = deque(maxlen=3)  # the last that came from other processes: for their next pickle
 _disk_stores: dict[Path, DiskStore] = {}
-_lock = threading.Lock()  # over the three above; held while a process forks
+_lock = threading.RLock()  # over the three above; held while a process forks
 
 
 def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
@@ -165,7 +168,10 @@ def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
 
 
 def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
-    return EmbeddingCache(path, max_bytes=max_bytes)
+    """Load a pickle, whose bound may be outdated where the folder is in use."""
+    cache = EmbeddingCache(path)
+    cache.store.max_bytes = cache.store.max_bytes or max_bytes
+    return cache
 
 
 def _disk_store(folder: Path, max_bytes: int | None) -> DiskStore:
@@ -208,9 +214,11 @@ def clear_cache() -> None:
     >>> import skembed
     >>> skembed.clear_cache()
     """
-    for cache in list(_memory_caches.values()):
+    with _lock:
+        caches = list(_memory_caches.values())
+        _arrived.clear()
+    for cache in caches:
         cache.clear()
-    _arrived.clear()
 
 
 _held: list[Store] = []  # while a process forks

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 import struct
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -127,55 +127,67 @@ class DiskStore:
             If they could not be written; what was there before still is.
         """
         keys_by = {recipe: _keys(recipe, texts) for recipe in vectors_by}
+
+        def work(transaction: Any) -> None:
+            first_new = self._next_number(transaction)
+            for recipe, vectors in vectors_by.items():
+                rows = np.flatnonzero(self._is_new(transaction, keys_by[recipe]))
+                keys = [keys_by[recipe][row] for row in rows]
+                batch = write_records(keys, n_tokens[rows], vectors[rows])
+                if keys and self._make_room(transaction, _n_bytes(batch, len(keys)), first_new):
+                    self._write_batch(transaction, recipe, keys, batch)
+
+        self._write(work)
+        self._damaged.difference_update(*keys_by.values())
+
+    def _write(self, work: Callable[[Any], None]) -> None:
+        """Do some work in a writing transaction, again in a larger file if it is too small."""
         while True:
             try:
                 with self._transaction(write=True) as transaction:
-                    for recipe, vectors in vectors_by.items():
-                        self._write_new(transaction, recipe, keys_by[recipe], n_tokens, vectors)
+                    work(transaction)
                 break
             except lmdb.MapFullError:
                 self._enlarge_map()
-        self._damaged.difference_update(*keys_by.values())
+        with self._lock, self._translated():
+            self._fill_up()
 
-    def _write_new(
-        self,
-        transaction: Any,
-        recipe: Recipe,
-        keys: list[bytes],
-        n_tokens: NDArray[np.int64],
-        vectors: NDArray[np.float32],
-    ) -> None:
-        rows = np.flatnonzero(self._is_new(transaction, keys))
-        batch = write_records([keys[row] for row in rows], n_tokens[rows], vectors[rows])
-        if not len(rows) or not self._make_room(transaction, _n_bytes(batch, len(rows))):
-            return
+    def _write_batch(self, transaction: Any, recipe: Recipe, keys: list[bytes], batch: bytes) -> None:
+        number = self._next_number(transaction)
         transaction.put(recipe.digest(), recipe.to_json().encode(), db=self._tables["about"])
-        with transaction.cursor(self._tables["batches"]) as cursor:
-            number = _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
-            cursor.put(_NUMBER.pack(number), batch, append=True)
-        for place, row in enumerate(rows):
-            transaction.put(keys[row], _PLACE.pack(number, place), db=self._tables["index"])
+        transaction.put(_NUMBER.pack(number), batch, append=True, db=self._tables["batches"])
+        for row, key in enumerate(keys):
+            transaction.put(key, _PLACE.pack(number, row), db=self._tables["index"])
 
-    def _make_room(self, transaction: Any, n_bytes: int) -> bool:
-        """Let go of the oldest batches until some bytes fit, and count these; False if they never could."""
+    def _next_number(self, transaction: Any) -> int:
+        with transaction.cursor(self._tables["batches"]) as cursor:
+            return _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
+
+    def _make_room(self, transaction: Any, n_bytes: int, first_new: int) -> bool:
+        """Let go of the oldest batches until some bytes fit, and count these; False if they do not.
+
+        Batches from ``first_new`` on stay: they are of the same transaction.
+        """
         about, limit = self._tables["about"], self._limit(transaction)
-        if n_bytes > limit:
-            return False
-        total = _number(transaction.get(b"bytes", db=about), 0) + n_bytes
-        while total > limit:
-            total -= self._forget_oldest(transaction) or total - n_bytes
-        transaction.put(b"bytes", str(total).encode(), db=about)
+        total = _number(transaction.get(b"bytes", db=about), 0)
+        while total + n_bytes > limit:
+            n_freed = self._forget_oldest(transaction, first_new) if n_bytes <= limit else 0
+            if n_freed == 0:
+                break
+            total -= n_freed
+        fits = total + n_bytes <= limit
+        transaction.put(b"bytes", str(total + n_bytes * fits).encode(), db=about)
         transaction.put(b"max_bytes", str(limit).encode(), db=about)
-        return True
+        return fits
 
     def _limit(self, transaction: Any) -> int:
         written = transaction.get(b"max_bytes", db=self._tables["about"])
         return self.max_bytes or _number(written, DEFAULT_MAX_BYTES)
 
-    def _forget_oldest(self, transaction: Any) -> int:
-        """Remove the batch that was written first, and return its bytes; 0 if there is none."""
+    def _forget_oldest(self, transaction: Any, first_new: int) -> int:
+        """Remove the batch that was written first, and return its bytes; 0 if there is none from before."""
         with transaction.cursor(self._tables["batches"]) as cursor:
-            if not cursor.first():
+            if not cursor.first() or _NUMBER.unpack(cursor.key())[0] >= first_new:
                 return 0
             number, batch = _NUMBER.unpack(cursor.key())[0], bytes(cursor.value())
             cursor.delete()
@@ -262,10 +274,15 @@ class DiskStore:
 
     def clear(self) -> None:
         """Forget everything. The file keeps its size and fills again from the start."""
-        with self._transaction(write=True) as transaction:
+
+        def work(transaction: Any) -> None:
             for name in ("index", "batches"):
                 transaction.drop(self._tables[name], delete=False)
             transaction.put(b"bytes", b"0", db=self._tables["about"])
+
+        self._write(work)
+        with self._lock:
+            self._damaged.clear()
             self.n_hits = self.n_misses = 0
 
     def close(self) -> None:
@@ -308,8 +325,12 @@ class DiskStore:
 
     def _enlarge_map(self) -> None:
         with self._lock, self._translated():
-            if self._environment is not None:
-                self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            try:
+                if self._environment is not None:
+                    self._environment.set_mapsize(2 * self._environment.info()["map_size"])
+            except lmdb.Error:
+                self.close()
+                raise
 
     def _open_or_check(self) -> None:
         """Open the file, or make sure that the one that is open still is the one in the folder, and whole."""
@@ -353,10 +374,25 @@ class DiskStore:
 
     def _refuse_truncated(self) -> None:
         """Refuse a file that ends before its last page: to read that page would kill the process."""
-        n_bytes = (self.folder / _DATA).stat().st_size
-        self._least_bytes = (self._environment.info()["last_pgno"] + 1) * self._environment.stat()["psize"]
-        if n_bytes < self._least_bytes:
-            raise lmdb.CorruptedError(f"it ends after {n_bytes} of {self._least_bytes} bytes")
+        for _ in range(10):
+            n_bytes = self._measure()
+            if n_bytes >= self._least_bytes:
+                return
+            sleep(_SECONDS_BETWEEN_TRIES)  # another process may just be about to fill it up
+        raise lmdb.CorruptedError(f"it ends after {n_bytes} of {self._least_bytes} bytes")
+
+    def _fill_up(self) -> None:
+        """Let the file end with its last page: LMDB leaves out pages that were taken and freed in one transaction."""
+        if self._environment is not None and self._measure() < self._least_bytes:
+            with self._environment.begin(write=True):  # so that nobody else makes it longer meanwhile
+                if self._measure() < self._least_bytes:
+                    os.truncate(self.folder / _DATA, self._least_bytes)
+
+    def _measure(self) -> int:
+        """Note how long the file must be, and return how long it is."""
+        n_pages, page_bytes = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
+        self._least_bytes = n_pages * page_bytes
+        return (self.folder / _DATA).stat().st_size
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
@@ -368,9 +404,12 @@ class DiskStore:
             raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
 
 
+_OF_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
+
+
 def _explain(error: Exception) -> str:
     reason = str(error).rstrip(".")
-    if isinstance(error, (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)):
+    if isinstance(error, (*_OF_DAMAGE, ValueError, struct.error)):
         return f"{_DATA} is damaged or not a cache of skembed: {reason}. Delete the folder, or choose another."
     if isinstance(error, lmdb.NotFoundError):
         return f"{_DATA} belongs to another program. Choose another folder."

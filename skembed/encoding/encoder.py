@@ -37,6 +37,7 @@ _CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
 _SECONDS_A_WINDOW = 5.0
 
 _BYTES_A_READ = 2**26  # of vectors that are read from the cache together
+_BYTES_BESIDE_A_VECTOR = 256  # in the cache, about
 _TEXTS_A_FINISH = 4096  # few enough that they stay near the processor between two steps
 
 
@@ -56,7 +57,7 @@ class _Call:
     n_encoded : int
         Texts that went through the model.
     failure : CacheError or None
-        Why vectors can no longer be kept.
+        Why there is no store any more.
     """
 
     texts: Texts
@@ -138,8 +139,6 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
     bar.update(len(texts.unique) - len(missing))
     _encode(call, missing, bar)
     _count(call)
-    if call.failure is not None:
-        raise call.failure
 
 
 def _count(call: _Call) -> None:
@@ -217,20 +216,30 @@ def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
     """List what one pass shall give: what was asked for, last; before it what is likely to be asked for next.
 
     Texts that are known by another pooling are being compared by pooling, so that all poolings are kept at once;
-    likewise layers. Thereby whoever tries poolings in turn pays for two passes, and poolings and layers for three.
+    likewise layers. Thereby whoever tries poolings in turn pays for two passes, and poolings and layers for three. Not
+    where it would fill more than half of the cache, and drive out what is still needed.
     """
     asked = list(dict.fromkeys(call.plan.recipes))
-    if call.store is None or call.vectors is None:
+    relatives = [] if call.store is None or call.vectors is None else call.store.relatives(asked, texts)
+    if call.store is None or not relatives:
         return asked
-    poolings, layers = {recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked}
-    relatives = call.store.relatives(asked, texts)
-    every_pooling, every_layer = every_view(call.plan) if relatives else ((), ())
+    poolings, layers = ({recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked})
+    every_pooling, every_layer = every_view(call.plan)
+    more_poolings, more_layers = poolings, layers
     if not {recipe.pooling for recipe in relatives} <= poolings:
-        poolings.update(every_pooling)
+        more_poolings = poolings.union(every_pooling)
     if not {recipe.layers for recipe in relatives} <= layers:
-        layers.update(every_layer)
-    everything = [replace(asked[0], pooling=pooling, layers=some) for pooling, some in product(poolings, layers)]
-    return [recipe for recipe in everything if recipe not in asked] + asked
+        more_layers = layers.union(every_layer)
+    for views in (product(more_poolings, more_layers), product(more_poolings, layers), product(poolings, more_layers)):
+        recipes = [replace(asked[0], pooling=pooling, layers=some) for pooling, some in views]
+        if 2 * len(call.texts.unique) * _n_bytes(call.plan, recipes) <= call.store.limit():
+            return [recipe for recipe in recipes if recipe not in asked] + asked
+    return asked
+
+
+def _n_bytes(plan: Plan, recipes: Sequence[Recipe]) -> int:
+    """Estimate what the vectors of a text take in a cache."""
+    return sum(4 * plan.model.backend.vector_dim(recipe.pooling) + _BYTES_BESIDE_A_VECTOR for recipe in recipes)
 
 
 def _run_model(
@@ -295,12 +304,14 @@ def _take(
         _refuse_not_finite(call.texts, codes[~is_finite], plan)
     call.n_encoded += len(codes)
     call.n_tokens[codes] = n_tokens
-    if call.store is not None and call.failure is None:
+    if call.store is not None:
         finite = {recipe: some for recipe, some in vectors_by.items() if np.isfinite(some).all()}
         try:
             call.store.write(call.some_texts(codes), n_tokens, finite)
         except CacheError as error:  # a full disk, say, which shall not cost what was computed
-            call.failure = error
+            if call.vectors is None:  # nothing but the cache was wanted
+                raise
+            call.store, call.failure = None, error
     if call.vectors is not None:
         call.vectors[codes] = _finish(raw, plan)
 

@@ -52,9 +52,10 @@ class Records:
     def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
         content = memoryview(written or b"")
         n_records, written_dim = _HEAD.unpack_from(content) if len(content) >= _HEAD.size else (0, 1)
+        is_whole = len(content) == _HEAD.size + n_records * (KEY_BYTES + 8 + 4 * written_dim + 4)
+        if not is_whole or dim not in (None, written_dim):
+            content, written_dim = content[:0], dim or 1
         dtype = _dtype(written_dim)
-        if dim not in (None, written_dim) or len(content) != _HEAD.size + n_records * dtype.itemsize:
-            content, dtype = content[:0], _dtype(dim or 1)
         self._content = content[_HEAD.size :]
         self._fields = np.frombuffer(self._content, dtype)
 
