@@ -47,7 +47,8 @@ class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ig
 them, default="default"
         How the vectors of a text's tokens become one. "default" is the model's own way. A tuple concatenates.
     layers : int or tuple of int, default=-1
-        Hidden layer to pool: 0 is the input embeddings, -1 the last layer. Those of a tuple are averaged first.
+        Hidden layer to pool: 0 is the input embeddings, -1 the last layer. Those of a tuple are averaged first. Vectors
+        of inner layers lie close together: put a StandardScaler between them and a classifier.
     normalize_embeddings : {"default"} or bool, default="default"
         Whether vectors get unit length. "default": as the model says. False also removes the model's own last
         Normalize step.
