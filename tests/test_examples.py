@@ -40,6 +40,7 @@ def test_the_quickstart_names_the_columns_when_one_is_missing(tmp_path):
     assert "has no column 'body'; it has 'text', 'label'" in caught.value.stderr
 
 
+@pytest.mark.slow
 def test_the_grid_search_runs_on_its_own_data_and_draws_a_picture(tmp_path):
     printed = run_example("--folds", "2", cwd=tmp_path, script="grid_search.py")
     assert "225 for the search, 75 put away until the end" in printed
@@ -49,6 +50,7 @@ def test_the_grid_search_runs_on_its_own_data_and_draws_a_picture(tmp_path):
     assert (tmp_path / "grid_search.png").read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.slow
 def test_the_grid_search_runs_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
     rows = [(f"a fox, the {n}th", "animals") for n in range(6)] + [(f"bill no. {n}", "money") for n in range(7)]
     rows += [("", "money"), ("NA", "money"), ("alone", "rare")]
