@@ -73,7 +73,8 @@ class _Pass:
             self.texts.append(texts)
 
     def is_kept(self) -> bool:
-        return not any(len(self.store.missing(recipe, list(self.distinct_texts))) for recipe in self.dims)
+        texts = list(self.distinct_texts)
+        return not any(len(self.store.missing(recipe, texts)) for recipe in self.dims)
 
 
 def precompute(estimator: BaseEstimator, X: Any) -> Bunch:

@@ -191,7 +191,7 @@ def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
     """Run the model on texts window by window; what a window computed is kept, whatever happens next."""
     n_characters = _CHARACTERS_AT_FIRST
     while len(missing):
-        (window, *_) = windows(call.some_texts(missing[:_TEXTS_A_WINDOW]), _TEXTS_A_WINDOW, n_characters)
+        window = next(windows(call.some_texts(missing[:_TEXTS_A_WINDOW]), _TEXTS_A_WINDOW, n_characters))
         start = perf_counter()
         with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
             _encode_window(call, missing[window], bar)
@@ -223,7 +223,7 @@ def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
     relatives = [] if call.store is None or call.vectors is None else call.store.relatives(asked, texts)
     if call.store is None or not relatives:
         return asked
-    poolings, layers = ({recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked})
+    poolings, layers = {recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked}
     every_pooling, every_layer = every_view(call.plan)
     more_poolings, more_layers = poolings, layers
     if not {recipe.pooling for recipe in relatives} <= poolings:
