@@ -112,7 +112,7 @@ def _read_one_by_one(
 
 def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
     """Say why an element that is no string cannot be taken, or None if it is missing and may be."""
-    if not _is_missing(value):
+    if not is_missing(value):
         return TypeError, f"is {type(value).__name__}, not str. {_advice(value)}"
     if missing == "error":
         return ValueError, f"is missing ({value!r}). Fill or drop it, or pass missing='empty', 'zero' or 'nan'."
@@ -191,7 +191,7 @@ def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
         )
 
 
-def _is_missing(value: Any) -> bool:
+def is_missing(value: Any) -> bool:
     if isinstance(value, Decimal):  # a signalling NaN lets nobody compare it, pandas included
         return value.is_nan()
     return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))

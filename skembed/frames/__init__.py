@@ -1,0 +1,1 @@
+"""Where tables meet embeddings: one file for each kind of table."""

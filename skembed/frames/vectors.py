@@ -1,0 +1,472 @@
+"""The vector column: a pandas column whose rows are vectors of one length, over one float32 matrix.
+
+Imports numpy and pandas; pyarrow only where its arrays come in or go out.
+"""
+
+from __future__ import annotations
+
+import operator
+import re
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
+from pandas.api.indexers import check_array_indexer
+
+from skembed.encoding.texts import is_missing
+
+if TYPE_CHECKING:
+    import pyarrow
+
+_NAME = re.compile(r"vector\[float32, ?([1-9]\d*)\]")
+
+
+@register_extension_dtype
+class VectorDtype(ExtensionDtype):
+    """The type of a vector column: float32 vectors of one length, written ``vector[float32, 384]``.
+
+    Parameters
+    ----------
+    dim : int
+        Dimensions of each vector, 1 or more.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``dim`` is no positive integer.
+
+    See Also
+    --------
+    skembed.VectorArray : The values of such a column.
+
+    Notes
+    -----
+    ``str(dtype)`` is "object", and so is what ``df.dtypes`` shows; ``dtype.name`` and ``repr`` tell the whole name.
+    pyarrow writes ``str(dtype)`` into parquet files, and a pandas that has never heard of skembed refuses to read a
+    file with a name that it does not know.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import skembed
+    >>> pd.Series([[1, 0], [0, 1]], dtype="vector[float32, 2]").dtype
+    vector[float32, 2]
+    """
+
+    _metadata = ("dim",)
+    type = np.ndarray
+    kind = "O"
+    na_value = pd.NA
+
+    def __init__(self, dim: int) -> None:
+        self.dim = operator.index(dim)
+        if self.dim < 1:
+            raise ValueError(f"dim must be at least 1; got {dim!r}.")
+
+    @property
+    def name(self) -> str:
+        """The name that :func:`pandas.api.types.pandas_dtype` understands."""
+        return f"vector[float32, {self.dim}]"
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def __str__(self) -> str:
+        return "object"  # see Notes
+
+    @classmethod
+    def construct_array_type(cls) -> type[VectorArray]:
+        """Return the class of the values."""
+        return VectorArray
+
+    @classmethod
+    def construct_from_string(cls, string: str) -> VectorDtype:
+        """Read a name such as ``vector[float32, 384]``."""
+        if not isinstance(string, str):
+            raise TypeError(f"'construct_from_string' expects a string, got {type(string)}")
+        found = _NAME.fullmatch(string)
+        if found is None:
+            raise TypeError(f"Cannot construct a 'VectorDtype' from {string!r}")
+        return cls(int(found[1]))
+
+    def __from_arrow__(self, array: pyarrow.Array | pyarrow.ChunkedArray) -> VectorArray:
+        return VectorArray._from_sequence(array, dtype=self)
+
+
+class VectorArray(ExtensionArray):
+    """The values of a vector column: one float32 matrix, one vector a row.
+
+    ``pd.Series(VectorArray(vectors))`` makes a column of vectors that are there already. A row without a vector is a
+    row of NaN in the matrix, and is missing to pandas.
+
+    Parameters
+    ----------
+    vectors : array, frame, or sequence of vectors, shape (n_rows, dim)
+        A matrix (not copied if it is float32), a frame of numeric columns, a vector column, a column or list of arrays
+        or lists, a pyarrow array of lists, a column of an Arrow list type. Single vectors may be missing.
+    copy : bool, default=False
+        Whether to copy a float32 matrix, too, so that no later change of it shows here.
+
+    Raises
+    ------
+    TypeError
+        If something is no vector of numbers; the message names the position.
+    ValueError
+        If the vectors have several lengths, or none.
+
+    See Also
+    --------
+    skembed.VectorDtype : The type of the column.
+    skembed.read_parquet : Reads such columns back from a file.
+
+    Notes
+    -----
+    ``numpy.asarray`` of the array or of its Series is the matrix, shape (n_rows, dim), without a copy, so that
+    estimators of scikit-learn take the column as it is. ``to_numpy()`` is an array of objects, one vector a row, as
+    pandas asks of every column; ``to_numpy("float32")`` is the matrix.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from skembed import VectorArray
+    >>> column = pd.Series(VectorArray([[1.0, 0.0], [0.6, 0.8], None]))
+    >>> column
+    0    [1.0, 0.0]
+    1    [0.6, 0.8]
+    2          <NA>
+    dtype: vector[float32, 2]
+    >>> np.asarray(column.dropna()) @ column[1]
+    array([0.6, 1. ], dtype=float32)
+    """
+
+    __array_ufunc__ = None  # no arithmetic on the column: that is for the matrix
+
+    def __init__(self, vectors: Any, *, copy: bool = False) -> None:
+        matrix = _read_vectors(vectors, dim=None)
+        self._matrix: NDArray[np.float32] = matrix.copy() if copy else matrix
+        self._dtype = VectorDtype(matrix.shape[1])
+
+    @classmethod
+    def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
+        dtype = pd.api.types.pandas_dtype(dtype) if dtype is not None else None
+        return cls(_read_vectors(scalars, dim=dtype.dim if isinstance(dtype, VectorDtype) else None), copy=copy)
+
+    @classmethod
+    def _from_factorized(cls, values: NDArray[Any], original: VectorArray) -> Self:
+        missing = np.full(original.dtype.dim, np.nan, dtype=np.float32).tobytes()
+        vectors = np.frombuffer(b"".join(missing if pd.isna(key) else key for key in values), dtype=np.float32)
+        return cls(vectors.reshape(len(values), original.dtype.dim))
+
+    @classmethod
+    def _concat_same_type(cls, to_concat: Any) -> Self:
+        return cls(np.concatenate([array._matrix for array in to_concat]))
+
+    @property
+    def dtype(self) -> VectorDtype:
+        """The type of the column, with the dimensions of its vectors."""
+        return self._dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the matrix."""
+        return self._matrix.nbytes
+
+    def __len__(self) -> int:
+        return len(self._matrix)
+
+    def __iter__(self) -> Iterator[Any]:
+        for vector, is_na in zip(self._matrix, self.isna(), strict=True):
+            yield self.dtype.na_value if is_na else _read_only(vector)
+
+    def __getitem__(self, item: Any) -> Any:
+        if isinstance(item, tuple):  # array[..., item] is array[item]
+            item = next((part for part in item if part is not Ellipsis), slice(None))
+        item = check_array_indexer(self, slice(None) if item is Ellipsis else item)
+        chosen = self._matrix[item]
+        if chosen.ndim == 1:
+            return self.dtype.na_value if np.isnan(chosen).all() else _read_only(chosen)
+        array = type(self)(chosen)
+        if getattr(self, "_readonly", False) and np.may_share_memory(chosen, self._matrix):
+            array._readonly = True
+        return array
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        if getattr(self, "_readonly", False):  # pandas 3 marks what it gives away so
+            raise ValueError("Cannot modify read-only array")
+        key = check_array_indexer(self, key)
+        value = self._as_rows(value)
+        if not self._matrix.flags.writeable:
+            self._matrix = self._matrix.copy()
+        self._matrix[key] = value
+
+    def _as_rows(self, value: Any) -> NDArray[np.float32]:
+        """Read what is to be written into rows: nothing, one vector for all of them, or a vector for each."""
+        if is_missing(value):
+            return np.full(self.dtype.dim, np.nan, dtype=np.float32)
+        if not pd.api.types.is_list_like(value):
+            raise TypeError(f"{value!r} is not a vector of numbers.")
+        if _is_one_vector(value):
+            return _read_vectors([value], dim=self.dtype.dim)[0]
+        return _read_vectors(value, dim=self.dtype.dim)
+
+    def __eq__(self, other: Any) -> Any:
+        """Compare row by row, with one vector or with as many as there are rows; missing is equal to nothing."""
+        if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
+            return NotImplemented
+        if not pd.api.types.is_list_like(other):
+            return np.zeros(len(self), dtype=bool)
+        rows = self._as_rows(other)
+        if rows.ndim == 2 and len(rows) != len(self):
+            raise ValueError(f"Lengths must match to compare: {len(self)} and {len(rows)}")
+        return np.asarray((self._matrix == rows).all(axis=1))
+
+    def __ne__(self, other: Any) -> Any:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else ~equal
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        return self.to_numpy(np.float32 if dtype is None else dtype, copy=bool(copy))
+
+    def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
+        """Give the vectors as numpy has them.
+
+        Parameters
+        ----------
+        dtype : dtype, default=None
+            A kind of number: the matrix, shape (n_rows, dim), without a copy for "float32". None or object: an array
+            of shape (n_rows,) with a vector in each place.
+        copy : bool, default=False
+            Whether to copy the matrix, so that it may be changed.
+        na_value : default=``pandas.NA``, NaN in a matrix
+            What a missing row becomes.
+
+        Returns
+        -------
+        ndarray, shape (n_rows, dim) or (n_rows,)
+        """
+        if dtype is None or np.dtype(dtype).kind in "OSU":
+            rows = np.empty(len(self), dtype=object)
+            for row, vector in enumerate(self):
+                rows[row] = na_value if vector is pd.NA and na_value is not pd.api.extensions.no_default else vector
+            return rows if dtype is None else rows.astype(dtype)
+        matrix = self._matrix.astype(dtype, copy=copy)
+        if na_value is not pd.api.extensions.no_default:
+            matrix = np.where(self.isna()[:, None], na_value, matrix).astype(dtype)
+        return _read_only(matrix) if getattr(self, "_readonly", False) and not copy else matrix
+
+    def astype(self, dtype: Any, copy: bool = True) -> Any:
+        """Make a column of another type; numbers are no such type, because a vector is many of them."""
+        dtype = pd.api.types.pandas_dtype(dtype)
+        if isinstance(dtype, np.dtype) and dtype.kind in "SU":
+            return np.array([str(vector) for vector in self], dtype=dtype)
+        if isinstance(dtype, np.dtype) and dtype.kind != "O":
+            raise TypeError(
+                f"A column of vectors cannot become a column of {dtype.name}; for the matrix use .to_numpy({dtype.name!r})."
+            )
+        return super().astype(dtype, copy=copy)
+
+    def isna(self) -> NDArray[np.bool_]:
+        """Tell which rows have no vector."""
+        is_na = np.isnan(self._matrix[:, 0])  # a look at one column settles it for nearly all rows
+        suspects = np.flatnonzero(is_na)
+        is_na[suspects] = np.isnan(self._matrix[suspects]).all(axis=1)
+        return is_na
+
+    def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
+        """Take rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
+        fill = self._as_rows(fill_value) if allow_fill else None
+        if fill is None or np.isnan(fill).all():
+            return type(self)(take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan))
+        return type(self)(np.where(np.asarray(indices)[:, None] == -1, fill, take(self._matrix, indices, allow_fill=True)))
+
+    def copy(self) -> Self:
+        """Copy the matrix."""
+        return type(self)(self._matrix, copy=True)
+
+    def view(self, dtype: Any = None) -> Any:
+        """Make another array over the same matrix."""
+        if dtype is not None:
+            raise NotImplementedError("a vector column cannot be viewed as another dtype")
+        return type(self)(self._matrix)
+
+    def unique(self) -> Self:
+        """Keep each vector once, in order of first appearance."""
+        return self[~self.duplicated()]
+
+    def duplicated(self, keep: Literal["first", "last", False] = "first") -> NDArray[np.bool_]:
+        """Tell which rows have a vector that another row has."""
+        codes, _ = self.factorize()
+        return pd.Series(codes).duplicated(keep).to_numpy()
+
+    def isin(self, values: Any) -> NDArray[np.bool_]:
+        """Tell which rows have one of some vectors; a missing row is in them if one of them is missing."""
+        wanted = _read_vectors(values, dim=self.dtype.dim)
+        return pd.Series(_keys(self._matrix)).isin(_keys(wanted).tolist()).to_numpy()
+
+    def value_counts(self, dropna: bool = True) -> pd.Series[int]:
+        """Count how often each vector appears."""
+        codes, uniques = self.factorize(use_na_sentinel=dropna)
+        counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
+        return pd.Series(counts, index=pd.Index(uniques, dtype=self.dtype), name="count").sort_values(ascending=False)
+
+    def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
+        """Take the first or last vector of each group, which pandas itself does since 3.1."""
+        if how not in ("first", "last"):
+            return super()._groupby_op(how=how, min_count=min_count, ngroups=ngroups, ids=ids, **others)
+        skipped = self.isna() if others.get("skipna", True) else False
+        rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
+        if how == "first":
+            rows = rows[::-1]  # of several rows that are written into one place, the last stays
+        chosen = np.full(ngroups, -1)
+        chosen[ids[rows]] = rows
+        chosen[np.bincount(ids[rows], minlength=ngroups) < min_count] = -1
+        return self.take(chosen, allow_fill=True)
+
+    def _values_for_factorize(self) -> tuple[NDArray[np.object_], Any]:
+        return _keys(self._matrix, missing=self.isna()), None
+
+    def _values_for_json(self) -> NDArray[np.object_]:
+        rows: NDArray[np.object_] = self.to_numpy()
+        return rows
+
+    def _values_for_argsort(self) -> NDArray[np.bytes_]:
+        """Order vectors as tuples are ordered: pandas sorts what it groups by."""
+        bits = np.ascontiguousarray(self._matrix + np.float32(0)).view(np.uint32)
+        ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")  # as bytes, too
+        return ascending.view(f"S{4 * self.dtype.dim}").reshape(len(self))
+
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
+        def show(vector: Any) -> str:
+            if vector is pd.NA:
+                return str(vector)
+            return np.array2string(np.asarray(vector), precision=3, threshold=4, edgeitems=2, separator=", ")
+
+        return show
+
+    def __arrow_array__(self, type: pyarrow.DataType | None = None) -> pyarrow.Array:  # noqa: A002 - pyarrow's name
+        import pyarrow
+
+        numbers, is_na = pyarrow.array(np.ascontiguousarray(self._matrix).reshape(-1)), self.isna()
+        mask = pyarrow.array(is_na) if is_na.any() else None
+        array = pyarrow.FixedSizeListArray.from_arrays(numbers, self.dtype.dim, mask=mask)
+        return array if type is None else array.cast(type)
+
+
+def _read_only(array: NDArray[Any]) -> NDArray[Any]:
+    """Give away a view through which nobody changes the column."""
+    array = array.view()
+    array.flags.writeable = False
+    return array
+
+
+def _keys(matrix: NDArray[np.float32], missing: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
+    """Make a key of each vector that is equal where the vectors are, -0.0 and 0.0 included; None where missing."""
+    keys = np.empty(len(matrix), dtype=object)
+    keys[:] = [vector.tobytes() for vector in matrix + np.float32(0)]
+    keys[missing if missing is not None else slice(0)] = None
+    return keys
+
+
+def _read_vectors(vectors: Any, dim: int | None) -> NDArray[np.float32]:
+    """Read vectors of any kind into a float32 matrix, missing ones as rows of NaN.
+
+    Shares memory with a float32 matrix. ``dim`` is how long the vectors must be; None: any one length.
+    """
+    if isinstance(vectors, pd.DataFrame):
+        vectors = _read_frame(vectors)
+    if isinstance(vectors, (pd.Series, pd.Index)):
+        vectors = vectors.array
+    if isinstance(vectors, VectorArray):
+        matrix = vectors._matrix
+    elif isinstance(vectors, np.ndarray) and vectors.ndim != 1:
+        matrix = _read_matrix(vectors)
+    elif isinstance(vectors, pd.arrays.ArrowExtensionArray):
+        matrix = _read_arrow(vectors.__arrow_array__(), dim)
+    elif type(vectors).__module__.startswith("pyarrow"):
+        matrix = _read_arrow(vectors, dim)
+    else:
+        matrix = _read_rows(list(vectors), dim)
+    if dim is not None and matrix.shape[1] != dim:
+        raise ValueError(f"The vectors have {matrix.shape[1]} dimensions, not {dim}.")
+    return matrix
+
+
+def _read_frame(frame: pd.DataFrame) -> Any:
+    """Take the one column of a frame, or its numeric columns side by side."""
+    if frame.shape[1] == 1 and not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0]):
+        return frame.iloc[:, 0]
+    others = [column for column, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
+    if others:
+        raise TypeError(f"Column {others[0]!r} has no numbers; choose the columns that make up the vectors.")
+    return frame.to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def _read_matrix(matrix: NDArray[Any]) -> NDArray[np.float32]:
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(f"A matrix of vectors has the shape (n_rows, dim); got {matrix.shape}.")
+    if matrix.dtype.kind not in "fiu":
+        raise TypeError(f"A matrix of vectors holds numbers; got {matrix.dtype}.")
+    return matrix.astype(np.float32, copy=False)
+
+
+def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) -> NDArray[np.float32]:
+    """Read lists of numbers, without a copy if none is missing and they are float32."""
+    import pyarrow
+
+    if isinstance(array, pyarrow.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    number = getattr(array.type, "value_type", None)
+    if number is None or not (pyarrow.types.is_floating(number) or pyarrow.types.is_integer(number)):
+        raise TypeError(f"A column of vectors holds lists of numbers; got {array.type}.")
+    is_there = array.is_valid().to_numpy(zero_copy_only=False)
+    lengths = array.value_lengths().to_numpy(zero_copy_only=False)
+    dim = _one_length(np.where(is_there, lengths, -1), dim)
+    there = array if is_there.all() else array.filter(pyarrow.array(is_there))
+    numbers = there.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
+    return numbers if is_there.all() else _spread(numbers, is_there)
+
+
+def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:
+    """Read a list whose elements are vectors or missing."""
+    is_there = np.array([not is_missing(row) for row in rows], dtype=bool)
+    vectors = [np.asarray(row) for row in rows if not is_missing(row)]
+    for row, vector in zip(np.flatnonzero(is_there).tolist(), vectors, strict=True):
+        if vector.ndim != 1 or vector.dtype.kind not in "fiu":
+            what = f"an array of {vector.dtype}, shape {vector.shape}" if vector.ndim else type(rows[row]).__name__
+            raise TypeError(f"vectors[{row}] is {what}, not a vector of numbers.")
+    lengths = np.full(len(rows), -1)
+    lengths[is_there] = [len(vector) for vector in vectors]
+    dim = _one_length(lengths, dim)
+    numbers = np.array(vectors, dtype=np.float32).reshape(-1, dim)
+    return numbers if is_there.all() else _spread(numbers, is_there)
+
+
+def _one_length(lengths: NDArray[Any], dim: int | None) -> int:
+    """Find the length that all vectors have; -1 stands for a missing one."""
+    if dim is None:
+        dim = int(lengths.max(initial=-1))
+        if dim < 1:
+            raise ValueError("There is no vector to tell the dimensions from; say dtype='vector[float32, 384]', e.g.")
+    odd = np.flatnonzero((lengths != -1) & (lengths != dim))
+    if len(odd):
+        raise ValueError(f"vectors[{odd[0]}] has {lengths[odd[0]]} dimensions, not {dim}.")
+    return dim
+
+
+def _spread(numbers: NDArray[np.float32], is_there: NDArray[np.bool_]) -> NDArray[np.float32]:
+    matrix = np.full((len(is_there), numbers.shape[1]), np.nan, dtype=np.float32)
+    matrix[is_there] = numbers
+    return matrix
+
+
+def _is_one_vector(value: Any) -> bool:
+    """Tell one vector from a sequence of vectors."""
+    if isinstance(value, (pd.DataFrame, pd.Series, pd.Index, ExtensionArray)):
+        return False
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "fiu"
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(x, (int, float)) for x in value)
