@@ -1,12 +1,19 @@
 """Sentence embeddings as a real part of scikit-learn and pandas.
 
-The public names are loaded when they are first used: importing skembed loads neither torch nor transformers.
+The public names are loaded when they are first used: importing skembed loads neither torch nor transformers. What is
+done at import is to register the accessors of pandas, and those of polars if that is there already.
 """
 
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Any
+
+import skembed.frames.pandas  # registers df.text, series.text and series.embed
+
+if "polars" in sys.modules:  # else import skembed.frames.polars registers the same there
+    import skembed.frames.polars
 
 if TYPE_CHECKING:
     from skembed.encoding.cache import EmbeddingCache, clear_cache
@@ -19,6 +26,8 @@ if TYPE_CHECKING:
         SkembedError,
         TruncationWarning,
     )
+    from skembed.frames.parquet import read_parquet
+    from skembed.frames.vectors import VectorArray, VectorDtype
     from skembed.precomputing import precompute
     from skembed.transformer import SentenceEmbeddingTransformer, embed
 
@@ -33,9 +42,12 @@ __all__ = [
     "SentenceEmbeddingTransformer",
     "SkembedError",
     "TruncationWarning",
+    "VectorArray",
+    "VectorDtype",
     "clear_cache",
     "embed",
     "precompute",
+    "read_parquet",
     "unload_models",
 ]
 
@@ -48,9 +60,12 @@ _HOME_OF = {
     "SentenceEmbeddingTransformer": "skembed.transformer",
     "SkembedError": "skembed.errors",
     "TruncationWarning": "skembed.errors",
+    "VectorArray": "skembed.frames.vectors",
+    "VectorDtype": "skembed.frames.vectors",
     "clear_cache": "skembed.encoding.cache",
     "embed": "skembed.transformer",
     "precompute": "skembed.precomputing",
+    "read_parquet": "skembed.frames.parquet",
     "unload_models": "skembed.encoding.models",
 }
 

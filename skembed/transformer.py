@@ -262,9 +262,9 @@ them, default="default"
         prefix, dim = type(self).__name__.lower(), make_plan(self._settings()).finished_dim
         return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
 
-    def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+    def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:
         settings = self._settings()
-        texts = read_texts(X, missing=settings.missing)
+        texts = read_texts(X, missing=settings.missing, name=name)
         plan = make_plan(settings)
         self._refuse_changed_model(plan)
         return encode(texts, plan, stacklevel=stacklevel + 1)

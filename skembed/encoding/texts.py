@@ -32,11 +32,14 @@ class Texts:
         ``unique[codes[row]]`` is the text of ``row``; -1 where the text is missing.
     labels : pandas.Index or None
         The index labels of the rows, where the container had an index.
+    name : str, default="X"
+        What messages call the column.
     """
 
     unique: list[str]
     codes: NDArray[np.intp]
     labels: pd.Index | None = None
+    name: str = "X"
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -47,10 +50,11 @@ class Texts:
 
     def where(self, row: int) -> str:
         """Name a row as the user knows it: its position, and its index label if there is one."""
-        return _where(row, self.labels)
+        label = "" if self.labels is None else f" (index label {self.labels[row : row + 1].tolist()[0]!r})"
+        return f"{self.name}[{row}]{label}"  # the label as Python writes it, not numpy
 
 
-def read_texts(X: Any, *, missing: str = "error") -> Texts:
+def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
     """Read a column of text from any container.
 
     Parameters
@@ -59,6 +63,8 @@ def read_texts(X: Any, *, missing: str = "error") -> Texts:
         One text a row. Rows may be missing (None, NaN, ``pd.NA``, ``NaT``, null).
     missing : {"error", "empty", "zero", "nan"}, default="error"
         What a missing row becomes: an error, the text ``""``, or the code -1.
+    name : str, default="X"
+        What messages call the column.
 
     Returns
     -------
@@ -81,19 +87,20 @@ def read_texts(X: Any, *, missing: str = "error") -> Texts:
     if isinstance(rows, (list, tuple)) and set(map(type, rows)) <= {str}:  # nothing to convert, refuse or leave out
         code_of = {text: code for code, text in enumerate(dict.fromkeys(rows))}
         codes = np.fromiter(map(code_of.__getitem__, rows), dtype=np.intp, count=len(rows))
-        texts, refusal = Texts(list(code_of), codes, labels), None
+        texts, refusal = Texts(list(code_of), codes, labels, name), None
     else:
-        texts, refusal = _read_one_by_one(rows, labels, missing)
+        unique, codes, refusal = _read_one_by_one(rows, missing)
+        texts = Texts(unique, codes, labels, name)
     _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
     if refusal is not None:
         kind, reason = refusal
-        raise kind(f"{_where(len(texts), labels)} {reason}")
+        raise kind(f"{texts.where(len(texts))} {reason}")
     return texts
 
 
 def _read_one_by_one(
-    rows: Iterable[Any], labels: pd.Index | None, missing: str
-) -> tuple[Texts, tuple[type[Exception], str] | None]:
+    rows: Iterable[Any], missing: str
+) -> tuple[list[str], NDArray[np.intp], tuple[type[Exception], str] | None]:
     """Read rows of any kind, up to the first that cannot be taken; also say why it cannot."""
     code_of: dict[str, int] = {}
     codes: list[int] = []
@@ -107,7 +114,7 @@ def _read_one_by_one(
             codes.append(code_of.setdefault("", len(code_of)))
         else:
             codes.append(MISSING)
-    return Texts(list(code_of), np.array(codes, dtype=np.intp), labels), refusal
+    return list(code_of), np.array(codes, dtype=np.intp), refusal
 
 
 def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
@@ -218,9 +225,3 @@ def _refuse_lone_surrogates(texts: Texts) -> None:
                 "Repair it, e.g. with text.encode('utf-8', 'replace').decode()."
             ) from error
 
-
-def _where(row: int, labels: pd.Index | None) -> str:
-    if labels is None:
-        return f"X[{row}]"
-    (label,) = labels[row : row + 1].tolist()  # as Python writes it, not numpy
-    return f"X[{row}] (index label {label!r})"

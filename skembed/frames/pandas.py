@@ -1,0 +1,307 @@
+"""pandas meets embeddings: ``df.text.embed()``, ``series.text.embed()`` and ``series.embed()``.
+
+Imports pandas and the vector column; the transformer only when something is embedded.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable
+from typing import Any, Literal, overload
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api import types
+
+from skembed.frames.vectors import VectorArray
+
+Output = Literal["frame", "vector", "numpy"]
+
+
+class TextFrame:
+    """What is done with the text in a frame: ``df.text``, as long as no column has that name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import skembed
+    >>> df = pd.DataFrame({"review": ["Great sound.", "Too heavy."], "stars": [5, 2]}, index=["r1", "r2"])
+    >>> df.text.embed().shape
+    (2, 384)
+    >>> df.text["review"].embed(truncate_dim=2).columns.tolist()
+    ['review_0', 'review_1']
+    """
+
+    def __init__(self, frame: pd.DataFrame) -> None:
+        self._frame = frame
+
+    def __getitem__(self, column: Hashable) -> TextColumn:
+        return TextColumn(_named_column(self._frame, column))
+
+    def embed(self, on: Hashable = None, *, output: Output = "frame", **params: Any) -> Any:
+        """Embed a column of text.
+
+        Parameters
+        ----------
+        on : column label, default=None
+            Which column. None: the only one that holds text; columns of categories count if there is no other.
+        output : {"frame", "vector", "numpy"}, default="frame"
+            "frame": a float32 frame, one column a dimension, that any estimator takes. "vector": one column of vectors,
+            to keep, join or write to a file. "numpy": the matrix alone.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame of float32, shape (n_rows, embedding_dim), or Series of vectors, or ndarray
+            With the frame's index. Columns are called ``review_0``, ``review_1``, ... after a column ``review``. A row
+            without a text has NaN in all of them, and ``<NA>`` as its vector.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or a value is no text; the message names columns, positions
+            and index labels.
+
+        Warns
+        -----
+        TruncationWarning
+            If texts were longer than the model reads, once a call, with their number.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> from sklearn.cluster import KMeans
+        >>> texts = ["Where is my parcel?", "I cannot log in.", "My order is late.", "Wrong password?"]
+        >>> df = pd.DataFrame({"message": texts})
+        >>> groups = KMeans(2, random_state=0).fit_predict(df.text.embed())
+        >>> bool(groups[0] == groups[2] != groups[1] == groups[3])
+        True
+        >>> df["vector"] = df.text.embed(output="vector")
+        >>> df["vector"].dtype
+        vector[float32, 384]
+        """
+        column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
+        return _embed(column, output, params, stacklevel=3)
+
+
+class TextColumn:
+    """What is done with a column of text: ``series.text``, as long as no row has that name.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> import skembed
+    >>> pd.Series(["Great sound.", None], name="review").text.embed(output="vector", truncate_dim=2).isna().tolist()
+    [False, True]
+    """
+
+    def __init__(self, column: pd.Series) -> None:
+        self._column = column
+
+    def embed(self, *, output: Output = "frame", **params: Any) -> Any:
+        """Embed the column.
+
+        Parameters
+        ----------
+        output : {"frame", "vector", "numpy"}, default="frame"
+            "frame": a float32 frame, one column a dimension, that any estimator takes. "vector": one column of vectors,
+            to keep, join or write to a file. "numpy": the matrix alone.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame of float32, shape (n_rows, embedding_dim), or Series of vectors, or ndarray
+            With the column's index. Columns are called ``review_0``, ``review_1``, ... after a column ``review``, and
+            ``text_0``, ... if it has no name. A row without a text has NaN in all of them, and ``<NA>`` as its vector.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is no text; the message names its position and index label.
+
+        Warns
+        -----
+        TruncationWarning
+            If texts were longer than the model reads, once a call, with their number.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> reviews = pd.Series(["Great sound.", "Too heavy."], index=["r1", "r2"], name="review")
+        >>> reviews.embed().index.tolist()
+        ['r1', 'r2']
+        """
+        if "on" in params:
+            raise TypeError(
+                f"on={params['on']!r}: this is one column already, {self._column.name!r}. "
+                f"For another column of its frame write df[{params['on']!r}].embed()."
+            )
+        return _embed(self._column, output, params, stacklevel=3)
+
+
+def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stacklevel: int) -> Any:
+    from skembed.transformer import SentenceEmbeddingTransformer
+
+    if output not in ("frame", "vector", "numpy"):
+        raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
+    transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})
+    vectors = transformer._embed(column, name=_describe(column), stacklevel=stacklevel + 1)
+    if output == "numpy":
+        return vectors
+    if output == "vector":
+        return pd.Series(VectorArray(vectors), index=column.index, name=column.name)
+    names = _column_names(column.name, vectors.shape[1])
+    return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)  # pandas 3 would copy by default
+
+
+def _column_names(name: Hashable, dim: int) -> pd.Index:
+    if isinstance(name, tuple) and name:  # of a frame whose columns have several levels: so that it can be joined
+        return pd.MultiIndex.from_tuples([(*name[:-1], f"{name[-1]}_{number}") for number in range(dim)])
+    return pd.Index([f"{'text' if name is None else name}_{number}" for number in range(dim)])
+
+
+def _describe(column: pd.Series) -> str:
+    return "series" if column.name is None else f"column {column.name!r}"
+
+
+def _named_column(frame: pd.DataFrame, name: Hashable) -> pd.Series:
+    """Take a column of text by its label."""
+    try:
+        found = frame[name] if types.is_hashable(name) else None
+    except KeyError as error:
+        raise KeyError(f"There is no column {name!r}; columns with text: {_listed(_text_columns(frame))}.") from error
+    if not isinstance(found, pd.Series):
+        what = "is no label of a column" if found is None else f"stands for {found.shape[1]} columns"
+        raise ValueError(f"{name!r} {what}; embed one column, chosen by label or with df.iloc[:, position].embed().")
+    if not _may_hold_text(found.dtype):
+        listed = _listed(_text_columns(frame))
+        raise TypeError(f"Column {name!r} is {found.dtype.name}, not text; columns with text: {listed}.")
+    return found
+
+
+def _only_text_column(frame: pd.DataFrame) -> pd.Series:
+    columns = _text_columns(frame)
+    if len(columns) > 1:
+        raise ValueError(f"Several columns hold text: {_listed(columns)}. Say which, e.g. on={columns[0].name!r}.")
+    return columns[0]
+
+
+def _text_columns(frame: pd.DataFrame) -> list[pd.Series]:
+    """List the columns of text; if there is none, those of categories that are text; if none, the mixed ones."""
+    columns = [frame.iloc[:, position] for position, dtype in enumerate(frame.dtypes) if _may_hold_text(dtype)]
+    for kind in ("string", "categorical"):
+        found = [column for column in columns if _kind(column) == kind]
+        if found:
+            return found
+    return columns
+
+
+def _kind(column: pd.Series) -> str:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return "categorical"
+    return types.infer_dtype(column, skipna=True) if types.is_object_dtype(column.dtype) else "string"
+
+
+def _listed(columns: list[pd.Series]) -> str:
+    return ", ".join(repr(column.name) for column in columns) or "none"
+
+
+def _may_hold_text(dtype: Any) -> bool:
+    """Tell from the type alone, so that looking for an accessor never reads the data."""
+    if isinstance(dtype, pd.CategoricalDtype):
+        return _may_hold_text(dtype.categories.dtype)
+    return types.is_object_dtype(dtype) or types.is_string_dtype(dtype)
+
+
+class _YieldingAccessor:
+    """An accessor that yields to a column, a row or an attribute of its own name.
+
+    One that is registered with pandas comes before them: ``df.text`` would no longer be the column ``text``, and
+    ``df.text = ...`` would be lost. This one raises AttributeError wherever there is such a column or row label, or no
+    text to work on; pandas then does what it does without skembed.
+    """
+
+    def __init__(self, name: str, accessor: type, method: str | None = None) -> None:
+        self._name = name
+        self._accessor = accessor
+        self._method = method
+
+    @overload
+    def __get__(self, owner: None, kind: type) -> Any: ...
+
+    @overload
+    def __get__(self, owner: pd.DataFrame | pd.Series, kind: type) -> Any: ...
+
+    def __get__(self, owner: pd.DataFrame | pd.Series | None, kind: type) -> Any:
+        if owner is None:
+            return self._part_of(self._accessor)
+        if self._name in owner.__dict__:  # a plain attribute that was set by hand
+            return owner.__dict__[self._name]
+        if self._is_label(owner) or not self._has_text(owner):
+            raise AttributeError(self._refusal(owner))
+        return self._part_of(self._accessor(owner))
+
+    def __set__(self, owner: pd.DataFrame | pd.Series, value: Any) -> None:
+        is_our_turn = self._name not in owner.__dict__ and not self._is_label(owner) and self._has_text(owner)
+        if is_our_turn and isinstance(owner, pd.DataFrame) and types.is_list_like(value):
+            warnings.warn(  # as pandas does where there is no accessor
+                f"Pandas doesn't allow columns to be created via a new attribute name; write df[{self._name!r}] = ...",
+                UserWarning,
+                stacklevel=3,
+            )
+        owner.__dict__[self._name] = value
+
+    def __delete__(self, owner: pd.DataFrame | pd.Series) -> None:
+        try:
+            del owner.__dict__[self._name]
+        except KeyError:
+            raise AttributeError(self._name) from None
+
+    def _refusal(self, owner: pd.DataFrame | pd.Series) -> str:
+        if isinstance(owner, pd.DataFrame):
+            names = ", ".join(map(repr, owner.columns[:10])) + (", ..." if owner.shape[1] > 10 else "")
+            reason = f"none of its columns holds text ({names})" if names else "it has no columns"
+        else:
+            reason = f"its values are {owner.dtype.name}, not text"
+        return f"{type(owner).__name__!r} object has no attribute {self._name!r}: {reason}."
+
+    def _part_of(self, accessor: Any) -> Any:
+        return accessor if self._method is None else getattr(accessor, self._method)
+
+    def _is_label(self, owner: pd.DataFrame | pd.Series) -> bool:
+        labels = owner.columns if isinstance(owner, pd.DataFrame) else owner.index
+        can_be_text = isinstance(labels, pd.MultiIndex) or _may_hold_text(labels.dtype)  # no look-up among numbers
+        return can_be_text and self._name in labels
+
+    def _has_text(self, owner: pd.DataFrame | pd.Series) -> bool:
+        dtypes = owner.dtypes if isinstance(owner, pd.DataFrame) else [owner.dtype]
+        return any(map(_may_hold_text, dtypes))
+
+
+def register() -> None:
+    """Add the accessors to pandas; one that somebody else has added stays."""
+    for owner, accessor in (
+        (pd.DataFrame, _YieldingAccessor("text", TextFrame)),
+        (pd.Series, _YieldingAccessor("text", TextColumn)),
+        (pd.Series, _YieldingAccessor("embed", TextColumn, method="embed")),
+    ):
+        standing = owner.__dict__.get(accessor._name)
+        if standing is None or isinstance(standing, _YieldingAccessor):
+            setattr(owner, accessor._name, accessor)
+        else:
+            warnings.warn(
+                f"pandas.{owner.__name__}.{accessor._name} is {standing!r} already; skembed leaves it as it is. "
+                "skembed.embed(series) does the same.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+register()

@@ -1,0 +1,140 @@
+"""polars meets embeddings: ``pl.col("review").text.embed()`` and ``series.text.embed()``.
+
+Imports polars, so skembed imports this file by itself only where polars has been imported before.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import polars as pl
+
+from skembed.encoding.plan import make_plan
+from skembed.transformer import SentenceEmbeddingTransformer
+
+
+class TextExpression:
+    """What is done with text in an expression: ``pl.col("review").text``.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import skembed.frames.polars
+    >>> df = pl.DataFrame({"review": ["Great sound.", None, "Too heavy."]})
+    >>> df.with_columns(vector=pl.col("review").text.embed()).schema
+    Schema({'review': String, 'vector': Array(Float32, shape=(384,))})
+    """
+
+    def __init__(self, expression: pl.Expr) -> None:
+        self._expression = expression
+
+    def embed(self, **params: Any) -> pl.Expr:
+        """Embed each text; also in lazy queries and with the streaming engine.
+
+        The model is loaded when the expression is made, because its dimensions are part of the type.
+
+        Parameters
+        ----------
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and makes
+            nulls.
+
+        Returns
+        -------
+        Expr
+            Of ``pl.Array(pl.Float32, embedding_dim)``; null where the text is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is not what it must be.
+        ModelNotFoundError
+            If there is no such model.
+
+        Notes
+        -----
+        A value that is no text is an error when the query runs, with its position; the streaming engine counts it
+        within the part of the column that it has in hand.
+        """
+        transformer = _transformer(params)
+        dim = make_plan(transformer._settings()).finished_dim
+        return self._expression.map_batches(
+            lambda column: _embed(column, transformer), return_dtype=pl.Array(pl.Float32, dim), is_elementwise=True
+        )
+
+
+class TextSeries:
+    """What is done with a series of text: ``series.text``.
+
+    Examples
+    --------
+    >>> import polars as pl
+    >>> import skembed.frames.polars
+    >>> pl.Series("review", ["Great sound.", None]).text.embed().null_count()
+    1
+    """
+
+    def __init__(self, series: pl.Series) -> None:
+        self._series = series
+
+    def embed(self, **params: Any) -> pl.Series:
+        """Embed each text.
+
+        Parameters
+        ----------
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and makes
+            nulls.
+
+        Returns
+        -------
+        Series
+            Of ``pl.Array(pl.Float32, embedding_dim)``; null where the text is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter or a text is not what it must be; the message names the position.
+        ModelNotFoundError
+            If there is no such model.
+
+        Warns
+        -----
+        TruncationWarning
+            If texts were longer than the model reads, with their number.
+        """
+        return _embed(self._series, _transformer(params), stacklevel=4)
+
+
+def _transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
+    return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
+
+
+def _embed(column: pl.Series, transformer: SentenceEmbeddingTransformer, *, stacklevel: int = 2) -> pl.Series:
+    name = f"column {column.name!r}" if column.name else "series"
+    matrix = transformer._embed(column, name=name, stacklevel=stacklevel)
+    vectors = pl.Series(column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1]))  # shares the matrix
+    if transformer.missing == "nan" and column.null_count():
+        return vectors.set(column.is_null(), None)
+    return vectors
+
+
+def register() -> None:
+    """Add the namespaces to polars; one that somebody else has added stays."""
+    for owner, add, namespace in (
+        (pl.Expr, pl.api.register_expr_namespace, TextExpression),
+        (pl.Series, pl.api.register_series_namespace, TextSeries),
+    ):
+        standing = getattr(owner, "text", None)
+        if standing is None:
+            add("text")(namespace)
+        elif standing is not namespace:
+            warnings.warn(
+                f"polars.{owner.__name__}.text is {standing!r} already; skembed leaves it as it is.",
+                UserWarning,
+                stacklevel=2,
+            )
+
+
+register()
