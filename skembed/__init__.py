@@ -10,11 +10,6 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
-import skembed.frames.pandas  # registers df.text, series.text and series.embed
-
-if "polars" in sys.modules:  # else import skembed.frames.polars registers the same there
-    import skembed.frames.polars
-
 if TYPE_CHECKING:
     from skembed.encoding.cache import EmbeddingCache, clear_cache
     from skembed.encoding.models import unload_models
@@ -68,6 +63,10 @@ _HOME_OF = {
     "read_parquet": "skembed.frames.parquet",
     "unload_models": "skembed.encoding.models",
 }
+
+importlib.import_module("skembed.frames.pandas")  # registers df.text, series.text and series.embed
+if "polars" in sys.modules:
+    importlib.import_module("skembed.frames.polars")  # the same there; import it by name where polars comes later
 
 
 def __getattr__(name: str) -> Any:

@@ -199,6 +199,7 @@ def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
 
 
 def is_missing(value: Any) -> bool:
+    """Tell None, NaN, NA, NaT and null from a value."""
     if isinstance(value, Decimal):  # a signalling NaN lets nobody compare it, pandas included
         return value.is_nan()
     return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
@@ -224,4 +225,3 @@ def _refuse_lone_surrogates(texts: Texts) -> None:
                 f"{texts.where(row)} has a lone surrogate at character {error.start}, which is no valid text. "
                 "Repair it, e.g. with text.encode('utf-8', 'replace').decode()."
             ) from error
-

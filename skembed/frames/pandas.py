@@ -9,9 +9,7 @@ import warnings
 from collections.abc import Hashable
 from typing import Any, Literal, overload
 
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 from pandas.api import types
 
 from skembed.frames.vectors import VectorArray
@@ -156,9 +154,9 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stackle
     if output == "numpy":
         return vectors
     if output == "vector":
-        return pd.Series(VectorArray(vectors), index=column.index, name=column.name)
+        return pd.Series(VectorArray(vectors), index=column.index, name=column.name, copy=False)  # as in pandas 2
     names = _column_names(column.name, vectors.shape[1])
-    return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)  # pandas 3 would copy by default
+    return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)
 
 
 def _column_names(name: Hashable, dim: int) -> pd.Index:

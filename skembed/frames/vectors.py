@@ -5,6 +5,7 @@ Imports numpy and pandas; pyarrow only where its arrays come in or go out.
 
 from __future__ import annotations
 
+import builtins
 import operator
 import re
 from collections.abc import Callable, Iterator
@@ -67,7 +68,7 @@ class VectorDtype(ExtensionDtype):
             raise ValueError(f"dim must be at least 1; got {dim!r}.")
 
     @property
-    def name(self) -> str:
+    def name(self) -> str:  # type: ignore[override]
         """The name that :func:`pandas.api.types.pandas_dtype` understands."""
         return f"vector[float32, {self.dim}]"
 
@@ -78,7 +79,7 @@ class VectorDtype(ExtensionDtype):
         return "object"  # see Notes
 
     @classmethod
-    def construct_array_type(cls) -> type[VectorArray]:
+    def construct_array_type(cls) -> builtins.type[VectorArray]:
         """Return the class of the values."""
         return VectorArray
 
@@ -124,26 +125,25 @@ class VectorArray(ExtensionArray):
 
     Notes
     -----
-    ``numpy.asarray`` of the array or of its Series is the matrix, shape (n_rows, dim), without a copy, so that
-    estimators of scikit-learn take the column as it is. ``to_numpy()`` is an array of objects, one vector a row, as
-    pandas asks of every column; ``to_numpy("float32")`` is the matrix.
+    ``to_numpy("float32")`` of the array or of its Series is the matrix, shape (n_rows, dim), without a copy: this is
+    what estimators of scikit-learn take. Without a dtype, as with ``numpy.asarray``, it is an array of objects, one
+    vector a row, because pandas relies on one value a row.
 
     Examples
     --------
-    >>> import numpy as np
     >>> import pandas as pd
     >>> from skembed import VectorArray
     >>> column = pd.Series(VectorArray([[1.0, 0.0], [0.6, 0.8], None]))
     >>> column
-    0    [1.0, 0.0]
+    0        [1, 0]
     1    [0.6, 0.8]
     2          <NA>
     dtype: vector[float32, 2]
-    >>> np.asarray(column.dropna()) @ column[1]
+    >>> column.dropna().to_numpy("float32") @ column[1]
     array([0.6, 1. ], dtype=float32)
     """
 
-    __array_ufunc__ = None  # no arithmetic on the column: that is for the matrix
+    __array_ufunc__ = None  # type: ignore[assignment] # no arithmetic on the column: that is for the matrix
 
     def __init__(self, vectors: Any, *, copy: bool = False) -> None:
         matrix = _read_vectors(vectors, dim=None)
@@ -191,7 +191,7 @@ class VectorArray(ExtensionArray):
             return self.dtype.na_value if np.isnan(chosen).all() else _read_only(chosen)
         array = type(self)(chosen)
         if getattr(self, "_readonly", False) and np.may_share_memory(chosen, self._matrix):
-            array._readonly = True
+            array._readonly = True  # type: ignore[attr-defined]
         return array
 
     def __setitem__(self, key: Any, value: Any) -> None:
@@ -209,9 +209,9 @@ class VectorArray(ExtensionArray):
             return np.full(self.dtype.dim, np.nan, dtype=np.float32)
         if not pd.api.types.is_list_like(value):
             raise TypeError(f"{value!r} is not a vector of numbers.")
-        if _is_one_vector(value):
-            return _read_vectors([value], dim=self.dtype.dim)[0]
-        return _read_vectors(value, dim=self.dtype.dim)
+        is_one = _is_one_vector(value)
+        rows = _read_vectors([value] if is_one else value, dim=self.dtype.dim)
+        return rows.reshape(-1) if is_one else rows
 
     def __eq__(self, other: Any) -> Any:
         """Compare row by row, with one vector or with as many as there are rows; missing is equal to nothing."""
@@ -229,7 +229,10 @@ class VectorArray(ExtensionArray):
         return equal if equal is NotImplemented else ~equal
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
-        return self.to_numpy(np.float32 if dtype is None else dtype, copy=bool(copy))
+        if copy is False and dtype != np.float32:
+            raise ValueError("Only the float32 matrix of a vector column can be had without a copy.")
+        array: NDArray[Any] = self.to_numpy(dtype, copy=bool(copy))  # one value a row, unless numbers are asked for
+        return array
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
         """Give the vectors as numpy has them.
@@ -265,7 +268,8 @@ class VectorArray(ExtensionArray):
             return np.array([str(vector) for vector in self], dtype=dtype)
         if isinstance(dtype, np.dtype) and dtype.kind != "O":
             raise TypeError(
-                f"A column of vectors cannot become a column of {dtype.name}; for the matrix use .to_numpy({dtype.name!r})."
+                f"A column of vectors cannot become a column of {dtype.name}; "
+                f"for the matrix use .to_numpy({dtype.name!r})."
             )
         return super().astype(dtype, copy=copy)
 
@@ -278,10 +282,10 @@ class VectorArray(ExtensionArray):
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """Take rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
-        fill = self._as_rows(fill_value) if allow_fill else None
-        if fill is None or np.isnan(fill).all():
-            return type(self)(take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan))
-        return type(self)(np.where(np.asarray(indices)[:, None] == -1, fill, take(self._matrix, indices, allow_fill=True)))
+        matrix = take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan)
+        if allow_fill and not is_missing(fill_value):
+            matrix[np.asarray(indices) == -1] = self._as_rows(fill_value)
+        return type(self)(matrix)
 
     def copy(self) -> Self:
         """Copy the matrix."""
@@ -295,7 +299,7 @@ class VectorArray(ExtensionArray):
 
     def unique(self) -> Self:
         """Keep each vector once, in order of first appearance."""
-        return self[~self.duplicated()]
+        return self.take(np.flatnonzero(~self.duplicated()))
 
     def duplicated(self, keep: Literal["first", "last", False] = "first") -> NDArray[np.bool_]:
         """Tell which rows have a vector that another row has."""
@@ -304,8 +308,8 @@ class VectorArray(ExtensionArray):
 
     def isin(self, values: Any) -> NDArray[np.bool_]:
         """Tell which rows have one of some vectors; a missing row is in them if one of them is missing."""
-        wanted = _read_vectors(values, dim=self.dtype.dim)
-        return pd.Series(_keys(self._matrix)).isin(_keys(wanted).tolist()).to_numpy()
+        wanted = self._from_sequence(values, dtype=self.dtype)
+        return pd.Series(self._keys()).isin(wanted._keys().tolist()).to_numpy()
 
     def value_counts(self, dropna: bool = True) -> pd.Series[int]:
         """Count how often each vector appears."""
@@ -316,7 +320,9 @@ class VectorArray(ExtensionArray):
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
         """Take the first or last vector of each group, which pandas itself does since 3.1."""
         if how not in ("first", "last"):
-            return super()._groupby_op(how=how, min_count=min_count, ngroups=ngroups, ids=ids, **others)
+            return super()._groupby_op(  # type: ignore[misc] # pandas-stubs leave it out
+                how=how, min_count=min_count, ngroups=ngroups, ids=ids, **others
+            )
         skipped = self.isna() if others.get("skipna", True) else False
         rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
         if how == "first":
@@ -327,11 +333,14 @@ class VectorArray(ExtensionArray):
         return self.take(chosen, allow_fill=True)
 
     def _values_for_factorize(self) -> tuple[NDArray[np.object_], Any]:
-        return _keys(self._matrix, missing=self.isna()), None
+        return self._keys(), None
 
-    def _values_for_json(self) -> NDArray[np.object_]:
-        rows: NDArray[np.object_] = self.to_numpy()
-        return rows
+    def _keys(self) -> NDArray[np.object_]:
+        """Make a key of each vector that is equal where the vectors are, -0.0 and 0.0 included; None where missing."""
+        keys = np.empty(len(self), dtype=object)
+        keys[:] = [vector.tobytes() for vector in self._matrix + np.float32(0)]
+        keys[self.isna()] = None
+        return keys
 
     def _values_for_argsort(self) -> NDArray[np.bytes_]:
         """Order vectors as tuples are ordered: pandas sorts what it groups by."""
@@ -339,11 +348,13 @@ class VectorArray(ExtensionArray):
         ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")  # as bytes, too
         return ascending.view(f"S{4 * self.dtype.dim}").reshape(len(self))
 
-    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:  # noqa: ARG002 - one look everywhere
         def show(vector: Any) -> str:
             if vector is pd.NA:
                 return str(vector)
-            return np.array2string(np.asarray(vector), precision=3, threshold=4, edgeitems=2, separator=", ")
+            ends = vector if len(vector) <= 4 else [*vector[:2], *vector[-2:]]
+            shown = [f"{number:.3g}" for number in ends]
+            return f"[{', '.join(shown if len(vector) <= 4 else [*shown[:2], '...', *shown[2:]])}]"
 
         return show
 
@@ -361,14 +372,6 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array = array.view()
     array.flags.writeable = False
     return array
-
-
-def _keys(matrix: NDArray[np.float32], missing: NDArray[np.bool_] | None = None) -> NDArray[np.object_]:
-    """Make a key of each vector that is equal where the vectors are, -0.0 and 0.0 included; None where missing."""
-    keys = np.empty(len(matrix), dtype=object)
-    keys[:] = [vector.tobytes() for vector in matrix + np.float32(0)]
-    keys[missing if missing is not None else slice(0)] = None
-    return keys
 
 
 def _read_vectors(vectors: Any, dim: int | None) -> NDArray[np.float32]:
