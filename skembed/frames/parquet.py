@@ -49,6 +49,9 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
     Lists of another number type, or without a fixed size, stay as pandas gives them:
     ``df["v"].astype("vector[float32, 384]")`` makes a vector column of them.
 
+    Missing vectors need pyarrow 26: older ones cannot write or cannot read them. Since no two numbers of vectors are
+    alike, ``df.to_parquet(path, use_dictionary=False)`` may give a smaller file.
+
     Examples
     --------
     >>> import io

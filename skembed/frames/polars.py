@@ -22,8 +22,8 @@ class TextExpression:
     >>> import polars as pl
     >>> import skembed.frames.polars
     >>> df = pl.DataFrame({"review": ["Great sound.", None, "Too heavy."]})
-    >>> df.with_columns(vector=pl.col("review").text.embed()).schema
-    Schema({'review': String, 'vector': Array(Float32, shape=(384,))})
+    >>> df.with_columns(vector=pl.col("review").text.embed()).schema["vector"]
+    Array(Float32, shape=(384,))
     """
 
     def __init__(self, expression: pl.Expr) -> None:

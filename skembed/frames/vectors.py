@@ -317,6 +317,14 @@ class VectorArray(ExtensionArray):
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
         return pd.Series(counts, index=pd.Index(uniques, dtype=self.dtype), name="count").sort_values(ascending=False)
 
+    def _reduce(self, name: str, **params: Any) -> Any:
+        try:
+            return super()._reduce(name, **params)
+        except TypeError as error:
+            raise TypeError(
+                f"A column of vectors does not support operation {name!r}; do it on the matrix, .to_numpy('float32')."
+            ) from error
+
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
         """Take the first or last vector of each group, which pandas itself does since 3.1."""
         if how not in ("first", "last"):

@@ -264,6 +264,11 @@ class TestEquality:
             with pytest.raises(TypeError):
                 operation()
 
+    @pytest.mark.parametrize("name", ["mean", "sum", "max", "std"])
+    def test_a_reduction_is_refused_and_the_error_says_what_to_do(self, vectors, name):
+        with pytest.raises(TypeError, match=rf"does not support operation '{name}'; do it on the matrix"):
+            getattr(vectors, name)()
+
     def test_zeros_of_either_sign_are_one_vector(self):
         column = pd.Series(VectorArray([[0.0, 1.0], [-0.0, 1.0]]))
         assert (column.iloc[:1].array == column.iloc[1:].array).all()
