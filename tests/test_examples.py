@@ -10,6 +10,8 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
+import skembed
+
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -78,6 +80,54 @@ def test_the_grid_search_says_in_a_line_what_is_wrong(arguments, message, tmp_pa
         run_example(*arguments, cwd=tmp_path, script="grid_search.py")
     assert message in caught.value.stderr
     assert "Traceback" not in caught.value.stderr
+
+
+@pytest.mark.slow
+def test_the_pandas_example_runs_on_its_own_data_and_leaves_a_file_and_a_picture(tmp_path):
+    printed = run_example(cwd=tmp_path, script="pandas_reviews.py")
+    assert "240 rows, 4 of them without a text, 8 products" in printed
+    assert "vector[float32, 384], 4 rows missing" in printed
+    assert "236 texts, 233 different, 233 read by the model" in printed
+    assert "review_0 to review_383: 0 more read" in printed
+    assert "11 of 236 rows could be dropped, 3 of them exact repeats" in printed
+    assert "the same table as before: True" in printed
+    assert (tmp_path / "pandas_reviews.png").read_bytes().startswith(b"\x89PNG")
+    assert skembed.read_parquet(tmp_path / "reviews.parquet")["vector"].dtype == "vector[float32, 384]"
+
+
+@pytest.mark.slow
+def test_the_pandas_example_runs_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
+    texts = ["a fox", "another fox", "", "a bill", "the bill, again", "a fox"]
+    pd.DataFrame({"text": texts}).to_csv(tmp_path / "own.csv", index=False)
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    arguments = ["--csv", "own.csv", "--text", "text", "--clusters", "2"]
+    printed = run_example(*arguments, cwd=tmp_path, script="pandas_reviews.py", PYTHONPATH=str(tmp_path))
+    assert "6 rows, 1 of them without a text" in printed
+    assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--text", "body"], "has no column 'body'; it has 'review', 'product', 'stars'"),
+        (["--csv", "none.csv"], "there is no file none.csv"),
+        (["--clusters", "300"], "233 different texts do not make 300 clusters"),
+        (["--parquet", "none/reviews.parquet"], "there is no folder none for reviews.parquet"),
+    ],
+)
+def test_the_pandas_example_says_in_a_line_what_is_wrong(arguments, message, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_example(*arguments, cwd=tmp_path, script="pandas_reviews.py")
+    assert message in caught.value.stderr
+    assert "Traceback" not in caught.value.stderr
+
+
+def test_the_reviews_are_as_their_document_says():
+    reviews = pd.read_csv(EXAMPLES / "data" / "reviews.csv")
+    assert reviews["product"].value_counts().to_dict() == dict.fromkeys(reviews["product"].unique(), 30)
+    assert len(reviews) == 240
+    assert reviews["review"].isna().sum() == 4
+    assert reviews["review"].dropna().duplicated().sum() == 3
 
 
 def test_the_tickets_are_three_hundred_distinct_texts_in_six_equal_categories():
