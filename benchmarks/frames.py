@@ -71,15 +71,22 @@ def measure_embedding(arguments: argparse.Namespace) -> list[Result]:
             call(data)
             seconds.setdefault(what, []).append(perf_counter() - start)
 
-        def round_of_all(dtype: str, output: str) -> None:
-            time("skembed.embed(list)", lambda data: skembed.embed(data, cache=cache), make_texts(arguments.n_texts))
+        def time_list() -> None:
+            texts = make_texts(arguments.n_texts)
+            time("skembed.embed(list)", lambda data: skembed.embed(data, cache=cache), texts)
+
+        def time_frame(dtype: str, output: str) -> None:
             frame = pd.DataFrame({"review": make_texts(arguments.n_texts), "stars": 1}).astype({"review": dtype})
             time(f"df.text.embed(output={output!r}), {dtype}", ways[output], frame)
 
         pairs = [*((dtype, "numpy") for dtype in DTYPES), ("str", "frame"), ("str", "vector")]
         for number in range(arguments.repeats + 1):
-            for pair in pairs if number % 2 else reversed(pairs):
-                round_of_all(*pair)
+            for pair in pairs:
+                if number % 2:
+                    time_list()
+                time_frame(*pair)
+                if not number % 2:
+                    time_list()
             if number == 0:
                 seconds.clear()  # the first is to warm up
     return compare(seconds, len(pairs))

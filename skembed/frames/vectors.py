@@ -436,9 +436,21 @@ def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) ->
     is_there = array.is_valid().to_numpy(zero_copy_only=False)
     lengths = array.value_lengths().to_numpy(zero_copy_only=False)
     dim = _one_length(np.where(is_there, lengths, -1), dim)
-    there = array if is_there.all() else array.filter(pyarrow.array(is_there))
-    numbers = there.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
-    return numbers if is_there.all() else _spread(numbers, is_there)
+    if not is_there.any():
+        return np.full((len(array), dim), np.nan, dtype=np.float32)
+    if pyarrow.types.is_fixed_size_list(array.type):  # flatten() would leave missing rows out, .values the offset
+        rows, numbers = np.arange(len(array)), array.values.slice(array.offset * dim, len(array) * dim)
+    else:
+        rows, numbers = np.flatnonzero(is_there), array.filter(pyarrow.array(is_there)).flatten()
+    if numbers.null_count:
+        has_null = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, dim).any(axis=1)
+        holed = rows[has_null & is_there[rows]]
+        if len(holed):
+            raise ValueError(f"vectors[{holed[0]}] has a null among its numbers.")
+    matrix: NDArray[np.float32] = numbers.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
+    if len(rows) < len(array):
+        return _spread(matrix, is_there)
+    return matrix if is_there.all() else np.where(is_there[:, None], matrix, np.float32(np.nan))
 
 
 def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:

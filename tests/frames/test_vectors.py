@@ -144,6 +144,8 @@ class TestIn:
             (pa.array(["a"]), TypeError, "holds lists of numbers; got string"),
             (pa.array([["a"]]), TypeError, "holds lists of numbers; got list<"),
             (pa.array([[1.0], [1.0, 2.0]]), ValueError, r"vectors\[0\] has 1 dimensions, not 2"),
+            (pa.array([None, [1.0, 2.0], [1.0, None]]), ValueError, r"vectors\[2\] has a null among its numbers"),
+            (fixed_size([None, [1, 2], [1, None]]), ValueError, r"vectors\[2\] has a null among its numbers"),
         ],
     )
     def test_what_is_no_vectors_is_one_clear_error(self, rows, error, message):
