@@ -84,18 +84,27 @@ def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
     (['b', 'a'], [0, 1, 0])
     """
     rows, labels = _rows_and_labels(X)
-    if isinstance(rows, (list, tuple)) and set(map(type, rows)) <= {str}:  # nothing to convert, refuse or leave out
-        code_of = {text: code for code, text in enumerate(dict.fromkeys(rows))}
-        codes = np.fromiter(map(code_of.__getitem__, rows), dtype=np.intp, count=len(rows))
-        texts, refusal = Texts(list(code_of), codes, labels, name), None
-    else:
-        unique, codes, refusal = _read_one_by_one(rows, missing)
-        texts = Texts(unique, codes, labels, name)
+    unique, codes, refusal = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
+    texts = Texts(unique, codes, labels, name)
     _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
     if refusal is not None:
         kind, reason = refusal
         raise kind(f"{texts.where(len(texts))} {reason}")
     return texts
+
+
+def _read_all_at_once(rows: Iterable[Any], missing: str) -> tuple[list[str], NDArray[np.intp], None] | None:
+    """Read rows in which there is nothing to convert, to refuse or to fill; None if these are not such rows."""
+    if isinstance(rows, pd.Categorical):
+        codes, in_use = rows.factorize()
+        texts = in_use.tolist()
+        needs_text = missing in ("error", "empty") and (codes == MISSING).any()
+        return None if needs_text or not set(map(type, texts)) <= {str} else (texts, codes, None)
+    if isinstance(rows, (list, tuple)) and set(map(type, rows)) <= {str}:
+        code_of = {text: code for code, text in enumerate(dict.fromkeys(rows))}
+        codes = np.fromiter(map(code_of.__getitem__, rows), dtype=np.intp, count=len(rows))
+        return list(code_of), codes, None
+    return None
 
 
 def _read_one_by_one(
@@ -136,11 +145,11 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         return _array_rows(X), None
     if isinstance(X, pd.DataFrame):
         _require_one_column(X.shape[1], list(X.columns))
-        return X.iloc[:, 0].tolist(), X.index
+        return _values(X.iloc[:, 0]), X.index
     if isinstance(X, pd.Series):
-        return X.tolist(), X.index
+        return _values(X), X.index
     if isinstance(X, (pd.Index, pd.api.extensions.ExtensionArray)):
-        return X.tolist(), None
+        return _values(X), None
     rows = _polars_rows(X)
     if rows is None:
         rows = _pyarrow_rows(X)
@@ -155,6 +164,11 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         f"X is {type(X).__module__}.{type(X).__qualname__}, not a column of text. "
         "Pass a list of str, a numpy array, or a pandas, polars or pyarrow column."
     )
+
+
+def _values(column: Any) -> list[Any] | pd.Categorical:
+    is_categorical = isinstance(column.dtype, pd.CategoricalDtype)
+    return pd.Categorical(column) if is_categorical else column.tolist()
 
 
 def _array_rows(X: NDArray[Any]) -> list[Any]:
