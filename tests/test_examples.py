@@ -66,22 +66,6 @@ def test_the_grid_search_runs_on_a_table_of_ones_own_and_without_matplotlib(tmp_
     assert not list(tmp_path.glob("*.png"))
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
-        (["--csv", "none.csv"], "there is no file none.csv"),
-        (["--folds", "26"], "'label' has fewer than two labels with 52 texts each"),
-        (["--plot", "none/plot.png"], "there is no folder none for the picture"),
-    ],
-)
-def test_the_grid_search_says_in_a_line_what_is_wrong(arguments, message, tmp_path):
-    with pytest.raises(subprocess.CalledProcessError) as caught:
-        run_example(*arguments, cwd=tmp_path, script="grid_search.py")
-    assert message in caught.value.stderr
-    assert "Traceback" not in caught.value.stderr
-
-
 @pytest.mark.slow
 def test_the_pandas_example_runs_on_its_own_data_and_leaves_a_file_and_a_picture(tmp_path):
     printed = run_example(cwd=tmp_path, script="pandas_reviews.py")
@@ -107,17 +91,21 @@ def test_the_pandas_example_runs_on_a_table_of_ones_own_and_without_matplotlib(t
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("script", "arguments", "message"),
     [
-        (["--text", "body"], "has no column 'body'; it has 'review', 'product', 'stars'"),
-        (["--csv", "none.csv"], "there is no file none.csv"),
-        (["--clusters", "300"], "233 different texts do not make 300 clusters"),
-        (["--parquet", "none/reviews.parquet"], "there is no folder none for reviews.parquet"),
+        ("grid_search.py", ["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
+        ("grid_search.py", ["--csv", "none.csv"], "there is no file none.csv"),
+        ("grid_search.py", ["--folds", "26"], "'label' has fewer than two labels with 52 texts each"),
+        ("grid_search.py", ["--plot", "none/plot.png"], "there is no folder none for the picture"),
+        ("pandas_reviews.py", ["--text", "body"], "has no column 'body'; it has 'review', 'product', 'stars'"),
+        ("pandas_reviews.py", ["--csv", "none.csv"], "there is no file none.csv"),
+        ("pandas_reviews.py", ["--clusters", "300"], "233 different texts do not make 300 clusters"),
+        ("pandas_reviews.py", ["--parquet", "none/reviews.parquet"], "there is no folder none for reviews.parquet"),
     ],
 )
-def test_the_pandas_example_says_in_a_line_what_is_wrong(arguments, message, tmp_path):
+def test_an_example_says_in_a_line_what_is_wrong(script, arguments, message, tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
-        run_example(*arguments, cwd=tmp_path, script="pandas_reviews.py")
+        run_example(*arguments, cwd=tmp_path, script=script)
     assert message in caught.value.stderr
     assert "Traceback" not in caught.value.stderr
 
