@@ -27,6 +27,7 @@ def test_the_quickstart_runs_on_its_own_data(tmp_path):
     assert "300 texts with 6 labels" in printed
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_on_a_table_of_ones_own(tmp_path):
     rows = [(f"a fox, the {n}th", "animals") for n in range(6)] + [(f"bill no. {n}", "money") for n in range(7)]
     rows += [("", "money"), ("NA", "money"), ("alone", "rare")]
@@ -36,6 +37,7 @@ def test_the_quickstart_runs_on_a_table_of_ones_own(tmp_path):
     assert "1 rows with an empty cell, 1 whose label has fewer than 5 texts" in printed
 
 
+@pytest.mark.slow
 def test_the_quickstart_names_the_columns_when_one_is_missing(tmp_path):
     with pytest.raises(subprocess.CalledProcessError) as caught:
         run_example("--text", "body", cwd=tmp_path)

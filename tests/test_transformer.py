@@ -279,6 +279,7 @@ def test_a_loaded_model_that_changes_after_fit_gives_its_new_vectors(tiny):
     assert_allclose(transformer.transform(TEXTS), model.encode(TEXTS), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_another_process_gives_the_same_vectors(transformer, tmp_path):
     expected = transformer.fit_transform(TEXTS)
     path = tmp_path / "transformer.joblib"

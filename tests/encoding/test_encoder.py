@@ -389,6 +389,7 @@ def test_half_precision_stays_close_and_comes_out_as_float32(dtype, tiny, mixed_
     assert_allclose((half * embed(mixed_texts, model=tiny)).sum(1), 1, atol=1e-2)
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_the_process_at_once(tiny):
     code = (
         "import skembed, threading\n"
