@@ -65,7 +65,7 @@ _HOME_OF = {
 }
 
 importlib.import_module("skembed.frames.pandas")  # registers df.text, series.text and series.embed
-if "polars" in sys.modules:
+if sys.modules.get("polars") is not None:
     importlib.import_module("skembed.frames.polars")  # the same there; import it by name where polars comes later
 
 

@@ -5,8 +5,9 @@ Imports pandas and the vector column; the transformer only when something is emb
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any, Literal, overload
 
 import pandas as pd
@@ -33,6 +34,8 @@ class TextFrame:
 
     def __init__(self, frame: pd.DataFrame) -> None:
         self._frame = frame
+
+    __iter__ = None  # without it, __getitem__ would make this a sequence to Python
 
     def __getitem__(self, column: Hashable) -> TextColumn:
         return TextColumn(_named_column(self._frame, column))
@@ -84,7 +87,10 @@ class TextFrame:
         vector[float32, 384]
         """
         column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
-        return _embed(column, output, params, stacklevel=3)
+        embedded = _embed(column, output, params, stacklevel=3)
+        if isinstance(embedded, pd.DataFrame) and embedded.columns.nlevels == self._frame.columns.nlevels:
+            embedded.columns.names = self._frame.columns.names
+        return embedded
 
 
 class TextColumn:
@@ -154,7 +160,7 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stackle
     if output == "numpy":
         return vectors
     if output == "vector":
-        return pd.Series(VectorArray(vectors), index=column.index, name=column.name, copy=False)  # as in pandas 2
+        return pd.Series(VectorArray(vectors), index=column.index, name=column.name, copy=False)  # nobody else has them
     names = _column_names(column.name, vectors.shape[1])
     return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)
 
@@ -172,7 +178,7 @@ def _describe(column: pd.Series) -> str:
 def _named_column(frame: pd.DataFrame, name: Hashable) -> pd.Series:
     """Take a column of text by its label."""
     try:
-        found = frame[name] if types.is_hashable(name) else None
+        found = frame[name] if types.is_hashable(name) and not callable(name) else None
     except KeyError as error:
         raise KeyError(f"There is no column {name!r}; columns with text: {_listed(_text_columns(frame))}.") from error
     if not isinstance(found, pd.Series):
@@ -192,29 +198,37 @@ def _only_text_column(frame: pd.DataFrame) -> pd.Series:
 
 
 def _text_columns(frame: pd.DataFrame) -> list[pd.Series]:
-    """List the columns of text; if there is none, those of categories that are text; if none, the mixed ones."""
+    """List the columns with text; if there is none, those of categories that are text; if none, those of objects."""
     columns = [frame.iloc[:, position] for position, dtype in enumerate(frame.dtypes) if _may_hold_text(dtype)]
-    for kind in ("string", "categorical"):
-        found = [column for column in columns if _kind(column) == kind]
-        if found:
-            return found
-    return columns
+    kinds = [_kind(column) for column in columns]
+    first = next((kind for kind in ("text", "categories") if kind in kinds), "other")
+    return [column for column, kind in zip(columns, kinds, strict=True) if kind == first]
 
 
 def _kind(column: pd.Series) -> str:
     if isinstance(column.dtype, pd.CategoricalDtype):
-        return "categorical"
-    return types.infer_dtype(column, skipna=True) if types.is_object_dtype(column.dtype) else "string"
+        return "categories"
+    if not types.is_object_dtype(column.dtype):
+        return "text"
+    inferred = types.infer_dtype(column, skipna=True)
+    is_text = inferred == "string" or (inferred.startswith("mixed") and any(isinstance(value, str) for value in column))
+    return "text" if is_text else "other"
 
 
 def _listed(columns: list[pd.Series]) -> str:
-    return ", ".join(repr(column.name) for column in columns) or "none"
+    return _enumerated([column.name for column in columns]) or "none"
+
+
+def _enumerated(names: Sequence[Hashable]) -> str:
+    return ", ".join(map(repr, names[:10])) + (", ..." if len(names) > 10 else "")
 
 
 def _may_hold_text(dtype: Any) -> bool:
     """Tell from the type alone, so that looking for an accessor never reads the data."""
     if isinstance(dtype, pd.CategoricalDtype):
         return _may_hold_text(dtype.categories.dtype)
+    if isinstance(dtype, pd.ArrowDtype) and dtype.name.startswith("dictionary<values="):
+        return "string" in dtype.name.partition(",")[0]
     return types.is_object_dtype(dtype) or types.is_string_dtype(dtype)
 
 
@@ -239,16 +253,19 @@ class _YieldingAccessor:
 
     def __get__(self, owner: pd.DataFrame | pd.Series | None, kind: type) -> Any:
         if owner is None:
-            return self._part_of(self._accessor)
+            return self._accessor if self._method is None else _as_function(self._accessor, self._method)
         if self._name in owner.__dict__:  # a plain attribute that was set by hand
             return owner.__dict__[self._name]
-        if self._is_label(owner) or not self._has_text(owner):
+        if self._is_taken(owner):
+            raise AttributeError(self._name)  # pandas then looks for the column or row
+        if not _has_text(owner):
             raise AttributeError(self._refusal(owner))
-        return self._part_of(self._accessor(owner))
+        accessor = self._accessor(owner)
+        return accessor if self._method is None else getattr(accessor, self._method)
 
     def __set__(self, owner: pd.DataFrame | pd.Series, value: Any) -> None:
-        is_our_turn = self._name not in owner.__dict__ and not self._is_label(owner) and self._has_text(owner)
-        if is_our_turn and isinstance(owner, pd.DataFrame) and types.is_list_like(value):
+        would_hide = self._name not in owner.__dict__ and not self._is_taken(owner) and _has_text(owner)
+        if would_hide and isinstance(owner, pd.DataFrame) and types.is_list_like(value):
             warnings.warn(  # as pandas does where there is no accessor
                 f"Pandas doesn't allow columns to be created via a new attribute name; write df[{self._name!r}] = ...",
                 UserWarning,
@@ -262,25 +279,38 @@ class _YieldingAccessor:
         except KeyError:
             raise AttributeError(self._name) from None
 
+    def _is_taken(self, owner: pd.DataFrame | pd.Series) -> bool:
+        """Tell whether the name is a label, or something that a subclass has under it."""
+        labels = owner.columns if isinstance(owner, pd.DataFrame) else owner.index
+        can_be_text = isinstance(labels, pd.MultiIndex) or _may_hold_text(labels.dtype)  # no look-up among numbers
+        if can_be_text and self._name in labels:
+            return True
+        return self._name in owner._metadata or type(owner).__getattr__ is not pd.Series.__getattr__
+
     def _refusal(self, owner: pd.DataFrame | pd.Series) -> str:
         if isinstance(owner, pd.DataFrame):
-            names = ", ".join(map(repr, owner.columns[:10])) + (", ..." if owner.shape[1] > 10 else "")
+            names = _enumerated(owner.columns[:11].tolist())
             reason = f"none of its columns holds text ({names})" if names else "it has no columns"
         else:
             reason = f"its values are {owner.dtype.name}, not text"
         return f"{type(owner).__name__!r} object has no attribute {self._name!r}: {reason}."
 
-    def _part_of(self, accessor: Any) -> Any:
-        return accessor if self._method is None else getattr(accessor, self._method)
 
-    def _is_label(self, owner: pd.DataFrame | pd.Series) -> bool:
-        labels = owner.columns if isinstance(owner, pd.DataFrame) else owner.index
-        can_be_text = isinstance(labels, pd.MultiIndex) or _may_hold_text(labels.dtype)  # no look-up among numbers
-        return can_be_text and self._name in labels
+def _has_text(owner: pd.DataFrame | pd.Series) -> bool:
+    if isinstance(owner, pd.Series):
+        return _may_hold_text(owner.dtype)
+    different = {id(dtype): dtype for dtype in owner.dtypes}  # few, however many columns
+    return any(map(_may_hold_text, different.values()))
 
-    def _has_text(self, owner: pd.DataFrame | pd.Series) -> bool:
-        dtypes = owner.dtypes if isinstance(owner, pd.DataFrame) else [owner.dtype]
-        return any(map(_may_hold_text, dtypes))
+
+def _as_function(accessor: type, method: str) -> Any:
+    """Make a function of a series, as other methods of pandas are when they are taken from the class."""
+
+    @functools.wraps(getattr(accessor, method))
+    def function(column: pd.Series, **params: Any) -> Any:
+        return getattr(accessor(column), method)(**params)
+
+    return function
 
 
 def register() -> None:

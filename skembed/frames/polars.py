@@ -8,6 +8,7 @@ from __future__ import annotations
 import warnings
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from skembed.encoding.plan import make_plan
@@ -51,6 +52,11 @@ class TextExpression:
             If a parameter is not what it must be.
         ModelNotFoundError
             If there is no such model.
+
+        Warns
+        -----
+        TruncationWarning
+            When the query runs, if texts were longer than the model reads.
 
         Notes
         -----
@@ -115,9 +121,8 @@ def _embed(column: pl.Series, transformer: SentenceEmbeddingTransformer, *, stac
     name = f"column {column.name!r}" if column.name else "series"
     matrix = transformer._embed(column, name=name, stacklevel=stacklevel)
     vectors = pl.Series(column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1]))  # shares the matrix
-    if transformer.missing == "nan" and column.null_count():
-        return vectors.set(column.is_null(), None)
-    return vectors
+    is_missing = np.isnan(matrix[:, 0])
+    return vectors.set(pl.Series(is_missing), None) if is_missing.any() else vectors
 
 
 def register() -> None:

@@ -143,6 +143,7 @@ class VectorArray(ExtensionArray):
     array([0.6, 1. ], dtype=float32)
     """
 
+    _readonly = False  # pandas 3 sets it on what it gives away
     __array_ufunc__ = None  # type: ignore[assignment] # no arithmetic on the column: that is for the matrix
 
     def __init__(self, vectors: Any, *, copy: bool = False) -> None:
@@ -179,8 +180,9 @@ class VectorArray(ExtensionArray):
         return len(self._matrix)
 
     def __iter__(self) -> Iterator[Any]:
-        for vector, is_na in zip(self._matrix, self.isna(), strict=True):
-            yield self.dtype.na_value if is_na else _read_only(vector)
+        vectors = self._matrix.copy()  # so that what is kept of it never changes with the column
+        for vector, is_na in zip(vectors, self.isna(), strict=True):
+            yield self.dtype.na_value if is_na else vector
 
     def __getitem__(self, item: Any) -> Any:
         if isinstance(item, tuple):  # array[..., item] is array[item]
@@ -188,16 +190,18 @@ class VectorArray(ExtensionArray):
         item = check_array_indexer(self, slice(None) if item is Ellipsis else item)
         chosen = self._matrix[item]
         if chosen.ndim == 1:
-            return self.dtype.na_value if np.isnan(chosen).all() else _read_only(chosen)
+            return self.dtype.na_value if np.isnan(chosen).all() else chosen.copy()
         array = type(self)(chosen)
-        if getattr(self, "_readonly", False) and np.may_share_memory(chosen, self._matrix):
-            array._readonly = True  # type: ignore[attr-defined]
+        array._readonly = self._readonly and np.may_share_memory(chosen, self._matrix)
         return array
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        if getattr(self, "_readonly", False):  # pandas 3 marks what it gives away so
+        if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
+        n_rows = self._matrix[key].shape[0] if self._matrix[key].ndim == 2 else 1
+        if n_rows > 1 and _is_one_vector(value) and len(value) == n_rows:  # numbers that pandas has aligned, perhaps
+            raise ValueError(f"{n_rows} numbers for {n_rows} vectors; to set all of them to one, give [vector].")
         value = self._as_rows(value)
         if not self._matrix.flags.writeable:
             self._matrix = self._matrix.copy()
@@ -235,7 +239,7 @@ class VectorArray(ExtensionArray):
         return array
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
-        """Give the vectors as numpy has them.
+        """Give the vectors as numpy has them; what shares the column's memory is read-only.
 
         Parameters
         ----------
@@ -251,15 +255,18 @@ class VectorArray(ExtensionArray):
         -------
         ndarray, shape (n_rows, dim) or (n_rows,)
         """
+        has_na_value = na_value is not pd.api.extensions.no_default
         if dtype is None or np.dtype(dtype).kind in "OSU":
             rows = np.empty(len(self), dtype=object)
             for row, vector in enumerate(self):
-                rows[row] = na_value if vector is pd.NA and na_value is not pd.api.extensions.no_default else vector
+                rows[row] = na_value if vector is pd.NA and has_na_value else vector
             return rows if dtype is None else rows.astype(dtype)
+        if has_na_value:
+            return np.where(self.isna()[:, None], na_value, self._matrix).astype(dtype)
+        if np.dtype(dtype).kind != "f" and self.isna().any():
+            raise ValueError(f"A missing vector is no {np.dtype(dtype).name}; give na_value, or choose a float dtype.")
         matrix = self._matrix.astype(dtype, copy=copy)
-        if na_value is not pd.api.extensions.no_default:
-            matrix = np.where(self.isna()[:, None], na_value, matrix).astype(dtype)
-        return _read_only(matrix) if getattr(self, "_readonly", False) and not copy else matrix
+        return _read_only(matrix) if np.shares_memory(matrix, self._matrix) else matrix
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """Make a column of another type; numbers are no such type, because a vector is many of them."""
@@ -307,9 +314,14 @@ class VectorArray(ExtensionArray):
         return pd.Series(codes).duplicated(keep).to_numpy()
 
     def isin(self, values: Any) -> NDArray[np.bool_]:
-        """Tell which rows have one of some vectors; a missing row is in them if one of them is missing."""
-        wanted = self._from_sequence(values, dtype=self.dtype)
+        """Tell which rows have one of some values; a missing row is in them if one of them is missing."""
+        could_be_in = [value for value in values if is_missing(value) or _is_one_vector(value, self.dtype.dim)]
+        wanted = self._from_sequence(could_be_in, dtype=self.dtype)
         return pd.Series(self._keys()).isin(wanted._keys().tolist()).to_numpy()
+
+    def equals(self, other: object) -> bool:
+        """Tell whether another array has the same vectors, missing ones at the same places."""
+        return isinstance(other, VectorArray) and np.array_equal(self._matrix, other._matrix, equal_nan=True)
 
     def value_counts(self, dropna: bool = True) -> pd.Series[int]:
         """Count how often each vector appears."""
@@ -346,15 +358,25 @@ class VectorArray(ExtensionArray):
     def _keys(self) -> NDArray[np.object_]:
         """Make a key of each vector that is equal where the vectors are, -0.0 and 0.0 included; None where missing."""
         keys = np.empty(len(self), dtype=object)
-        keys[:] = [vector.tobytes() for vector in self._matrix + np.float32(0)]
+        keys[:] = [vector.tobytes() for vector in self._with_one_zero_and_nan()]
         keys[self.isna()] = None
         return keys
 
+    def _with_one_zero_and_nan(self) -> NDArray[np.float32]:
+        """Copy the matrix so that numbers which are equal to people have the same bits."""
+        matrix = self._matrix + np.float32(0)  # -0.0 + 0.0 is 0.0
+        matrix[np.isnan(matrix)] = np.nan
+        return np.ascontiguousarray(matrix)
+
     def _values_for_argsort(self) -> NDArray[np.bytes_]:
         """Order vectors as tuples are ordered: pandas sorts what it groups by."""
-        bits = np.ascontiguousarray(self._matrix + np.float32(0)).view(np.uint32)
+        bits = self._with_one_zero_and_nan().view(np.uint32)
         ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")  # as bytes, too
         return ascending.view(f"S{4 * self.dtype.dim}").reshape(len(self))
+
+    def __repr__(self) -> str:
+        head, _, _ = super().__repr__().rpartition("dtype: ")
+        return f"{head}dtype: {self.dtype.name}"  # whose str is another; see VectorDtype
 
     def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:  # noqa: ARG002 - one look everywhere
         def show(vector: Any) -> str:
@@ -399,6 +421,8 @@ def _read_vectors(vectors: Any, dim: int | None) -> NDArray[np.float32]:
         matrix = _read_arrow(vectors.__arrow_array__(), dim)
     elif type(vectors).__module__.startswith("pyarrow"):
         matrix = _read_arrow(vectors, dim)
+    elif not pd.api.types.is_list_like(vectors):
+        raise TypeError(f"{vectors!r} is no column of vectors.")
     else:
         matrix = _read_rows(list(vectors), dim)
     if dim is not None and matrix.shape[1] != dim:
@@ -408,47 +432,54 @@ def _read_vectors(vectors: Any, dim: int | None) -> NDArray[np.float32]:
 
 def _read_frame(frame: pd.DataFrame) -> Any:
     """Take the one column of a frame, or its numeric columns side by side."""
-    if frame.shape[1] == 1 and not pd.api.types.is_numeric_dtype(frame.dtypes.iloc[0]):
+    others = [column for column, dtype in frame.dtypes.items() if not _is_real(dtype)]
+    if frame.shape[1] == len(others) == 1:
         return frame.iloc[:, 0]
-    others = [column for column, dtype in frame.dtypes.items() if not pd.api.types.is_numeric_dtype(dtype)]
     if others:
-        raise TypeError(f"Column {others[0]!r} has no numbers; choose the columns that make up the vectors.")
+        raise TypeError(f"Column {others[0]!r} has no real numbers; choose the columns that make up the vectors.")
     return frame.to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def _is_real(dtype: Any) -> bool:
+    types = pd.api.types
+    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype) and not types.is_bool_dtype(dtype)
 
 
 def _read_matrix(matrix: NDArray[Any]) -> NDArray[np.float32]:
     if matrix.ndim != 2 or matrix.shape[1] == 0:
         raise ValueError(f"A matrix of vectors has the shape (n_rows, dim); got {matrix.shape}.")
     if matrix.dtype.kind not in "fiu":
-        raise TypeError(f"A matrix of vectors holds numbers; got {matrix.dtype}.")
-    return matrix.astype(np.float32, copy=False)
+        raise TypeError(f"A matrix of vectors holds real numbers; got {matrix.dtype}.")
+    if isinstance(matrix, np.ma.MaskedArray):
+        return np.ma.filled(matrix.astype(np.float32), np.nan)
+    return np.asarray(matrix, dtype=np.float32)
 
 
 def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) -> NDArray[np.float32]:
     """Read lists of numbers, without a copy if none is missing and they are float32."""
     import pyarrow
 
+    if not isinstance(array, (pyarrow.Array, pyarrow.ChunkedArray)):
+        raise TypeError(f"Vectors are read from one column of pyarrow, not from {type(array).__qualname__}.")
     if isinstance(array, pyarrow.ChunkedArray):
         array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    if isinstance(array, pyarrow.ExtensionArray):
+        array = array.storage
     number = getattr(array.type, "value_type", None)
     if number is None or not (pyarrow.types.is_floating(number) or pyarrow.types.is_integer(number)):
         raise TypeError(f"A column of vectors holds lists of numbers; got {array.type}.")
     is_there = array.is_valid().to_numpy(zero_copy_only=False)
     lengths = array.value_lengths().to_numpy(zero_copy_only=False)
-    dim = _one_length(np.where(is_there, lengths, -1), dim)
+    is_fixed = pyarrow.types.is_fixed_size_list(array.type)
+    dim = _one_length(np.where(is_there, lengths, -1), array.type.list_size if is_fixed and dim is None else dim)
     if not is_there.any():
         return np.full((len(array), dim), np.nan, dtype=np.float32)
-    if pyarrow.types.is_fixed_size_list(array.type):  # flatten() would leave missing rows out, .values the offset
-        rows, numbers = np.arange(len(array)), array.values.slice(array.offset * dim, len(array) * dim)
+    if is_fixed:  # flatten() would leave missing rows out, .values the offset
+        numbers = array.values.slice(array.offset * dim, len(array) * dim)
     else:
-        rows, numbers = np.flatnonzero(is_there), array.filter(pyarrow.array(is_there)).flatten()
-    if numbers.null_count:
-        has_null = numbers.is_null().to_numpy(zero_copy_only=False).reshape(-1, dim).any(axis=1)
-        holed = rows[has_null & is_there[rows]]
-        if len(holed):
-            raise ValueError(f"vectors[{holed[0]}] has a null among its numbers.")
+        numbers = array.filter(pyarrow.array(is_there)).flatten()
     matrix: NDArray[np.float32] = numbers.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
-    if len(rows) < len(array):
+    if len(matrix) < len(array):
         return _spread(matrix, is_there)
     return matrix if is_there.all() else np.where(is_there[:, None], matrix, np.float32(np.nan))
 
@@ -470,10 +501,9 @@ def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:
 
 def _one_length(lengths: NDArray[Any], dim: int | None) -> int:
     """Find the length that all vectors have; -1 stands for a missing one."""
-    if dim is None:
-        dim = int(lengths.max(initial=-1))
-        if dim < 1:
-            raise ValueError("There is no vector to tell the dimensions from; say dtype='vector[float32, 384]', e.g.")
+    dim = int(lengths.max(initial=-1)) if dim is None else dim
+    if dim < 1:
+        raise ValueError("There is no vector to tell the dimensions from; say dtype='vector[float32, 384]', e.g.")
     odd = np.flatnonzero((lengths != -1) & (lengths != dim))
     if len(odd):
         raise ValueError(f"vectors[{odd[0]}] has {lengths[odd[0]]} dimensions, not {dim}.")
@@ -486,10 +516,10 @@ def _spread(numbers: NDArray[np.float32], is_there: NDArray[np.bool_]) -> NDArra
     return matrix
 
 
-def _is_one_vector(value: Any) -> bool:
-    """Tell one vector from a sequence of vectors."""
-    if isinstance(value, (pd.DataFrame, pd.Series, pd.Index, ExtensionArray)):
-        return False
+def _is_one_vector(value: Any, dim: int | None = None) -> bool:
+    """Tell one vector, of ``dim`` numbers, from a sequence of vectors and from anything else."""
     if isinstance(value, np.ndarray):
-        return value.ndim == 1 and value.dtype.kind in "fiu"
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(isinstance(x, (int, float)) for x in value)
+        is_vector = value.ndim == 1 and value.dtype.kind in "fiu"
+    else:
+        is_vector = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(x, (int, float)) for x in value)
+    return is_vector and dim in (None, len(value))

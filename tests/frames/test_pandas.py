@@ -98,6 +98,10 @@ class TestEmbedding:
         joined = df.join(df.text.embed(on=("said", "review"), truncate_dim=2))
         assert joined.columns.tolist()[2:] == [("said", "review_0"), ("said", "review_1")]
 
+    def test_the_names_of_column_levels_are_kept(self, df):
+        named = df.rename_axis(columns="what")
+        assert named.join(named.text.embed()).columns.names == ["what"]
+
     def test_vectors_are_one_column_with_index_and_name(self, df):
         column = df["review"].embed(output="vector")
         assert (column.dtype, column.name) == ("vector[float32, 32]", "review")
@@ -207,11 +211,27 @@ class TestWhichColumn:
         assert df.text.embed().columns[0] == "review_0"
 
     @pytest.mark.parametrize(
-        "other", [pd.Categorical(["x", "y", "x"]), [[1.0], [2.0], [3.0]], [1, "b", 2.0], [None] * 3]
+        "other", [pd.Categorical(["x", "y", "x"]), [[1.0], [2.0], [3.0]], [1, 2.5, None], [None] * 3]
     )
     def test_categories_and_objects_that_are_no_texts_do_not_count_beside_text(self, df, other):
         df["other"] = pd.Series(other, index=df.index, dtype=getattr(other, "dtype", object))
         assert df.text.embed().columns[0] == "review_0"
+
+    def test_a_column_with_some_texts_counts_so_that_one_bad_cell_chooses_no_other(self, df):
+        df["title"] = pd.Series(["x", 3.5, "z"], index=df.index, dtype=object)
+        with pytest.raises(ValueError, match="Several columns hold text: 'review', 'title'"):
+            df.text.embed()
+
+    def test_of_many_text_columns_ten_are_named(self):
+        df = pd.DataFrame({f"c{number}": ["a"] for number in range(12)})
+        with pytest.raises(ValueError, match=r"'c9', \.\.\.\. Say which"):
+            df.text.embed()
+
+    def test_categories_of_arrow_count_as_text(self):
+        texts = pd.Series(pd.arrays.ArrowExtensionArray(pa.array(["a", "b"]).dictionary_encode()))
+        assert texts.to_frame("review").text.embed().shape == (2, 32)
+        numbers = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([1, 2]).dictionary_encode()))
+        assert not hasattr(numbers, "embed")
 
     def test_vectors_do_not_count(self, df):
         df["v"] = df["review"].embed(output="vector")
@@ -245,7 +265,7 @@ class TestWhichColumn:
         with pytest.raises(TypeError, match=r"Column 'v' is vector\[float32, 32\], not text"):
             df.text.embed(on="v")
 
-    @pytest.mark.parametrize("on", [["review"], {"review"}])
+    @pytest.mark.parametrize("on", [["review"], {"review"}, lambda df: df.index == "r1"])
     def test_what_is_no_label_is_an_error(self, df, on):
         with pytest.raises(ValueError, match="is no label of a column"):
             df.text.embed(on=on)
@@ -414,7 +434,15 @@ class TestDeference:
         assert "text" in dir(pd.DataFrame({"review": ["a"]}))
         assert {"text", "embed"} <= set(dir(pd.Series(["a"])))
         assert pd.DataFrame.text is TextFrame
-        assert pd.Series.embed is TextColumn.embed
+
+    def test_taken_from_the_class_it_is_a_function_of_a_series(self, df):
+        assert df["review"].pipe(pd.Series.embed, truncate_dim=2).shape == (3, 2)
+        assert pd.Series.embed(df["review"], output="vector").dtype == "vector[float32, 32]"
+        assert pd.Series.embed.__doc__ == TextColumn.embed.__doc__
+
+    def test_the_accessor_is_no_sequence(self, df):
+        with pytest.raises(TypeError, match="not iterable"):
+            list(df.text)
 
     def test_subclasses_have_them_too(self):
         class Sub(pd.DataFrame):
@@ -424,6 +452,25 @@ class TestDeference:
 
         assert isinstance(Sub({"text": ["a"]}).text, pd.Series)
         assert isinstance(Sub({"review": ["a"]}).text, TextFrame)
+
+    def test_what_a_subclass_has_under_these_names_stays(self):
+        class WithMetadata(pd.DataFrame):
+            _metadata = ["text"]  # noqa: RUF012 - as pandas documents it
+
+            @property
+            def _constructor(self):
+                return WithMetadata
+
+        class Dynamic(pd.DataFrame):
+            def __getattr__(self, name):
+                return "dynamic" if name == "text" else super().__getattr__(name)
+
+        described = WithMetadata({"a": ["x", "y"]})
+        assert getattr(described, "text", "default") == "default"
+        described.text = ["kept", "through", "copies"]
+        for made in (described.copy(), described[described.a == "x"], copy.deepcopy(described)):
+            assert made.text == ["kept", "through", "copies"]
+        assert Dynamic({"a": ["x"]}).text == "dynamic"
 
     def test_chained_assignment_does_what_it_does_with_brackets(self):
         def outcome(assign):

@@ -120,6 +120,15 @@ def test_lists_that_are_no_float32_vectors_stay_what_pandas_makes_of_them():
     assert skembed.read_parquet(file).dtypes.tolist() == [np.dtype(object)] * 2
 
 
+def test_a_null_among_the_numbers_is_nan_as_for_pandas():
+    file = io.BytesIO()
+    places = pa.array([[1.0, None], [None, None], None], type=pa.list_(pa.float32(), 2))
+    pa.parquet.write_table(pa.table({"place": places}), file)
+    column = skembed.read_parquet(file)["place"]
+    assert column.isna().tolist() == [False, True, True]
+    np.testing.assert_array_equal(column.iloc[0], pd.read_parquet(file)["place"].iloc[0])
+
+
 def test_everything_else_is_read_as_pandas_reads_it():
     df = pd.DataFrame(
         {
@@ -156,6 +165,6 @@ def test_without_pyarrow_vectors_work_and_reading_says_how_to_get_it(tmp_path):
         "try: skembed.read_parquet('any.parquet')\n"
         "except ImportError as error: print(error)"
     )
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "skembed.read_parquet needs pyarrow: pip install 'skembed[parquet]'."

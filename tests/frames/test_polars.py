@@ -84,6 +84,11 @@ def test_no_rows_and_rows_without_text_have_the_type(df, tiny):
         assert made.null_count() == len(column) == len(made)
 
 
+def test_whatever_is_missing_becomes_null(tiny):
+    made = pl.Series(["a fox", float("nan"), None], dtype=pl.Object).text.embed(model=tiny)
+    assert made.is_null().to_list() == [False, True, True]
+
+
 def test_each_text_is_encoded_once(df, tiny, counted):
     pl.concat([df] * 3).select(pl.col("review").text.embed(model=tiny))
     assert sorted(counted) == ["a fox", "a parcel"]
@@ -136,6 +141,7 @@ def test_skembed_registers_where_polars_is_there_already():
     assert run_python(f"import polars, skembed; {has}") == "True True"
     assert run_python(f"import skembed, polars, skembed.frames.polars; {has}") == "True True"
     assert run_python("import skembed, sys; print('polars' in sys.modules)") == "False"
+    assert run_python("import sys; sys.modules['polars'] = None; import skembed; print('imported')") == "imported"
 
 
 def test_registering_again_is_quiet(recwarn):

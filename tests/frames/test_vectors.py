@@ -79,7 +79,13 @@ class TestIn:
             pa.array(ROWS),
             pa.array(ROWS, type=pa.large_list(pa.float64())),
             pa.chunked_array([fixed_size(ROWS[:1]), fixed_size(ROWS[1:])]),
-            pa.chunked_array([], type=pa.list_(pa.float32(), 2)).cast(pa.list_(pa.float32(), 2)),
+            pa.chunked_array([], type=pa.list_(pa.float64(), 2)),
+            fixed_size([]),
+            np.ma.masked_invalid(np.array([[1, 2], [NAN, NAN], [3, 4]])),
+            np.ma.masked_invalid(np.array([[1, 2], [NAN, NAN], [3, 4]], dtype=np.float32)),
+            np.asmatrix([[1, 2], [NAN, NAN], [3, 4]]),
+            np.array([[1, 2], [NAN, NAN], [3, 4]], dtype=">f8", order="F")[:, ::1],
+            pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), fixed_size(ROWS)),
             pd.Series(fixed_size(ROWS), dtype=pd.ArrowDtype(pa.list_(pa.float32(), 2))),
             pd.Series(pa.array(ROWS), dtype=pd.ArrowDtype(pa.list_(pa.float64()))),
             pd.DataFrame({"x": [1.0, np.nan, 3.0], "y": [2, None, 4]}),
@@ -93,7 +99,7 @@ class TestIn:
     )
     def test_every_kind_of_vectors_is_read(self, rows):
         expected = np.array([[1, 2], [NAN, NAN], [3, 4]], dtype=np.float32)[: len(rows)]
-        array = VectorArray(rows) if len(rows) else pd.array(rows, dtype="vector[float32, 2]")
+        array = VectorArray(rows)
         assert_array_equal(matrix_of(array), expected)
         assert array.isna().tolist() == [False, True, False][: len(rows)]
         assert array.dtype == "vector[float32, 2]"
@@ -138,14 +144,18 @@ class TestIn:
             ([[]], ValueError, "There is no vector to tell the dimensions from"),
             (np.zeros((2, 0)), ValueError, r"has the shape \(n_rows, dim\); got \(2, 0\)"),
             (np.zeros((2, 2, 2)), ValueError, r"got \(2, 2, 2\)"),
-            (np.array([["a"]]), TypeError, "holds numbers; got <U1"),
-            (np.array([[1j]]), TypeError, "holds numbers; got complex128"),
-            (pd.DataFrame({"x": [1.0], "name": ["a"]}), TypeError, "Column 'name' has no numbers"),
+            (np.array([["a"]]), TypeError, "holds real numbers; got <U1"),
+            (np.array([[1j]]), TypeError, "holds real numbers; got complex128"),
+            (pd.DataFrame({"x": [1.0], "name": ["a"]}), TypeError, "Column 'name' has no real numbers"),
             (pa.array(["a"]), TypeError, "holds lists of numbers; got string"),
             (pa.array([["a"]]), TypeError, "holds lists of numbers; got list<"),
             (pa.array([[1.0], [1.0, 2.0]]), ValueError, r"vectors\[0\] has 1 dimensions, not 2"),
-            (pa.array([None, [1.0, 2.0], [1.0, None]]), ValueError, r"vectors\[2\] has a null among its numbers"),
-            (fixed_size([None, [1, 2], [1, None]]), ValueError, r"vectors\[2\] has a null among its numbers"),
+            (pa.table({"v": [[1.0]]}), TypeError, "one column of pyarrow, not from Table"),
+            (pa.scalar(1.0), TypeError, "not from DoubleScalar"),
+            (3, TypeError, "3 is no column of vectors"),
+            ("text", TypeError, "'text' is no column of vectors"),
+            (pd.DataFrame({"x": [1j], "y": [1.0]}), TypeError, "Column 'x' has no real numbers"),
+            (pd.DataFrame({"x": [True], "y": [1.0]}), TypeError, "Column 'x' has no real numbers"),
         ],
     )
     def test_what_is_no_vectors_is_one_clear_error(self, rows, error, message):
@@ -191,10 +201,37 @@ class TestOut:
         assert vectors.to_numpy(object, na_value=None)[2] is None
         assert_array_equal(np.stack(vectors.dropna()), np.delete(MATRIX, 2, axis=0))
 
-    def test_what_is_given_away_does_not_let_the_column_be_changed(self, vectors):
-        for vector in (vectors.iloc[0], next(iter(vectors)), vectors.tolist()[0]):
+    def test_the_matrix_does_not_let_the_column_be_changed(self, vectors):
+        for matrix in (matrix_of(vectors), vectors.to_numpy("float32"), vectors.array.to_numpy("float32")):
             with pytest.raises(ValueError, match="read-only"):
-                vector[0] = 9
+                matrix /= 2
+        vectors.to_numpy("float32", copy=True)[:] = 0
+        assert_array_equal(vectors.iloc[0], MATRIX[0])
+
+    def test_vectors_that_were_taken_out_never_change_with_the_column(self, vectors):
+        ways = (
+            lambda: vectors.iloc[0],
+            lambda: next(iter(vectors)),
+            lambda: vectors.tolist()[0],
+            lambda: vectors.astype(object).iloc[0],
+            lambda: vectors.to_frame().to_dict("records")[0]["v"],
+        )
+        taken = [take() for take in ways]
+        taken[0][:] = 9
+        assert_array_equal(vectors.iloc[0], MATRIX[0])
+        vectors.iloc[0] = MATRIX[5]
+        for vector in taken[1:]:
+            assert_array_equal(vector, MATRIX[0])
+
+    def test_two_rows_can_be_swapped(self, vectors):
+        vectors.iloc[0], vectors.iloc[1] = vectors.iloc[1], vectors.iloc[0]
+        assert_array_equal(matrix_of(vectors)[:2], MATRIX[[1, 0]])
+
+    def test_a_missing_vector_is_no_integer(self, vectors):
+        assert vectors.dropna().to_numpy("int64").dtype == np.int64
+        assert vectors.to_numpy("int64", na_value=0)[2].tolist() == [0] * DIM
+        with pytest.raises(ValueError, match="A missing vector is no int64"):
+            vectors.to_numpy("int64")
 
     def test_it_does_not_become_a_column_of_numbers(self, vectors):
         with pytest.raises(
@@ -203,8 +240,8 @@ class TestOut:
             vectors.astype("float32")
 
     def test_it_becomes_texts_and_objects(self, vectors):
-        assert vectors.astype(str).iloc[0] == str(MATRIX[0])
         assert vectors.astype(object).dtype == object
+        assert vectors.astype(str).iloc[0] == vectors.astype("string").iloc[0] == str(MATRIX[0])
 
     def test_arrow_gets_fixed_size_lists_with_nulls(self, vectors):
         array = pa.array(vectors)
@@ -231,6 +268,9 @@ class TestOut:
         )
         assert "<td>[0, 0.00261, ..., 0.997, 1]</td>" in column.to_frame()._repr_html_()
         assert "<td>&lt;NA&gt;</td>" in column.to_frame()._repr_html_()
+
+    def test_the_array_names_its_type(self, vectors):
+        assert repr(vectors.array[:1]) == "<VectorArray>\n[[0, 1, 2, 3]]\nLength: 1, dtype: vector[float32, 4]"
 
     def test_info_names_the_type(self, vectors):
         buffer = io.StringIO()
@@ -260,6 +300,9 @@ class TestEquality:
     def test_equals_takes_missing_as_equal(self, vectors):
         assert vectors.equals(vectors.copy())
         assert not vectors.equals(vectors[::-1])
+        partly = pd.Series(VectorArray(np.array([[np.nan, 1.0], [-np.nan, 1.0]])))
+        assert partly.equals(partly.copy())
+        assert partly.nunique() == 1
 
     def test_arithmetic_is_refused(self, vectors):
         for operation in (lambda: vectors + 1, lambda: vectors * vectors, lambda: np.sqrt(vectors), lambda: -vectors):
@@ -344,6 +387,8 @@ class TestAsAColumn:
         assert df["v"].isin([MATRIX[1], MATRIX[3]]).tolist() == [False, True, False, True, False, False]
         assert df["v"].isin([None, MATRIX[0]]).tolist() == [True, False, True, False, False, False]
         assert not df["v"].isin(df["v"][:0]).any()
+        assert not df["v"].isin(["a", 1, [1.0, 2.0], [["a"]]]).any()
+        assert df.isin(["x", 5]).sum().to_dict() == {"v": 0, "n": 1, "group": 4}
 
     def test_describe_counts(self, df):
         described = df.describe(include="all")["v"]
@@ -379,6 +424,15 @@ class TestAsAColumn:
         expected = MATRIX[[5, 5, 5, 5, 0, 5]]
         expected[[2, 3]] = np.nan
         assert_array_equal(matrix_of(vectors), expected)
+
+    def test_numbers_that_pandas_has_aligned_with_rows_are_no_vector(self):
+        column = pd.Series(VectorArray([None, None, [1.0, 2.0]]))
+        with pytest.raises(ValueError, match=r"2 numbers for 2 vectors; to set all of them to one, give \[vector\]"):
+            column.fillna(pd.Series([5.0, 6.0, 7.0]))
+        with pytest.raises(ValueError, match="2 numbers for 2 vectors"):
+            column.where([True, False, False], np.array([7.0, 8.0, 9.0]))
+        column[:2] = [np.array([5.0, 6.0])] * 2
+        assert_array_equal(matrix_of(column)[:2], [[5, 6], [5, 6]])
 
     @pytest.mark.parametrize(
         ("value", "error", "message"),
