@@ -192,6 +192,8 @@ def _named_column(frame: pd.DataFrame, name: Hashable) -> pd.Series:
 
 def _only_text_column(frame: pd.DataFrame) -> pd.Series:
     columns = _text_columns(frame)
+    if not columns:  # any more: there was one when the accessor was made
+        raise ValueError("No column holds text.")
     if len(columns) > 1:
         raise ValueError(f"Several columns hold text: {_listed(columns)}. Say which, e.g. on={columns[0].name!r}.")
     return columns[0]

@@ -256,6 +256,12 @@ class TestWhichColumn:
             with pytest.raises(KeyError, match="There is no column 'nope'; columns with text: 'review'"):
                 call()
 
+    def test_an_accessor_that_outlives_the_only_text_column_says_so(self, df):
+        accessor = df.text
+        del df["review"]
+        with pytest.raises(ValueError, match="No column holds text"):
+            accessor.embed()
+
     def test_a_column_of_numbers_is_an_error(self, df):
         with pytest.raises(TypeError, match="Column 'stars' is int64, not text; columns with text: 'review'"):
             df.text.embed(on="stars")
