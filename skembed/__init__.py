@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skembed.duplicates import NearDuplicates
     from skembed.encoding.cache import EmbeddingCache, clear_cache
     from skembed.encoding.models import unload_models
     from skembed.errors import (
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     )
     from skembed.frames.parquet import read_parquet
     from skembed.frames.vectors import VectorArray, VectorDtype
+    from skembed.pairs import PairSimilarity, similarity_score
     from skembed.precomputing import precompute
     from skembed.transformer import SentenceEmbeddingTransformer, embed
 
@@ -34,6 +36,8 @@ __all__ = [
     "EmbeddingCache",
     "ModelChangedError",
     "ModelNotFoundError",
+    "NearDuplicates",
+    "PairSimilarity",
     "SentenceEmbeddingTransformer",
     "SkembedError",
     "TruncationWarning",
@@ -43,6 +47,7 @@ __all__ = [
     "embed",
     "precompute",
     "read_parquet",
+    "similarity_score",
     "unload_models",
 ]
 
@@ -52,6 +57,8 @@ _HOME_OF = {
     "EmbeddingCache": "skembed.encoding.cache",
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
+    "NearDuplicates": "skembed.duplicates",
+    "PairSimilarity": "skembed.pairs",
     "SentenceEmbeddingTransformer": "skembed.transformer",
     "SkembedError": "skembed.errors",
     "TruncationWarning": "skembed.errors",
@@ -61,6 +68,7 @@ _HOME_OF = {
     "embed": "skembed.transformer",
     "precompute": "skembed.precomputing",
     "read_parquet": "skembed.frames.parquet",
+    "similarity_score": "skembed.pairs",
     "unload_models": "skembed.encoding.models",
 }
 

@@ -8,6 +8,7 @@ import pickle
 
 import numpy as np
 import pandas as pd
+import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import given
@@ -150,7 +151,8 @@ class TestIn:
             (pa.array(["a"]), TypeError, "holds lists of numbers; got string"),
             (pa.array([["a"]]), TypeError, "holds lists of numbers; got list<"),
             (pa.array([[1.0], [1.0, 2.0]]), ValueError, r"vectors\[0\] has 1 dimensions, not 2"),
-            (pa.table({"v": [[1.0]]}), TypeError, "one column of pyarrow, not from Table"),
+            (pa.table({"v": [[1.0]]}), TypeError, "Table is no column of vectors; give one column of it"),
+            (pl.DataFrame({"x": [1.0], "y": [2.0]}), TypeError, "DataFrame is no column of vectors"),
             (pa.scalar(1.0), TypeError, "not from DoubleScalar"),
             (3, TypeError, "3 is no column of vectors"),
             ("text", TypeError, "'text' is no column of vectors"),

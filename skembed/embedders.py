@@ -1,0 +1,59 @@
+"""What the estimators over embeddings share: texts, or vectors that are there already, to unit vectors.
+
+Imports the transformer and ``skembed.encoding``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.base import BaseEstimator, clone
+
+from skembed.encoding.vectors import holds_vectors, read_vectors
+from skembed.transformer import SentenceEmbeddingTransformer
+
+
+def unit_vectors(
+    X: Any, embedder: BaseEstimator | None, *, name: str = "X", stacklevel: int = 3
+) -> NDArray[np.float32]:
+    """Embed texts, or take vectors as they are, and give them length 1.
+
+    Parameters
+    ----------
+    X : column of texts or of vectors
+        What :class:`skembed.SentenceEmbeddingTransformer` or :class:`skembed.VectorArray` reads.
+    embedder : transformer or None
+        What embeds texts; None: a ``SentenceEmbeddingTransformer`` with ``missing="nan"``.
+    name : str, default="X"
+        What messages call the column.
+    stacklevel : int, default=3
+        Whose line a TruncationWarning points to: 3 is the caller's, 4 that of its caller.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, dim)
+        Rows of length 1, so that their products are cosines; a vector of zeros stays one. Missing rows are NaN.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a text or a vector is not what it must be; the message names the position.
+    """
+    if holds_vectors(X):
+        vectors = read_vectors(X)
+    else:
+        embedder = SentenceEmbeddingTransformer(missing="nan") if embedder is None else clone(embedder)
+        if isinstance(embedder, SentenceEmbeddingTransformer):
+            vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
+        else:
+            vectors = embedder.fit_transform(X)
+            vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
+    is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
+    if is_bad.any():
+        raise ValueError(f"{name}[{is_bad.argmax()}] holds NaN or infinity.")
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]  # squares fit into no float32
+    unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
+    return unit

@@ -1,0 +1,205 @@
+"""Vector intake: any container of vectors to one float32 matrix.
+
+Imports numpy and pandas; pyarrow only where its arrays come in. The vector column of pandas, which is on a floor above,
+is recognised by its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.extensions import ExtensionArray
+
+from skembed.encoding.texts import is_missing
+
+if TYPE_CHECKING:
+    import pyarrow
+
+
+def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
+    """Read a column of vectors from any container.
+
+    Parameters
+    ----------
+    vectors : array, frame, or sequence of vectors, shape (n_rows, dim)
+        A matrix, a frame of numeric columns, a vector column, a column or list of arrays or lists, a pyarrow array of
+        lists, a column of an Arrow list type. Single vectors may be missing.
+    dim : int, default=None
+        How long the vectors must be; None: any one length.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, dim)
+        Missing vectors are rows of NaN. Shares memory with a float32 matrix.
+
+    Raises
+    ------
+    TypeError
+        If something is no vector of numbers; the message names the position.
+    ValueError
+        If the vectors have several lengths, another one than ``dim``, or none.
+
+    Examples
+    --------
+    >>> read_vectors([[1, 2], None])
+    array([[ 1.,  2.],
+           [nan, nan]], dtype=float32)
+    """
+    if isinstance(vectors, pd.DataFrame):
+        vectors = _read_frame(vectors)
+    if isinstance(vectors, (pd.Series, pd.Index)):
+        vectors = vectors.array
+    matrix: NDArray[np.float32]
+    if _is_vector_column(vectors):
+        matrix = vectors.to_numpy(np.float32)
+    elif isinstance(vectors, np.ndarray) and vectors.ndim != 1:
+        matrix = _read_matrix(vectors)
+    elif isinstance(vectors, pd.arrays.ArrowExtensionArray):
+        matrix = _read_arrow(vectors.__arrow_array__(), dim)
+    elif type(vectors).__module__.startswith("pyarrow") and not _has_several_dimensions(vectors):
+        matrix = _read_arrow(vectors, dim)
+    elif _has_several_dimensions(vectors):
+        raise TypeError(f"{type(vectors).__qualname__} is no column of vectors; give one column of it, or its matrix.")
+    elif not pd.api.types.is_list_like(vectors):
+        raise TypeError(f"{vectors!r} is no column of vectors.")
+    else:
+        matrix = _read_rows(list(vectors), dim)
+    if dim is not None and matrix.shape[1] != dim:
+        raise ValueError(f"The vectors have {matrix.shape[1]} dimensions, not {dim}.")
+    return matrix
+
+
+def holds_vectors(values: Any) -> bool:
+    """Tell a column of vectors from a column of texts, by its type or by the first value that is not missing.
+
+    Parameters
+    ----------
+    values : any container that ``read_vectors`` or ``read_texts`` takes
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> holds_vectors(["a text", None]), holds_vectors([None, [0.6, 0.8]]), holds_vectors(np.eye(2))
+    (False, True, True)
+    """
+    if isinstance(values, pd.DataFrame):
+        return all(map(_is_real, values.dtypes)) or (values.shape[1] == 1 and holds_vectors(values.iloc[:, 0]))
+    if isinstance(values, (pd.Series, pd.Index)):
+        values = values.array
+    if _has_several_dimensions(values):
+        return isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
+    if _is_vector_column(values) or _is_arrow_of_one_size(values):
+        return True
+    if not pd.api.types.is_list_like(values) or isinstance(values, Iterator):
+        return False
+    plain = (value.as_py() if hasattr(value, "as_py") else value for value in values)
+    first = next((value for value in plain if not is_missing(value)), None)
+    return pd.api.types.is_list_like(first)
+
+
+def _has_several_dimensions(values: Any) -> bool:
+    """Tell matrices and frames, of polars and pyarrow, too, from columns."""
+    return len(getattr(values, "shape", ())) > 1
+
+
+def _is_arrow_of_one_size(values: Any) -> bool:
+    arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
+    kind = getattr(arrow, "type", None)
+    return hasattr(getattr(kind, "storage_type", kind), "list_size")
+
+
+def _is_vector_column(values: Any) -> bool:
+    return isinstance(values, ExtensionArray) and str(values.dtype.name).startswith("vector[")
+
+
+def _read_frame(frame: pd.DataFrame) -> Any:
+    """Take the one column of a frame, or its numeric columns side by side."""
+    others = [column for column, dtype in frame.dtypes.items() if not _is_real(dtype)]
+    if frame.shape[1] == len(others) == 1:
+        return frame.iloc[:, 0]
+    if others:
+        raise TypeError(f"Column {others[0]!r} has no real numbers; choose the columns that make up the vectors.")
+    return frame.to_numpy(dtype=np.float32, na_value=np.nan)
+
+
+def _is_real(dtype: Any) -> bool:
+    types = pd.api.types
+    return types.is_numeric_dtype(dtype) and not types.is_complex_dtype(dtype) and not types.is_bool_dtype(dtype)
+
+
+def _read_matrix(matrix: NDArray[Any]) -> NDArray[np.float32]:
+    if matrix.ndim != 2 or matrix.shape[1] == 0:
+        raise ValueError(f"A matrix of vectors has the shape (n_rows, dim); got {matrix.shape}.")
+    if matrix.dtype.kind not in "fiu":
+        raise TypeError(f"A matrix of vectors holds real numbers; got {matrix.dtype}.")
+    if isinstance(matrix, np.ma.MaskedArray):
+        return np.ma.filled(matrix.astype(np.float32), np.nan)
+    return np.asarray(matrix, dtype=np.float32)
+
+
+def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) -> NDArray[np.float32]:
+    """Read lists of numbers, without a copy if none is missing and they are float32."""
+    import pyarrow
+
+    if not isinstance(array, (pyarrow.Array, pyarrow.ChunkedArray)):
+        raise TypeError(f"Vectors are read from one column of pyarrow, not from {type(array).__qualname__}.")
+    if isinstance(array, pyarrow.ChunkedArray):
+        array = array.combine_chunks() if array.num_chunks != 1 else array.chunk(0)
+    if isinstance(array, pyarrow.ExtensionArray):
+        array = array.storage
+    number = getattr(array.type, "value_type", None)
+    if number is None or not (pyarrow.types.is_floating(number) or pyarrow.types.is_integer(number)):
+        raise TypeError(f"A column of vectors holds lists of numbers; got {array.type}.")
+    is_there = array.is_valid().to_numpy(zero_copy_only=False)
+    lengths = array.value_lengths().to_numpy(zero_copy_only=False)
+    is_fixed = pyarrow.types.is_fixed_size_list(array.type)
+    dim = _one_length(np.where(is_there, lengths, -1), array.type.list_size if is_fixed and dim is None else dim)
+    if not is_there.any():
+        return np.full((len(array), dim), np.nan, dtype=np.float32)
+    if is_fixed:  # flatten() would leave missing rows out, .values the offset
+        numbers = array.values.slice(array.offset * dim, len(array) * dim)
+    else:
+        numbers = array.filter(pyarrow.array(is_there)).flatten()
+    matrix: NDArray[np.float32] = numbers.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
+    if len(matrix) < len(array):
+        return _spread(matrix, is_there)
+    return matrix if is_there.all() else np.where(is_there[:, None], matrix, np.float32(np.nan))
+
+
+def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:
+    """Read a list whose elements are vectors or missing."""
+    is_there = np.array([not is_missing(row) for row in rows], dtype=bool)
+    vectors = [np.asarray(row) for row in rows if not is_missing(row)]
+    for row, vector in zip(np.flatnonzero(is_there).tolist(), vectors, strict=True):
+        if vector.ndim != 1 or vector.dtype.kind not in "fiu":
+            what = f"an array of {vector.dtype}, shape {vector.shape}" if vector.ndim else type(rows[row]).__name__
+            raise TypeError(f"vectors[{row}] is {what}, not a vector of numbers.")
+    lengths = np.full(len(rows), -1)
+    lengths[is_there] = [len(vector) for vector in vectors]
+    dim = _one_length(lengths, dim)
+    numbers = np.array(vectors, dtype=np.float32).reshape(-1, dim)
+    return numbers if is_there.all() else _spread(numbers, is_there)
+
+
+def _one_length(lengths: NDArray[Any], dim: int | None) -> int:
+    """Find the length that all vectors have; -1 stands for a missing one."""
+    dim = int(lengths.max(initial=-1)) if dim is None else dim
+    if dim < 1:
+        raise ValueError("There is no vector to tell the dimensions from; say dtype='vector[float32, 384]', e.g.")
+    odd = np.flatnonzero((lengths != -1) & (lengths != dim))
+    if len(odd):
+        raise ValueError(f"vectors[{odd[0]}] has {lengths[odd[0]]} dimensions, not {dim}.")
+    return dim
+
+
+def _spread(numbers: NDArray[np.float32], is_there: NDArray[np.bool_]) -> NDArray[np.float32]:
+    matrix = np.full((len(is_there), numbers.shape[1]), np.nan, dtype=np.float32)
+    matrix[is_there] = numbers
+    return matrix

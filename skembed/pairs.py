@@ -1,0 +1,151 @@
+"""Pairs of texts: two columns in, their cosine out. Imports scikit-learn, scipy and what embeds texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from skembed.embedders import unit_vectors
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+
+class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Compare two columns of text row by row: the cosine of their embeddings as one feature.
+
+    Nothing is learned from the data, so ``transform`` works without ``fit``.
+
+    Parameters
+    ----------
+    embedder : transformer, default=None
+        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``.
+
+    Notes
+    -----
+    Where a text is missing, so is the cosine (NaN). For STS, the task that this feature is scored by, see Cer et al.
+    (2017), SemEval-2017 Task 1, https://aclanthology.org/S17-2001.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import PairSimilarity
+    >>> pairs = pd.DataFrame({"a": ["A cat sat.", "Stocks fell."], "b": ["A cat was sitting.", "A kitten slept."]})
+    >>> PairSimilarity().transform(pairs).round(2)
+    array([[0.86],
+           [0.13]], dtype=float32)
+    """
+
+    def __init__(self, embedder: BaseEstimator | None = None) -> None:
+        self.embedder = embedder
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
+        """Check that there are two columns; nothing is learned.
+
+        Parameters
+        ----------
+        X : frame or array of shape (n_pairs, 2)
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X has not two columns.
+        """
+        _two_columns(X)
+        return self
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Compare the two columns.
+
+        Parameters
+        ----------
+        X : frame or array of shape (n_pairs, 2)
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+
+        Returns
+        -------
+        ndarray of float32, shape (n_pairs, 1)
+            Cosines, from -1 to 1; NaN where a text is missing. A frame if ``set_output`` says so.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X has not two columns, or a text is not what it must be; the message names column, position and index
+            label.
+        """
+        (left_name, left_column), (right_name, right_column) = _two_columns(X)
+        left = unit_vectors(left_column, self.embedder, name=left_name, stacklevel=5)  # past what set_output wraps
+        right = unit_vectors(right_column, self.embedder, name=right_name, stacklevel=5)
+        if left.shape[1] != right.shape[1]:
+            raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
+        cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)
+        return cosines[:, None]
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
+        """Name the column of the result: ``pairsimilarity0``."""
+        return np.array([f"{type(self).__name__.lower()}0"], dtype=object)
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []  # the result is float32 whatever comes in
+        tags.requires_fit = False
+        return tags
+
+
+def similarity_score(estimator: Any, X: Any, y: Any) -> float:
+    """Score cosines of pairs by Spearman's rank correlation with what people said; a scorer for scikit-learn.
+
+    Parameters
+    ----------
+    estimator : PairSimilarity, or a pipeline that ends in one
+    X : frame or array of shape (n_pairs, 2)
+    y : array of float, shape (n_pairs,)
+        How similar people found the two, on any scale.
+
+    Returns
+    -------
+    float
+        From -1 to 1; NaN if a cosine is, because a text is missing.
+
+    Notes
+    -----
+    The measure of STS-Benchmark and MTEB: Reimers, Beyer & Gurevych (2016), Task-Oriented Intrinsic Evaluation of
+    Semantic Textual Similarity, https://aclanthology.org/C16-1009.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import PairSimilarity, similarity_score
+    >>> pairs = pd.DataFrame({"a": ["A cat sat."] * 3, "b": ["A cat was sitting.", "A dog sat.", "Stocks fell."]})
+    >>> round(similarity_score(PairSimilarity(), pairs, [5, 3, 0]), 2)
+    1.0
+    """
+    return float(spearmanr(y, np.ravel(estimator.transform(X))).statistic)
+
+
+def _two_columns(X: Any) -> list[tuple[str, Any]]:
+    """Take X apart into two columns, with what messages call them."""
+    if isinstance(X, pd.DataFrame):
+        columns = [(f"column {name!r}", X.iloc[:, position]) for position, name in enumerate(X.columns)]
+    elif hasattr(X, "get_columns"):  # a frame of polars
+        columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
+    else:
+        raise TypeError(f"Pairs come in a frame or an array of two columns; got {type(X).__name__}.")
+    if len(columns) != 2:
+        raise ValueError(f"Pairs have two columns; got {len(columns)}.")
+    return columns

@@ -1,0 +1,135 @@
+"""unit_vectors: texts, or vectors that are there already, to vectors of length 1."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import array_shapes, arrays
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.decomposition import PCA
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
+
+import skembed
+from skembed import SentenceEmbeddingTransformer, VectorArray
+from skembed.embedders import unit_vectors
+
+TEXTS = ["a quick fox", "login", "a quick fox", "the wrong address"]
+NAN = float("nan")
+
+matrices = arrays(
+    np.float32, array_shapes(min_dims=2, max_dims=2, max_side=8), elements=st.floats(-1024, 1024, width=32).map(round)
+)
+
+
+def lengths_and_texts(texts) -> np.ndarray:
+    return np.array([[len(text), text.count("a")] for text in texts])
+
+
+@given(matrices)
+def test_vectors_get_length_one_and_keep_their_direction(matrix):
+    unit = unit_vectors(matrix, None)
+    lengths = np.linalg.norm(matrix.astype(np.float64), axis=1, keepdims=True)
+    assert (unit.dtype, unit.shape) == (np.float32, matrix.shape)
+    assert_allclose(unit * lengths, matrix, rtol=1e-5, atol=1e-5)
+    assert_allclose(np.linalg.norm(unit, axis=1), (lengths != 0).ravel(), atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [1e-40, 1e-30, 1e-20, 1e20, 1e37])
+def test_length_one_is_found_for_very_small_and_very_large_numbers(scale):
+    assert_allclose(unit_vectors(np.array([[3.0, -4.0]]) * scale, None), [[0.6, -0.8]], rtol=1e-4)
+
+
+def test_a_vector_of_zeros_stays_one():
+    assert_array_equal(unit_vectors([[0.0, 0.0], [0.0, 3.0]], None), [[0, 0], [0, 1]])
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        [[3.0, 4.0], None],
+        np.array([[3, 4], [NAN, NAN]]),
+        pd.Series(VectorArray([[3, 4], None])),
+        pd.DataFrame({"x": [3.0, NAN], "y": [4.0, NAN]}),
+    ],
+    ids=["list", "matrix", "vector column", "frame"],
+)
+def test_a_missing_vector_is_a_row_of_nan(column):
+    assert_allclose(unit_vectors(column, None), [[0.6, 0.8], [NAN, NAN]], rtol=1e-6)
+
+
+def test_vectors_need_no_embedder(counted):
+    unit_vectors([[3.0, 4.0]], None)
+    assert counted == []
+
+
+def test_the_vectors_given_are_not_changed_and_share_no_memory():
+    matrix = np.array([[3, 4]], dtype=np.float32)
+    unit = unit_vectors(matrix, None)
+    assert matrix.tolist() == [[3, 4]]
+    assert not np.shares_memory(matrix, unit)
+
+
+@pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "not normalised"])
+def test_texts_become_the_vectors_of_the_embedder(normalize, tiny):
+    embedder = SentenceEmbeddingTransformer(tiny, normalize_embeddings=normalize)
+    expected = skembed.embed(TEXTS, model=tiny, normalize_embeddings=True)
+    assert_allclose(unit_vectors(TEXTS, embedder), expected, atol=1e-6)
+
+
+def test_without_an_embedder_missing_texts_are_rows_of_nan():
+    unit = unit_vectors(["a fox", None], None)
+    assert_allclose(unit[:1], skembed.embed(["a fox"]), atol=1e-6)
+    assert np.isnan(unit[1]).all()
+
+
+@pytest.mark.parametrize("texts", [[], [None, None]], ids=["none", "all missing"])
+def test_a_column_without_a_text_has_the_dimensions_of_the_embedder(texts, tiny):
+    unit = unit_vectors(texts, SentenceEmbeddingTransformer(tiny, missing="nan"))
+    assert unit.shape == (len(texts), 32)
+    assert np.isnan(unit).all()
+
+
+@pytest.mark.parametrize("output", ["default", "pandas"])
+def test_any_transformer_of_texts_embeds(output):
+    embedder = FunctionTransformer(lengths_and_texts, feature_names_out=lambda self, names: ["length", "a"])
+    expected = lengths_and_texts(TEXTS) / np.linalg.norm(lengths_and_texts(TEXTS), axis=1, keepdims=True)
+    assert_allclose(unit_vectors(TEXTS, embedder.set_output(transform=output)), expected, rtol=1e-6)
+
+
+def test_a_pipeline_is_fitted_as_a_clone(tiny):
+    embedder = make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))
+    assert unit_vectors(TEXTS, embedder).shape == (4, 2)
+    assert not hasattr(embedder[-1], "components_")
+
+
+@pytest.mark.parametrize("output", ["default", "pandas", "polars"])
+def test_the_embedder_is_never_changed(output, tiny):
+    embedder = SentenceEmbeddingTransformer(tiny).set_output(transform=output)
+    before = {**vars(embedder)}
+    assert isinstance(unit_vectors(TEXTS, embedder), np.ndarray)
+    assert vars(embedder) == before
+
+
+@pytest.mark.parametrize(
+    ("column", "error", "message"),
+    [
+        (["a fox", 3], TypeError, r"question\[1\] is int, not str"),
+        (pd.Series(["a fox", 3], index=["r", "s"]), TypeError, r"question\[1\] \(index label 's'\) is int"),
+        ([[1.0, 2.0], None, [1.0, np.inf]], ValueError, r"question\[2\]"),
+        ([[1.0, 2.0], [NAN, 1.0]], ValueError, r"question\[1\]"),
+    ],
+    ids=["text", "labelled text", "infinite", "partly NaN"],
+)
+def test_a_message_names_the_column_and_the_position(column, error, message, tiny):
+    with pytest.raises(error, match=message):
+        unit_vectors(column, SentenceEmbeddingTransformer(tiny), name="question")
+
+
+def test_an_embedder_that_gives_an_infinite_number_is_an_error_that_names_the_position():
+    embedder = FunctionTransformer(lambda texts: np.array([[1.0], [np.inf]]))
+    with pytest.raises(ValueError, match=r"X\[1\]"):
+        unit_vectors(["a", "b"], embedder)
