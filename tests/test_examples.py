@@ -21,6 +21,7 @@ def run_example(*arguments: str, cwd: Path, script: str = "quickstart.py", **var
     return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.slow
 def test_the_quickstart_runs_on_its_own_data(tmp_path):
     printed = run_example(cwd=tmp_path)
     assert "Good movie and bad movie: 0.689. Good movie and enjoyed film: 0.627." in printed

@@ -400,7 +400,7 @@ def test_a_union_of_two_poolings_is_both_side_by_side(tiny):
 
 
 @pytest.mark.parametrize("search_over_models", [False, True])
-@pytest.mark.parametrize("backend", ["loky", "threading"])
+@pytest.mark.parametrize("backend", [pytest.param("loky", marks=pytest.mark.slow), "threading"])
 def test_a_grid_search_scores_what_it_says(backend, search_over_models, model_folder):
     pipe = Pipeline([("embed", SentenceEmbeddingTransformer(model_folder("bert"))), ("classify", LogisticRegression())])
     grid = {"embed__pooling": ["mean", "max"]}

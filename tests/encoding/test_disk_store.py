@@ -264,6 +264,7 @@ def test_only_its_owner_may_look_into_it(store):
 # Many processes
 
 
+@pytest.mark.slow
 def test_another_process_reads_what_this_one_wrote_while_both_have_it_open(store):
     write(store, ["a"])
     process = python("write(store, ['b']); print(read(store, ['a', 'b', 'c']))", store.folder)
@@ -284,6 +285,7 @@ for number in range(150):
     assert read(DiskStore(tmp_path / "cache", None), texts, dim=384) == texts
 
 
+@pytest.mark.slow
 @on_unix
 def test_a_forked_child_reads_and_writes_what_its_parent_has_open(tmp_path):
     code = """
@@ -372,6 +374,7 @@ def filled(tmp_path):
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0, 0.001, 0.02, 0.05, 0.3, 0.7, 0.99])
 def test_a_truncated_file_is_an_error_that_says_what_to_do(share, filled):
     data = filled / "data.mdb"
@@ -381,6 +384,7 @@ def test_a_truncated_file_is_an_error_that_says_what_to_do(share, filled):
     assert share == 0 or "Delete the folder" in printed
 
 
+@pytest.mark.slow
 def test_a_file_that_is_truncated_while_it_is_open_is_an_error_too(filled):
     code = """
 texts = [f"text {number}" for number in range(200)]
@@ -395,6 +399,7 @@ for _ in range(2):
     assert finish(python(code, filled)) == "True\nTrue"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "content", [b"not a database at all" * 1000, bytes(4000), b"SQLite format 3\0" + bytes(8000), b"x"], ids=len
 )
@@ -404,6 +409,7 @@ def test_a_file_of_another_kind_is_an_error_and_left_alone(content, tmp_path):
     assert (tmp_path / "data.mdb").read_bytes() == content
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [b"about", b"theirs"])
 def test_an_lmdb_file_of_another_program_is_an_error_and_left_alone(name, tmp_path):
     with lmdb.open(str(tmp_path), max_dbs=1) as environment, environment.begin(write=True) as transaction:
@@ -468,6 +474,7 @@ def test_a_batch_whose_head_is_damaged_is_not_known_and_written_again(place, tmp
     store.close()
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_deleted_while_it_is_open_is_made_anew(store):
     write(store, ["a"])
     shutil.rmtree(store.folder)
@@ -476,6 +483,7 @@ def test_a_folder_that_is_deleted_while_it_is_open_is_made_anew(store):
     assert finish(python("print(read(store, ['a']))", store.folder)) == "['a']"
 
 
+@pytest.mark.slow
 @on_unix
 def test_a_folder_that_may_not_be_written_to_is_an_error():
     with tempfile.TemporaryDirectory() as parent:
@@ -495,6 +503,7 @@ for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), lambd
         assert finish(python(code, folder)) == "True\nTrue\nTrue"
 
 
+@pytest.mark.slow
 @on_unix
 def test_on_a_full_disk_what_was_there_stays_and_what_fits_later_is_kept(tmp_path):
     code = """

@@ -136,6 +136,7 @@ def test_pandas_and_polars_hand_vectors_to_each_other(df, tiny, expected):
     assert pl.from_pandas(column.to_frame("v"))["v"].to_list() == expected
 
 
+@pytest.mark.slow
 def test_skembed_registers_where_polars_is_there_already():
     has = "print(hasattr(polars.Series, 'text'), hasattr(polars.Expr, 'text'))"
     assert run_python(f"import polars, skembed; {has}") == "True True"
