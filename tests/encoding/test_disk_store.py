@@ -210,6 +210,7 @@ def test_when_it_is_full_the_first_written_leave_first(tmp_path):
     assert (tmp_path / "cache" / "data.mdb").stat().st_size < 400_000
 
 
+@pytest.mark.slow
 def test_many_recipes_at_once_in_a_small_cache_leave_a_file_that_is_whole(tmp_path):
     recipes = [replace(RECIPE, layers=(layer,)) for layer in range(42)]
     for seed in range(8):

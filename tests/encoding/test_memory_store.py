@@ -360,6 +360,7 @@ OPERATIONS = st.lists(
 
 @settings(max_examples=300, deadline=None)
 @given(OPERATIONS, st.sampled_from([0, 500, 1000, 4000]) | st.integers(0, 6000))
+@pytest.mark.slow
 def test_whatever_is_done_the_bound_holds_and_what_is_read_is_what_was_written_first(operations, max_bytes):
     store, reference = MemoryStore(max_bytes), LeastRecentlyUsed(max_bytes)
     for step, (operation, recipes, texts) in enumerate(operations):
@@ -452,6 +453,7 @@ class TestBlocks:
         st.lists(st.tuples(*map(st.integers, [0, 1, 0, 0], [2, 60, 3000, 9])), min_size=20, max_size=40),
         st.integers(2**16, 2**19),
     )
+    @pytest.mark.slow
     def test_the_bound_holds_all_the_time_and_little_leaves_at_once(self, writes, max_bytes):
         store, numbers, held = MemoryStore(max_bytes), count(), {recipe: [] for recipe in RECIPES}
         for which, n_texts, n_characters, n_read in writes:
@@ -480,6 +482,7 @@ class TestBlocks:
         assert len(known(store, RECIPE, long)) >= 40
 
 
+@pytest.mark.slow
 def test_memory_stays_within_the_bound():
     max_bytes, dim, n_a_batch = 10_000_000, 384, 64
     fits = max_bytes // (4 * dim + 200)
