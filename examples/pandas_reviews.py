@@ -120,12 +120,11 @@ print(hits.set_index("short").rename_axis(None)[columns].to_string(float_format=
 
 # %% [markdown]
 # ## 5. Near-duplicates
-# For vectors of length 1 a cosine is a distance, and DBSCAN with `min_samples=1` joins all rows that are connected by
-# cosines of 0.95 or more. That is strict, because a row that is dropped is gone. Whether it is too strict for these
-# texts shows in the pairs that stay apart. (Ten groups and three pairs at most are printed.)
+# `NearDuplicates` joins all rows that are connected by cosines of 0.95 or more. That is strict, because a row that is
+# dropped is gone. Whether it is too strict for these texts shows in the pairs that stay apart. (Ten groups and three
+# pairs at most are printed.)
 
 # %%
-from sklearn.cluster import DBSCAN
 from sklearn.neighbors import NearestNeighbors
 
 SAME = 0.95
@@ -135,7 +134,7 @@ def show_texts(cosine, texts):
     print(f"   {cosine:.3f}  " + "\n          ".join(shorten(text, 104, placeholder=" ...") for text in texts))
 
 
-found["group"] = DBSCAN(eps=(2 - 2 * SAME) ** 0.5, min_samples=1).fit_predict(matrix)
+found["group"] = skembed.NearDuplicates(threshold=SAME).fit_predict(found["vector"])
 kept, n_repeated = found.drop_duplicates("group"), found["text"].duplicated().sum()
 reworded = [group for _, group in found.groupby("group") if group["text"].nunique() > 1]
 print(f"\n5. {len(found) - len(kept):,} of {len(found):,} rows could be dropped, {n_repeated:,} of them exact repeats")

@@ -54,6 +54,7 @@ def unit_vectors(
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
         raise ValueError(f"{name}[{is_bad.argmax()}] holds NaN or infinity.")
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]  # squares fit into no float32
+    # in float64, because the squares of large and small float32 do not fit into float32
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
     return unit

@@ -200,9 +200,10 @@ class VectorArray(ExtensionArray):
         if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
-        n_rows = self._matrix[key].shape[0] if self._matrix[key].ndim == 2 else 1
-        if n_rows > 1 and _is_one_vector(value) and len(value) == n_rows:  # numbers that pandas has aligned, perhaps
-            raise ValueError(f"{n_rows} numbers for {n_rows} vectors; to set all of them to one, give [vector].")
+        if _is_one_vector(value):
+            rows = np.arange(len(self))[key]
+            if np.ndim(rows) == 1 and len(rows) == len(value) > 1:  # numbers that pandas has aligned with rows, perhaps
+                raise ValueError(f"{len(rows)} numbers for {len(rows)} vectors; to set all to one, give [vector].")
         value = self._as_rows(value)
         if not self._matrix.flags.writeable:
             self._matrix = self._matrix.copy()

@@ -84,7 +84,7 @@ class TestIn:
             fixed_size([]),
             np.ma.masked_invalid(np.array([[1, 2], [NAN, NAN], [3, 4]])),
             np.ma.masked_invalid(np.array([[1, 2], [NAN, NAN], [3, 4]], dtype=np.float32)),
-            np.asmatrix([[1, 2], [NAN, NAN], [3, 4]]),
+            np.array([[1, 2], [NAN, NAN], [3, 4]]).view(np.matrix),
             np.array([[1, 2], [NAN, NAN], [3, 4]], dtype=">f8", order="F")[:, ::1],
             pa.ExtensionArray.from_storage(pa.fixed_shape_tensor(pa.float32(), [2]), fixed_size(ROWS)),
             pd.Series(fixed_size(ROWS), dtype=pd.ArrowDtype(pa.list_(pa.float32(), 2))),
@@ -429,7 +429,7 @@ class TestAsAColumn:
 
     def test_numbers_that_pandas_has_aligned_with_rows_are_no_vector(self):
         column = pd.Series(VectorArray([None, None, [1.0, 2.0]]))
-        with pytest.raises(ValueError, match=r"2 numbers for 2 vectors; to set all of them to one, give \[vector\]"):
+        with pytest.raises(ValueError, match=r"2 numbers for 2 vectors; to set all to one, give \[vector\]"):
             column.fillna(pd.Series([5.0, 6.0, 7.0]))
         with pytest.raises(ValueError, match="2 numbers for 2 vectors"):
             column.where([True, False, False], np.array([7.0, 8.0, 9.0]))
