@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         CacheWarning,
         ModelChangedError,
         ModelNotFoundError,
+        SavedSearchError,
         SkembedError,
         TruncationWarning,
     )
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from skembed.frames.vectors import VectorArray, VectorDtype
     from skembed.pairs import PairSimilarity, similarity_score
     from skembed.precomputing import precompute
+    from skembed.search import SemanticSearch
     from skembed.transformer import SentenceEmbeddingTransformer, embed
 
 __version__ = "0.1.0.dev0"
@@ -38,6 +40,8 @@ __all__ = [
     "ModelNotFoundError",
     "NearDuplicates",
     "PairSimilarity",
+    "SavedSearchError",
+    "SemanticSearch",
     "SentenceEmbeddingTransformer",
     "SkembedError",
     "TruncationWarning",
@@ -59,6 +63,8 @@ _HOME_OF = {
     "ModelNotFoundError": "skembed.errors",
     "NearDuplicates": "skembed.duplicates",
     "PairSimilarity": "skembed.pairs",
+    "SavedSearchError": "skembed.errors",
+    "SemanticSearch": "skembed.search",
     "SentenceEmbeddingTransformer": "skembed.transformer",
     "SkembedError": "skembed.errors",
     "TruncationWarning": "skembed.errors",

@@ -42,15 +42,39 @@ def unit_vectors(
     TypeError, ValueError
         If a text or a vector is not what it must be; the message names the position.
     """
+    if embedder is None:
+        embedder = SentenceEmbeddingTransformer(missing="nan")
+    return embed_column(X, clone(embedder), fit=True, name=name, stacklevel=stacklevel + 1)
+
+
+def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stacklevel: int = 3) -> NDArray[np.float32]:
+    """Do the same with an embedder of one's own, which is fitted or to be fitted.
+
+    Parameters
+    ----------
+    X : column of texts or of vectors
+    embedder : transformer
+        Embeds texts; vectors never reach it.
+    fit : bool
+        Whether it is to learn from the texts first. A ``SentenceEmbeddingTransformer`` has nothing to learn.
+    name, stacklevel
+        As for :func:`unit_vectors`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, dim)
+    """
     if holds_vectors(X):
         vectors = read_vectors(X)
+    elif isinstance(embedder, SentenceEmbeddingTransformer):
+        vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
     else:
-        embedder = SentenceEmbeddingTransformer(missing="nan") if embedder is None else clone(embedder)
-        if isinstance(embedder, SentenceEmbeddingTransformer):
-            vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
-        else:
-            vectors = embedder.fit_transform(X)
-            vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
+        vectors = embedder.fit_transform(X) if fit else embedder.transform(X)
+        vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
+    return _to_unit_length(vectors, name)
+
+
+def _to_unit_length(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
         raise ValueError(f"{name}[{is_bad.argmax()}] holds NaN or infinity.")

@@ -5,7 +5,8 @@ Each is also the built-in that people already catch::
     SkembedError
     ├── CacheError          (OSError)     the cache's folder or file cannot be used
     ├── ModelNotFoundError  (OSError)     no such folder, package or hub model
-    └── ModelChangedError   (ValueError)  the weights are not those the estimator was fitted with
+    ├── ModelChangedError   (ValueError)  the weights are not those the estimator was fitted with
+    └── SavedSearchError    (OSError)     a saved search is damaged or of another version
     CacheWarning            (UserWarning) vectors were computed but could not be kept
     TruncationWarning       (UserWarning) texts were longer than the model reads
 """
@@ -25,6 +26,10 @@ class ModelNotFoundError(SkembedError, OSError):
 
 class ModelChangedError(SkembedError, ValueError):
     """A model of the same name has other weights, tokenizer or configuration than at fit time."""
+
+
+class SavedSearchError(SkembedError, OSError):
+    """A file of a saved search is damaged, missing, or not one that this version of skembed reads."""
 
 
 class CacheWarning(UserWarning):

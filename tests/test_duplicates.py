@@ -175,7 +175,7 @@ def test_at_the_lowest_threshold_everything_is_one_group(random_vectors):
     assert set(NearDuplicates(threshold=-1).fit(random_vectors).labels_) == {0}
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["a fox", "the dog", "an update", "login"]), min_size=1, max_size=12))
 def test_repeated_texts_are_grouped_whatever_the_model(tiny, texts):
     made = NearDuplicates(SentenceEmbeddingTransformer(tiny), threshold=1.0).fit(texts)

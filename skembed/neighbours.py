@@ -1,0 +1,174 @@
+"""Nearest neighbours among unit vectors, by cosine: exact ones, or approximate ones for millions.
+
+Imports numpy and scikit-learn; faiss where it is installed.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn import config_context
+from sklearn.neighbors import NearestNeighbors
+
+from skembed.optional import require
+
+_SPARE = 8  # candidates beyond those asked for: float32 may have put them in another order
+_SLACK = 1e-5  # what float32 can be wrong by, and ten times more
+_DECIMALS = 12  # cosines that differ by less are ties
+_QUERIES_A_BLOCK = 1024
+_NUMBERS_A_BLOCK = 2**22  # of float64 vectors that are compared together: 32 MiB
+_N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 80, 128  # see benchmarks/search.py
+
+
+class ExactIndex:
+    """Compares a query with every vector, through faiss if it is installed and scikit-learn otherwise.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, dim)
+        Of length 1.
+    """
+
+    def __init__(self, vectors: NDArray[np.float32]) -> None:
+        self.vectors = vectors
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Append vectors."""
+        self.vectors = np.concatenate([self.vectors, vectors])
+
+    def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+        """Find the positions of the n nearest vectors of each query, as float32 tells them."""
+        return _compare_with_all(self.vectors, queries, n)
+
+
+class HnswIndex:
+    """Walks a graph of neighbours; finds nearly all of the nearest in a fraction of the time.
+
+    Parameters
+    ----------
+    graph : faiss.IndexHNSWFlat
+        Of vectors of length 1, which it holds.
+    """
+
+    def __init__(self, graph: Any) -> None:
+        self.graph = graph
+
+    @classmethod
+    def of(cls, vectors: NDArray[np.float32]) -> Self:
+        """Build the graph of some vectors of length 1."""
+        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+        graph = faiss.IndexHNSWFlat(vectors.shape[1], _N_LINKS, faiss.METRIC_INNER_PRODUCT)
+        graph.hnsw.efConstruction = _EF_CONSTRUCTION
+        index = cls(graph)
+        index.add(vectors)
+        return index
+
+    def add(self, vectors: NDArray[np.float32]) -> None:
+        """Append vectors."""
+        self.graph.add(np.ascontiguousarray(vectors))
+
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """The vectors where faiss keeps them, so that there is one copy."""
+        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+        n, dim = self.graph.ntotal, self.graph.d
+        matrix: NDArray[np.float32] = faiss.rev_swig_ptr(faiss.downcast_index(self.graph.storage).get_xb(), n * dim)
+        return matrix.reshape(n, dim)
+
+    def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+        """Find the positions of nearly the n nearest vectors of each query."""
+        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+        walk = faiss.SearchParametersHNSW(efSearch=max(_EF_SEARCH, 2 * n))
+        positions: NDArray[np.intp] = self.graph.search(np.ascontiguousarray(queries), n, params=walk)[1]
+        is_short = (positions < 0).any(axis=1)  # the walk ended before it had met enough
+        if is_short.any():
+            positions[is_short] = _compare_with_all(self.vectors, queries[is_short], n)
+        return positions
+
+
+def nearest(
+    index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n_neighbors: int
+) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    """Find the nearest vectors of each query, nearest first and ties by position.
+
+    Parameters
+    ----------
+    index : ExactIndex or HnswIndex
+    queries : ndarray of float32, shape (n_queries, dim)
+    n_neighbors : int
+        At most as many as there are vectors.
+
+    Returns
+    -------
+    cosines : ndarray of float64, shape (n_queries, n_neighbors)
+        Computed in float64. Those that agree to 12 decimals are ties.
+    positions : ndarray of int, shape (n_queries, n_neighbors)
+
+    Examples
+    --------
+    >>> cosines, positions = nearest(ExactIndex(np.eye(3, dtype=np.float32)), np.float32([[0, 0.6, 0.8]]), 2)
+    >>> cosines.round(2), positions
+    (array([[0.8, 0.6]]), array([[2, 1]]))
+    """
+    cosines = np.empty((len(queries), n_neighbors))
+    positions = np.empty((len(queries), n_neighbors), dtype=np.intp)
+    for start in range(0, len(queries), _QUERIES_A_BLOCK):
+        block = slice(start, start + _QUERIES_A_BLOCK)
+        cosines[block], positions[block] = _nearest_of_block(index, queries[block], n_neighbors)
+    return cosines, positions
+
+
+def _nearest_of_block(index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n_neighbors: int) -> Any:
+    """Rank candidates in float64; take more of them where float32 cannot tell which are the nearest."""
+    n_vectors = len(index.vectors)
+    n_candidates = min(n_vectors, n_neighbors + _SPARE)
+    ranked, positions = _rank(index, queries, n_candidates)
+    cosines, positions = ranked[:, :n_neighbors], positions[:, :n_neighbors]
+    is_open = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _SLACK
+    while isinstance(index, ExactIndex) and n_candidates < n_vectors and is_open.any():
+        n_candidates = min(n_vectors, 4 * n_candidates)
+        rows = np.flatnonzero(is_open)
+        ranked, found = _rank(index, queries[rows], n_candidates)
+        cosines[rows], positions[rows] = ranked[:, :n_neighbors], found[:, :n_neighbors]
+        is_open[rows] = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _SLACK
+    return cosines, positions
+
+
+def _rank(index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n: int) -> Any:
+    """Sort candidates by their cosine in float64, then by position."""
+    positions = index.candidates(queries, n)
+    cosines = _cosines(queries, index.vectors, positions)
+    order = np.lexsort((positions, -cosines.round(_DECIMALS)), axis=-1)
+    return np.take_along_axis(cosines, order, axis=1), np.take_along_axis(positions, order, axis=1)
+
+
+def _cosines(
+    queries: NDArray[np.float32], vectors: NDArray[np.float32], positions: NDArray[np.intp]
+) -> NDArray[np.float64]:
+    """Compute the cosine of each query with its candidates; equal vectors get equal cosines, to the last bit."""
+    cosines = np.empty(positions.size)
+    of_query = np.repeat(np.arange(len(queries)), positions.shape[1])
+    n_pairs = max(1, _NUMBERS_A_BLOCK // vectors.shape[1])
+    for start in range(0, positions.size, n_pairs):
+        block = slice(start, start + n_pairs)
+        left = queries[of_query[block]].astype(np.float64)
+        right = vectors[positions.ravel()[block]].astype(np.float64)
+        lengths = np.sqrt(np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right))
+        products = np.einsum("ij,ij->i", left, right)
+        cosines[block] = np.divide(products, lengths, out=np.zeros_like(products), where=lengths != 0)
+    return cosines.reshape(positions.shape)
+
+
+def _compare_with_all(vectors: NDArray[np.float32], queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+    positions: NDArray[np.intp]
+    if importlib.util.find_spec("faiss") is not None:
+        faiss = require("faiss", extra="faiss", needed_by="an exact index")
+        positions = faiss.knn(queries, vectors, n, metric=faiss.METRIC_INNER_PRODUCT)[1]
+        return positions
+    with config_context(assume_finite=True):  # they are, and looking again takes as long as a query
+        finder = NearestNeighbors(n_neighbors=n, algorithm="brute", metric="cosine").fit(vectors)
+        positions = finder.kneighbors(queries, return_distance=False)
+    return positions

@@ -1,0 +1,193 @@
+"""A search in a folder: parquet for texts and vectors, faiss' own file for a graph, JSON for the rest; no pickle.
+
+Imports numpy, pandas and what a search is made of; pyarrow and faiss when they are needed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from skembed.encoding.vectors import read_vectors
+from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
+from skembed.neighbours import ExactIndex, HnswIndex
+from skembed.optional import require
+from skembed.transformer import SentenceEmbeddingTransformer
+
+if TYPE_CHECKING:
+    from skembed.search import SemanticSearch
+
+FORMAT_VERSION = 1
+_MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
+_PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
+# What shapes a vector. The others say how it is computed on one machine (device, cache, ...), or what a file should not
+# decide (trust_remote_code).
+_SHAPING = (
+    "pooling", "layers", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "max_seq_length",
+    "long_texts", "missing", "backend", "dtype", "revision",
+)  # fmt: skip
+
+
+def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
+    """Write a fitted search into a folder; see :meth:`skembed.SemanticSearch.save`."""
+    folder = Path(path)
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(search, file))}
+    if isinstance(search._index, HnswIndex):
+        faiss, graph = require("faiss", extra="faiss", needed_by="index='hnsw'"), search._index.graph
+        files["graph"] = _write(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
+    description = {
+        "version": FORMAT_VERSION,
+        "parameters": {name: getattr(search, name) for name in _PARAMETERS},
+        "embedder": _describe(search.embedder_),
+        "model_fingerprint": getattr(search.embedder_, "model_fingerprint_", None),
+        "files": files,
+    }
+    sealed = {**description, "sha256": _digest(description)}
+    unfinished = folder / f"{_MAIN_FILE}.unfinished"
+    unfinished.write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
+    unfinished.replace(folder / _MAIN_FILE)
+    for old in (*folder.glob("corpus-*.parquet"), *folder.glob("graph-*.faiss")):  # of what was saved here before
+        if old.name not in {file["name"] for file in files.values()}:
+            old.unlink()
+
+
+def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
+    """Read a search from a folder into a new one; see :meth:`skembed.SemanticSearch.load`."""
+    folder = Path(path)
+    description = _read_description(folder)
+    files = {kind: _check(folder, file) for kind, file in description["files"].items()}
+    embedder = _find_embedder(description, search.embedder, folder)
+    table = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load").read_table(files["corpus"])
+    columns = [name for name in table.column_names if name != "vector"]
+    frame = table.select(columns).to_pandas()
+    rows = np.flatnonzero(frame["is_found"].to_numpy())
+    if "graph" in files:
+        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+        index: Any = HnswIndex(faiss.read_index(str(files["graph"])))
+    else:
+        index = ExactIndex(read_vectors(table["vector"])[rows])
+    search.set_params(embedder=embedder, **description["parameters"])
+    search.embedder_ = embedder
+    search._take(frame[["text"]].astype(object), frame["y"].to_numpy() if "y" in frame else None, rows, index)
+
+
+def _write(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:
+    """Write a file under a name that tells its content, so that it never takes the place of another."""
+    unfinished = folder / f"{kind}.unfinished"
+    write(unfinished)
+    digest = _digest_of_file(unfinished)
+    name = f"{kind}-{digest[:16]}{ending}"
+    unfinished.replace(folder / name)
+    return {"name": name, "sha256": digest}
+
+
+def _write_corpus(search: SemanticSearch, file: Path) -> None:
+    pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
+    parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
+    corpus = search.corpus_.rename_axis([None] * search.corpus_.index.nlevels)
+    corpus = corpus.assign(is_found=np.isin(np.arange(len(corpus)), search._rows))
+    if search.y_ is not None:
+        corpus = corpus.assign(y=search.y_)
+    try:
+        table = pyarrow.Table.from_pandas(corpus)
+    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
+        raise TypeError(f"The index labels or y cannot be written to a parquet file: {error}") from error
+    if isinstance(search._index, ExactIndex):
+        vectors = search._index.vectors
+        matrix = np.full((len(corpus), vectors.shape[1]), np.nan, dtype=np.float32)
+        matrix[search._rows] = vectors
+        lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(matrix.ravel()), matrix.shape[1])
+        table = table.append_column("vector", lists)
+    parquet.write_table(table, file, use_dictionary=False)
+
+
+def _describe(embedder: Any) -> dict[str, Any]:
+    """Say what an embedder is, as far as a file can hold it."""
+    if not isinstance(embedder, SentenceEmbeddingTransformer):
+        return {"kind": type(embedder).__name__}
+    shaping = {name: getattr(embedder, name) for name in _SHAPING}
+    description = {"kind": "SentenceEmbeddingTransformer", "parameters": json.loads(json.dumps(shaping))}
+    if isinstance(embedder.model, (str, os.PathLike)) and not embedder.trust_remote_code:
+        model = os.fspath(embedder.model)
+        description["model"] = os.path.abspath(model) if os.path.isdir(model) else model
+    return description
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    file = folder / _MAIN_FILE
+    if not file.is_file():
+        raise FileNotFoundError(f"No search was saved in {folder}: it has no {_MAIN_FILE}.")
+    try:
+        description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        version, digest = description["version"], description.pop("sha256")
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise SavedSearchError(f"{file} is damaged, or no file of skembed.") from error
+    if version != FORMAT_VERSION:
+        raise SavedSearchError(f"{file} has version {version}; this skembed reads version {FORMAT_VERSION}.")
+    if digest != _digest(description):
+        raise SavedSearchError(f"{file} is damaged: its checksum is wrong. Save the search again.")
+    return description
+
+
+def _check(folder: Path, file: dict[str, str]) -> Path:
+    path = folder / os.path.basename(file["name"])
+    if not path.is_file():
+        raise SavedSearchError(f"{path} is missing. Save the search again.")
+    if _digest_of_file(path) != file["sha256"]:
+        raise SavedSearchError(f"{path} is damaged: its checksum is wrong. Save the search again.")
+    return path
+
+
+def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any:
+    """Take the embedder that was given, or make the one that was saved; refuse it if it makes other vectors."""
+    saved = description["embedder"]
+    if given is None and "model" not in saved:
+        raise ValueError(
+            f"The embedder of {folder} cannot be read from a file ({saved['kind']}); "
+            "give it: SemanticSearch.load(path, embedder=...)."
+        )
+    is_ours = isinstance(given, SentenceEmbeddingTransformer)
+    if given is not None and is_ours != ("parameters" in saved):
+        raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(given).__name__}.")
+    if given is not None and not is_ours:
+        return given
+    shaping: dict[str, Any] = {  # JSON has no tuples
+        name: tuple(value) if isinstance(value, list) else value for name, value in saved["parameters"].items()
+    }
+    embedder = SentenceEmbeddingTransformer(saved["model"], **shaping) if given is None else given
+    for name, value in shaping.items():
+        if getattr(embedder, name) != value:
+            raise ValueError(f"The corpus was embedded with {name}={value!r}; embedder has {getattr(given, name)!r}.")
+    if description["model_fingerprint"] is not None:
+        _refuse_other_model(embedder, description["model_fingerprint"], folder)
+    return embedder
+
+
+def _refuse_other_model(embedder: SentenceEmbeddingTransformer, fingerprint: str, folder: Path) -> None:
+    try:
+        embedder._learn(embedder._settings())
+    except ModelNotFoundError as error:
+        raise ModelNotFoundError(
+            f"The model that the corpus of {folder} was embedded with is gone: {error} "
+            "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
+        ) from error
+    if embedder.model_fingerprint_ != fingerprint:
+        raise ModelChangedError(
+            f"model={embedder.model!r} is not the one that the corpus of {folder} was embedded with: its weights, "
+            "tokenizer or configuration differ. Bring the old model back, or fit again with the new one."
+        )
+
+
+def _digest(description: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+
+
+def _digest_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

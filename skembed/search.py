@@ -1,0 +1,502 @@
+"""Semantic search: a corpus of texts, or their vectors, to the nearest of each query.
+
+Imports scikit-learn, what embeds texts, what finds neighbours, and what saves them.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+from collections.abc import Callable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted, column_or_1d
+
+from skembed.embedders import embed_column
+from skembed.encoding.texts import read_texts
+from skembed.encoding.vectors import holds_vectors
+from skembed.neighbours import ExactIndex, HnswIndex, nearest
+from skembed.prompts import own_prompt
+from skembed.saving import load_search, save_search
+from skembed.transformer import SentenceEmbeddingTransformer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+_INDEXES: dict[str, Callable[[NDArray[np.float32]], ExactIndex | HnswIndex]] = {
+    "auto": ExactIndex,
+    "hnsw": HnswIndex.of,
+}
+
+
+class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Find the texts of a corpus that mean most nearly what a query says.
+
+    Nearest is what has the largest cosine; of equal ones, what stands first in the corpus. Texts and queries are
+    embedded by the same model, each with the prompt that the model has for it.
+
+    Parameters
+    ----------
+    embedder : transformer, default=None
+        What embeds texts; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents without a
+        text are never found.
+    n_neighbors : int, default=5
+        How many to find where a call does not say.
+    index : {"auto", "hnsw"}, default="auto"
+        "auto": every document is compared, through faiss if it is installed and scikit-learn otherwise. "hnsw": a graph
+        of neighbours (faiss) that finds nearly all of them in a fraction of the time, for millions of documents.
+    query_prompt, document_prompt : str or None, default="default"
+        Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
+        documents, which models of the E5 and BGE families have, e.g.; unless the embedder's ``prompt`` or
+        ``prompt_name`` is set, which then holds for both.
+
+    Attributes
+    ----------
+    corpus_ : DataFrame
+        The documents under their index labels, in the column ``text`` (None if vectors were given).
+    embedder_ : transformer
+        What embeds queries.
+    classes_ : ndarray, shape (n_classes,)
+        The labels, if ``fit`` was given some.
+
+    See Also
+    --------
+    sklearn.neighbors.NearestNeighbors : The same habits for numbers.
+
+    Notes
+    -----
+    The exact search takes its candidates by float32 and ranks them by cosines in float64; where float32 cannot tell
+    which are the nearest, it takes more of them. The graph is that of Malkov & Yashunin (2018), Efficient and Robust
+    Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs,
+    https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024, https://arxiv.org/abs/2401.08281).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import SemanticSearch
+    >>> corpus = pd.Series(["It fell apart.", "Great sound.", "Arrived late."], index=["r1", "r2", "r3"])
+    >>> search = SemanticSearch().fit(corpus)
+    >>> search.search("The parcel took weeks.", k=2).round(2)
+                        query  rank  score  position label            text
+    0  The parcel took weeks.     1   0.44         2    r3   Arrived late.
+    1  The parcel took weeks.     2   0.16         0    r1  It fell apart.
+    >>> distances, positions = search.kneighbors(["The parcel took weeks."], n_neighbors=2)
+    >>> positions
+    array([[2, 0]])
+
+    As a feature step, each row gets the share of its neighbours that have each label:
+
+    >>> search = SemanticSearch(n_neighbors=1).fit(corpus, y=["bad", "good", "late"])
+    >>> search.transform(["The parcel took weeks."])
+    array([[0., 0., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        embedder: BaseEstimator | None = None,
+        *,
+        n_neighbors: int = 5,
+        index: str = "auto",
+        query_prompt: str | None = "default",
+        document_prompt: str | None = "default",
+    ) -> None:
+        self.embedder = embedder
+        self.n_neighbors = n_neighbors
+        self.index = index
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Embed a corpus and make its index.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+        y : array of shape (n_documents,), default=None
+            Labels or numbers of the documents, for ``transform``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the corpus is empty, a parameter or a text is not what it must be, or y has another length.
+        ImportError
+            If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
+        """
+        return self._fit(X, y, stacklevel=5)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Add documents behind those that are there already.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            As for ``fit``. Without an index of their own, the new documents are labelled by their positions.
+        y : array of shape (n_documents,), default=None
+            Must be given if, and only if, it was given to ``fit``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``; also if the vectors have other dimensions than those of the corpus. Nothing is added then.
+        """
+        if not hasattr(self, "corpus_"):
+            return self._fit(X, y, stacklevel=5)
+        self._add(X, y, stacklevel=5)
+        return self
+
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
+        """Find the nearest documents of each query, as scikit-learn's neighbours do.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors, default=None
+            The queries; None: the documents themselves, each of which is then no neighbour of its own.
+        n_neighbors : int, default=None
+            How many; None: the parameter of that name.
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : ndarray of float64, shape (n_queries, n_neighbors)
+            Cosine distances, 1 - cosine, from 0 to 2 and in rising order; only if ``return_distance``.
+        positions : ndarray of int, shape (n_queries, n_neighbors)
+            Of the neighbours in the corpus.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a query is missing or no text, or there are fewer documents than neighbours asked for.
+        """
+        cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
+        return (np.clip(1 - cosines, 0, 2), positions) if return_distance else positions
+
+    def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
+        """Find the nearest documents of each query, as a table.
+
+        Parameters
+        ----------
+        queries : str, or column of texts or of vectors
+            One query or several.
+        k : int, default=None
+            How many hits a query gets; None: ``n_neighbors``.
+
+        Returns
+        -------
+        DataFrame
+            One hit a row: ``query`` (its text, or its position if it is a vector), ``rank`` (from 1), ``score`` (the
+            cosine), ``position``, index ``label`` and ``text`` of the document.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a query is missing or no text, or there are fewer documents than hits asked for.
+        """
+        queries = [queries] if isinstance(queries, str) else queries
+        scores, positions = self._kneighbors(queries, k, stacklevel=4)
+        asked: Any = range(len(scores)) if holds_vectors(queries) else _plain_texts(queries)
+        n_hits = positions.shape[1]
+        found = positions.ravel()
+        table = {
+            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
+            "score": scores.ravel(),
+            "position": found,
+            "label": self.corpus_.index.take(found).to_flat_index(),
+            "text": self.corpus_["text"].to_numpy().take(found),
+        }
+        return pd.DataFrame(table)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Describe each row by its nearest documents: a feature step.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_features)
+            If ``fit`` was given labels: the share of the ``n_neighbors`` nearest documents that have each of
+            ``classes_``. If it was given numbers: their mean. Otherwise: their cosines, largest first. NaN for a
+            missing text.
+        """
+        check_is_fitted(self)
+        vectors = self._embed_queries(X, stacklevel=5)
+        is_there = ~np.isnan(vectors).any(axis=1)
+        features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features[is_there] = self._features(*self._nearest(vectors[is_there], self._n_hits(None)))
+        return features
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Fit, and describe each row by its nearest other documents, so that no row sees its own label.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+        y : array of shape (n_rows,), default=None
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_features)
+            As ``transform``, with each row's own document left out.
+        """
+        self._fit(X, y, stacklevel=6)
+        features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features[self._rows] = self._features(*self._others(self._n_hits(None, of_others=True)))
+        return features
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
+        """Name the columns of what ``transform`` gives, e.g. ``semanticsearch_late`` for a label ``late``."""
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        if hasattr(self, "classes_"):
+            return np.array([f"{prefix}_{label}" for label in self.classes_], dtype=object)
+        n_columns = self._n_hits(None) if self.y_ is None else 1
+        return np.array([f"{prefix}{column}" for column in range(n_columns)], dtype=object)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write corpus, vectors and index into a folder, from which ``load`` reads them.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; a search that was saved there before is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If pyarrow is not installed (extra ``parquet``).
+        TypeError
+            If index labels or y are of a type that parquet has not.
+
+        Notes
+        -----
+        The texts and their vectors are a parquet file, the graph of ``index="hnsw"`` is faiss' own, the rest is JSON.
+        The model is not in it: its name and its fingerprint are.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skembed import SemanticSearch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     SemanticSearch().fit(["It fell apart.", "Great sound."]).save(folder)
+        ...     print(SemanticSearch.load(folder).search("a broken handle", k=1)["text"][0])
+        It fell apart.
+        """
+        check_is_fitted(self)
+        save_search(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], embedder: Any = None) -> Self:
+        """Read a search that was saved.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder.
+        embedder : transformer, default=None
+            What embeds queries; None: what was saved. It must be given where a loaded model, an embedder of another
+            kind or ``trust_remote_code`` was used, because a file cannot hold or should not decide that.
+
+        Returns
+        -------
+        SemanticSearch
+            Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no search was saved there.
+        SavedSearchError
+            If a file is damaged or of another version.
+        ModelNotFoundError
+            If the model is gone.
+        ModelChangedError
+            If the model is not the one that the corpus was embedded with.
+        """
+        search = cls(embedder)
+        load_search(search, path)
+        return search
+
+    @property
+    def query_prompt_(self) -> str:
+        """The text put before each query."""
+        return self._prompt("query")
+
+    @property
+    def document_prompt_(self) -> str:
+        """The text put before each document."""
+        return self._prompt("document")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "corpus_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _fit(self, X: Any, y: Any, *, stacklevel: int) -> Self:
+        if self.index not in _INDEXES:
+            raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
+        _check_count("n_neighbors", self.n_neighbors)
+        for fitted in ("corpus_", "classes_"):
+            self.__dict__.pop(fitted, None)
+        self.embedder_ = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
+        self._add(X, y, stacklevel=stacklevel + 1)
+        return self
+
+    def _add(self, X: Any, y: Any, *, stacklevel: int) -> None:
+        is_first = not hasattr(self, "corpus_")
+        n_before = 0 if is_first else len(self.corpus_)
+        vectors = self._embed_documents(X, fit=is_first, stacklevel=stacklevel + 1)
+        y = _read_y(y, len(vectors))
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        corpus = _read_corpus(X, n_before, len(vectors))
+        if is_first:
+            if not len(rows):
+                raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
+            self._take(corpus, y, rows, _INDEXES[self.index](vectors[rows]))
+            return
+        self._refuse_other_dimensions(vectors, "X")
+        if (y is None) != (self.y_ is None):
+            raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
+        self._index.add(vectors[rows])
+        y = None if y is None else np.concatenate([self.y_, y])
+        self._take(pd.concat([self.corpus_, corpus]), y, np.concatenate([self._rows, n_before + rows]), self._index)
+
+    def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: ExactIndex | HnswIndex) -> None:
+        """Make these the documents: texts and labels, and the vectors of those rows that have a text."""
+        self.corpus_, self.y_, self._rows, self._index = corpus, y, rows, index
+        if y is not None and not type_of_target(y).startswith("continuous"):
+            self.classes_ = np.unique(y)
+
+    def _kneighbors(self, X: Any, n_neighbors: int | None, *, stacklevel: int) -> Any:
+        check_is_fitted(self)
+        n_hits = self._n_hits(n_neighbors, of_others=X is None)
+        if X is None:
+            if len(self._rows) < len(self.corpus_):
+                raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
+            return self._others(n_hits)
+        vectors = self._embed_queries(X, stacklevel=stacklevel + 1)
+        is_missing = np.isnan(vectors).any(axis=1)
+        if is_missing.any():
+            raise ValueError(f"queries[{is_missing.argmax()}] is missing; drop it, there is nothing to look for.")
+        return self._nearest(vectors, n_hits)
+
+    def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
+        cosines, found = nearest(self._index, vectors, n_hits)
+        return cosines, self._rows[found]
+
+    def _others(self, n_hits: int) -> Any:
+        """Find the nearest documents of each document but itself."""
+        cosines, found = nearest(self._index, self._index.vectors, n_hits + 1)
+        is_other = found != np.arange(len(found))[:, None]
+        is_other[is_other.all(axis=1), -1] = (
+            False  # it did not find itself, among equals e.g.: the last one is too much
+        )
+        shape = (len(found), n_hits)
+        return cosines[is_other].reshape(shape), self._rows[found[is_other].reshape(shape)]
+
+    def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
+        if self.y_ is None:
+            return cosines
+        values = self.y_[positions]
+        if not hasattr(self, "classes_"):
+            return values.mean(axis=1, keepdims=True)
+        return np.stack([(values == label).mean(axis=1) for label in self.classes_], axis=1)
+
+    def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
+        n_hits = _check_count("n_neighbors", self.n_neighbors if asked is None else asked)
+        n_documents = len(self._rows) - of_others
+        if n_hits > n_documents:
+            what = "other documents" if of_others else "documents"
+            raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
+        return n_hits
+
+    def _embed_documents(self, X: Any, *, fit: bool, stacklevel: int) -> NDArray[np.float32]:
+        embedder = self._with_prompt(self.embedder_, X, "document_prompt_")
+        return embed_column(X, embedder, fit=fit, stacklevel=stacklevel + 1)
+
+    def _embed_queries(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+        embedder = self._with_prompt(self.embedder_, X, "query_prompt_")
+        vectors = embed_column(X, embedder, fit=False, name="queries", stacklevel=stacklevel + 1)
+        self._refuse_other_dimensions(vectors, "queries")
+        return vectors
+
+    def _refuse_other_dimensions(self, vectors: NDArray[np.float32], name: str) -> None:
+        dim = self._index.vectors.shape[1]
+        if vectors.shape[1] != dim:
+            raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
+
+    def _with_prompt(self, embedder: Any, X: Any, prompt: str) -> Any:
+        if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
+            return embedder
+        if not hasattr(embedder, "model_fingerprint_"):
+            embedder._learn(embedder._settings())
+        embedder = copy.copy(embedder)
+        embedder.prompt, embedder.prompt_name = getattr(self, prompt), None
+        return embedder
+
+    def _prompt(self, side: Literal["query", "document"]) -> str:
+        embedder = getattr(self, "embedder_", self.embedder)
+        embedder = SentenceEmbeddingTransformer() if embedder is None else embedder
+        asked = getattr(self, f"{side}_prompt")
+        if asked is not None and not isinstance(asked, str):
+            raise TypeError(f"{side}_prompt must be a str or None; got {type(asked).__name__}.")
+        if not isinstance(embedder, SentenceEmbeddingTransformer):
+            return ""
+        return own_prompt(embedder, side) if asked == "default" else asked or ""
+
+
+def _check_count(name: str, count: Any) -> int:
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
+    return int(count)
+
+
+def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
+    if y is None:
+        return None
+    values: NDArray[Any] = np.asarray(column_or_1d(y))
+    if len(values) != n_rows:
+        raise ValueError(f"y has {len(values)} values for {n_rows} documents.")
+    is_missing = pd.isna(values)
+    if is_missing.any():
+        raise ValueError(f"y[{is_missing.argmax()}] is missing.")
+    return values
+
+
+def _read_corpus(X: Any, n_before: int, n_rows: int) -> pd.DataFrame:
+    """Keep the documents' texts and index labels."""
+    texts = np.full(n_rows, None, dtype=object) if holds_vectors(X) else _plain_texts(X)
+    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
+    labels = X.index if has_labels else pd.RangeIndex(n_before, n_before + n_rows)
+    return pd.DataFrame({"text": pd.Series(texts, index=labels, dtype=object)})
+
+
+def _plain_texts(X: Any) -> NDArray[np.object_]:
+    texts = read_texts(X, missing="nan")
+    return np.array([*texts.unique, None], dtype=object)[texts.codes]
