@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from skembed.descriptions import NearestDescription
     from skembed.duplicates import NearDuplicates
     from skembed.encoding.cache import EmbeddingCache, clear_cache
     from skembed.encoding.models import unload_models
@@ -39,6 +40,7 @@ __all__ = [
     "ModelChangedError",
     "ModelNotFoundError",
     "NearDuplicates",
+    "NearestDescription",
     "PairSimilarity",
     "SavedSearchError",
     "SemanticSearch",
@@ -62,6 +64,7 @@ _HOME_OF = {
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
     "NearDuplicates": "skembed.duplicates",
+    "NearestDescription": "skembed.descriptions",
     "PairSimilarity": "skembed.pairs",
     "SavedSearchError": "skembed.errors",
     "SemanticSearch": "skembed.search",

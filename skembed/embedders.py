@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 
-from skembed.encoding.vectors import holds_vectors, read_vectors
+from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 from skembed.transformer import SentenceEmbeddingTransformer
 
 
@@ -72,6 +72,48 @@ def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stackleve
         vectors = embedder.fit_transform(X) if fit else embedder.transform(X)
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
     return _to_unit_length(vectors, name)
+
+
+def maker_of(X: Any, embedder: Any) -> str | None:
+    """Say which model makes the vectors of a column of texts, or made those that are there already.
+
+    Parameters
+    ----------
+    X : column of texts or of vectors
+    embedder : transformer
+        What embeds texts.
+
+    Returns
+    -------
+    str or None
+        Name and fingerprint; None if nobody knows.
+    """
+    if holds_vectors(X):
+        return model_of(X)
+    return embedder._model_note() if isinstance(embedder, SentenceEmbeddingTransformer) else None
+
+
+def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
+    """Raise if vectors that are to be compared are known to be of different models.
+
+    Parameters
+    ----------
+    maker, other : str or None
+        What ``maker_of`` says of each side.
+    names : (str, str)
+        What the message calls them.
+
+    Raises
+    ------
+    ValueError
+        The message says both.
+    """
+    if maker is None or other is None or maker.split()[-1] == other.split()[-1]:  # whatever the model was called
+        return
+    raise ValueError(
+        f"The vectors of {names[0]} are of the model {maker}, those of {names[1]} of {other}: "
+        "vectors of different models cannot be compared. Embed both with the same."
+    )
 
 
 def _to_unit_length(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:

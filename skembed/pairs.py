@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 
-from skembed.embedders import unit_vectors
+from skembed.embedders import maker_of, refuse_other_maker, unit_vectors
+from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -85,8 +86,11 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             label.
         """
         (left_name, left_column), (right_name, right_column) = _two_columns(X)
-        left = unit_vectors(left_column, self.embedder, name=left_name, stacklevel=5)  # past what set_output wraps
-        right = unit_vectors(right_column, self.embedder, name=right_name, stacklevel=5)
+        embedder = SentenceEmbeddingTransformer(missing="nan") if self.embedder is None else self.embedder
+        makers = maker_of(left_column, embedder), maker_of(right_column, embedder)
+        refuse_other_maker(*makers, (left_name, right_name))
+        left = unit_vectors(left_column, embedder, name=left_name, stacklevel=5)  # past what set_output wraps
+        right = unit_vectors(right_column, embedder, name=right_name, stacklevel=5)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)

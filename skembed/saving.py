@@ -46,6 +46,7 @@ def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
         "parameters": {name: getattr(search, name) for name in _PARAMETERS},
         "embedder": _describe(search.embedder_),
         "model_fingerprint": getattr(search.embedder_, "model_fingerprint_", None),
+        "maker": search._maker,
         "files": files,
     }
     sealed = {**description, "sha256": _digest(description)}
@@ -73,7 +74,7 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     else:
         index = ExactIndex(read_vectors(table["vector"])[rows])
     search.set_params(embedder=embedder, **description["parameters"])
-    search.embedder_ = embedder
+    search.embedder_, search._maker = embedder, description["maker"]
     search._take(frame[["text"]].astype(object), frame["y"].to_numpy() if "y" in frame else None, rows, index)
 
 

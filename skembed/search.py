@@ -18,7 +18,7 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skembed.embedders import embed_column
+from skembed.embedders import embed_column, maker_of, refuse_other_maker
 from skembed.encoding.texts import read_texts
 from skembed.encoding.vectors import holds_vectors
 from skembed.neighbours import ExactIndex, HnswIndex, nearest
@@ -133,7 +133,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ImportError
             If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
         """
-        return self._fit(X, y, stacklevel=5)
+        return self._fit(X, y, stacklevel=4)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add documents behind those that are there already.
@@ -155,8 +155,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             As ``fit``; also if the vectors have other dimensions than those of the corpus. Nothing is added then.
         """
         if not hasattr(self, "corpus_"):
-            return self._fit(X, y, stacklevel=5)
-        self._add(X, y, stacklevel=5)
+            return self._fit(X, y, stacklevel=4)
+        self._add(X, y, stacklevel=4)
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
@@ -210,20 +210,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a query is missing or no text, or there are fewer documents than hits asked for.
         """
-        queries = [queries] if isinstance(queries, str) else queries
-        scores, positions = self._kneighbors(queries, k, stacklevel=4)
-        asked: Any = range(len(scores)) if holds_vectors(queries) else _plain_texts(queries)
-        n_hits = positions.shape[1]
-        found = positions.ravel()
-        table = {
-            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
-            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
-            "score": scores.ravel(),
-            "position": found,
-            "label": self.corpus_.index.take(found).to_flat_index(),
-            "text": self.corpus_["text"].to_numpy().take(found),
-        }
-        return pd.DataFrame(table)
+        return self._search(queries, k, stacklevel=4)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Describe each row by its nearest documents: a feature step.
@@ -259,7 +246,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ndarray of float32, shape (n_rows, n_features)
             As ``transform``, with each row's own document left out.
         """
-        self._fit(X, y, stacklevel=6)
+        self._fit(X, y, stacklevel=5)  # past the wrapper that set_output puts around it
         features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
         features[self._rows] = self._features(*self._others(self._n_hits(None, of_others=True)))
         return features
@@ -371,6 +358,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _add(self, X: Any, y: Any, *, stacklevel: int) -> None:
         is_first = not hasattr(self, "corpus_")
         n_before = 0 if is_first else len(self.corpus_)
+        maker = maker_of(X, self.embedder_)
+        if is_first:
+            self._maker: str | None = maker
+        refuse_other_maker(maker, self._maker, ("X", "the corpus"))
         vectors = self._embed_documents(X, fit=is_first, stacklevel=stacklevel + 1)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
@@ -392,6 +383,22 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.corpus_, self.y_, self._rows, self._index = corpus, y, rows, index
         if y is not None and not type_of_target(y).startswith("continuous"):
             self.classes_ = np.unique(y)
+
+    def _search(self, queries: Any, k: int | None, *, stacklevel: int) -> pd.DataFrame:
+        queries = [queries] if isinstance(queries, str) else queries
+        scores, positions = self._kneighbors(queries, k, stacklevel=stacklevel + 1)
+        asked: Any = range(len(scores)) if holds_vectors(queries) else _plain_texts(queries)
+        n_hits = positions.shape[1]
+        found = positions.ravel()
+        table = {
+            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
+            "score": scores.ravel(),
+            "position": found,
+            "label": self.corpus_.index.take(found).to_flat_index(),
+            "text": self.corpus_["text"].to_numpy().take(found),
+        }
+        return pd.DataFrame(table)
 
     def _kneighbors(self, X: Any, n_neighbors: int | None, *, stacklevel: int) -> Any:
         check_is_fitted(self)
@@ -441,6 +448,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return embed_column(X, embedder, fit=fit, stacklevel=stacklevel + 1)
 
     def _embed_queries(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+        refuse_other_maker(maker_of(X, self.embedder_), self._maker, ("the queries", "the corpus"))
         embedder = self._with_prompt(self.embedder_, X, "query_prompt_")
         vectors = embed_column(X, embedder, fit=False, name="queries", stacklevel=stacklevel + 1)
         self._refuse_other_dimensions(vectors, "queries")

@@ -275,6 +275,11 @@ them, default="default"
         self._fitted_model = None if plan.model.is_live else (self.model, self.revision)
         return plan
 
+    def _model_note(self) -> str:
+        """Name and fingerprint of the model, short enough to stand beside its vectors."""
+        model = make_plan(self._settings()).model
+        return f"{os.path.basename(os.path.normpath(model.name))} {model.fingerprint[:16]}"
+
     def _settings(self) -> Settings:
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     import pyarrow
 
 
+MODEL_KEY = "skembed.model"  # of what is noted in an Arrow type, on the field of the lists' numbers
+
+
 def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     """Read a column of vectors from any container.
 
@@ -102,6 +105,37 @@ def holds_vectors(values: Any) -> bool:
     plain = (value.as_py() if hasattr(value, "as_py") else value for value in values)
     first = next((value for value in plain if not is_missing(value)), None)
     return pd.api.types.is_list_like(first)
+
+
+def model_of(values: Any) -> str | None:
+    """Read which model made a column of vectors, if the column says so.
+
+    Parameters
+    ----------
+    values : any container that ``read_vectors`` takes
+
+    Returns
+    -------
+    str or None
+        Name and fingerprint.
+
+    Examples
+    --------
+    >>> model_of(np.eye(2)) is None
+    True
+    """
+    if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
+        values = values.iloc[:, 0]
+    if isinstance(values, (pd.Series, pd.Index)):
+        values = values.array
+    if _is_vector_column(values):
+        model: str | None = values.model
+        return model
+    arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
+    kind = getattr(arrow, "type", None)
+    field = getattr(getattr(kind, "storage_type", kind), "value_field", None)
+    noted = getattr(field, "metadata", None) or {}
+    return noted[MODEL_KEY.encode()].decode() if MODEL_KEY.encode() in noted else None
 
 
 def _has_several_dimensions(values: Any) -> bool:

@@ -1,4 +1,4 @@
-"""pandas meets embeddings: ``df.text.embed()``, ``series.text.embed()`` and ``series.embed()``.
+"""pandas meets embeddings: ``df.text.embed()`` and the other verbs, ``series.text.embed()``, ``series.embed()``.
 
 Imports pandas and the vector column; the transformer only when something is embedded.
 """
@@ -13,7 +13,8 @@ from typing import Any, Literal, overload
 import pandas as pd
 from pandas.api import types
 
-from skembed.frames.vectors import VectorArray
+from skembed.frames import verbs
+from skembed.frames.vectors import VectorArray, VectorDtype
 
 Output = Literal["frame", "vector", "numpy"]
 
@@ -86,11 +87,199 @@ class TextFrame:
         >>> df["vector"].dtype
         vector[float32, 384]
         """
-        column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
+        column, _ = self._chosen(on, None)
         embedded = _embed(column, output, params, stacklevel=3)
         if isinstance(embedded, pd.DataFrame) and embedded.columns.nlevels == self._frame.columns.nlevels:
             embedded.columns.names = self._frame.columns.names
         return embedded
+
+    def similarity(self, other: Any, on: Hashable = None, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
+        """Compare each row with one text, or with the row of another column; see :meth:`TextColumn.similarity`.
+
+        Parameters
+        ----------
+        other : str, vector, or column of texts or of vectors
+            One text for all rows, or one for each.
+        on : column label, default=None
+            Which column of text. None: the only one.
+        vectors : column label, column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of that column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 1)
+            With the frame's index: ``score``, the cosine.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"review": ["Great sound.", "The zip broke."], "stars": [5, 2]})
+        >>> df.text.similarity("It fell apart.").round(2)
+           score
+        0   0.18
+        1   0.52
+        """
+        column, vectors = self._chosen(on, vectors)
+        return verbs.similarity(column, other, vectors, params, stacklevel=4)
+
+    def search(
+        self, query: Any, k: int = 5, on: Hashable = None, *, vectors: Any = None, **params: Any
+    ) -> pd.DataFrame:
+        """Find the rows nearest to a query; see :meth:`TextColumn.search`.
+
+        Parameters
+        ----------
+        query : str, vector, or column of texts or of vectors
+            One query or several.
+        k : int, default=5
+            How many rows to find for each.
+        on : column label, default=None
+            Which column of text. None: the only one.
+        vectors : column label, column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of that column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_queries * k, 5)
+            Under the index labels of the rows found: ``query``, ``rank``, ``score``, ``position`` and ``text``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"review": ["Great sound.", "The zip broke."], "stars": [5, 2]})
+        >>> df.join(df.text.search("It fell apart.", k=1)["score"], how="right").round(2)
+                   review  stars  score
+        1  The zip broke.      2   0.52
+        """
+        column, vectors = self._chosen(on, vectors)
+        return verbs.search(column, query, k, vectors, params, stacklevel=4)
+
+    def join(
+        self,
+        other: Any,
+        k: int = 1,
+        on: Hashable = None,
+        *,
+        vectors: Any = None,
+        other_vectors: Any = None,
+        **params: Any,
+    ) -> pd.DataFrame:
+        """Find, for each row, the nearest rows of another column; see :meth:`TextColumn.join`.
+
+        Parameters
+        ----------
+        other : column of texts or of vectors
+            Where to look.
+        k : int, default=1
+            How many rows to find for each.
+        on : column label, default=None
+            Which column of text. None: the only one.
+        vectors : column label, column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of that column, if they are there already.
+        other_vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of ``other``, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows * k, 5)
+            With the frame's index, each label ``k`` times: ``rank``, ``score``, ``position``, ``label`` and ``text``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"asked": ["Where is my parcel?", "It does not start."]})
+        >>> df.text.join(pd.Series(["Delivery takes two days.", "Charge it first."]))["text"].tolist()
+        ['Delivery takes two days.', 'Charge it first.']
+        """
+        column, vectors = self._chosen(on, vectors)
+        return verbs.join(column, other, k, vectors, other_vectors, params, stacklevel=4)
+
+    def duplicates(
+        self, threshold: float = 0.9, on: Hashable = None, *, vectors: Any = None, **params: Any
+    ) -> pd.DataFrame:
+        """Group rows that say nearly the same; see :meth:`TextColumn.duplicates`.
+
+        Parameters
+        ----------
+        threshold : float, default=0.9
+            Smallest cosine, from -1 to 1, that makes two rows near-duplicates.
+        on : column label, default=None
+            Which column of text. None: the only one.
+        vectors : column label, column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of that column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 4)
+            With the frame's index: ``group``, ``is_duplicate``, ``representative`` and ``score``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"review": ["The zip broke.", "Works well.", "The zip broke!"]})
+        >>> df[~df.text.duplicates()["is_duplicate"]]
+                   review
+        0  The zip broke.
+        1     Works well.
+        """
+        column, vectors = self._chosen(on, vectors)
+        return verbs.duplicates(column, threshold, vectors, params, stacklevel=4)
+
+    def cluster(
+        self,
+        n_clusters: int = 8,
+        on: Hashable = None,
+        *,
+        vectors: Any = None,
+        random_state: Any = None,
+        **params: Any,
+    ) -> pd.DataFrame:
+        """Gather rows that are about the same; see :meth:`TextColumn.cluster`.
+
+        Parameters
+        ----------
+        n_clusters : int, default=8
+        on : column label, default=None
+            Which column of text. None: the only one.
+        vectors : column label, column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of that column, if they are there already.
+        random_state : int or RandomState, default=None
+            Of :class:`sklearn.cluster.KMeans`; an int for the same clusters at every call.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 3)
+            With the frame's index: ``cluster``, ``rank`` and ``score``.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"asked": ["Where is my parcel?", "I cannot log in.", "My order is late."]})
+        >>> df.text.cluster(2, random_state=0).columns.tolist()
+        ['cluster', 'rank', 'score']
+        """
+        column, vectors = self._chosen(on, vectors)
+        return verbs.cluster(column, n_clusters, vectors, random_state, params, stacklevel=4)
+
+    def _chosen(self, on: Hashable, vectors: Any) -> tuple[pd.Series, Any]:
+        """Take a column of text, and the column of its vectors if that is named by its label."""
+        column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
+        return column, self._frame[vectors] if isinstance(vectors, (str, tuple)) else vectors
 
 
 class TextColumn:
@@ -149,6 +338,207 @@ class TextColumn:
             )
         return _embed(self._column, output, params, stacklevel=3)
 
+    def similarity(self, other: Any, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
+        """Compare each row with one text, or with the row of another column.
+
+        Parameters
+        ----------
+        other : str, vector, or column of texts or of vectors
+            One text for all rows, or one for each. A series is brought into the order of the index labels.
+        vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of the column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 1)
+            With the column's index: ``score``, the cosine, from -1 to 1; NaN where a text is missing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is no text or vector, or the two sides differ in rows, index labels, dimensions or model.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> reviews = pd.Series(["Great sound.", "The zip broke.", None], index=["r1", "r2", "r3"])
+        >>> reviews.text.similarity("It fell apart.").round(2)
+            score
+        r1   0.18
+        r2   0.52
+        r3    NaN
+        """
+        return verbs.similarity(self._column, other, vectors, params, stacklevel=4)
+
+    def search(self, query: Any, k: int = 5, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
+        """Find the rows nearest to a query.
+
+        Parameters
+        ----------
+        query : str, vector, or column of texts or of vectors
+            One query or several.
+        k : int, default=5
+            How many rows to find for each.
+        vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of the column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_queries * k, 5)
+            Under the index labels of the rows found: ``query`` (its text, or its position if it is a vector), ``rank``
+            (from 1), ``score`` (the cosine), ``position`` in the column, and ``text``. Rows without a text are not
+            found.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a query is missing or no text, ``k`` is larger than the number of texts, or vectors have other dimensions
+            or are of another model.
+
+        See Also
+        --------
+        skembed.SemanticSearch : Keeps its index for many calls, saves it, and searches millions of texts.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> reviews = pd.Series(["Great sound.", "The zip broke.", "Too heavy."], index=["r1", "r2", "r3"])
+        >>> reviews.text.search("It fell apart.", k=1)[["rank", "text"]]
+            rank            text
+        r2     1  The zip broke.
+        """
+        return verbs.search(self._column, query, k, vectors, params, stacklevel=4)
+
+    def join(
+        self, other: Any, k: int = 1, *, vectors: Any = None, other_vectors: Any = None, **params: Any
+    ) -> pd.DataFrame:
+        """Find, for each row, the nearest rows of another column.
+
+        Parameters
+        ----------
+        other : column of texts or of vectors
+            Where to look.
+        k : int, default=1
+            How many rows to find for each.
+        vectors, other_vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of this and of the other column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows * k, 5)
+            With the column's index, each label ``k`` times: ``rank`` (from 1), ``score`` (the cosine), and
+            ``position``, index ``label`` and ``text`` of what was found in ``other``. A row without a text keeps its
+            place and finds nothing.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is no text, ``k`` is larger than the number of texts in ``other``, or the two sides differ in
+            dimensions or model.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> asked = pd.Series(["Where is my parcel?", "It does not start."])
+        >>> answers = pd.Series(["Delivery takes two days.", "Charge it first."], index=["a1", "a2"])
+        >>> asked.text.join(answers)[["label", "text"]]
+          label                      text
+        0    a1  Delivery takes two days.
+        1    a2          Charge it first.
+        """
+        return verbs.join(self._column, other, k, vectors, other_vectors, params, stacklevel=4)
+
+    def duplicates(self, threshold: float = 0.9, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
+        """Group rows that say nearly the same.
+
+        Parameters
+        ----------
+        threshold : float, default=0.9
+            Smallest cosine, from -1 to 1, that makes two rows near-duplicates.
+        vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of the column, if they are there already.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 4)
+            With the column's index: ``group`` (a number; -1 for a missing text), ``is_duplicate`` (whether the row
+            could be dropped), ``representative`` (index label of the first row of the group) and ``score`` (cosine to
+            that).
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the threshold is no cosine, or a value is no text or vector.
+
+        See Also
+        --------
+        skembed.NearDuplicates : How groups are made.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> reviews = pd.Series(["The zip broke.", "Works well.", "The zip broke!"], index=["r1", "r2", "r3"])
+        >>> reviews.text.duplicates().round(2)
+            group  is_duplicate representative  score
+        r1      0         False             r1   1.00
+        r2      1         False             r2   1.00
+        r3      0          True             r1   0.93
+        """
+        return verbs.duplicates(self._column, threshold, vectors, params, stacklevel=4)
+
+    def cluster(
+        self, n_clusters: int = 8, *, vectors: Any = None, random_state: Any = None, **params: Any
+    ) -> pd.DataFrame:
+        """Gather rows that are about the same.
+
+        Parameters
+        ----------
+        n_clusters : int, default=8
+        vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
+            The vectors of the column, if they are there already.
+        random_state : int or RandomState, default=None
+            Of :class:`sklearn.cluster.KMeans`; an int for the same clusters at every call.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 3)
+            With the column's index: ``cluster`` (a number), ``rank`` (1 for the row nearest to the centre of its
+            cluster) and ``score`` (the cosine to the centre). Missing where the text is.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is no text or vector, or there are fewer texts than clusters.
+
+        Notes
+        -----
+        The clusters are those of k-means on vectors of length 1, the best of ten starts.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> asked = pd.Series(["Where is my parcel?", "I cannot log in.", "My order is late.", "Wrong password?"])
+        >>> found = asked.text.cluster(2, random_state=0)["cluster"]
+        >>> bool(found[0] == found[2] != found[1] == found[3])
+        True
+        """
+        return verbs.cluster(self._column, n_clusters, vectors, random_state, params, stacklevel=4)
+
 
 def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stacklevel: int) -> Any:
     from skembed.transformer import SentenceEmbeddingTransformer
@@ -156,11 +546,12 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stackle
     if output not in ("frame", "vector", "numpy"):
         raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
     transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})
-    vectors = transformer._embed(column, name=_describe(column), stacklevel=stacklevel + 1)
+    vectors = transformer._embed(column, name=verbs.describe(column), stacklevel=stacklevel + 1)
     if output == "numpy":
         return vectors
     if output == "vector":
-        return pd.Series(VectorArray(vectors), index=column.index, name=column.name, copy=False)  # nobody else has them
+        array = VectorArray(vectors, model=transformer._model_note())
+        return pd.Series(array, index=column.index, name=column.name, copy=False)  # nobody else has them
     names = _column_names(column.name, vectors.shape[1])
     return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)
 
@@ -169,10 +560,6 @@ def _column_names(name: Hashable, dim: int) -> pd.Index:
     if isinstance(name, tuple) and name:  # of a frame whose columns have several levels: so that it can be joined
         return pd.MultiIndex.from_tuples([(*name[:-1], f"{name[-1]}_{number}") for number in range(dim)])
     return pd.Index([f"{'text' if name is None else name}_{number}" for number in range(dim)])
-
-
-def _describe(column: pd.Series) -> str:
-    return "series" if column.name is None else f"column {column.name!r}"
 
 
 def _named_column(frame: pd.DataFrame, name: Hashable) -> pd.Series:
@@ -300,7 +687,7 @@ class _YieldingAccessor:
 
 def _has_text(owner: pd.DataFrame | pd.Series) -> bool:
     if isinstance(owner, pd.Series):
-        return _may_hold_text(owner.dtype)
+        return _may_hold_text(owner.dtype) or isinstance(owner.dtype, VectorDtype)
     different = {id(dtype): dtype for dtype in owner.dtypes}  # few, however many columns
     return any(map(_may_hold_text, different.values()))
 

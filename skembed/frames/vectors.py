@@ -18,7 +18,7 @@ from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_exten
 from pandas.api.indexers import check_array_indexer
 
 from skembed.encoding.texts import is_missing
-from skembed.encoding.vectors import read_vectors
+from skembed.encoding.vectors import MODEL_KEY, model_of, read_vectors
 
 if TYPE_CHECKING:
     import pyarrow
@@ -111,6 +111,14 @@ class VectorArray(ExtensionArray):
         or lists, a pyarrow array of lists, a column of an Arrow list type. Single vectors may be missing.
     copy : bool, default=False
         Whether to copy a float32 matrix, too, so that no later change of it shows here.
+    model : str, default=None
+        Name and fingerprint of the model that made the vectors; None: as ``vectors`` says, if it is a vector column.
+
+    Attributes
+    ----------
+    model : str or None
+        What is compared with another column's, or the model's that embeds a query, before their vectors are. ``embed``
+        sets it, parquet files keep it, and it is lost where vectors of several models come together.
 
     Raises
     ------
@@ -147,25 +155,29 @@ class VectorArray(ExtensionArray):
     _readonly = False  # pandas 3 sets it on what it gives away
     __array_ufunc__ = None  # type: ignore[assignment] # no arithmetic on the column: that is for the matrix
 
-    def __init__(self, vectors: Any, *, copy: bool = False) -> None:
+    def __init__(self, vectors: Any, *, copy: bool = False, model: str | None = None) -> None:
         matrix = read_vectors(vectors, dim=None)
+        self.model = model_of(vectors) if model is None else model
         self._matrix: NDArray[np.float32] = matrix.copy() if copy else matrix
         self._dtype = VectorDtype(matrix.shape[1])
 
     @classmethod
     def _from_sequence(cls, scalars: Any, *, dtype: Any = None, copy: bool = False) -> Self:
         dtype = pd.api.types.pandas_dtype(dtype) if dtype is not None else None
-        return cls(read_vectors(scalars, dim=dtype.dim if isinstance(dtype, VectorDtype) else None), copy=copy)
+        matrix = read_vectors(scalars, dim=dtype.dim if isinstance(dtype, VectorDtype) else None)
+        return cls(matrix, copy=copy, model=model_of(scalars))
 
     @classmethod
     def _from_factorized(cls, values: NDArray[Any], original: VectorArray) -> Self:
         missing = np.full(original.dtype.dim, np.nan, dtype=np.float32).tobytes()
         vectors = np.frombuffer(b"".join(missing if pd.isna(key) else key for key in values), dtype=np.float32)
-        return cls(vectors.reshape(len(values), original.dtype.dim))
+        return cls(vectors.reshape(len(values), original.dtype.dim), model=original.model)
 
     @classmethod
     def _concat_same_type(cls, to_concat: Any) -> Self:
-        return cls(np.concatenate([array._matrix for array in to_concat]))
+        models = {array.model for array in to_concat if len(array)}
+        model = models.pop() if len(models) == 1 else None
+        return cls(np.concatenate([array._matrix for array in to_concat]), model=model)
 
     @property
     def dtype(self) -> VectorDtype:
@@ -192,7 +204,7 @@ class VectorArray(ExtensionArray):
         chosen = self._matrix[item]
         if chosen.ndim == 1:
             return self.dtype.na_value if np.isnan(chosen).all() else chosen.copy()
-        array = type(self)(chosen)
+        array = type(self)(chosen, model=self.model)
         array._readonly = self._readonly and np.may_share_memory(chosen, self._matrix)
         return array
 
@@ -204,10 +216,12 @@ class VectorArray(ExtensionArray):
             rows = np.arange(len(self))[key]
             if np.ndim(rows) == 1 and len(rows) == len(value) > 1:  # numbers that pandas has aligned with rows, perhaps
                 raise ValueError(f"{len(rows)} numbers for {len(rows)} vectors; to set all to one, give [vector].")
-        value = self._as_rows(value)
+        rows_to_set = self._as_rows(value)
         if not self._matrix.flags.writeable:
             self._matrix = self._matrix.copy()
-        self._matrix[key] = value
+        self._matrix[key] = rows_to_set
+        if self.model is not None and not is_missing(value) and model_of(value) != self.model:
+            self.model = None
 
     def _as_rows(self, value: Any) -> NDArray[np.float32]:
         """Read what is to be written into rows: nothing, one vector for all of them, or a vector for each."""
@@ -250,7 +264,7 @@ class VectorArray(ExtensionArray):
             of shape (n_rows,) with a vector in each place.
         copy : bool, default=False
             Whether to copy the matrix, so that it may be changed.
-        na_value : default=``pandas.NA``, NaN in a matrix
+        na_value : object, default=pandas.NA, or NaN in a matrix
             What a missing row becomes.
 
         Returns
@@ -294,17 +308,17 @@ class VectorArray(ExtensionArray):
         matrix = take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan)
         if allow_fill and not is_missing(fill_value):
             matrix[np.asarray(indices) == -1] = self._as_rows(fill_value)
-        return type(self)(matrix)
+        return type(self)(matrix, model=self.model)
 
     def copy(self) -> Self:
         """Copy the matrix."""
-        return type(self)(self._matrix, copy=True)
+        return type(self)(self._matrix, copy=True, model=self.model)
 
     def view(self, dtype: Any = None) -> Any:
         """Make another array over the same matrix."""
         if dtype is not None:
             raise NotImplementedError("a vector column cannot be viewed as another dtype")
-        return type(self)(self._matrix)
+        return type(self)(self._matrix, model=self.model)
 
     def unique(self) -> Self:
         """Keep each vector once, in order of first appearance."""
@@ -395,7 +409,9 @@ class VectorArray(ExtensionArray):
 
         numbers, is_na = pyarrow.array(np.ascontiguousarray(self._matrix).reshape(-1)), self.isna()
         mask = pyarrow.array(is_na) if is_na.any() else None
-        array = pyarrow.FixedSizeListArray.from_arrays(numbers, self.dtype.dim, mask=mask)
+        noted = None if self.model is None else {MODEL_KEY: self.model}  # beside the type, which stays the same
+        lists = pyarrow.list_(pyarrow.field("item", pyarrow.float32(), metadata=noted), self.dtype.dim)
+        array = pyarrow.FixedSizeListArray.from_arrays(numbers, type=lists, mask=mask)
         return array if type is None else array.cast(type)
 
 

@@ -1,0 +1,162 @@
+"""What is done with a column of text beyond embedding it: similarity, search, join, duplicates, cluster.
+
+Imports pandas; the estimators when something is called.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+
+def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any], *, stacklevel: int) -> pd.DataFrame:
+    """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
+    from skembed.embedders import maker_of, refuse_other_maker, unit_vectors
+
+    embedder, subject = _embedder(params), _subject(column, vectors)
+    opposite = _aligned(_as_column(other), column)
+    refuse_other_maker(maker_of(subject, embedder), maker_of(opposite, embedder), ("the column", "other"))
+    left = unit_vectors(subject, embedder, name=describe(column), stacklevel=stacklevel + 1)
+    right = unit_vectors(opposite, embedder, name="other", stacklevel=stacklevel + 1)
+    if left.shape[1] != right.shape[1]:
+        raise ValueError(f"The vectors of the column have {left.shape[1]} dimensions, those of other {right.shape[1]}.")
+    if not _is_single(other) and len(right) != len(left):
+        raise ValueError(f"other has {len(right)} rows for {len(left)}; give one text, or one for each row.")
+    return pd.DataFrame({"score": (left * right).sum(axis=1).clip(-1, 1)}, index=column.index)
+
+
+def search(
+    column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any], *, stacklevel: int
+) -> pd.DataFrame:
+    """Find the rows nearest to a query; see ``TextColumn.search``."""
+    from skembed.search import SemanticSearch
+
+    engine = SemanticSearch(_embedder(params))._fit(_subject(column, vectors), None, stacklevel=stacklevel + 1)
+    hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
+    positions = hits["position"].to_numpy()
+    return hits.drop(columns="label").assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
+
+
+def join(
+    column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any], *, stacklevel: int
+) -> pd.DataFrame:
+    """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
+    from skembed.search import SemanticSearch
+
+    texts = other if isinstance(other, pd.Series) else pd.Series(_as_column(other))
+    engine = SemanticSearch(_embedder(params), n_neighbors=k)
+    engine._fit(_subject(texts, other_vectors), None, stacklevel=stacklevel + 1)
+    queries = engine._embed_queries(_subject(column, vectors), stacklevel=stacklevel + 1)
+    is_there = ~np.isnan(queries).any(axis=1)
+    score = np.full((len(column), k), np.nan)
+    position = np.full((len(column), k), -1)
+    score[is_there], position[is_there] = engine._nearest(queries[is_there], engine._n_hits(k))
+    rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
+    table = {
+        "rank": np.tile(np.arange(1, k + 1), len(column)),
+        "score": score.ravel(),
+        "position": pd.array(found, dtype="Int64"),
+        "label": texts.index.to_flat_index().to_numpy(dtype=object)[found],
+        "text": _texts(texts)[found],
+    }
+    joined = pd.DataFrame(table, index=column.index.take(rows))
+    joined.loc[found < 0, ["position", "label", "text"]] = None
+    return joined
+
+
+def duplicates(
+    column: pd.Series, threshold: float, vectors: Any, params: dict[str, Any], *, stacklevel: int
+) -> pd.DataFrame:
+    """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
+    from skembed.duplicates import NearDuplicates
+
+    made = NearDuplicates(_embedder(params), threshold=threshold)
+    made._fit(_subject(column, vectors), stacklevel=stacklevel + 2)
+    others, kept = made.duplicates_, np.arange(len(column))
+    score = np.where(made.labels_ < 0, np.nan, 1.0)
+    kept[others["position"]], score[others["position"]] = others["representative"], others["score"]
+    table = {
+        "group": made.labels_,
+        "is_duplicate": kept != np.arange(len(column)),
+        "representative": column.index.take(kept).to_flat_index(),
+        "score": score,
+    }
+    return pd.DataFrame(table).set_axis(column.index)
+
+
+def cluster(
+    column: pd.Series, n_clusters: int, vectors: Any, random_state: Any, params: dict[str, Any], *, stacklevel: int
+) -> pd.DataFrame:
+    """Gather rows that are about the same; see ``TextColumn.cluster``."""
+    from sklearn.cluster import KMeans
+
+    from skembed.embedders import unit_vectors
+
+    unit = unit_vectors(_subject(column, vectors), _embedder(params), name=describe(column), stacklevel=stacklevel + 1)
+    is_there = ~np.isnan(unit).any(axis=1)
+    means = KMeans(n_clusters, n_init=10, random_state=random_state).fit(unit[is_there])
+    centers = means.cluster_centers_ / np.maximum(np.linalg.norm(means.cluster_centers_, axis=1, keepdims=True), 1e-12)
+    score = np.full(len(column), np.nan, dtype=np.float32)
+    score[is_there] = (unit[is_there] * centers[means.labels_]).sum(axis=1).clip(-1, 1)
+    number = np.full(len(column), -1)
+    number[is_there] = means.labels_
+    table = pd.DataFrame({"cluster": pd.array(number, dtype="Int64"), "score": score})
+    table.loc[~is_there, "cluster"] = pd.NA
+    rank = table.groupby("cluster")["score"].rank(method="first", ascending=False)
+    table.insert(1, "rank", rank.astype("Int64"))
+    return table.set_axis(column.index)
+
+
+def describe(column: pd.Series) -> str:
+    """Name a column in a message."""
+    return "series" if column.name is None else f"column {column.name!r}"
+
+
+def _embedder(params: dict[str, Any]) -> Any:
+    from skembed.transformer import SentenceEmbeddingTransformer
+
+    return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
+
+
+def _subject(column: pd.Series, vectors: Any) -> Any:
+    """Take the column, or its vectors that are there already."""
+    if vectors is None:
+        return column
+    if len(vectors) != len(column):
+        raise ValueError(f"vectors has {len(vectors)} rows for {len(column)} texts.")
+    if isinstance(vectors, (pd.Series, pd.DataFrame)) and not vectors.index.equals(column.index):
+        raise ValueError("vectors has other index labels than the column; give it in the same order, or as an array.")
+    return vectors
+
+
+def _aligned(other: Any, column: pd.Series) -> Any:
+    """Bring another column into the order of this one's index labels, as pandas does."""
+    if not isinstance(other, (pd.Series, pd.DataFrame)) or other.index.equals(column.index):
+        return other
+    if column.index.is_unique and other.index.is_unique and len(other) == len(column):
+        rows = other.index.get_indexer(column.index)
+        if (rows >= 0).all():
+            return other.iloc[rows]
+    raise ValueError("other has other index labels than the column, so that rows cannot be told from each other.")
+
+
+def _as_column(value: Any) -> Any:
+    """Make a column of one text or one vector."""
+    return [value] if _is_single(value) else value
+
+
+def _is_single(value: Any) -> bool:
+    is_vector = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"
+    return isinstance(value, str) or is_vector
+
+
+def _texts(column: pd.Series) -> NDArray[np.object_]:
+    from skembed.encoding.vectors import holds_vectors
+
+    if holds_vectors(column):
+        return np.full(len(column), None, dtype=object)
+    texts: NDArray[np.object_] = column.to_numpy(dtype=object)
+    return texts

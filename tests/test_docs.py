@@ -1,0 +1,107 @@
+"""The documentation: links lead somewhere, the reference is complete, and the site is built without a warning."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from functools import cache
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from markdown_it import MarkdownIt
+from myst_parser.slugs import github_slugify
+
+import skembed
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "benchmarks/README.md"]
+
+
+def inline_tokens(document: Path) -> list:
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(document.read_text(encoding="utf-8"))
+    return [(before, token) for before, token in zip([None, *tokens], tokens, strict=False) if token.type == "inline"]
+
+
+def links_of(document: Path) -> list[str]:
+    parts = [part for _, token in inline_tokens(document) for part in token.children]
+    return [str(part.attrGet("href") or part.attrGet("src")) for part in parts if part.type in ("link_open", "image")]
+
+
+@cache
+def anchors_of(document: Path) -> set[str]:
+    return {github_slugify(token.content) for before, token in inline_tokens(document) if before.type == "heading_open"}
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_links_of_a_document_lead_to_files_and_headings(name):
+    document = ROOT / name
+    for link in links_of(document):
+        parts = urlsplit(link)
+        if not parts.scheme:
+            target = document.parent / unquote(parts.path) if parts.path else document
+            assert target.exists(), link
+            assert not parts.fragment or parts.fragment in anchors_of(target), link
+
+
+def test_every_public_name_is_in_the_reference_once():
+    entries = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert sorted(entries) == skembed.__all__
+
+
+class Page(HTMLParser):
+    """What a page links to, what it loads, and the anchors in it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.links: list[str] = []
+        self.loaded: list[str] = []
+        self.anchors: set[str | None] = set()
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.anchors.update((found.get("id"), found.get("name")))
+        if "href" in found:
+            (self.loaded if tag == "link" else self.links).append(found["href"])
+        if "src" in found:
+            self.loaded.append(found["src"])
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("site")
+    options = ["-W", "--keep-going", "-n", "-q", "-b", "html", "-d", str(folder / "doctrees")]
+    command = [sys.executable, "-m", "sphinx", *options, str(ROOT / "docs"), str(folder / "html")]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    pages = [path for path in (folder / "html").rglob("*.html") if "_static" not in path.parts]  # the theme's templates
+    return {path: Page(path) for path in pages}
+
+
+def leads_nowhere(link: str, path: Path, site: dict[Path, Page]) -> bool:
+    parts = urlsplit(link)
+    target = (path.parent / unquote(parts.path)).resolve() if parts.path else path
+    has_no_anchor = target in site and parts.fragment and unquote(parts.fragment) not in site[target].anchors
+    return not parts.scheme and (not target.is_file() or bool(has_no_anchor))
+
+
+@pytest.mark.slow
+def test_every_link_in_the_site_leads_to_a_file_and_an_anchor_of_it(site):
+    links = [(link, path) for path, page in site.items() for link in [*page.links, *page.loaded]]
+    assert [(link, path) for link, path in links if leads_nowhere(link, path, site)] == []
+
+
+@pytest.mark.slow
+def test_the_site_loads_nothing_from_elsewhere(site):
+    assert [link for page in site.values() for link in page.loaded if urlsplit(link).netloc] == []
+
+
+@pytest.mark.slow
+def test_there_is_a_page_for_every_example(site):
+    pages = {path.stem for path in site if path.parent.name == "examples"}
+    assert pages == {script.stem for script in (ROOT / "examples").glob("*.py")}
