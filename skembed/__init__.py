@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from skembed.frames.parquet import read_parquet
     from skembed.frames.vectors import VectorArray, VectorDtype
     from skembed.pairs import PairSimilarity, similarity_score
+    from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay
     from skembed.precomputing import precompute
     from skembed.search import SemanticSearch
     from skembed.transformer import SentenceEmbeddingTransformer, embed
@@ -37,6 +38,7 @@ __all__ = [
     "CacheError",
     "CacheWarning",
     "EmbeddingCache",
+    "EmbeddingMapDisplay",
     "ModelChangedError",
     "ModelNotFoundError",
     "NearDuplicates",
@@ -45,6 +47,7 @@ __all__ = [
     "SavedSearchError",
     "SemanticSearch",
     "SentenceEmbeddingTransformer",
+    "SimilarityDisplay",
     "SkembedError",
     "TruncationWarning",
     "VectorArray",
@@ -61,6 +64,7 @@ _HOME_OF = {
     "CacheError": "skembed.errors",
     "CacheWarning": "skembed.errors",
     "EmbeddingCache": "skembed.encoding.cache",
+    "EmbeddingMapDisplay": "skembed.plotting",
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
     "NearDuplicates": "skembed.duplicates",
@@ -69,6 +73,7 @@ _HOME_OF = {
     "SavedSearchError": "skembed.errors",
     "SemanticSearch": "skembed.search",
     "SentenceEmbeddingTransformer": "skembed.transformer",
+    "SimilarityDisplay": "skembed.plotting",
     "SkembedError": "skembed.errors",
     "TruncationWarning": "skembed.errors",
     "VectorArray": "skembed.frames.vectors",

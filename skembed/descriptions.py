@@ -7,6 +7,7 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -14,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skembed.embedders import embed_column, maker_of, refuse_other_maker
+from skembed.encoding.vectors import holds_vectors
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
@@ -47,9 +49,9 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     Notes
     -----
-    Describe a label as a text of its kind would sound: "My parcel has not arrived" serves better than "shipping". The
-    idea is that of Chang, Ratinov, Roth & Srikumar (2008), Importance of Semantic Representation: Dataless
-    Classification, AAAI.
+    Descriptions that sound like the texts themselves ("My parcel has not arrived.") may serve better than names
+    ("shipping"); try both on some labelled texts. The idea is that of Chang, Ratinov, Roth & Srikumar (2008),
+    Importance of Semantic Representation: Dataless Classification, AAAI.
 
     Examples
     --------
@@ -91,11 +93,10 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a description is missing or no text, a label has none, or labels are of mixed types.
         """
-        if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
-            raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
+        self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
         embedder = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
-        if isinstance(embedder, SentenceEmbeddingTransformer):
+        if isinstance(embedder, SentenceEmbeddingTransformer) and not holds_vectors(descriptions):
             embedder._learn(embedder._settings())
         vectors = embed_column(descriptions, embedder, fit=True, name="descriptions", stacklevel=4)
         if len(vectors) != len(labels):
@@ -150,6 +151,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is not what it must be; the message names the position.
         """
+        self._check_temperature()  # it may have been set since
         probabilities: NDArray[np.float64] = softmax(
             self._scores(X, stacklevel=4).astype(np.float64) / self.temperature, axis=1
         )
@@ -185,6 +187,10 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         return tags
 
+    def _check_temperature(self) -> None:
+        if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
+            raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
+
     def _scores(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         check_is_fitted(self)
         refuse_other_maker(maker_of(X, self.embedder_), self._maker, ("X", "the descriptions"))
@@ -206,16 +212,39 @@ def _read_descriptions(X: Any, y: Any) -> tuple[Any, NDArray[Any]]:
     if isinstance(X, Mapping):
         if y is not None:
             raise ValueError("The labels stand in the mapping already; leave y out.")
-        listed = {label: [said] if isinstance(said, str) else list(said) for label, said in X.items()}
+        listed = {label: [said] if _is_one(said) else list(said) for label, said in X.items()}
         empty = [label for label, said in listed.items() if not said]
         if empty:
             raise ValueError(f"Label {empty[0]!r} has no description.")
         X = [text for said in listed.values() for text in said]
-        y = np.repeat(np.array([*listed, None], dtype=object)[:-1], [len(said) for said in listed.values()])
+        y = [label for label, said in listed.items() for _ in said]
     elif y is None:
         raise ValueError("Give a mapping of labels to descriptions, or the descriptions and their labels as y.")
-    if not len(y):
+    labels = _read_labels(y)
+    if not len(labels):
         raise ValueError("There is no description.")
-    labels: NDArray[Any] = np.asarray(column_or_1d(y))
     check_classification_targets(labels)
     return X, labels
+
+
+def _is_one(said: Any) -> bool:
+    """Tell one description, a text or a vector, from several."""
+    is_vector = isinstance(said, (list, tuple, np.ndarray)) and all(isinstance(part, Real) for part in said)
+    return not pd.api.types.is_list_like(said) or (is_vector and len(said) > 0)
+
+
+def _read_labels(y: Any) -> NDArray[Any]:
+    """Take labels as they are: numpy makes texts of all where some are, scikit-learn floats of nullable numbers."""
+    if isinstance(y, (list, tuple, pd.Series, pd.Index)):
+        labels = np.array([*y, None], dtype=object)[:-1]
+    else:
+        labels = np.asarray(column_or_1d(y))
+    if labels.dtype == object:
+        labels = pd.Series(labels).infer_objects().to_numpy()
+    is_missing = pd.isna(labels)
+    if is_missing.any():
+        raise ValueError(f"labels[{is_missing.argmax()}] is missing.")
+    kinds = {type(label).__name__ for label in labels if not isinstance(label, str)} if labels.dtype == object else ()
+    if kinds:
+        raise TypeError(f"Labels are all texts, all integers or all bools; got {', '.join(sorted(kinds))} among them.")
+    return labels

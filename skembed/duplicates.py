@@ -14,6 +14,7 @@ from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 
 from skembed.embedders import unit_vectors
+from skembed.neighbours import distinct_rows
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -122,8 +123,8 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         _check_threshold(self.threshold)
         vectors = unit_vectors(X, self.embedder, stacklevel=stacklevel)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-        code_of, first_rows = _distinct(vectors, rows)
-        group_of = pd.factorize(_groups(vectors[first_rows], float(self.threshold))[code_of])[0]
+        code_of, first_rows = distinct_rows(vectors[rows])
+        group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
@@ -140,12 +141,6 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 def _check_threshold(threshold: Any) -> None:
     if not isinstance(threshold, Real) or isinstance(threshold, bool) or not -1 <= float(threshold) <= 1:
         raise ValueError(f"threshold must be a cosine, from -1 to 1; got {threshold!r}.")
-
-
-def _distinct(vectors: NDArray[np.float32], rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Tell equal vectors among some rows: give each row the number of its vector, and each vector its first row."""
-    code_of, _ = pd.factorize(np.array([vectors[row].tobytes() for row in rows], dtype=object))
-    return code_of, rows[np.unique(code_of, return_index=True)[1]]
 
 
 def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:

@@ -5,15 +5,20 @@ Imports the transformer and ``skembed.encoding``.
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
 
+from skembed.encoding.texts import read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 from skembed.transformer import SentenceEmbeddingTransformer
+
+_FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
 
 def unit_vectors(
@@ -69,9 +74,28 @@ def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stackleve
     elif isinstance(embedder, SentenceEmbeddingTransformer):
         vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
     else:
-        vectors = embedder.fit_transform(X) if fit else embedder.transform(X)
+        texts = pd.Series(plain_texts(X, name))  # a frame would be a list of its columns' names to a TfidfVectorizer
+        if fit and hasattr(embedder, "fit_transform"):
+            vectors = embedder.fit_transform(texts)
+        else:  # a FrozenEstimator has no such method, and wants a y
+            vectors = (embedder.fit(texts, None) if fit else embedder).transform(texts)
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
-    return _to_unit_length(vectors, name)
+    is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
+    if is_bad.any():
+        raise ValueError(f"{place(name, X, int(is_bad.argmax()))} holds NaN or infinity.")
+    return _to_unit_length(vectors)
+
+
+def plain_texts(X: Any, name: str = "X") -> NDArray[np.object_]:
+    """Read a column of texts from any container; None where a text is missing."""
+    texts = read_texts(X, missing="nan", name=name)
+    return np.array([*texts.unique, None], dtype=object)[texts.codes]
+
+
+def place(name: str, X: Any, row: int) -> str:
+    """Name a row as the user knows it: its position, and its index label if there is one."""
+    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
+    return f"{name}[{row}]" + (f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else "")
 
 
 def maker_of(X: Any, embedder: Any) -> str | None:
@@ -108,7 +132,7 @@ def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, s
     ValueError
         The message says both.
     """
-    if maker is None or other is None or maker.split()[-1] == other.split()[-1]:  # whatever the model was called
+    if maker is None or other is None or _identity(maker) == _identity(other):
         return
     raise ValueError(
         f"The vectors of {names[0]} are of the model {maker}, those of {names[1]} of {other}: "
@@ -116,10 +140,13 @@ def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, s
     )
 
 
-def _to_unit_length(vectors: NDArray[np.float32], name: str) -> NDArray[np.float32]:
-    is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
-    if is_bad.any():
-        raise ValueError(f"{name}[{is_bad.argmax()}] holds NaN or infinity.")
+def _identity(maker: str) -> str:
+    """Take the fingerprint, whatever the model was called; the whole note if somebody wrote one without."""
+    found = _FINGERPRINT.search(maker)
+    return maker if found is None else found[0]
+
+
+def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     # in float64, because the squares of large and small float32 do not fit into float32
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)

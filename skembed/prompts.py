@@ -32,8 +32,8 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
     Returns
     -------
     str
-        The embedder's own prompt if it was given one; else the prompt that the model has for this side; else the
-        model's default prompt. "" if there is none.
+        The embedder's own prompt if it was given one; else, if the model has one for either side, that of this side;
+        else the model's default prompt. "" if there is none.
 
     Raises
     ------
@@ -51,7 +51,8 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
         return default
     prompts = plan.model.backend.sentence_transformer.prompts
     if any(prompts.get(name) for names in _NAMES.values() for name in names):
-        return next((prompts[name] for name in _NAMES[side] if name in prompts), default) or ""
+        # sentence-transformers adds an empty "document" to a model that has "passage"
+        return next((str(prompts[name]) for name in _NAMES[side] if prompts.get(name)), "")
     name = embedder.model if isinstance(embedder.model, (str, os.PathLike)) else ""
     known = _OF_MODEL.get(os.path.basename(os.path.normpath(name)).lower())
     return default if known is None else known[side]

@@ -8,14 +8,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import clone
 
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
-from skembed.neighbours import ExactIndex, HnswIndex
+from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.optional import require
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
+_NAME_OF_FILE = re.compile(r"((corpus|vectors)-[0-9a-f]{16}\.parquet|graph-[0-9a-f]{16}\.faiss)")
 _PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
 # What shapes a vector. The others say how it is computed on one machine (device, cache, ...), or what a file should not
 # decide (trust_remote_code).
@@ -36,25 +40,28 @@ _SHAPING = (
 def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     """Write a fitted search into a folder; see :meth:`skembed.SemanticSearch.save`."""
     folder = Path(path)
-    folder.mkdir(parents=True, exist_ok=True)
-    files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(search, file))}
-    if isinstance(search._index, HnswIndex):
-        faiss, graph = require("faiss", extra="faiss", needed_by="index='hnsw'"), search._index.graph
-        files["graph"] = _write(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
-    description = {
+    described = {
         "version": FORMAT_VERSION,
-        "parameters": {name: getattr(search, name) for name in _PARAMETERS},
+        "parameters": _plain({name: getattr(search, name) for name in _PARAMETERS}),
         "embedder": _describe(search.embedder_),
         "model_fingerprint": getattr(search.embedder_, "model_fingerprint_", None),
         "maker": search._maker,
-        "files": files,
     }
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(search, file))}
+    index = search._index.index
+    if isinstance(index, HnswIndex):
+        faiss, graph = require("faiss", extra="faiss", needed_by="index='hnsw'"), index.graph
+        files["graph"] = _write(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
+    else:
+        files["vectors"] = _write(folder, "vectors", ".parquet", lambda file: _write_vectors(index.vectors, file))
+    description = {**described, "files": files}
     sealed = {**description, "sha256": _digest(description)}
     unfinished = folder / f"{_MAIN_FILE}.unfinished"
     unfinished.write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
     unfinished.replace(folder / _MAIN_FILE)
-    for old in (*folder.glob("corpus-*.parquet"), *folder.glob("graph-*.faiss")):  # of what was saved here before
-        if old.name not in {file["name"] for file in files.values()}:
+    for old in folder.iterdir():  # of what was saved here before
+        if _NAME_OF_FILE.fullmatch(old.name) and old.name not in {file["name"] for file in files.values()}:
             old.unlink()
 
 
@@ -64,18 +71,21 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
     embedder = _find_embedder(description, search.embedder, folder)
-    table = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load").read_table(files["corpus"])
-    columns = [name for name in table.column_names if name != "vector"]
-    frame = table.select(columns).to_pandas()
-    rows = np.flatnonzero(frame["is_found"].to_numpy())
+    fitted = _fitted(embedder, description, folder)
+    parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
+    frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
         index: Any = HnswIndex(faiss.read_index(str(files["graph"])))
     else:
-        index = ExactIndex(read_vectors(table["vector"])[rows])
-    search.set_params(embedder=embedder, **description["parameters"])
-    search.embedder_, search._maker = embedder, description["maker"]
-    search._take(frame[["text"]].astype(object), frame["y"].to_numpy() if "y" in frame else None, rows, index)
+        index = ExactIndex(read_vectors(parquet.read_table(files["vectors"])["vector"]))
+    code_of = frame["vector"].to_numpy()
+    rows = np.flatnonzero(code_of >= 0)
+    search.set_params(embedder=embedder, **{name: description["parameters"][name] for name in _PARAMETERS})
+    search.embedder_, search._maker = fitted, description["maker"]
+    texts = frame[["text"]].astype(object)
+    y = frame["y"].to_numpy() if "y" in frame else None
+    search._take(texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows]))
 
 
 def _write(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:
@@ -92,20 +102,23 @@ def _write_corpus(search: SemanticSearch, file: Path) -> None:
     pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
     corpus = search.corpus_.rename_axis([None] * search.corpus_.index.nlevels)
-    corpus = corpus.assign(is_found=np.isin(np.arange(len(corpus)), search._rows))
+    code_of = np.full(len(corpus), -1)  # of the vector of each document, among those in the other file
+    code_of[search._rows] = search._index.code_of
+    corpus = corpus.assign(vector=code_of)
     if search.y_ is not None:
         corpus = corpus.assign(y=search.y_)
     try:
         table = pyarrow.Table.from_pandas(corpus)
-    except (pyarrow.ArrowInvalid, pyarrow.ArrowTypeError, pyarrow.ArrowNotImplementedError) as error:
+    except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise TypeError(f"The index labels or y cannot be written to a parquet file: {error}") from error
-    if isinstance(search._index, ExactIndex):
-        vectors = search._index.vectors
-        matrix = np.full((len(corpus), vectors.shape[1]), np.nan, dtype=np.float32)
-        matrix[search._rows] = vectors
-        lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(matrix.ravel()), matrix.shape[1])
-        table = table.append_column("vector", lists)
-    parquet.write_table(table, file, use_dictionary=False)
+    parquet.write_table(table, file)
+
+
+def _write_vectors(vectors: NDArray[np.float32], file: Path) -> None:
+    pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
+    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
+    parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
+    parquet.write_table(pyarrow.table({"vector": lists}), file, use_dictionary=False)  # no two numbers are alike
 
 
 def _describe(embedder: Any) -> dict[str, Any]:
@@ -113,7 +126,7 @@ def _describe(embedder: Any) -> dict[str, Any]:
     if not isinstance(embedder, SentenceEmbeddingTransformer):
         return {"kind": type(embedder).__name__}
     shaping = {name: getattr(embedder, name) for name in _SHAPING}
-    description = {"kind": "SentenceEmbeddingTransformer", "parameters": json.loads(json.dumps(shaping))}
+    description = {"kind": "SentenceEmbeddingTransformer", "parameters": _plain(shaping)}
     if isinstance(embedder.model, (str, os.PathLike)) and not embedder.trust_remote_code:
         model = os.fspath(embedder.model)
         description["model"] = os.path.abspath(model) if os.path.isdir(model) else model
@@ -158,19 +171,25 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any
         raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(given).__name__}.")
     if given is not None and not is_ours:
         return given
-    shaping: dict[str, Any] = {  # JSON has no tuples
-        name: tuple(value) if isinstance(value, list) else value for name, value in saved["parameters"].items()
-    }
-    embedder = SentenceEmbeddingTransformer(saved["model"], **shaping) if given is None else given
+    shaping = {name: saved["parameters"][name] for name in _SHAPING}  # and nothing else that a file may say
+    if given is None:
+        as_given: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value for name, value in shaping.items()
+        }
+        return SentenceEmbeddingTransformer(saved["model"], **as_given)
     for name, value in shaping.items():
-        if getattr(embedder, name) != value:
+        if _plain(getattr(given, name)) != value:
             raise ValueError(f"The corpus was embedded with {name}={value!r}; embedder has {getattr(given, name)!r}.")
-    if description["model_fingerprint"] is not None:
-        _refuse_other_model(embedder, description["model_fingerprint"], folder)
-    return embedder
+    return given
 
 
-def _refuse_other_model(embedder: SentenceEmbeddingTransformer, fingerprint: str, folder: Path) -> None:
+def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
+    """Clone an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
+    if not isinstance(embedder, SentenceEmbeddingTransformer):
+        return embedder
+    embedder, fingerprint = clone(embedder), description["model_fingerprint"]
+    if fingerprint is None:
+        return embedder
     try:
         embedder._learn(embedder._settings())
     except ModelNotFoundError as error:
@@ -183,6 +202,12 @@ def _refuse_other_model(embedder: SentenceEmbeddingTransformer, fingerprint: str
             f"model={embedder.model!r} is not the one that the corpus of {folder} was embedded with: its weights, "
             "tokenizer or configuration differ. Bring the old model back, or fit again with the new one."
         )
+    return embedder
+
+
+def _plain(value: Any) -> Any:
+    """Bring a parameter to what JSON gives back: lists for tuples, Python's numbers for numpy's."""
+    return json.loads(json.dumps(value, default=lambda number: number.item()))
 
 
 def _digest(description: dict[str, Any]) -> str:

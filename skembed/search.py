@@ -18,10 +18,11 @@ from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skembed.embedders import embed_column, maker_of, refuse_other_maker
-from skembed.encoding.texts import read_texts
+from skembed.embedders import embed_column, maker_of, place, plain_texts, refuse_other_maker
 from skembed.encoding.vectors import holds_vectors
-from skembed.neighbours import ExactIndex, HnswIndex, nearest
+from skembed.errors import ModelNotFoundError
+from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
+from skembed.optional import require
 from skembed.prompts import own_prompt
 from skembed.saving import load_search, save_search
 from skembed.transformer import SentenceEmbeddingTransformer
@@ -185,7 +186,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a query is missing or no text, or there are fewer documents than neighbours asked for.
         """
         cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
-        return (np.clip(1 - cosines, 0, 2), positions) if return_distance else positions
+        return (1 - cosines, positions) if return_distance else positions
 
     def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
         """Find the nearest documents of each query, as a table.
@@ -329,12 +330,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     @property
     def query_prompt_(self) -> str:
         """The text put before each query."""
-        return self._prompt("query")
+        return self._shown_prompt("query")
 
     @property
     def document_prompt_(self) -> str:
         """The text put before each document."""
-        return self._prompt("document")
+        return self._shown_prompt("document")
 
     def __sklearn_is_fitted__(self) -> bool:
         return hasattr(self, "corpus_")
@@ -346,9 +347,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _fit(self, X: Any, y: Any, *, stacklevel: int) -> Self:
-        if self.index not in _INDEXES:
+        if not isinstance(self.index, str) or self.index not in _INDEXES:
             raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
+        if self.index == "hnsw":
+            require("faiss", extra="faiss", needed_by="index='hnsw'")  # rather than after a million texts are embedded
         _check_count("n_neighbors", self.n_neighbors)
+        for side in ("query", "document"):
+            _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
         self.embedder_ = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
@@ -369,25 +374,29 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if is_first:
             if not len(rows):
                 raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
-            self._take(corpus, y, rows, _INDEXES[self.index](vectors[rows]))
+            self._take(corpus, y, rows, VectorIndex.of(vectors[rows], _INDEXES[self.index]))
             return
         self._refuse_other_dimensions(vectors, "X")
         if (y is None) != (self.y_ is None):
             raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
-        self._index.add(vectors[rows])
         y = None if y is None else np.concatenate([self.y_, y])
         self._take(pd.concat([self.corpus_, corpus]), y, np.concatenate([self._rows, n_before + rows]), self._index)
+        self._index.add(vectors[rows])  # last, when nothing is left that could be refused
 
-    def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: ExactIndex | HnswIndex) -> None:
+    def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: VectorIndex) -> None:
         """Make these the documents: texts and labels, and the vectors of those rows that have a text."""
-        self.corpus_, self.y_, self._rows, self._index = corpus, y, rows, index
+        learned = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
         if y is not None and not type_of_target(y).startswith("continuous"):
-            self.classes_ = np.unique(y)
+            learned["classes_"] = np.unique(y)  # refuses what cannot be sorted, before anything changes
+        self.__dict__.pop("classes_", None)
+        self.__dict__.update(learned)
 
     def _search(self, queries: Any, k: int | None, *, stacklevel: int) -> pd.DataFrame:
+        if queries is None:  # to kneighbors it would be the documents themselves
+            raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
         queries = [queries] if isinstance(queries, str) else queries
         scores, positions = self._kneighbors(queries, k, stacklevel=stacklevel + 1)
-        asked: Any = range(len(scores)) if holds_vectors(queries) else _plain_texts(queries)
+        asked: Any = range(len(scores)) if holds_vectors(queries) else plain_texts(queries, "queries")
         n_hits = positions.shape[1]
         found = positions.ravel()
         table = {
@@ -410,22 +419,18 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         vectors = self._embed_queries(X, stacklevel=stacklevel + 1)
         is_missing = np.isnan(vectors).any(axis=1)
         if is_missing.any():
-            raise ValueError(f"queries[{is_missing.argmax()}] is missing; drop it, there is nothing to look for.")
+            row = place("queries", X, int(is_missing.argmax()))
+            raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
         return self._nearest(vectors, n_hits)
 
     def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
-        cosines, found = nearest(self._index, vectors, n_hits)
+        cosines, found = self._index.nearest(vectors, n_hits)
         return cosines, self._rows[found]
 
     def _others(self, n_hits: int) -> Any:
         """Find the nearest documents of each document but itself."""
-        cosines, found = nearest(self._index, self._index.vectors, n_hits + 1)
-        is_other = found != np.arange(len(found))[:, None]
-        is_other[is_other.all(axis=1), -1] = (
-            False  # it did not find itself, among equals e.g.: the last one is too much
-        )
-        shape = (len(found), n_hits)
-        return cosines[is_other].reshape(shape), self._rows[found[is_other].reshape(shape)]
+        cosines, found = self._index.nearest_others(n_hits)
+        return cosines, self._rows[found]
 
     def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
         if self.y_ is None:
@@ -444,36 +449,40 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return n_hits
 
     def _embed_documents(self, X: Any, *, fit: bool, stacklevel: int) -> NDArray[np.float32]:
-        embedder = self._with_prompt(self.embedder_, X, "document_prompt_")
+        embedder = self._with_prompt(self.embedder_, X, "document")
         return embed_column(X, embedder, fit=fit, stacklevel=stacklevel + 1)
 
     def _embed_queries(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         refuse_other_maker(maker_of(X, self.embedder_), self._maker, ("the queries", "the corpus"))
-        embedder = self._with_prompt(self.embedder_, X, "query_prompt_")
+        embedder = self._with_prompt(self.embedder_, X, "query")
         vectors = embed_column(X, embedder, fit=False, name="queries", stacklevel=stacklevel + 1)
         self._refuse_other_dimensions(vectors, "queries")
         return vectors
 
     def _refuse_other_dimensions(self, vectors: NDArray[np.float32], name: str) -> None:
-        dim = self._index.vectors.shape[1]
+        dim = self._index.dim
         if vectors.shape[1] != dim:
             raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
 
-    def _with_prompt(self, embedder: Any, X: Any, prompt: str) -> Any:
+    def _with_prompt(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return embedder
         if not hasattr(embedder, "model_fingerprint_"):
             embedder._learn(embedder._settings())
         embedder = copy.copy(embedder)
-        embedder.prompt, embedder.prompt_name = getattr(self, prompt), None
+        embedder.prompt, embedder.prompt_name = self._prompt(side), None
         return embedder
+
+    def _shown_prompt(self, side: Literal["query", "document"]) -> str:
+        try:
+            return self._prompt(side)
+        except ModelNotFoundError as error:  # vectors need none, and a notebook asks for every attribute to show it
+            raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
     def _prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", self.embedder)
         embedder = SentenceEmbeddingTransformer() if embedder is None else embedder
-        asked = getattr(self, f"{side}_prompt")
-        if asked is not None and not isinstance(asked, str):
-            raise TypeError(f"{side}_prompt must be a str or None; got {type(asked).__name__}.")
+        asked = _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         if not isinstance(embedder, SentenceEmbeddingTransformer):
             return ""
         return own_prompt(embedder, side) if asked == "default" else asked or ""
@@ -485,10 +494,18 @@ def _check_count(name: str, count: Any) -> int:
     return int(count)
 
 
+def _check_prompt(name: str, prompt: Any) -> str | None:
+    if prompt is not None and not isinstance(prompt, str):
+        raise TypeError(f"{name} must be a str or None; got {type(prompt).__name__}.")
+    return prompt
+
+
 def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     if y is None:
         return None
-    values: NDArray[Any] = np.asarray(column_or_1d(y))
+    values: NDArray[Any] = np.array(column_or_1d(y))
+    if values.dtype == object:
+        values = pd.Series(values).infer_objects().to_numpy()  # numbers may come as objects
     if len(values) != n_rows:
         raise ValueError(f"y has {len(values)} values for {n_rows} documents.")
     is_missing = pd.isna(values)
@@ -499,12 +516,7 @@ def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
 
 def _read_corpus(X: Any, n_before: int, n_rows: int) -> pd.DataFrame:
     """Keep the documents' texts and index labels."""
-    texts = np.full(n_rows, None, dtype=object) if holds_vectors(X) else _plain_texts(X)
+    texts = np.full(n_rows, None, dtype=object) if holds_vectors(X) else plain_texts(X)
     has_labels = isinstance(X, (pd.Series, pd.DataFrame))
     labels = X.index if has_labels else pd.RangeIndex(n_before, n_before + n_rows)
     return pd.DataFrame({"text": pd.Series(texts, index=labels, dtype=object)})
-
-
-def _plain_texts(X: Any) -> NDArray[np.object_]:
-    texts = read_texts(X, missing="nan")
-    return np.array([*texts.unique, None], dtype=object)[texts.codes]

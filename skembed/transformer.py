@@ -277,8 +277,9 @@ them, default="default"
 
     def _model_note(self) -> str:
         """Name and fingerprint of the model, short enough to stand beside its vectors."""
-        model = make_plan(self._settings()).model
-        return f"{os.path.basename(os.path.normpath(model.name))} {model.fingerprint[:16]}"
+        plan = make_plan(self._settings())
+        self._refuse_changed_model(plan)
+        return f"{os.path.basename(os.path.normpath(plan.model.name))} {plan.model.fingerprint[:16]}"
 
     def _settings(self) -> Settings:
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})

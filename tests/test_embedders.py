@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, VectorArray
-from skembed.embedders import unit_vectors
+from skembed.embedders import embed_column, maker_of, refuse_other_maker, unit_vectors
 
 TEXTS = ["a quick fox", "login", "a quick fox", "the wrong address"]
 NAN = float("nan")
@@ -133,3 +134,55 @@ def test_an_embedder_that_gives_an_infinite_number_is_an_error_that_names_the_po
     embedder = FunctionTransformer(lambda texts: np.array([[1.0], [np.inf]]))
     with pytest.raises(ValueError, match=r"X\[1\]"):
         unit_vectors(["a", "b"], embedder)
+
+
+def test_a_frozen_embedder_is_not_fitted(tiny):
+    frozen = FrozenEstimator(make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2)).fit(TEXTS))
+    expected = embed_column(TEXTS[:2], frozen, fit=False)
+    assert_allclose(embed_column(TEXTS[:2], frozen, fit=True), expected)
+    assert_allclose(unit_vectors(TEXTS[:2], frozen), expected)
+
+
+class TestMakers:
+    """Who made vectors, and whose are compared with whose."""
+
+    def test_the_maker_of_texts_is_the_embedders_model(self, tiny):
+        maker = maker_of(TEXTS, SentenceEmbeddingTransformer(tiny))
+        assert maker == pd.Series(TEXTS).embed(output="vector", model=tiny).array.model
+        assert maker.startswith("bert ")
+
+    def test_the_maker_of_vectors_is_what_they_say(self, tiny):
+        column = pd.Series(VectorArray(np.eye(2), model="x 1"))
+        for vectors in (column, column.array, column.to_frame(), pd.Index(column)):
+            assert maker_of(vectors, SentenceEmbeddingTransformer(tiny)) == "x 1"
+        assert maker_of(np.eye(2), SentenceEmbeddingTransformer("no-such-model")) is None
+
+    def test_nobody_knows_the_maker_behind_another_embedder(self, tiny):
+        assert maker_of(TEXTS, make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))) is None
+
+    @pytest.mark.parametrize(
+        ("maker", "other"),
+        [
+            (None, "a 0123456789abcdef"),
+            ("a 0123456789abcdef", None),
+            (None, None),
+            ("a 0123456789abcdef", "another name 0123456789abcdef"),
+            ("told by hand", "told by hand"),
+            ("", ""),
+        ],
+    )
+    def test_the_same_and_the_unknown_are_compared(self, maker, other):
+        refuse_other_maker(maker, other, ("X", "y"))
+
+    @pytest.mark.parametrize(
+        ("maker", "other"),
+        [
+            ("a 0123456789abcdef", "a fedcba9876543210"),
+            ("OpenAI large", "Cohere large"),
+            ("a 0123456789abcdef", "told by hand"),
+            ("a 0123456789abcdef", ""),
+        ],
+    )
+    def test_others_are_refused_with_both_names(self, maker, other):
+        with pytest.raises(ValueError, match=f"of left are of the model {maker}, those of right of {other}: "):
+            refuse_other_maker(maker, other, ("left", "right"))

@@ -76,6 +76,30 @@ def test_vectors_of_different_dimensions_are_an_error_that_says_both():
         PairSimilarity().transform(vectors)
 
 
+class TestModels:
+    @pytest.fixture
+    def vectors(self, pairs, tiny) -> pd.DataFrame:
+        return pairs.apply(lambda column: column.embed(output="vector", model=tiny))
+
+    def test_vectors_of_two_models_are_an_error_that_says_both(self, vectors, similarity):
+        vectors["right"] = skembed.VectorArray(vectors["right"], model="other 0123456789abcdef")
+        with pytest.raises(
+            ValueError, match=r"column 'left' .* bert \w{16}, .* column 'right' of other 0123456789abcdef"
+        ):
+            similarity.transform(vectors)
+
+    def test_texts_are_not_compared_with_vectors_of_another_model(self, pairs, similarity):
+        pairs["right"] = skembed.VectorArray(np.ones((4, 32)), model="other 0123456789abcdef")
+        with pytest.raises(ValueError, match="cannot be compared"):
+            similarity.transform(pairs)
+
+    def test_texts_are_compared_with_vectors_of_the_same_model(self, pairs, vectors, similarity, expected):
+        assert_allclose(similarity.transform(pairs.assign(right=vectors["right"])), expected, atol=1e-6)
+
+    def test_vectors_of_one_model_need_not_be_of_the_embedders(self, vectors, expected):
+        assert_allclose(PairSimilarity(SentenceEmbeddingTransformer("none")).transform(vectors), expected, atol=1e-6)
+
+
 def test_where_a_text_is_missing_the_cosine_is(pairs, similarity):
     pairs.loc["b", "right"] = None
     assert np.isnan(similarity.transform(pairs)).ravel().tolist() == [False, True, False, False]

@@ -48,10 +48,3 @@ def test_the_parameter_table_names_every_parameter():
     assert set(re.findall(r"`(\w+)`", " ".join(first_cells))) == set(
         inspect.signature(SentenceEmbeddingTransformer).parameters
     )
-
-
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "examples/README.md", "benchmarks/README.md"])
-def test_links_to_files_lead_somewhere(document):
-    text = (ROOT / document).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
-        assert (ROOT / document).parent.joinpath(target).exists(), target

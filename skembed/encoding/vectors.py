@@ -132,6 +132,12 @@ def model_of(values: Any) -> str | None:
         model: str | None = values.model
         return model
     arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
+    chunks = [chunk for chunk in getattr(arrow, "chunks", ()) if len(chunk) > chunk.null_count]
+    models = {_noted(chunk) for chunk in chunks or [arrow]}  # each as its file says, if several files were read
+    return models.pop() if len(models) == 1 else None
+
+
+def _noted(arrow: Any) -> str | None:
     kind = getattr(arrow, "type", None)
     field = getattr(getattr(kind, "storage_type", kind), "value_field", None)
     noted = getattr(field, "metadata", None) or {}

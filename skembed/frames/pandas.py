@@ -6,6 +6,7 @@ Imports pandas and the vector column; the transformer only when something is emb
 from __future__ import annotations
 
 import functools
+import re
 import warnings
 from collections.abc import Hashable, Sequence
 from typing import Any, Literal, overload
@@ -17,6 +18,7 @@ from skembed.frames import verbs
 from skembed.frames.vectors import VectorArray, VectorDtype
 
 Output = Literal["frame", "vector", "numpy"]
+_ARROW_LIST = re.compile(r"(fixed_size_|large_)?list<\w+: (float|double|halffloat|u?int\d+)\b")
 
 
 class TextFrame:
@@ -279,7 +281,10 @@ class TextFrame:
     def _chosen(self, on: Hashable, vectors: Any) -> tuple[pd.Series, Any]:
         """Take a column of text, and the column of its vectors if that is named by its label."""
         column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
-        return column, self._frame[vectors] if isinstance(vectors, (str, tuple)) else vectors
+        is_label = isinstance(vectors, tuple) or (types.is_scalar(vectors) and vectors is not None)
+        if is_label and vectors not in self._frame:
+            raise KeyError(f"There is no column {vectors!r} of vectors.")
+        return column, self._frame[vectors] if is_label else vectors
 
 
 class TextColumn:
@@ -621,6 +626,11 @@ def _may_hold_text(dtype: Any) -> bool:
     return types.is_object_dtype(dtype) or types.is_string_dtype(dtype)
 
 
+def _may_hold_vectors(dtype: Any) -> bool:
+    is_list = isinstance(dtype, pd.ArrowDtype) and _ARROW_LIST.match(dtype.name) is not None
+    return is_list or isinstance(dtype, VectorDtype)
+
+
 class _YieldingAccessor:
     """An accessor that yields to a column, a row or an attribute of its own name.
 
@@ -687,7 +697,7 @@ class _YieldingAccessor:
 
 def _has_text(owner: pd.DataFrame | pd.Series) -> bool:
     if isinstance(owner, pd.Series):
-        return _may_hold_text(owner.dtype) or isinstance(owner.dtype, VectorDtype)
+        return _may_hold_text(owner.dtype) or _may_hold_vectors(owner.dtype)
     different = {id(dtype): dtype for dtype in owner.dtypes}  # few, however many columns
     return any(map(_may_hold_text, different.values()))
 

@@ -157,6 +157,8 @@ class VectorArray(ExtensionArray):
 
     def __init__(self, vectors: Any, *, copy: bool = False, model: str | None = None) -> None:
         matrix = read_vectors(vectors, dim=None)
+        if model is not None and not isinstance(model, str):
+            raise TypeError(f"model must be a str or None; got {type(model).__name__}.")
         self.model = model_of(vectors) if model is None else model
         self._matrix: NDArray[np.float32] = matrix.copy() if copy else matrix
         self._dtype = VectorDtype(matrix.shape[1])
@@ -175,7 +177,7 @@ class VectorArray(ExtensionArray):
 
     @classmethod
     def _concat_same_type(cls, to_concat: Any) -> Self:
-        models = {array.model for array in to_concat if len(array)}
+        models = {array.model for array in to_concat if not array.isna().all()}
         model = models.pop() if len(models) == 1 else None
         return cls(np.concatenate([array._matrix for array in to_concat]), model=model)
 
@@ -212,7 +214,7 @@ class VectorArray(ExtensionArray):
         if self._readonly:
             raise ValueError("Cannot modify read-only array")
         key = check_array_indexer(self, key)
-        if _is_one_vector(value):
+        if is_one_vector(value):
             rows = np.arange(len(self))[key]
             if np.ndim(rows) == 1 and len(rows) == len(value) > 1:  # numbers that pandas has aligned with rows, perhaps
                 raise ValueError(f"{len(rows)} numbers for {len(rows)} vectors; to set all to one, give [vector].")
@@ -229,7 +231,7 @@ class VectorArray(ExtensionArray):
             return np.full(self.dtype.dim, np.nan, dtype=np.float32)
         if not pd.api.types.is_list_like(value):
             raise TypeError(f"{value!r} is not a vector of numbers.")
-        is_one = _is_one_vector(value)
+        is_one = is_one_vector(value)
         rows = read_vectors([value] if is_one else value, dim=self.dtype.dim)
         return rows.reshape(-1) if is_one else rows
 
@@ -331,7 +333,7 @@ class VectorArray(ExtensionArray):
 
     def isin(self, values: Any) -> NDArray[np.bool_]:
         """Tell which rows have one of some values; a missing row is in them if one of them is missing."""
-        could_be_in = [value for value in values if is_missing(value) or _is_one_vector(value, self.dtype.dim)]
+        could_be_in = [value for value in values if is_missing(value) or is_one_vector(value, self.dtype.dim)]
         wanted = self._from_sequence(could_be_in, dtype=self.dtype)
         return pd.Series(self._keys()).isin(wanted._keys().tolist()).to_numpy()
 
@@ -422,7 +424,7 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     return array
 
 
-def _is_one_vector(value: Any, dim: int | None = None) -> bool:
+def is_one_vector(value: Any, dim: int | None = None) -> bool:
     """Tell one vector, of ``dim`` numbers, from a sequence of vectors and from anything else."""
     if isinstance(value, np.ndarray):
         is_vector = value.ndim == 1 and value.dtype.kind in "fiu"

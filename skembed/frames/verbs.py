@@ -5,11 +5,14 @@ Imports pandas; the estimators when something is called.
 
 from __future__ import annotations
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from skembed.frames.vectors import VectorArray, is_one_vector
 
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any], *, stacklevel: int) -> pd.DataFrame:
@@ -34,6 +37,7 @@ def search(
     """Find the rows nearest to a query; see ``TextColumn.search``."""
     from skembed.search import SemanticSearch
 
+    _check_count("k", k)
     engine = SemanticSearch(_embedder(params))._fit(_subject(column, vectors), None, stacklevel=stacklevel + 1)
     hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
     positions = hits["position"].to_numpy()
@@ -46,7 +50,8 @@ def join(
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
     from skembed.search import SemanticSearch
 
-    texts = other if isinstance(other, pd.Series) else pd.Series(_as_column(other))
+    _check_count("k", k)
+    texts = _as_series(other)
     engine = SemanticSearch(_embedder(params), n_neighbors=k)
     engine._fit(_subject(texts, other_vectors), None, stacklevel=stacklevel + 1)
     queries = engine._embed_queries(_subject(column, vectors), stacklevel=stacklevel + 1)
@@ -55,16 +60,17 @@ def join(
     position = np.full((len(column), k), -1)
     score[is_there], position[is_there] = engine._nearest(queries[is_there], engine._n_hits(k))
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
+    label = texts.index.to_flat_index().to_numpy(dtype=object)[found]
+    text = _texts(texts)[found]
+    label[found < 0] = text[found < 0] = None
     table = {
         "rank": np.tile(np.arange(1, k + 1), len(column)),
         "score": score.ravel(),
-        "position": pd.array(found, dtype="Int64"),
-        "label": texts.index.to_flat_index().to_numpy(dtype=object)[found],
-        "text": _texts(texts)[found],
+        "position": pd.arrays.IntegerArray(found, mask=found < 0),
+        "label": label,
+        "text": text,
     }
-    joined = pd.DataFrame(table, index=column.index.take(rows))
-    joined.loc[found < 0, ["position", "label", "text"]] = None
-    return joined
+    return pd.DataFrame(table, index=column.index.take(rows))
 
 
 def duplicates(
@@ -95,16 +101,18 @@ def cluster(
 
     from skembed.embedders import unit_vectors
 
+    _check_count("n_clusters", n_clusters)
     unit = unit_vectors(_subject(column, vectors), _embedder(params), name=describe(column), stacklevel=stacklevel + 1)
     is_there = ~np.isnan(unit).any(axis=1)
+    if is_there.sum() < n_clusters:
+        raise ValueError(f"{n_clusters} clusters were asked for, and there are {is_there.sum()} rows with a text.")
     means = KMeans(n_clusters, n_init=10, random_state=random_state).fit(unit[is_there])
     centers = means.cluster_centers_ / np.maximum(np.linalg.norm(means.cluster_centers_, axis=1, keepdims=True), 1e-12)
     score = np.full(len(column), np.nan, dtype=np.float32)
     score[is_there] = (unit[is_there] * centers[means.labels_]).sum(axis=1).clip(-1, 1)
     number = np.full(len(column), -1)
     number[is_there] = means.labels_
-    table = pd.DataFrame({"cluster": pd.array(number, dtype="Int64"), "score": score})
-    table.loc[~is_there, "cluster"] = pd.NA
+    table = pd.DataFrame({"cluster": pd.arrays.IntegerArray(number, mask=number < 0), "score": score})
     rank = table.groupby("cluster")["score"].rank(method="first", ascending=False)
     table.insert(1, "rank", rank.astype("Int64"))
     return table.set_axis(column.index)
@@ -125,11 +133,12 @@ def _subject(column: pd.Series, vectors: Any) -> Any:
     """Take the column, or its vectors that are there already."""
     if vectors is None:
         return column
-    if len(vectors) != len(column):
-        raise ValueError(f"vectors has {len(vectors)} rows for {len(column)} texts.")
+    array = VectorArray(vectors)  # refuses what holds none, e.g. another column of texts
+    if len(array) != len(column):
+        raise ValueError(f"vectors has {len(array)} rows for {len(column)} texts.")
     if isinstance(vectors, (pd.Series, pd.DataFrame)) and not vectors.index.equals(column.index):
         raise ValueError("vectors has other index labels than the column; give it in the same order, or as an array.")
-    return vectors
+    return pd.Series(array, index=column.index, name=column.name, copy=False)
 
 
 def _aligned(other: Any, column: pd.Series) -> Any:
@@ -149,8 +158,26 @@ def _as_column(value: Any) -> Any:
 
 
 def _is_single(value: Any) -> bool:
-    is_vector = isinstance(value, np.ndarray) and value.ndim == 1 and value.dtype.kind in "fiu"
-    return isinstance(value, str) or is_vector
+    if isinstance(value, str):
+        return True
+    return is_one_vector(value) and not np.isnan(value).all()  # which would be a column of missing texts
+
+
+def _as_series(other: Any) -> pd.Series:
+    """Make a series of a column of any kind, so that what is found in it has a label and a text."""
+    from skembed.embedders import plain_texts
+    from skembed.encoding.vectors import holds_vectors
+
+    if isinstance(other, pd.Series):
+        return other
+    other = _as_column(other)
+    values = VectorArray(other) if holds_vectors(other) else plain_texts(other, "other")
+    return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
+
+
+def _check_count(name: str, count: Any) -> None:
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
 
 
 def _texts(column: pd.Series) -> NDArray[np.object_]:

@@ -36,6 +36,18 @@ def file(df, tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def noted(df) -> pd.DataFrame:
+    return df.assign(v=VectorArray(df["v"].array, model="bert 0123456789abcdef"))
+
+
+@pytest.fixture(scope="module")
+def noted_file(noted, tmp_path_factory):
+    path = tmp_path_factory.mktemp("noted") / "df.parquet"
+    noted.to_parquet(path)
+    return path
+
+
 def test_a_frame_comes_back_as_it_was(df, file):
     assert_frame_equal(skembed.read_parquet(file), df)
 
@@ -168,3 +180,69 @@ def test_without_pyarrow_vectors_work_and_reading_says_how_to_get_it(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
     assert done.stdout.strip() == "skembed.read_parquet needs pyarrow: pip install 'skembed[parquet]'."
+
+
+class TestTheModel:
+    """Which model made the vectors stands in the file, and whoever does not know of it reads the file as before."""
+
+    def test_it_comes_back(self, noted, noted_file):
+        for columns in (None, ["v"]):
+            back = skembed.read_parquet(noted_file, columns=columns)
+            assert back["v"].array.model == "bert 0123456789abcdef"
+            assert back["v"].array.equals(noted["v"].array)
+
+    def test_a_file_without_it_has_none(self, file):
+        assert skembed.read_parquet(file)["v"].array.model is None
+
+    def test_it_comes_through_pyarrow_and_arrow_types(self, noted_file, tmp_path):
+        table = pa.parquet.read_table(noted_file)
+        pa.parquet.write_table(table, tmp_path / "again.parquet")
+        for column in (
+            skembed.read_parquet(tmp_path / "again.parquet")["v"],
+            table["v"],
+            table.to_pandas(types_mapper=pd.ArrowDtype)["v"],
+            pd.read_parquet(noted_file, dtype_backend="pyarrow")["v"],
+            pd.read_parquet(noted_file, dtype_backend="pyarrow")["v"].astype("vector[float32, 3]"),
+        ):
+            assert VectorArray(column).model == "bert 0123456789abcdef"
+
+    def test_polars_and_plain_pandas_lose_it_and_keep_the_vectors(self, noted, noted_file, tmp_path):
+        polars = pytest.importorskip("polars")
+        through = polars.read_parquet(noted_file)
+        through.write_parquet(tmp_path / "polars.parquet")
+        for column in (
+            skembed.read_parquet(tmp_path / "polars.parquet")["v"],
+            pd.Series(VectorArray(through.to_arrow()["v"])),
+            pd.read_parquet(noted_file)["v"].astype("vector[float32, 3]"),
+        ):
+            assert column.array.model is None
+            assert column.array.equals(noted["v"].array)
+
+    def test_several_files_of_one_model_have_it_and_those_of_two_have_none(self, noted, tmp_path):
+        noted.to_parquet(tmp_path / "0.parquet")
+        noted[:0].to_parquet(tmp_path / "1.parquet")
+        noted.to_parquet(tmp_path / "2.parquet")
+        assert skembed.read_parquet(tmp_path)["v"].array.model == "bert 0123456789abcdef"
+        noted.assign(v=VectorArray(noted["v"].array, model="other fedcba9876543210")).to_parquet(tmp_path / "3.parquet")
+        assert skembed.read_parquet(tmp_path)["v"].array.model is None
+
+    def test_everybody_reads_the_vectors_as_from_a_file_without_it(self, file, noted_file):
+        assert pa.parquet.read_table(file).equals(pa.parquet.read_table(noted_file))
+        assert_frame_equal(pd.read_parquet(noted_file), pd.read_parquet(file))
+        polars = pytest.importorskip("polars")
+        assert polars.read_parquet(noted_file).equals(polars.read_parquet(file))
+        duckdb = pytest.importorskip("duckdb")
+        first, second = (duckdb.sql(f"select * from '{path}'").fetchall() for path in (file, noted_file))
+        assert first == second
+
+    def test_a_column_whose_vectors_are_all_missing_comes_back(self, tmp_path):
+        column = VectorArray(np.full((2, 3), np.nan), model="bert 0123456789abcdef")
+        pd.DataFrame({"v": column}).to_parquet(tmp_path / "v.parquet")
+        assert skembed.read_parquet(tmp_path / "v.parquet")["v"].array.model == "bert 0123456789abcdef"
+
+    def test_no_path_of_the_machine_is_in_the_file(self, tiny, tmp_path):
+        df = pd.DataFrame({"v": pd.Series(["a fox"]).embed(output="vector", model=tiny)})
+        df.to_parquet(tmp_path / "v.parquet")
+        written = (tmp_path / "v.parquet").read_bytes()
+        assert os.path.dirname(tiny).encode() not in written
+        assert skembed.read_parquet(tmp_path / "v.parquet")["v"].array.model == df["v"].array.model

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+import re
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_array_equal
+from packaging.version import Version
 from pandas.testing import assert_frame_equal, assert_series_equal
 
 from skembed import VectorArray, VectorDtype
 
+PANDAS = Version(pd.__version__)
 DIM = 4
 MATRIX = np.arange(24, dtype=np.float32).reshape(6, DIM)
 ROWS = [[1.0, 2.0], None, [3.0, 4.0]]
@@ -471,6 +474,153 @@ class TestAsAColumn:
         assert not copied.isna()[0]
         with pytest.raises(NotImplementedError):
             array.view("float32")
+
+
+MODEL, OTHER_MODEL = "bert 0123456789abcdef", "roberta fedcba9876543210"
+
+
+def arrow_series(vectors) -> pd.Series:
+    return pd.Series(pd.arrays.ArrowExtensionArray(pa.array(vectors)))
+
+
+class TestTheModel:
+    """A column notes which model made its vectors, as long as it was one."""
+
+    @pytest.fixture
+    def df(self) -> pd.DataFrame:
+        column = pd.Series(VectorArray(MATRIX, model=MODEL), index=list("abcdef"))
+        return pd.DataFrame({"v": column, "n": range(6), "group": list("xyxyxz")})
+
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda df: df["v"],
+            lambda df: df["v"][1:3],
+            lambda df: df["v"][:0],
+            lambda df: df["v"].iloc[[3, 1]],
+            lambda df: df.loc[df["n"] > 2, "v"],
+            lambda df: df.query("n > 2")["v"],
+            lambda df: df["v"].take([1]),
+            lambda df: df["v"].sample(3, random_state=0),
+            lambda df: df["v"].copy(),
+            lambda df: copy.copy(df["v"]),
+            lambda df: copy.deepcopy(df["v"]),
+            lambda df: pickle.loads(pickle.dumps(df["v"])),
+            lambda df: pd.Series(df["v"].array.view()),
+            lambda df: pd.Series(VectorArray(df["v"])),
+            lambda df: pd.Series(VectorArray(df[["v"]])),
+            lambda df: pd.Series(df["v"], dtype=VectorDtype(DIM)),
+            lambda df: pd.concat([df["v"], df["v"]]),
+            lambda df: pd.concat([df, df[:0], df])["v"],
+            lambda df: pd.concat([df, df[["n"]]])["v"],
+            lambda df: pd.concat([df["v"], pd.Series(VectorArray(np.full((2, DIM), np.nan)))]),
+            lambda df: df["v"].reindex(["z", "b"]),
+            lambda df: df["v"].sort_values(ascending=False),
+            lambda df: df.sort_values("n", ascending=False)["v"],
+            lambda df: df.groupby("group").head(1)["v"],
+            lambda df: df.merge(pd.DataFrame({"n": [1, 9]}), on="n", how="outer")["v"],
+            lambda df: df[["n"]].join(df["v"]),
+            lambda df: df.set_index("v").reset_index()["v"],
+            lambda df: df.explode("n")["v"],
+            lambda df: df.pivot(index="n", columns="group", values="v")["x"],
+            lambda df: df["v"].shift(1),
+            lambda df: df["v"].where(df["n"] > 2).ffill(),
+            lambda df: df["v"].where(df["n"] > 2).fillna(df["v"]),
+            lambda df: df["v"].repeat(2).drop_duplicates(),
+            lambda df: pd.Series(df["v"].unique()),
+            lambda df: pd.Series(df["v"].factorize()[1]),
+            lambda df: df["v"].astype(VectorDtype(DIM)),
+            lambda df: arrow_series(df["v"]).astype(VectorDtype(DIM)),
+            lambda df: pd.Series(VectorArray(arrow_series(df["v"])[1:3])),
+            lambda df: pd.Series(VectorArray(pa.array(df["v"]))),
+            lambda df: pd.Series(VectorArray(pa.Table.from_pandas(df)["v"])),
+            lambda df: pd.Series(VectorArray(pa.concat_tables([pa.Table.from_pandas(df)] * 2)["v"])),
+        ],
+    )
+    def test_it_is_kept(self, make, df):
+        made = make(df)
+        assert (made["v"] if isinstance(made, pd.DataFrame) else made).array.model == MODEL
+
+    @pytest.mark.skipif(Version("3") > PANDAS, reason="older ones make the column anew from a list of its vectors")
+    def test_it_is_kept_by_astype_to_a_type_of_arrow_and_back(self, df):
+        lists = df["v"].astype(pd.ArrowDtype(pa.list_(pa.float32(), DIM)))
+        assert lists.astype(VectorDtype(DIM)).array.model == MODEL
+
+    @pytest.mark.skipif(Version("3.1") > PANDAS, reason="older ones make the column anew from a list of its vectors")
+    def test_it_is_kept_by_the_first_and_last_of_groups(self, df):
+        for made in (df.groupby("group").first()["v"], df.groupby("group")["v"].last()):
+            assert made.array.model == MODEL
+
+    @pytest.mark.parametrize(
+        "value", [pd.NA, None, VectorArray(MATRIX[:1], model=MODEL), pd.Series(VectorArray(MATRIX[:1], model=MODEL))]
+    )
+    def test_it_is_kept_when_a_vector_of_the_same_model_or_none_is_set(self, value, df):
+        array = df["v"].array.copy()
+        array[:1] = value
+        assert array.model == MODEL
+
+    @pytest.mark.parametrize(
+        "other",
+        [VectorArray(MATRIX, model=OTHER_MODEL), VectorArray(MATRIX)],
+        ids=["of another model", "of nobody knows which"],
+    )
+    @pytest.mark.parametrize(
+        "make",
+        [
+            lambda one, other: pd.concat([pd.Series(one), pd.Series(other)]).array,
+            lambda one, other: pd.concat([pd.Series(other), pd.Series(one)]).array,
+            lambda one, other: pd.concat([pd.DataFrame({"v": one}), pd.DataFrame({"v": other})])["v"].array,
+            lambda one, other: pd.Series(one).where([True] * 3 + [False] * 3, pd.Series(other)).array,
+            lambda one, other: VectorArray(pa.chunked_array([pa.array(one), pa.array(other)])),
+            lambda one, other: VectorArray(
+                pa.concat_tables([pa.Table.from_pandas(pd.DataFrame({"v": array})) for array in (one, other)])["v"]
+            ),
+            lambda one, other: VectorArray(pd.concat([arrow_series(one), arrow_series(other)])),
+        ],
+        ids=["concat", "concat reversed", "concat of frames", "where", "chunks", "tables", "ArrowDtype"],
+    )
+    def test_it_is_lost_where_vectors_come_together(self, make, other, df):
+        assert make(df["v"].array, other).model is None
+
+    @pytest.mark.parametrize("value", [VectorArray(MATRIX[:2], model=OTHER_MODEL), MATRIX[:2], MATRIX[:2].tolist()])
+    def test_it_is_lost_when_vectors_of_others_are_set(self, value, df):
+        array = df["v"].array.copy()
+        array[:2] = value
+        assert array.model is None
+        assert df["v"].array.model == MODEL
+
+    @pytest.mark.parametrize(
+        "make", [lambda column: column.astype(object), list, lambda column: column.to_numpy("float32")]
+    )
+    def test_it_is_lost_where_vectors_are_plain_arrays(self, make, df):
+        assert VectorArray(make(df["v"])).model is None
+
+    def test_it_can_be_told(self):
+        assert VectorArray(MATRIX).model is None
+        assert VectorArray(VectorArray(MATRIX, model=OTHER_MODEL), model=MODEL).model == MODEL
+        with pytest.raises(TypeError, match="model must be a str or None; got int"):
+            VectorArray(MATRIX, model=3)
+
+    def test_it_has_no_part_in_equality_or_type(self, df):
+        one, other = df["v"].array, VectorArray(MATRIX, model=OTHER_MODEL)
+        assert (one == other).all()
+        assert one.equals(other)
+        assert one.dtype == other.dtype
+        assert hash(one.dtype) == hash(other.dtype)
+        assert pa.array(one).type == pa.array(other).type
+        assert pa.array(one).equals(pa.array(other))
+        assert_series_equal(pd.Series(one), pd.Series(other))
+        assert pd.Series(one).isin(other).all()
+
+    def test_embedding_notes_name_and_fingerprint_without_the_folder(self, tiny):
+        for folder in (tiny, tiny + "/"):
+            model = pd.Series(["a fox"]).embed(output="vector", model=folder).array.model
+            assert re.fullmatch(r"bert [0-9a-f]{16}", model)
+
+    def test_what_shapes_a_vector_beside_the_model_is_not_in_it(self, tiny):
+        column = pd.Series(["a fox"])
+        plain, cut = (column.embed(output="vector", model=tiny, truncate_dim=dim).array for dim in (None, 8))
+        assert plain.model == cut.model
 
 
 finite = st.floats(width=32, allow_nan=False, allow_infinity=True)

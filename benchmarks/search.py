@@ -1,0 +1,197 @@
+"""Whether SemanticSearch finds what it should, and how fast, beside other ways to search the same vectors.
+
+    python benchmarks/search.py --data FOLDER --json benchmarks/results/search.json
+
+- SciFact, test: nDCG@10, times 100, of SemanticSearch with its defaults and with index="hnsw"; a document is its title,
+  a space and its text.
+- The same hits beside a brute-force float64 computation: how many of the places have another document, and the largest
+  difference of a score.
+- Speed on random vectors of 384 in clusters (``--n-vectors``): time to make the index, time of one query at a time and
+  queries a second of 1,000 at once, 10 hits each; medians of the rounds, in turn. Beside it sentence-transformers'
+  util.semantic_search and scikit-learn's NearestNeighbors(metric="cosine"). recall@10: the share of the true ten
+  nearest that are among the ten found.
+
+Exit status 1 if a bound fails: nDCG@10 within 0.2 of 64.51; hnsw keeps 99 % of it; not one place differs, and no score
+by more than 1e-5.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from statistics import median
+from time import perf_counter
+from typing import Any
+from unittest import mock
+
+import faiss
+import numpy as np
+import torch
+from data import add_data_argument, read_table, title_and_text
+from numpy.typing import NDArray
+from quality import TOP, ndcg
+from report import add_json_argument, describe_machine, print_report, verdict, write_json
+from sentence_transformers.util import semantic_search
+from sklearn.neighbors import NearestNeighbors
+
+import skembed
+from skembed import SemanticSearch
+
+PUBLISHED, TOLERANCE = 64.51, 0.2
+SMALLEST_SHARE = 0.99
+LARGEST_DIFFERENCE = 1e-5
+DIM, N_CLUSTERS, N_QUERIES = 384, 2_000, 1_000
+N_SINGLE_QUERIES = 20
+QUALITY_HEADER = ("what", "measured", "bound", "holds")
+SPEED_HEADER = ("search", "index made in", "one query, median", "1,000 at once", "queries/s", "recall@10")
+
+Result = dict[str, Any]
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    warnings.simplefilter("ignore", skembed.TruncationWarning)  # the published scores cut long texts too
+    machine = {**describe_machine(), "faiss": faiss.__version__}
+    quality = list(measure_quality(arguments.data))
+    print_report(machine, QUALITY_HEADER, map(quality_row, quality))
+    speed = measure_speed(arguments)
+    print()
+    print_report({"n_vectors": arguments.n_vectors, "repeats": arguments.repeats}, SPEED_HEADER, map(speed_row, speed))
+    write_json(arguments.json, machine=machine, n_vectors=arguments.n_vectors, quality=quality, speed=speed)
+    return 0 if all(result["holds"] for result in quality) else 1
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_data_argument(parser)
+    add_json_argument(parser)
+    parser.add_argument("--n-vectors", type=int, default=100_000, metavar="N", help="default: 100,000")
+    parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default: 5)")
+    return parser.parse_args()
+
+
+def measure_quality(folder: str | None) -> Iterator[Result]:
+    table = read_table(folder, "scifact/corpus")
+    documents, ids = title_and_text(table), table["doc_id"].to_numpy()
+    queries = read_table(folder, "scifact/queries").query("split == 'test'")
+    qrels = read_table(folder, "scifact/qrels").query("split == 'test' and score > 0")
+    relevant = qrels.groupby("query_id")["doc_id"].agg(set)
+    scores = {}
+    for index in ("auto", "hnsw"):
+        engine = SemanticSearch(index=index).fit(documents)
+        distances, positions = engine.kneighbors(queries["text"].tolist(), TOP)
+        gains = [ndcg(ids[found], relevant[q]) for q, found in zip(queries["query_id"], positions, strict=True)]
+        scores[index] = 100 * float(np.mean(gains))
+        if index == "auto":
+            exact = distances, positions
+    yield result("SciFact nDCG@10, exact", scores["auto"], f"{PUBLISHED} ± {TOLERANCE}",
+                 abs(scores["auto"] - PUBLISHED) <= TOLERANCE)  # fmt: skip
+    share = scores["hnsw"] / scores["auto"]
+    yield result("SciFact nDCG@10, hnsw", scores["hnsw"], f"{SMALLEST_SHARE:.0%} of exact", share >= SMALLEST_SHARE)
+    yield from compare_with_float64(queries["text"].tolist(), documents, *exact)
+
+
+def compare_with_float64(queries: list[str], documents: list[str], distances: Any, positions: Any) -> Iterator[Result]:
+    left, right = (skembed.embed(texts).astype(np.float64) for texts in (queries, documents))
+    left, right = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True) for vectors in (left, right))
+    cosines = left @ right.T
+    expected = np.argsort(-cosines, axis=1, kind="stable")[:, :TOP]
+    n_other = int((positions != expected).sum())
+    yield result(f"places of {positions.size:,} where float64 has another document", n_other, "0", n_other == 0)
+    difference = float(np.abs(1 - distances - np.take_along_axis(cosines, positions, axis=1)).max())
+    bound = f"{LARGEST_DIFFERENCE:.0e}"
+    yield result("largest difference of a score", difference, bound, difference <= LARGEST_DIFFERENCE)
+
+
+def result(what: str, measured: float, bound: str, holds: bool) -> Result:
+    return {"what": what, "measured": measured, "bound": bound, "holds": bool(holds)}
+
+
+def measure_speed(arguments: argparse.Namespace) -> list[Result]:
+    vectors, queries = make_vectors(arguments.n_vectors)
+    ways: dict[str, Callable[[], Callable[[Any], Any]]] = {
+        "skembed, exact with faiss": lambda: SemanticSearch().fit(vectors).kneighbors,
+        "skembed, exact without faiss": lambda: without_faiss(SemanticSearch().fit(vectors).kneighbors),
+        "skembed, hnsw": lambda: SemanticSearch(index="hnsw").fit(vectors).kneighbors,
+        "sentence-transformers util.semantic_search": lambda: torch_search(vectors),
+        "scikit-learn NearestNeighbors": lambda: NearestNeighbors(metric="cosine").fit(vectors).kneighbors,
+    }
+    results = {}
+    for name, make in ways.items():
+        start = perf_counter()
+        search = make()
+        results[name] = {
+            "search": name,
+            "made_s": perf_counter() - start,
+            "single_s": [],
+            "batch_s": [],
+            "call": search,
+        }
+    for _ in range(arguments.repeats):
+        for one in results.values():
+            for query in queries[:N_SINGLE_QUERIES]:
+                one["single_s"].append(seconds(one["call"], query[None]))
+            one["batch_s"].append(seconds(one["call"], queries))
+    expected = results["skembed, exact with faiss"]["call"](queries, TOP)[1]
+    for one in results.values():
+        found = one.pop("call")(queries, TOP)[1]
+        one["recall"] = float(np.mean([len(set(a) & set(b)) / TOP for a, b in zip(found, expected, strict=True)]))
+    return list(results.values())
+
+
+def make_vectors(n_vectors: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Draw vectors of length 1 around random centres, as texts lie around topics, and queries in the same way."""
+    rng = np.random.default_rng(0)
+    centers = rng.standard_normal((N_CLUSTERS, DIM), dtype=np.float32)
+    rows = centers[rng.integers(0, N_CLUSTERS, n_vectors + N_QUERIES)]
+    rows += rng.standard_normal(rows.shape, dtype=np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows[N_QUERIES:], rows[:N_QUERIES]
+
+
+def without_faiss(call: Callable[..., Any]) -> Callable[..., Any]:
+    def search(*arguments: Any) -> Any:
+        with mock.patch("importlib.util.find_spec", return_value=None):
+            return call(*arguments)
+
+    return search
+
+
+def torch_search(vectors: NDArray[np.float32]) -> Callable[..., Any]:
+    corpus = torch.from_numpy(vectors)
+
+    def search(queries: NDArray[np.float32], n_hits: int = TOP) -> Any:
+        hits = semantic_search(torch.from_numpy(queries), corpus, top_k=n_hits)
+        return None, np.array([[hit["corpus_id"] for hit in found] for found in hits])
+
+    return search
+
+
+def seconds(call: Callable[..., Any], queries: NDArray[np.float32]) -> float:
+    start = perf_counter()
+    call(queries, TOP)
+    return perf_counter() - start
+
+
+def quality_row(result: Result) -> list[str]:
+    measured = result["measured"]
+    shown = f"{measured:.2f}" if measured > 1 else f"{measured:.2g}"
+    return [result["what"], shown, result["bound"], verdict(result["holds"])]
+
+
+def speed_row(result: Result) -> list[str]:
+    batch = median(result["batch_s"])
+    return [
+        result["search"],
+        f"{result['made_s']:.1f} s",
+        f"{1000 * median(result['single_s']):.1f} ms",
+        f"{batch:.2f} s",
+        f"{N_QUERIES / batch:,.0f}",
+        f"{result['recall']:.4f}",
+    ]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,204 @@
+"""What the displays draw with: colours, legends, labels that do not overlap. Imports numpy and pandas.
+
+matplotlib is not imported: the axes are given.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.axis import Axis
+    from matplotlib.collections import PathCollection
+    from matplotlib.image import AxesImage
+
+_MOST_CATEGORIES = 20  # in a legend
+MOST_NUMBERS, _MOST_TICK_LABELS = 20, 50  # rows or columns
+_COLORS = (  # "muted" by Paul Tol, for colour-blind people too, https://sronpersonalpages.nl/~pault; then its shades
+    *("#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#882255", "#999933"),
+    *("#9990C3", "#70383F", "#88BB99", "#4B7082", "#7A7040", "#D4A1CC", "#255E54", "#C391AA", "#545419"),
+)
+GREY, _DARK_GREY = "#CCCCCC", "#888888"
+MARKERS = dict(  # of matplotlib → of plotly
+    zip("os^DvPX*", ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"], strict=True)
+)
+_PLACES = np.array(  # of a text beside its point, in typographic points, the nearest first
+    [(distance * x, distance * y) for distance in (7, 20, 33, 46) for x in (1, -1, 0) for y in (0, 1, -1) if x or y]
+)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """Points that look alike: their name in the legend, if any, and their colour, or the scores that it comes from."""
+
+    name: str
+    rows: NDArray[np.intp]
+    color: str | NDArray[np.float64]
+    marker: str = "o"
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the colours stand for numbers."""
+        return not isinstance(self.color, str)
+
+
+def split_by_look(labels: pd.Series[Any] | None, rows: NDArray[np.intp]) -> list[Layer]:
+    """Sort rows by how their labels look; what is grey comes last."""
+    if labels is None:
+        layers = [Layer("", rows, _COLORS[0])]
+    elif pd.api.types.is_float_dtype(labels.dtype):
+        scores = labels.iloc[rows].to_numpy(np.float64, na_value=np.nan)
+        is_there = np.isfinite(scores)
+        layers = [Layer("", rows[is_there], scores[is_there]), Layer("missing", rows[~is_there], GREY)]
+    else:
+        layers = _category_layers(pd.Categorical(labels.iloc[rows]).remove_unused_categories(), rows)
+    return [layer for layer in layers if len(layer.rows)]
+
+
+def _category_layers(labels: pd.Categorical, rows: NDArray[np.intp]) -> list[Layer]:
+    codes, names, markers = labels.codes, labels.categories.tolist(), list(MARKERS)
+    counts = np.bincount(codes[codes >= 0], minlength=len(names))
+    noise = [code for code, name in enumerate(names) if isinstance(name, int) and name == -1]
+    by_frequency = sorted(set(range(len(names))) - set(noise), key=lambda code: (-counts[code], code))
+    n_named = len(by_frequency) if len(by_frequency) <= _MOST_CATEGORIES else _MOST_CATEGORIES - 1
+    named, others = sorted(by_frequency[:n_named]), by_frequency[n_named:]
+    layers = [
+        Layer(str(names[code]) or '""', rows[codes == code], _COLORS[i % len(_COLORS)], markers[i % len(markers)])
+        for i, code in enumerate(named)
+    ]
+    layers.append(Layer(f"{len(others)} others", rows[np.isin(codes, others)], _DARK_GREY))
+    layers.append(Layer("-1", rows[np.isin(codes, noise)], GREY))
+    return [*layers, Layer("missing", rows[codes == -1], GREY)]
+
+
+def point_style(n_points: int) -> dict[str, Any]:
+    """Make points the smaller and fainter the more there are."""
+    return {
+        "s": float(np.clip(700 / np.sqrt(n_points), 2, 60)),
+        "alpha": float(np.clip(1.6 - 0.3 * np.log10(n_points), 0.3, 0.9)),
+        "linewidths": 0,
+        "rasterized": n_points > 5_000,
+    }
+
+
+def draw_layer(ax: Axes, positions: NDArray[np.float64], layer: Layer, style: dict[str, Any]) -> PathCollection:
+    """Scatter the points of a layer."""
+    name = wrapped(layer.name, 30, 2)
+    name = f" {name}" if name.startswith("_") else name  # a legend leaves out what starts with "_"
+    is_grey = not layer.is_scored and layer.color in (GREY, _DARK_GREY)
+    zorder = 1 if is_grey else 1 + 1 / (1 + len(positions))  # the rarest in front
+    look = {"c": layer.color, "marker": layer.marker, "cmap": "viridis" if layer.is_scored else None}
+    return ax.scatter(*positions.T, **{"label": name, "zorder": zorder, **look, **style})
+
+
+def draw_legend(ax: Axes, layers: list[Layer], points: list[PathCollection], title: str) -> None:
+    """Explain colours: by a colour bar beside the axes; by a legend beside them, or above where the bar stands."""
+    place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "title": title}
+    for scored in (drawn for drawn, layer in zip(points, layers, strict=True) if layer.is_scored):
+        colorbar: Any = ax.figure.colorbar(scored, ax=ax, label=title)
+        colorbar.solids.set(alpha=1)
+        place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "borderaxespad": 0.2}
+    named = [drawn for drawn, layer in zip(points, layers, strict=True) if layer.name]
+    if named:
+        legend = ax.legend(handles=named, frameon=False, fontsize="small", alignment="left", **place)
+        for handle in legend.legend_handles:
+            handle.set(sizes=[36], alpha=0.9)  # type: ignore[union-attr] # of scatter
+
+
+def frame_points(ax: Axes, positions: NDArray[np.float64], margin: float) -> None:
+    """Let the points fill the axes, with the same scale in both directions."""
+    ax.figure.canvas.figure.draw_without_rendering()  # lays everything out, so that the size of the axes is known
+    box = ax.get_window_extent()
+    middle, extent = (positions.min(axis=0) + positions.max(axis=0)) / 2, np.ptp(positions, axis=0)
+    scale = max(extent[0] / box.width, extent[1] / box.height) or 1 / box.width  # 0 if all lie at one place
+    half = (0.5 + margin) * scale * np.array([box.width, box.height])
+    (left, bottom), (right, top) = middle - half, middle + half
+    ax.set(xlim=(left, right), ylim=(bottom, top), aspect="equal")
+
+
+def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) -> None:
+    """Write texts beside their points, each where it hides least of the other points and texts."""
+    pixels = ax.figure.dpi / 72  # a typographic point has
+    points: NDArray[np.float64] = ax.transData.transform(positions)
+    marks = np.hstack([points - 5 * pixels, points + 5 * pixels])  # left, bottom, right, top
+    taken = np.tile(marks, (4, 1))  # to hide a point is worse than to hide words
+    inside = np.array(ax.get_window_extent().extents)[None]
+    line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 7}
+    for position, point, text in zip(positions, points, texts, strict=True):
+        if pd.isna(text):
+            continue
+        note = ax.text(0, 0, wrapped(text, 28, 2), fontsize="small")
+        size = np.array(note.get_window_extent().size)
+        note.remove()
+        corners = point + _PLACES * pixels + (np.sign(_PLACES) - 1) / 2 * size
+        boxes = np.hstack([corners, corners + size])
+        hidden = _overlaps(boxes, taken).sum(axis=1) + size.prod() - _overlaps(boxes, inside)[:, 0]
+        best = int(hidden.round(-1).argmin())  # a few pixels do not matter, a place nearby does
+        taken = np.vstack([taken, boxes[best]])
+        x, y = np.sign(_PLACES[best])
+        ax.annotate(
+            note.get_text(),
+            position,
+            xytext=_PLACES[best],
+            textcoords="offset points",
+            ha={1: "left", 0: "center", -1: "right"}[x],
+            va={1: "bottom", 0: "center", -1: "top"}[y],
+            fontsize="small",
+            arrowprops=line,
+            in_layout=False,
+        )
+
+
+def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Find the area that each box shares with each other one."""
+    low = np.maximum(boxes[:, None, :2], others[:, :2])
+    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
+    areas: NDArray[np.float64] = (high - low).clip(0).prod(axis=2)
+    return areas
+
+
+def name_ticks(axis: Axis, labels: pd.Series[Any] | None, n_ticks: int, most_lines: int = 1, **long_style: Any) -> None:
+    """Write labels along an axis, as long as there is room for them."""
+    if n_ticks > _MOST_TICK_LABELS:
+        axis.set_ticks([])
+        return
+    labels = pd.Series(range(n_ticks)) if labels is None else labels
+    names = ["missing" if pd.isna(label) else wrapped(label, 30, most_lines) for label in labels]
+    style = long_style if max(map(len, names)) > 4 else {}
+    axis.set_ticks(range(n_ticks), names, fontsize="small" if n_ticks <= MOST_NUMBERS else "x-small", **style)
+
+
+def write_numbers(ax: Axes, im: AxesImage, similarities: NDArray[np.floating[Any]]) -> None:
+    """Write each cosine into its cell, in black or white, whichever can be read there."""
+    ax.figure.canvas.figure.draw_without_rendering()  # lays everything out, so that the size of cells is known
+    width = np.diff(ax.transData.transform([(0, 0), (1, 0)])[:, 0])[0] * 72 / ax.figure.dpi
+    brightness = im.to_rgba(similarities)[..., :3] @ [0.299, 0.587, 0.114]
+    for (row, column), cosine in np.ndenumerate(similarities):
+        if not np.isnan(cosine):
+            number = f"{round(float(cosine), 2) + 0:.2f}"  # + 0: not "-0.00"
+            color = "black" if brightness[row, column] > 0.5 else "white"
+            ax.text(column, row, number, ha="center", va="center", color=color, fontsize=min(10, width / 3.2))
+
+
+def _lines(value: Any, width: int, most_lines: int) -> list[str]:
+    return textwrap.wrap(" ".join(str(value).split()), width, max_lines=most_lines, placeholder="…")
+
+
+def wrapped(value: Any, width: int, most_lines: int) -> str:
+    """Shorten and break a text, for matplotlib, which must not take what is between dollars for a formula."""
+    return "\n".join(_lines(value, width, most_lines)).replace("$", r"\$")
+
+
+def wrapped_html(value: Any, width: int, most_lines: int = 2) -> str:
+    """Shorten and break a text, for plotly, which reads HTML, and formulas between dollars."""
+    return "<br>".join(
+        html.escape(line, quote=False).replace("$", "&#36;") for line in _lines(value, width, most_lines)
+    )

@@ -1,0 +1,622 @@
+"""SemanticSearch.save and load: the same answers, no pickle, and a clear word about whatever is not as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import pickle
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
+from pandas.testing import assert_frame_equal
+from sentence_transformers import SentenceTransformer
+from sklearn.base import clone
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+
+import skembed
+from skembed import (
+    ModelChangedError,
+    ModelNotFoundError,
+    SavedSearchError,
+    SemanticSearch,
+    SentenceEmbeddingTransformer,
+    VectorArray,
+)
+from tests.tiny_models import make_bert
+
+TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "café 🦊"]
+QUERIES = ["fox", "login", "漢字"]
+INDEXES = ["auto", "hnsw"]
+each_index = pytest.mark.parametrize("index", INDEXES)
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    return tmp_path / "saved"
+
+
+@pytest.fixture
+def embedder(tiny) -> SentenceEmbeddingTransformer:
+    return SentenceEmbeddingTransformer(tiny)
+
+
+@pytest.fixture
+def saved(folder, embedder) -> Path:
+    SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).save(folder)
+    return folder
+
+
+def reseal(folder: Path, change) -> None:
+    """Change search.json as somebody who knows how it is sealed would."""
+    file = folder / "search.json"
+    description = json.loads(file.read_text())
+    del description["sha256"]
+    change(description)
+    digest = hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
+    file.write_text(json.dumps({**description, "sha256": digest}))
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(file.name for file in folder.iterdir())
+
+
+def assert_same_answers(loaded: SemanticSearch, search: SemanticSearch, queries=QUERIES) -> None:
+    assert_frame_equal(loaded.search(queries), search.search(queries), check_exact=True)
+    assert_array_equal(loaded.transform(queries), search.transform(queries))
+    assert loaded.get_feature_names_out().tolist() == search.get_feature_names_out().tolist()
+
+
+# What comes back
+
+
+@each_index
+def test_a_loaded_search_gives_the_same_answers_bit_for_bit(index, folder, embedder):
+    search = SemanticSearch(embedder, n_neighbors=3, index=index).fit(TEXTS)
+    search.save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert_same_answers(loaded, search)
+    for found, expected in zip(loaded.kneighbors(), search.kneighbors(), strict=True):
+        assert_array_equal(found, expected)
+    assert_frame_equal(loaded.corpus_, search.corpus_)
+
+
+@each_index
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 200), dim=st.integers(1, 20))
+def test_vectors_come_back_bit_for_bit(index, seed, n, dim, tmp_path_factory):
+    rows = np.random.default_rng(seed).normal(size=(n, dim))
+    search, folder = SemanticSearch(index=index, n_neighbors=3).fit(rows), tmp_path_factory.mktemp("search")
+    search.save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert_array_equal(loaded._index.index.vectors, search._index.index.vectors)
+    assert_frame_equal(loaded.search(rows), search.search(rows), check_exact=True)
+    assert loaded.corpus_["text"].tolist() == [None] * n
+
+
+@each_index
+def test_parameters_come_back(index, folder, tiny):
+    embedder = SentenceEmbeddingTransformer(
+        tiny, pooling=("mean", "cls"), layers=(1, 2), truncate_dim=8, max_seq_length=12, missing="nan", cache=None
+    )
+    params = {"n_neighbors": 3, "index": index, "query_prompt": "Q: 漢", "document_prompt": None}
+    SemanticSearch(embedder, **params).fit(TEXTS).save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert {name: loaded.get_params()[name] for name in params} == params
+    kept = {"pooling": ("mean", "cls"), "layers": (1, 2), "truncate_dim": 8, "max_seq_length": 12, "missing": "nan"}
+    assert {name: loaded.get_params()[f"embedder__{name}"] for name in kept} == kept
+    assert loaded.get_params()["embedder__cache"] == "memory"  # of the machine, not of the search
+
+
+def test_numbers_of_numpy_are_numbers(folder, tiny):
+    embedder = SentenceEmbeddingTransformer(tiny, truncate_dim=np.int64(8), normalize_embeddings=np.True_)
+    search = SemanticSearch(embedder, n_neighbors=np.int64(2)).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder), search)
+
+
+@each_index
+@pytest.mark.parametrize(
+    "y",
+    [
+        list("abacbc"), [1, 2, 1, 3, 2, 3], [True, False] * 3, np.array(list("abacbc"), dtype=object),
+        pd.Categorical(list("abacbc")), [0.5, 1, 2, 3, 4, 5], np.float32([0.1, 1, 2, 3, 4, 5]),
+        np.array([0.5, 1, 2, 3, 4, 5], dtype=object), np.array([1, 2, 1, 3, 2, 3], dtype=np.uint8),
+        pd.array([0.5, 1, 2, 3, 4, 5], dtype="Float64"),
+    ],
+    ids=[
+        "str", "whole numbers", "bool", "objects", "categories", "numbers", "float32", "numbers as objects", "uint8",
+        "nullable",
+    ],
+)  # fmt: skip
+def test_y_and_its_classes_come_back(index, y, folder, embedder):
+    search = SemanticSearch(embedder, n_neighbors=2, index=index).fit(TEXTS, y)
+    search.save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert_same_answers(loaded, search)
+    assert loaded.y_.tolist() == search.y_.tolist()
+    assert hasattr(loaded, "classes_") == hasattr(search, "classes_")
+    assert getattr(loaded, "classes_", np.empty(0)).tolist() == getattr(search, "classes_", np.empty(0)).tolist()
+
+
+LABELS = {
+    "text": pd.Index(list("uvwxyz")),
+    "repeated numbers": pd.Index([7, 7, 3, 9, 9, 9]),
+    "real numbers": pd.Index([0.5, 1, 2, 3, 4, 5]),
+    "every other row": pd.RangeIndex(10, 22, 2),
+    "dates": pd.date_range("2024-01-01", periods=6, freq=None),
+    "dates with a zone": pd.date_range("2024-01-01", periods=6, tz="Europe/Berlin"),
+    "periods": pd.period_range("2024", periods=6, freq="M"),
+    "durations": pd.timedelta_range("1D", periods=6),
+    "categories": pd.CategoricalIndex(list("abcabc")),
+    "intervals": pd.interval_range(0, 6),
+    "bool": pd.Index([True, False] * 3),
+    "bytes": pd.Index([b"u", b"v", b"w", b"x", b"y", b"z"]),
+    "several levels": pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]]),
+    "levels named like columns": pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]], names=["text", "vector"]),
+    "named like a column": pd.Index(list("uvwxyz"), name="y"),
+    "some missing": pd.Index(["u", None, "w", "x", "y", "z"], dtype=object),
+}
+
+
+@pytest.mark.parametrize("kind", LABELS)
+@each_index
+def test_index_labels_come_back(index, kind, folder, embedder):
+    search = SemanticSearch(embedder, index=index).fit(pd.Series(TEXTS, index=LABELS[kind], dtype=object), range(6))
+    search.save(folder)
+    found, expected = (made.search(QUERIES, k=6)["label"] for made in (SemanticSearch.load(folder), search))
+    assert found.isna().tolist() == expected.isna().tolist()
+    assert found.dropna().tolist() == expected.dropna().tolist()
+    assert found.dtype == expected.dtype or kind == "some missing"
+
+
+@pytest.mark.parametrize(
+    "labels",
+    [
+        pd.Index([1, "a", 2, 3, 4, 5], dtype=object),
+        pd.Index([2**70 + row for row in range(6)], dtype=object),
+        pd.Index([frozenset([row]) for row in range(6)]),
+        pd.Index([1j * row for row in range(6)]),
+        pd.Index(["\ud800"] * 6, dtype=object),
+    ],
+    ids=["mixed", "huge", "sets", "complex", "surrogates"],
+)
+def test_index_labels_that_parquet_has_not_are_refused_and_nothing_is_written(labels, folder, embedder):
+    search = SemanticSearch(embedder).fit(pd.Series(TEXTS, index=labels, dtype=object))
+    with pytest.raises(TypeError, match="The index labels or y cannot be written to a parquet file"):
+        search.save(folder)
+    assert names(folder) == []
+
+
+@each_index
+@pytest.mark.parametrize("missing", ["nan", "zero", "empty"])
+def test_missing_documents_stay_what_they_are(index, missing, folder, tiny):
+    texts = ["a fox", None, "login", None, "a dog"]
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing=missing), n_neighbors=3, index=index).fit(texts)
+    search.save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert_same_answers(loaded, search)
+    assert loaded.corpus_["text"].tolist() == texts
+
+
+@each_index
+def test_missing_vectors_are_not_found_after_loading(index, folder):
+    SemanticSearch(index=index).fit(pd.Series(VectorArray([[1, 0], None, [0, 1], None]), index=list("abcd"))).save(
+        folder
+    )
+    hits = SemanticSearch.load(folder).search([[0.1, 1.0]], k=2)
+    assert hits["label"].tolist() == ["c", "a"]
+    assert hits["text"].tolist() == [None, None]
+
+
+@each_index
+def test_a_loaded_search_grows_like_the_first(index, folder, embedder):
+    search = SemanticSearch(embedder, n_neighbors=3, index=index).fit(TEXTS, list("aabbcc"))
+    search.save(folder)
+    loaded = SemanticSearch.load(folder).partial_fit(["a fox", "the app"], ["d", "d"])
+    assert_same_answers(loaded, search.partial_fit(["a fox", "the app"], ["d", "d"]))
+
+
+def test_a_loaded_search_can_be_saved_fitted_and_cloned_again(saved, tmp_path):
+    loaded = SemanticSearch.load(saved)
+    loaded.save(tmp_path / "again")
+    assert_same_answers(SemanticSearch.load(tmp_path / "again"), loaded)
+    assert names(tmp_path / "again") == names(saved)
+    assert_same_answers(clone(loaded).fit(TEXTS), loaded)
+    assert loaded.fit(["fox", "dog"]).search("fox", k=2)["position"].max() == 1
+
+
+def test_texts_are_not_embedded_again(saved, counted):
+    SemanticSearch.load(saved)
+    assert counted == []
+
+
+def test_an_index_parameter_set_after_fit_does_not_mislead(folder, embedder):
+    search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).set_params(index="hnsw")
+    search.save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert_same_answers(loaded, search)
+    assert loaded.index == "hnsw"
+
+
+# The folder
+
+
+@each_index
+def test_the_folder_holds_what_it_should_and_no_more(index, folder, embedder):
+    SemanticSearch(embedder, index=index).fit(TEXTS).save(folder)
+    kinds = [name.partition("-")[0] for name in names(folder)]
+    assert kinds == ["corpus", *(["search.json", "vectors"] if index == "auto" else ["graph", "search.json"])]
+
+
+@pytest.mark.parametrize("second", INDEXES)
+@each_index
+def test_saving_again_replaces_what_was_there(index, second, folder, embedder):
+    SemanticSearch(embedder, index=index).fit(["fox", "dog"], [1, 2]).save(folder)
+    search = SemanticSearch(embedder, n_neighbors=2, index=second).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder), search)
+    assert len(names(folder)) == 3
+
+
+def test_the_same_search_saved_twice_is_the_same_files(folder, embedder):
+    search = SemanticSearch(embedder).fit(TEXTS)
+    search.save(folder)
+    before = {name: (folder / name).read_bytes() for name in names(folder)}
+    search.save(folder)
+    assert {name: (folder / name).read_bytes() for name in names(folder)} == before
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["notes.txt", "corpus-2024.parquet", "graph-old.faiss", "corpus-final.parquet", "corpus-0123456789abcdef.csv"],
+)
+def test_a_file_of_somebody_else_stays(name, folder, embedder):
+    folder.mkdir()
+    (folder / name).write_text("mine")
+    for texts in (TEXTS, ["fox", "dog"]):
+        SemanticSearch(embedder, n_neighbors=1).fit(texts).save(folder)
+    assert (folder / name).read_text() == "mine"
+
+
+def test_a_save_that_fails_leaves_the_search_that_was_there(saved, embedder):
+    before = SemanticSearch.load(saved)
+    search = SemanticSearch(embedder).fit(pd.Series(TEXTS, index=pd.Index([1, "a", 2, 3, 4, 5], dtype=object)))
+    with pytest.raises(TypeError):
+        search.save(saved)
+    assert_same_answers(SemanticSearch.load(saved), before)
+    assert len(names(saved)) == 3
+
+
+@pytest.mark.parametrize("spell", [str, Path, lambda path: f"{path}/"], ids=["str", "Path", "with a slash"])
+def test_folders_are_made_and_named_as_one_likes(spell, tmp_path, embedder):
+    path = spell(tmp_path / "not yet" / "there 漢字 [a-z]*")
+    search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
+    search.save(path)
+    search.save(path)
+    assert_same_answers(SemanticSearch.load(path), search)
+
+
+def test_the_folder_of_a_search_can_be_moved(saved, tmp_path, embedder):
+    saved.rename(tmp_path / "moved")
+    assert len(SemanticSearch.load(tmp_path / "moved").search("fox")) == 2
+
+
+def test_the_name_of_a_model_folder_is_kept_whole(tiny, folder, tmp_path, monkeypatch):
+    monkeypatch.chdir(Path(tiny).parent)
+    search = SemanticSearch(SentenceEmbeddingTransformer(Path(tiny).name), n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    monkeypatch.chdir(tmp_path)
+    loaded = SemanticSearch.load("saved")
+    assert loaded.get_params()["embedder__model"] == tiny
+    assert loaded.search("fox")["position"].tolist() == search.corpus_.index[loaded.kneighbors(["fox"])[1][0]].tolist()
+
+
+@pytest.mark.slow
+@each_index
+def test_a_fresh_process_finds_the_same(index, folder, embedder):
+    search = SemanticSearch(embedder, n_neighbors=3, index=index).fit(TEXTS)
+    search.save(folder)
+    script = (
+        "import sys, skembed; hits = skembed.SemanticSearch.load(sys.argv[1]).search(['fox', 'login']); "
+        "print(hits['position'].tolist(), [score.hex() for score in hits['score']])"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script, str(folder)], capture_output=True, text=True, check=True, timeout=120
+    )
+    hits = search.search(["fox", "login"])
+    assert said.stdout.split("] [")[0] + "]" == str(hits["position"].tolist())
+    found = [float.fromhex(score.strip("' ]\n")) for score in said.stdout.split("] [")[1].split(",")]
+    assert found == pytest.approx(hits["score"].tolist(), abs=1e-6)
+
+
+def test_before_fit_nothing_is_saved(folder):
+    with pytest.raises(NotFittedError):
+        SemanticSearch().save(folder)
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("action", ["save", "load"])
+def test_without_pyarrow_the_error_names_the_extra(action, saved, embedder, monkeypatch):
+    search, import_module = SemanticSearch(embedder).fit(TEXTS), importlib.import_module
+
+    def without_pyarrow(name, *rest):
+        if name.partition(".")[0] == "pyarrow":
+            raise ModuleNotFoundError("No module named 'pyarrow'", name="pyarrow")
+        return import_module(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", without_pyarrow)
+    with pytest.raises(ImportError, match=r"needs pyarrow: pip install 'skembed\[parquet\]'"):
+        search.save(saved) if action == "save" else SemanticSearch.load(saved)
+
+
+# Damage
+
+
+@pytest.fixture(scope="module")
+def pristine(tmp_path_factory, tiny) -> Path:
+    folder = tmp_path_factory.mktemp("pristine")
+    SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=2, index="hnsw").fit(TEXTS, list("aabbcc")).save(
+        folder
+    )
+    return folder
+
+
+def flip(file: Path, share: float) -> None:
+    content = bytearray(file.read_bytes())
+    content[min(int(len(content) * share), len(content) - 1)] ^= 1
+    file.write_bytes(content)
+
+
+DAMAGE = {
+    "first byte": lambda file: flip(file, 0),
+    "byte in the middle": lambda file: flip(file, 0.5),
+    "last byte": lambda file: flip(file, 1),
+    "cut short": lambda file: file.write_bytes(file.read_bytes()[:-2]),
+    "cut in half": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
+    "emptied": lambda file: file.write_bytes(b""),
+    "longer": lambda file: file.write_bytes(file.read_bytes() + b"x"),
+    "deleted": lambda file: file.unlink(),
+    "a folder": lambda file: (file.unlink(), file.mkdir()),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+@pytest.mark.parametrize("kind", ["corpus", "graph", "search"])
+def test_a_damaged_file_is_one_clear_error(kind, damage, pristine, folder):
+    shutil.copytree(pristine, folder)
+    DAMAGE[damage](next(folder.glob(f"{kind}*")))
+    is_gone = kind == "search" and damage in ("deleted", "a folder")  # then there is no search
+    with pytest.raises(FileNotFoundError if is_gone else SavedSearchError) as raised:
+        SemanticSearch.load(folder)
+    assert str(folder) in str(raised.value)
+
+
+@settings(max_examples=150, deadline=None)
+@given(position=st.integers(0, 10**9), mask=st.integers(1, 255))
+def test_whatever_byte_of_the_description_is_flipped_it_is_noticed(position, mask, pristine, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("flipped")
+    for name in names(pristine):
+        (folder / name).symlink_to(pristine / name)
+    content = bytearray((pristine / "search.json").read_bytes())
+    content[position % len(content)] ^= mask
+    (folder / "search.json").unlink()
+    (folder / "search.json").write_bytes(content)
+    try:
+        says_the_same = json.loads(content) == json.loads((pristine / "search.json").read_bytes())
+    except ValueError:
+        says_the_same = False
+    if says_the_same:  # one kind of white space for another, e.g.
+        assert len(SemanticSearch.load(folder).search("fox")) == 2
+        return
+    with pytest.raises(SavedSearchError):
+        SemanticSearch.load(folder)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["", "{}", "[]", "null", "5", '"text"', '{"version": 1}', '{"version": 1, "sha256": "0"}', "[" * 10, "\0"],
+)
+def test_a_description_that_is_none_is_one_clear_error(content, saved):
+    (saved / "search.json").write_text(content)
+    with pytest.raises(SavedSearchError):
+        SemanticSearch.load(saved)
+
+
+@pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
+def test_another_version_is_named(version, saved):
+    reseal(saved, lambda description: description.update(version=version))
+    with pytest.raises(SavedSearchError, match=r"has version .*; this skembed reads version 1"):
+        SemanticSearch.load(saved)
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("a file")])
+def test_where_no_search_was_saved_the_error_says_so(make, folder):
+    make(folder)
+    with pytest.raises(FileNotFoundError, match="No search was saved in"):
+        SemanticSearch.load(folder)
+
+
+# What a file may not do
+
+
+@each_index
+def test_nothing_is_pickled_or_unpickled(index, folder, embedder, monkeypatch):
+    search = SemanticSearch(embedder, index=index).fit(TEXTS, list("aabbcc"))
+    for name in ("dump", "dumps", "load", "loads", "Pickler", "Unpickler"):
+        monkeypatch.setattr(pickle, name, lambda *_, **__: pytest.fail("pickle was used"))
+    search.save(folder)
+    assert len(SemanticSearch.load(folder).search("fox")) == 5
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "..", ".", "", "../saved/../secret", "a/../../secret"])
+@pytest.mark.parametrize("kind", ["corpus", "graph"])
+def test_no_name_in_the_description_leads_out_of_the_folder(kind, name, saved):
+    secret = saved.parent / "secret"
+    secret.write_bytes(b"secret")
+    digest = hashlib.sha256(b"secret").hexdigest()
+    reseal(saved, lambda description: description["files"].update({kind: {"name": name, "sha256": digest}}))
+    with pytest.raises(SavedSearchError, match="is missing"):
+        SemanticSearch.load(saved)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda description: description["embedder"]["parameters"].update(trust_remote_code=True),
+        lambda description: description["embedder"].update(trust_remote_code=True),
+        lambda description: description["parameters"].update(embedder__trust_remote_code=True),
+        lambda description: description["parameters"].update(trust_remote_code=True),
+    ],
+    ids=["embedder's parameters", "embedder", "nested parameter", "search's parameters"],
+)
+def test_a_file_cannot_say_that_remote_code_is_to_be_trusted(change, saved):
+    reseal(saved, change)
+    loaded = SemanticSearch.load(saved)
+    assert loaded.embedder.trust_remote_code is loaded.embedder_.trust_remote_code is False
+
+
+def test_a_file_cannot_say_where_vectors_are_kept(saved, tmp_path):
+    reseal(saved, lambda description: description["embedder"]["parameters"].update(cache=str(tmp_path / "cache")))
+    reseal(saved, lambda description: description["parameters"].update(embedder__cache=str(tmp_path / "cache")))
+    SemanticSearch.load(saved).search("fox")
+    assert not (tmp_path / "cache").exists()
+
+
+def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
+    embedder = SentenceEmbeddingTransformer(tiny, trust_remote_code=True)
+    SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).save(folder)
+    assert "trust_remote_code" not in (folder / "search.json").read_text()
+    with pytest.raises(ValueError, match=r"give it: SemanticSearch.load\(path, embedder=...\)"):
+        SemanticSearch.load(folder)
+    assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
+
+
+# The embedder
+
+
+@pytest.fixture
+def own_model(tmp_path):
+    """A model that a test may delete or replace."""
+    return make_bert(tmp_path / "model", seed=11)
+
+
+def test_a_model_that_is_gone_is_named(own_model, folder):
+    SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=2).fit(TEXTS).save(folder)
+    os.rename(own_model, f"{own_model}-moved")
+    with pytest.raises(ModelNotFoundError, match=r"is gone: .*If it is elsewhere now, name it: SemanticSearch.load"):
+        SemanticSearch.load(folder)
+    moved = SentenceEmbeddingTransformer(f"{own_model}-moved")
+    assert len(SemanticSearch.load(folder, embedder=moved).search("fox")) == 2
+
+
+def test_another_model_in_the_same_folder_is_refused(own_model, folder, tmp_path):
+    SemanticSearch(SentenceEmbeddingTransformer(own_model)).fit(TEXTS).save(folder)
+    shutil.rmtree(own_model)
+    make_bert(tmp_path / "model", seed=12)
+    with pytest.raises(ModelChangedError, match=r"is not the one that the corpus of .* was embedded with"):
+        SemanticSearch.load(folder)
+
+
+def test_another_model_that_is_given_is_refused(saved, model_folder):
+    with pytest.raises(ModelChangedError, match="is not the one that the corpus"):
+        SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(model_folder("dense_raw")))
+
+
+def test_vectors_need_no_model_to_come_back(own_model, folder):
+    SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=1).fit(np.eye(3)).save(folder)
+    shutil.rmtree(own_model)
+    assert SemanticSearch.load(folder).search(np.eye(3))["position"].tolist() == [0, 1, 2]
+
+
+def test_a_loaded_model_must_be_given_again(tiny, folder):
+    embedder = SentenceEmbeddingTransformer(SentenceTransformer(tiny, device="cpu"))
+    search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    with pytest.raises(
+        ValueError, match=r"cannot be read from a file .*; give it: SemanticSearch.load\(path, embedder="
+    ):
+        SemanticSearch.load(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=embedder), search)
+
+
+def test_an_embedder_of_another_kind_must_be_given_again(folder):
+    search = SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); give it"):
+        SemanticSearch.load(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=search.embedder_), search)
+
+
+@pytest.mark.parametrize(("given_kind", "kind"), [("tf-idf", "ours"), ("ours", "tf-idf")])
+def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, folder, embedder):
+    of_kind = {"tf-idf": TfidfVectorizer(), "ours": embedder}
+    SemanticSearch(of_kind[kind]).fit(TEXTS).save(folder)
+    with pytest.raises(TypeError, match=r"The corpus was embedded by .*, not "):
+        SemanticSearch.load(folder, embedder=of_kind[given_kind])
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"pooling": "cls"}, {"layers": 1}, {"truncate_dim": 8}, {"normalize_embeddings": False}, {"prompt": "Q: "},
+     {"max_seq_length": 10}, {"long_texts": "mean"}, {"missing": "nan"}],
+    ids=str,
+)  # fmt: skip
+def test_an_embedder_that_makes_other_vectors_is_refused_by_what_differs(other, saved, tiny):
+    (name,) = other
+    with pytest.raises(ValueError, match=f"The corpus was embedded with {name}=.*; embedder has "):
+        SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(tiny, **other))
+
+
+@pytest.mark.parametrize(
+    "other", [{"device": "cpu"}, {"cache": None}, {"batch_tokens": 64}, {"show_progress_bar": False}], ids=str
+)
+def test_how_an_embedder_computes_may_differ(other, saved, tiny):
+    loaded = SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(tiny, **other))
+    assert len(loaded.search("fox")) == 2
+
+
+@pytest.mark.parametrize("pooling", [["mean", "cls"], ("mean", "cls")], ids=["list", "tuple"])
+def test_poolings_may_be_a_list_or_a_tuple(pooling, folder, tiny):
+    SemanticSearch(SentenceEmbeddingTransformer(tiny, pooling=["mean", "cls"]), n_neighbors=2).fit(TEXTS).save(folder)
+    loaded = SemanticSearch.load(folder, embedder=SentenceEmbeddingTransformer(tiny, pooling=pooling))
+    assert len(loaded.search("fox")) == 2
+
+
+def test_an_embedder_that_is_given_is_not_changed(saved, tiny):
+    embedder = SentenceEmbeddingTransformer(tiny)
+    before = {**vars(embedder)}
+    SemanticSearch.load(saved, embedder=embedder).search("fox")
+    assert vars(embedder) == before
+
+
+@pytest.mark.parametrize("is_given", [True, False])
+def test_a_change_of_the_embedder_after_loading_waits_for_the_next_fit(is_given, saved, embedder):
+    loaded = SemanticSearch.load(saved, embedder=embedder if is_given else None)
+    before = loaded.search("fox")
+    loaded.set_params(embedder__pooling="cls")
+    skembed.clear_cache()
+    assert_frame_equal(loaded.search("fox"), before)
+
+
+def test_vectors_of_another_model_are_still_refused_after_loading(saved, model_folder):
+    other = pd.Series(["fox"]).embed(output="vector", model=model_folder("roberta"))
+    with pytest.raises(ValueError, match="vectors of different models cannot be compared"):
+        SemanticSearch.load(saved).search(other)
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_vectors_are_one_clear_error(damage, saved):
+    DAMAGE[damage](next(saved.glob("vectors*")))
+    with pytest.raises(SavedSearchError, match="vectors-"):
+        SemanticSearch.load(saved)
