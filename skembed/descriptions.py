@@ -120,8 +120,9 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Returns
         -------
-        ndarray of float32, shape (n_texts, n_classes)
-            The largest cosine to a description of each label, from -1 to 1; NaN for a missing text.
+        ndarray of float32, shape (n_texts, n_classes), or (n_texts,) for two classes
+            The largest cosine to a description of each label, from -1 to 1; for two labels that of the second less
+            that of the first, as scikit-learn has it. NaN for a missing text.
 
         Raises
         ------
@@ -130,7 +131,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is not what it must be; the message names the position.
         """
-        return self._scores(X, stacklevel=4)
+        scores = self._scores(X, stacklevel=4)
+        return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
         """Give each label a probability.
@@ -142,7 +144,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float64, shape (n_texts, n_classes)
-            ``softmax(decision_function(X) / temperature)``; NaN for a missing text.
+            The softmax of each label's largest cosine, divided by the temperature; NaN for a missing text.
 
         Raises
         ------

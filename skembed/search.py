@@ -346,7 +346,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _fit(self, X: Any, y: Any, *, stacklevel: int) -> Self:
+    def _fit(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> Self:
         if not isinstance(self.index, str) or self.index not in _INDEXES:
             raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
         if self.index == "hnsw":
@@ -357,17 +357,18 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
         self.embedder_ = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
-        self._add(X, y, stacklevel=stacklevel + 1)
+        self._add(X, y, stacklevel=stacklevel + 1, name=name)
         return self
 
-    def _add(self, X: Any, y: Any, *, stacklevel: int) -> None:
+    def _add(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> None:
         is_first = not hasattr(self, "corpus_")
         n_before = 0 if is_first else len(self.corpus_)
         maker = maker_of(X, self.embedder_)
         if is_first:
             self._maker: str | None = maker
         refuse_other_maker(maker, self._maker, ("X", "the corpus"))
-        vectors = self._embed_documents(X, fit=is_first, stacklevel=stacklevel + 1)
+        embedder = self._with_prompt(self.embedder_, X, "document")
+        vectors = embed_column(X, embedder, fit=is_first, name=name, stacklevel=stacklevel + 1)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         corpus = _read_corpus(X, n_before, len(vectors))
@@ -448,15 +449,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
         return n_hits
 
-    def _embed_documents(self, X: Any, *, fit: bool, stacklevel: int) -> NDArray[np.float32]:
-        embedder = self._with_prompt(self.embedder_, X, "document")
-        return embed_column(X, embedder, fit=fit, stacklevel=stacklevel + 1)
-
-    def _embed_queries(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
-        refuse_other_maker(maker_of(X, self.embedder_), self._maker, ("the queries", "the corpus"))
+    def _embed_queries(self, X: Any, *, stacklevel: int, name: str = "queries") -> NDArray[np.float32]:
+        refuse_other_maker(maker_of(X, self.embedder_), self._maker, (name, "the corpus"))
         embedder = self._with_prompt(self.embedder_, X, "query")
-        vectors = embed_column(X, embedder, fit=False, name="queries", stacklevel=stacklevel + 1)
-        self._refuse_other_dimensions(vectors, "queries")
+        vectors = embed_column(X, embedder, fit=False, name=name, stacklevel=stacklevel + 1)
+        self._refuse_other_dimensions(vectors, name)
         return vectors
 
     def _refuse_other_dimensions(self, vectors: NDArray[np.float32], name: str) -> None:

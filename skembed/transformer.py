@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from skembed.encoding.cache import EmbeddingCache
 
 
+LIVE_MARK = "live:"  # before the fingerprint of a loaded model in a note beside its vectors
+
+
 class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Turn a column of text into sentence embeddings.
 
@@ -279,6 +282,8 @@ them, default="default"
         """Name and fingerprint of the model, short enough to stand beside its vectors."""
         plan = make_plan(self._settings())
         self._refuse_changed_model(plan)
+        if plan.model.is_live:  # its fingerprint is of another kind than that of files, and never agrees with one
+            return f"a loaded model {LIVE_MARK}{plan.model.fingerprint[:16]}"
         return f"{os.path.basename(os.path.normpath(plan.model.name))} {plan.model.fingerprint[:16]}"
 
     def _settings(self) -> Settings:

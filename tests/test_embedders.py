@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
+from sentence_transformers import SentenceTransformer
 from sklearn.decomposition import PCA
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
@@ -186,3 +187,15 @@ class TestMakers:
     def test_others_are_refused_with_both_names(self, maker, other):
         with pytest.raises(ValueError, match=f"of left are of the model {maker}, those of right of {other}: "):
             refuse_other_maker(maker, other, ("left", "right"))
+
+
+def test_a_loaded_model_and_the_folder_it_came_from_are_not_taken_for_different_models(tiny):
+    live, named = (SentenceEmbeddingTransformer(model) for model in (SentenceTransformer(tiny, device="cpu"), tiny))
+    refuse_other_maker(maker_of(["a fox"], live), maker_of(["a fox"], named), ("left", "right"))
+
+
+def test_two_loaded_models_are_different_models(tiny, model_folder):
+    models = [SentenceTransformer(folder, device="cpu") for folder in (tiny, model_folder("static"))]
+    makers = [maker_of(["a fox"], SentenceEmbeddingTransformer(model)) for model in models]
+    with pytest.raises(ValueError, match="vectors of different models cannot be compared"):
+        refuse_other_maker(*makers, ("left", "right"))

@@ -388,9 +388,11 @@ class TextColumn:
         k : int, default=5
             How many rows to find for each.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
-            The vectors of the column, if they are there already.
+            The vectors of the column, if they are there already. A model's prompt for documents is not in them, unless
+            they were made with it.
         **params
-            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here. With a
+            model that has prompts for queries and documents, ``prompt=""`` leaves both out.
 
         Returns
         -------
@@ -434,7 +436,8 @@ class TextColumn:
         vectors, other_vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
             The vectors of this and of the other column, if they are there already.
         **params
-            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here. With a
+            model that has prompts for queries (this column) and documents (the other), ``prompt=""`` leaves both out.
 
         Returns
         -------

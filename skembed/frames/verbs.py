@@ -38,7 +38,8 @@ def search(
     from skembed.search import SemanticSearch
 
     _check_count("k", k)
-    engine = SemanticSearch(_embedder(params))._fit(_subject(column, vectors), None, stacklevel=stacklevel + 1)
+    engine, subject = SemanticSearch(_embedder(params)), _subject(column, vectors)
+    engine._fit(subject, None, name=describe(column), stacklevel=stacklevel + 1)
     hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
     positions = hits["position"].to_numpy()
     return hits.drop(columns="label").assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
@@ -53,8 +54,8 @@ def join(
     _check_count("k", k)
     texts = _as_series(other)
     engine = SemanticSearch(_embedder(params), n_neighbors=k)
-    engine._fit(_subject(texts, other_vectors), None, stacklevel=stacklevel + 1)
-    queries = engine._embed_queries(_subject(column, vectors), stacklevel=stacklevel + 1)
+    engine._fit(_subject(texts, other_vectors), None, name="other", stacklevel=stacklevel + 1)
+    queries = engine._embed_queries(_subject(column, vectors), name=describe(column), stacklevel=stacklevel + 1)
     is_there = ~np.isnan(queries).any(axis=1)
     score = np.full((len(column), k), np.nan)
     position = np.full((len(column), k), -1)
