@@ -93,6 +93,27 @@ def test_the_pandas_example_runs_on_a_table_of_ones_own_and_without_matplotlib(t
     assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
 
 
+TOURS = {"quickstart.py", "grid_search.py", "pandas_reviews.py"}
+GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("script", GALLERY)
+def test_a_script_of_the_gallery_runs_and_leaves_its_picture(script, tmp_path):
+    assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg")
+    assert (tmp_path / script).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("script", GALLERY)
+def test_a_script_of_the_gallery_is_short_and_shown(script):
+    assert len((EXAMPLES / script).read_text(encoding="utf-8").splitlines()) < 80
+    shown = (EXAMPLES / "README.md").read_text(encoding="utf-8")
+    picture = f"pictures/{Path(script).stem}.png"
+    assert f"({script})" in shown
+    assert f"({picture})" in shown
+    assert (EXAMPLES / picture).is_file()
+
+
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
