@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Self
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 MISSING = -1  # the label of a row without a text
-_CELLS_A_BLOCK = 2**24  # of cosines that are computed together: 64 MiB
+_ROWS_A_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
 _SLACK = 1e-6  # float32 cosines are right to about 1e-7
 
 
@@ -154,13 +155,18 @@ def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]
 
 
 def _pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Compare each vector with all after it, a block of them at a time."""
-    n_rows = max(1, _CELLS_A_BLOCK // max(1, len(vectors)))
-    for start in range(0, len(vectors), n_rows):
-        position, other = np.nonzero(vectors[start : start + n_rows] @ vectors[start:].T >= threshold - _SLACK)
+    """Compare each vector with all after it, block by block."""
+    starts = range(0, len(vectors), _ROWS_A_BLOCK)
+    for start, other_start in itertools.combinations_with_replacement(starts, 2):
+        block, others = vectors[start : start + _ROWS_A_BLOCK], vectors[other_start : other_start + _ROWS_A_BLOCK]
+        cosines = block @ others.T
+        if cosines.max() < threshold - _SLACK:  # nearly always, and told in one fast pass
+            continue
+        position, other = np.nonzero(cosines >= threshold - _SLACK)
+        position, other = position + start, other + other_start
         is_after = other > position
         if is_after.any():
-            yield start + position[is_after], start + other[is_after]
+            yield position[is_after], other[is_after]
 
 
 def _duplicates(
