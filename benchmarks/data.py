@@ -10,6 +10,10 @@ The folder is named by ``--data`` or by the environment variable SKEMBED_DATA. I
     scifact/corpus.csv.gz                          doc_id, title, text
     scifact/queries.csv.gz                         query_id, text, split
     scifact/qrels.csv.gz                           query_id, doc_id, score, split
+    sms_spam/sms_spam.csv.gz                       text
+    abt_buy/abt_buy_table_a.csv.gz                 id, text
+    abt_buy/abt_buy_table_b.csv.gz                 id, text
+    abt_buy/abt_buy_pairs.csv.gz                   id_a, id_b, label
 
 ``split`` is train, dev or test as the sources have it. No row of this data is part of skembed.
 """

@@ -38,11 +38,12 @@ except ImportError:
     MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 tuned = SentenceTransformer(str(MODEL), device="cpu")
 arguments = SentenceTransformerTrainingArguments(
-    tempfile.mkdtemp(), num_train_epochs=4, per_device_train_batch_size=16, learning_rate=5e-5, warmup_steps=0.1,
+    tempfile.mkdtemp(), num_train_epochs=3, per_device_train_batch_size=16, learning_rate=1e-4, warmup_steps=0.1,
     seed=0, use_cpu=True, save_strategy="no", report_to="none", logging_strategy="no", disable_tqdm=True,
 )  # fmt: skip
 labelled = Dataset.from_dict({"text": train["review"].tolist(), "label": (train["stars"] > 3).astype(int).tolist()})
-SentenceTransformerTrainer(tuned, args=arguments, train_dataset=labelled, loss=BatchAllTripletLoss(tuned)).train()
+loss = BatchAllTripletLoss(tuned, margin=0.5)
+SentenceTransformerTrainer(tuned, args=arguments, train_dataset=labelled, loss=loss).train()
 
 # %% [markdown]
 # ## Before and after

@@ -6,6 +6,7 @@ Imports the transformer and ``skembed.encoding``.
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -47,9 +48,31 @@ def unit_vectors(
     TypeError, ValueError
         If a text or a vector is not what it must be; the message names the position.
     """
-    if embedder is None:
-        embedder = SentenceEmbeddingTransformer(missing="nan")
-    return embed_column(X, clone(embedder), fit=True, name=name, stacklevel=stacklevel + 1)
+    return embed_column(X, _own_copy(embedder), fit=True, name=name, stacklevel=stacklevel + 1)
+
+
+def fit_embedder(embedder: BaseEstimator | None, columns: Sequence[Any]) -> Any:
+    """Copy an embedder, and let it learn from several columns together, so that their vectors can be compared.
+
+    Parameters
+    ----------
+    embedder : transformer or None
+        None: a ``SentenceEmbeddingTransformer`` with ``missing="nan"``, which has nothing to learn.
+    columns : sequence of columns of texts or of vectors
+
+    Returns
+    -------
+    transformer
+    """
+    embedder = _own_copy(embedder)
+    texts = [plain_texts(column) for column in columns if not holds_vectors(column)]
+    if texts and not isinstance(embedder, SentenceEmbeddingTransformer):
+        embedder.fit(pd.Series(np.concatenate(texts)), None)
+    return embedder
+
+
+def _own_copy(embedder: BaseEstimator | None) -> Any:
+    return SentenceEmbeddingTransformer(missing="nan") if embedder is None else clone(embedder)
 
 
 def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stacklevel: int = 3) -> NDArray[np.float32]:

@@ -6,6 +6,8 @@ Imports numpy, pandas and scikit-learn; faiss where it is installed.
 from __future__ import annotations
 
 import importlib.util
+import os
+import sys
 from collections.abc import Callable
 from typing import Any, Self
 
@@ -24,6 +26,16 @@ _QUERIES_A_BLOCK = 1024
 _ROWS_A_BLOCK = 8192
 _NUMBERS_A_BLOCK = 2**22  # of float64 vectors, or of candidates, that are compared together: 32 MiB
 _N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 40, 256  # see benchmarks/search.py
+
+
+def _run_on_one_thread() -> None:
+    """Keep faiss from waiting for threads that a fork has not brought along."""
+    if "faiss" in sys.modules:
+        sys.modules["faiss"].omp_set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_run_on_one_thread)
 
 
 class ExactIndex:
@@ -148,7 +160,7 @@ class VectorIndex:
         has_angle = queries.any(axis=1)  # to a vector of zeros all rows are alike
         found = nearest(self.index, queries[has_angle], min(n_neighbors, len(self.index.vectors)))
         cosines[has_angle], rows[has_angle] = self._rows_of(*found, n_neighbors)
-        return cosines, rows
+        return np.minimum.accumulate(cosines, axis=1), rows  # ties may differ in the last bit
 
     def nearest_others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest rows of each row but itself."""
@@ -166,7 +178,11 @@ class VectorIndex:
         self._first_place = np.cumsum(self._n_copies) - self._n_copies  # of a vector's rows among them
 
     def _rows_of(self, cosines: NDArray[np.float64], codes: NDArray[np.intp], n_neighbors: int) -> Any:
-        """Put the rows that have them in the place of ranked vectors, those of equal cosines by row."""
+        """Put the rows that have them in the place of ranked vectors, those of equal cosines by row.
+
+        Vectors with equal cosines take turns by row. So all rows of a tie are laid out, not only as many as are left to
+        be found, before they are sorted and cut.
+        """
         rounded, n_copies = cosines.round(_DECIMALS), self._n_copies[codes]
         n_before = np.cumsum(n_copies, axis=1) - n_copies
         is_tied = np.diff(rounded, axis=1, prepend=np.inf) == 0

@@ -9,8 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import maker_of, refuse_other_maker, unit_vectors
+from skembed.embedders import embed_column, fit_embedder, maker_of, refuse_other_maker
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Compare two columns of text row by row: the cosine of their embeddings as one feature.
 
-    Nothing is learned from the data, so ``transform`` works without ``fit``.
+    With a :class:`SentenceEmbeddingTransformer` nothing is learned from the data, so ``transform`` works without
+    ``fit``.
 
     Parameters
     ----------
@@ -46,7 +48,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.embedder = embedder
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
-        """Check that there are two columns; nothing is learned.
+        """Check that there are two columns, and let an embedder that learns, such as TF-IDF, learn from both.
 
         Parameters
         ----------
@@ -63,7 +65,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If X has not two columns.
         """
-        _two_columns(X)
+        self.embedder_ = fit_embedder(self.embedder, [column for _, column in _two_columns(X)])
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -81,16 +83,23 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Raises
         ------
+        NotFittedError
+            Before ``fit``, if the embedder learns.
         TypeError, ValueError
-            If X has not two columns, or a text is not what it must be; the message names column, position and index
-            label.
+            If X has not two columns, a text is not what it must be, or the vectors differ in dimensions or model; the
+            message names column, position and index label.
         """
         (left_name, left_column), (right_name, right_column) = _two_columns(X)
-        embedder = SentenceEmbeddingTransformer(missing="nan") if self.embedder is None else self.embedder
+        if not self._learns():
+            embedder = fit_embedder(self.embedder, [])
+        else:
+            check_is_fitted(self, "embedder_")
+            embedder = self.embedder_
         makers = maker_of(left_column, embedder), maker_of(right_column, embedder)
         refuse_other_maker(*makers, (left_name, right_name))
-        left = unit_vectors(left_column, embedder, name=left_name, stacklevel=5)  # past what set_output wraps
-        right = unit_vectors(right_column, embedder, name=right_name, stacklevel=5)
+        # stacklevel: past the wrapper that set_output puts around this method
+        left = embed_column(left_column, embedder, fit=False, name=left_name, stacklevel=5)
+        right = embed_column(right_column, embedder, fit=False, name=right_name, stacklevel=5)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)
@@ -105,8 +114,11 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.input_tags.string = True
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []  # the result is float32 whatever comes in
-        tags.requires_fit = False
+        tags.requires_fit = self._learns()
         return tags
+
+    def _learns(self) -> bool:
+        return not isinstance(self.embedder, (SentenceEmbeddingTransformer, type(None)))
 
 
 def similarity_score(estimator: Any, X: Any, y: Any) -> float:

@@ -31,7 +31,7 @@ from skembed.drawing import (
     wrapped_html,
     write_numbers,
 )
-from skembed.embedders import maker_of, plain_texts, refuse_other_maker, unit_vectors
+from skembed.embedders import embed_column, fit_embedder, maker_of, plain_texts, refuse_other_maker, unit_vectors
 from skembed.encoding.vectors import holds_vectors
 from skembed.optional import require
 
@@ -516,8 +516,9 @@ class SimilarityDisplay:
         rows = _read_texts(texts, "texts")
         columns = rows if other is None else _read_texts(other, "other")
         _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
-        left = unit_vectors(texts, embedder, name="texts", stacklevel=4)
-        right = None if other is None else unit_vectors(other, embedder, name="other", stacklevel=4)
+        embedder = fit_embedder(embedder, [texts] if other is None else [texts, other])
+        left = embed_column(texts, embedder, fit=False, name="texts", stacklevel=4)
+        right = None if other is None else embed_column(other, embedder, fit=False, name="other", stacklevel=4)
         return cls.from_embeddings(left, right, row_labels=rows, column_labels=columns, ax=ax)
 
     @classmethod
@@ -683,7 +684,8 @@ def _features(estimator: Any, X: Any) -> Any:
     estimator = getattr(estimator, "best_estimator_", estimator)
     if _predictor(estimator) is not None:
         if not isinstance(estimator, Pipeline) or len(estimator) == 1:
-            return X
+            texts, embedder = _maybe_texts(X), getattr(_predictor(estimator), "embedder", X)
+            return X if embedder is X or texts is None else _with_index_of(X, unit_vectors(texts, embedder))
         estimator = estimator[:-1]
     features = estimator.transform(X)
     return _with_index_of(X, features.toarray() if issparse(features) else np.asarray(features))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 from sklearn.base import clone
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 _MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
+_LOCK_FILE = "writing.lock"
 _NAME_OF_FILE = re.compile(r"((corpus|vectors)-[0-9a-f]{16}\.parquet|graph-[0-9a-f]{16}\.faiss)")
 _PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
 # What shapes a vector. The others say how it is computed on one machine (device, cache, ...), or what a file should not
@@ -35,6 +37,7 @@ _SHAPING = (
     "pooling", "layers", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "max_seq_length",
     "long_texts", "missing", "backend", "dtype", "revision",
 )  # fmt: skip
+_MAY_DIFFER = ("missing", "backend", "dtype")  # between corpus and queries: none of them moves a vector that matters
 
 
 def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
@@ -48,6 +51,11 @@ def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
         "maker": search._maker,
     }
     folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / _LOCK_FILE):  # two at a time would delete each other's files
+        _write_all(search, folder, described)
+
+
+def _write_all(search: SemanticSearch, folder: Path, described: dict[str, Any]) -> None:
     files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(search, file))}
     index = search._index.index
     if isinstance(index, HnswIndex):
@@ -75,17 +83,26 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
-        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
-        index: Any = HnswIndex(faiss.read_index(str(files["graph"])))
+        index: Any = _read_graph(files["graph"])
     else:
         index = ExactIndex(read_vectors(parquet.read_table(files["vectors"])["vector"]))
     code_of = frame["vector"].to_numpy()
     rows = np.flatnonzero(code_of >= 0)
+    if len(index.vectors) != code_of.max() + 1:
+        raise SavedSearchError(f"The vectors in {folder} are not those of the corpus there. Save the search again.")
     search.set_params(embedder=embedder, **{name: description["parameters"][name] for name in _PARAMETERS})
     search.embedder_, search._maker = fitted, description["maker"]
     texts = frame[["text"]].astype(object)
     y = frame["y"].to_numpy() if "y" in frame else None
     search._take(texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows]))
+
+
+def _read_graph(file: Path) -> HnswIndex:
+    faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+    graph = faiss.read_index(str(file))
+    if not isinstance(graph, faiss.IndexHNSWFlat) or graph.metric_type != faiss.METRIC_INNER_PRODUCT:
+        raise SavedSearchError(f"{file} is no graph that skembed has made. Save the search again.")
+    return HnswIndex(graph)
 
 
 def _write(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:
@@ -178,7 +195,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any
         }
         return SentenceEmbeddingTransformer(saved["model"], **as_given)
     for name, value in shaping.items():
-        if _plain(getattr(given, name)) != value:
+        if name not in _MAY_DIFFER and _plain(getattr(given, name)) != value:
             raise ValueError(f"The corpus was embedded with {name}={value!r}; embedder has {getattr(given, name)!r}.")
     return given
 
@@ -197,9 +214,17 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
             f"The model that the corpus of {folder} was embedded with is gone: {error} "
             "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
         ) from error
+    was_loaded, is_loaded = "model" not in description["embedder"], not isinstance(embedder.model, (str, os.PathLike))
+    if embedder.model_fingerprint_ != fingerprint and was_loaded != is_loaded:
+        kind = {True: "a loaded model", False: "a model given by name"}
+        raise ValueError(
+            f"The corpus of {folder} was embedded with {kind[was_loaded]}, and embedder has {kind[is_loaded]}: "
+            "whether they are the same cannot be told. Give it in the same way."
+        )
     if embedder.model_fingerprint_ != fingerprint:
+        name = "the loaded model" if is_loaded else f"model={embedder.model!r}"
         raise ModelChangedError(
-            f"model={embedder.model!r} is not the one that the corpus of {folder} was embedded with: its weights, "
+            f"{name} is not the one that the corpus of {folder} was embedded with: its weights, "
             "tokenizer or configuration differ. Bring the old model back, or fit again with the new one."
         )
     return embedder

@@ -54,8 +54,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         of neighbours (faiss) that finds nearly all of them in a fraction of the time, for millions of documents.
     query_prompt, document_prompt : str or None, default="default"
         Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
-        documents, which models of the E5 and BGE families have, e.g.; unless the embedder's ``prompt`` or
-        ``prompt_name`` is set, which then holds for both.
+        documents, as its files say; those of the English E5 (also multilingual) and BGE models are known by name.
+        If the embedder's ``prompt`` or ``prompt_name`` is set, that holds for both.
 
     Attributes
     ----------
@@ -63,8 +63,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The documents under their index labels, in the column ``text`` (None if vectors were given).
     embedder_ : transformer
         What embeds queries.
+    query_prompt_, document_prompt_ : str
+        What was put before each query and each document.
     classes_ : ndarray, shape (n_classes,)
         The labels, if ``fit`` was given some.
+    y_ : ndarray, shape (n_documents,), or None
+        What ``fit`` was given.
 
     See Also
     --------
@@ -73,9 +77,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     The exact search takes its candidates by float32 and ranks them by cosines in float64; where float32 cannot tell
-    which are the nearest, it takes more of them. The graph is that of Malkov & Yashunin (2018), Efficient and Robust
-    Approximate Nearest Neighbor Search Using Hierarchical Navigable Small World Graphs,
-    https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024, https://arxiv.org/abs/2401.08281).
+    which are the nearest, it takes more of them. Vectors of another length than 1 are brought to it in float32 first.
+    The graph is that of Malkov & Yashunin (2018), Efficient and Robust Approximate Nearest Neighbor Search Using
+    Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
+    https://arxiv.org/abs/2401.08281).
 
     Examples
     --------
@@ -121,7 +126,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         X : column of texts or of vectors
             Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
         y : array of shape (n_documents,), default=None
-            Labels or numbers of the documents, for ``transform``.
+            Labels or numbers of the documents, for ``transform``. Numbers are floats that are not all whole.
 
         Returns
         -------
@@ -130,7 +135,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the corpus is empty, a parameter or a text is not what it must be, or y has another length.
+            If the corpus is empty, a parameter or a text is not what it must be, or y has another length or misses
+            values.
         ImportError
             If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
         """
@@ -142,9 +148,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : column of texts or of vectors
-            As for ``fit``. Without an index of their own, the new documents are labelled by their positions.
+            As for ``fit``. Without an index of their own, the new documents are labelled by their positions; beside
+            labels of another type these cannot be saved.
         y : array of shape (n_documents,), default=None
-            Must be given if, and only if, it was given to ``fit``.
+            Must be given if, and only if, it was given to ``fit``, and be of the same kind.
 
         Returns
         -------
@@ -183,7 +190,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             Before ``fit``.
         TypeError, ValueError
-            If a query is missing or no text, or there are fewer documents than neighbours asked for.
+            If a query is missing or no text, its vector has other dimensions or is of another model, there are fewer
+            documents than neighbours asked for, or X is None and a document has no text.
         """
         cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
         return (1 - cosines, positions) if return_distance else positions
@@ -226,6 +234,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If ``fit`` was given labels: the share of the ``n_neighbors`` nearest documents that have each of
             ``classes_``. If it was given numbers: their mean. Otherwise: their cosines, largest first. NaN for a
             missing text.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a text is not what it must be, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
         vectors = self._embed_queries(X, stacklevel=5)
@@ -246,6 +261,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         -------
         ndarray of float32, shape (n_rows, n_features)
             As ``transform``, with each row's own document left out.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``; also if there are not ``n_neighbors`` other documents.
         """
         self._fit(X, y, stacklevel=5)  # past the wrapper that set_output puts around it
         features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
@@ -318,6 +338,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If no search was saved there.
         SavedSearchError
             If a file is damaged or of another version.
+        TypeError, ValueError
+            If the embedder must be given, or the one given is not of the kind, or has not the parameters, that the
+            corpus was embedded with.
+        ImportError
+            If pyarrow (extra ``parquet``), or faiss for a graph, is not installed.
         ModelNotFoundError
             If the model is gone.
         ModelChangedError
@@ -381,13 +406,15 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if (y is None) != (self.y_ is None):
             raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
         y = None if y is None else np.concatenate([self.y_, y])
+        if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
+            raise ValueError("y must be of the kind that fit was given: numbers, or labels.")
         self._take(pd.concat([self.corpus_, corpus]), y, np.concatenate([self._rows, n_before + rows]), self._index)
         self._index.add(vectors[rows])  # last, when nothing is left that could be refused
 
     def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: VectorIndex) -> None:
         """Make these the documents: texts and labels, and the vectors of those rows that have a text."""
         learned = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
-        if y is not None and not type_of_target(y).startswith("continuous"):
+        if y is not None and not _are_numbers(y):
             learned["classes_"] = np.unique(y)  # refuses what cannot be sorted, before anything changes
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
@@ -471,9 +498,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return embedder
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
+        embedder = getattr(self, "embedder_", None)
+        if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
+            raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
         try:
             return self._prompt(side)
-        except ModelNotFoundError as error:  # vectors need none, and a notebook asks for every attribute to show it
+        except (ModelNotFoundError, ValueError) as error:  # a notebook asks for every attribute to show it
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
     def _prompt(self, side: Literal["query", "document"]) -> str:
@@ -497,9 +527,16 @@ def _check_prompt(name: str, prompt: Any) -> str | None:
     return prompt
 
 
+def _are_numbers(y: NDArray[Any]) -> bool:
+    """Tell numbers from labels, as scikit-learn does: floats that are not all whole."""
+    return str(type_of_target(y)).startswith("continuous")
+
+
 def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     if y is None:
         return None
+    if isinstance(y, (list, tuple, pd.Series, pd.Index)):  # nullable integers would become floats
+        y = np.array([*y, None], dtype=object)[:-1]
     values: NDArray[Any] = np.array(column_or_1d(y))
     if values.dtype == object:
         values = pd.Series(values).infer_objects().to_numpy()  # numbers may come as objects

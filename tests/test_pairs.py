@@ -12,6 +12,9 @@ from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
 from sklearn.base import clone
 from sklearn.compose import make_column_transformer
+from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
@@ -183,3 +186,11 @@ class TestScore:
             }
         )
         assert similarity_score(PairSimilarity(), pairs, [5, 3, 1, 0]) == pytest.approx(1)
+
+
+def test_an_embedder_that_learns_learns_from_both_columns_together(pairs):
+    embedder = make_pipeline(TfidfVectorizer(analyzer="char_wb"), TruncatedSVD(3, random_state=0))
+    same = pd.DataFrame({"left": LEFT, "right": LEFT})
+    with pytest.raises(NotFittedError):
+        PairSimilarity(embedder).transform(same)
+    assert_allclose(PairSimilarity(embedder).fit(pairs).transform(same), 1, atol=1e-5)

@@ -10,8 +10,10 @@ import pickle
 import shutil
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
+import faiss
 import numpy as np
 import pandas as pd
 import pytest
@@ -68,7 +70,7 @@ def reseal(folder: Path, change) -> None:
 
 
 def names(folder: Path) -> list[str]:
-    return sorted(file.name for file in folder.iterdir())
+    return sorted(file.name for file in folder.iterdir() if file.name != "writing.lock")
 
 
 def assert_same_answers(loaded: SemanticSearch, search: SemanticSearch, queries=QUERIES) -> None:
@@ -569,7 +571,7 @@ def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, folder, embe
 @pytest.mark.parametrize(
     "other",
     [{"pooling": "cls"}, {"layers": 1}, {"truncate_dim": 8}, {"normalize_embeddings": False}, {"prompt": "Q: "},
-     {"max_seq_length": 10}, {"long_texts": "mean"}, {"missing": "nan"}],
+     {"max_seq_length": 10}, {"long_texts": "mean"}],
     ids=str,
 )  # fmt: skip
 def test_an_embedder_that_makes_other_vectors_is_refused_by_what_differs(other, saved, tiny):
@@ -620,3 +622,42 @@ def test_damaged_vectors_are_one_clear_error(damage, saved):
     DAMAGE[damage](next(saved.glob("vectors*")))
     with pytest.raises(SavedSearchError, match="vectors-"):
         SemanticSearch.load(saved)
+
+
+def test_two_that_save_into_one_folder_leave_one_of_the_two_searches(folder, embedder):
+    searches = [SemanticSearch(embedder, n_neighbors=1).fit(texts) for texts in (TEXTS, ["fox", "dog"])]
+    for _ in range(3):
+        threads = [threading.Thread(target=search.save, args=(folder,)) for search in searches]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(SemanticSearch.load(folder).corpus_) in (len(TEXTS), 2)
+        assert len(names(folder)) == 3
+
+
+@pytest.mark.parametrize("kind", ["flat", "other metric", "other vectors"])
+def test_a_graph_that_is_not_the_corpus_own_is_refused(kind, folder, embedder):
+    search = SemanticSearch(embedder, index="hnsw").fit(TEXTS)
+    vectors = search._index.index.vectors.copy()
+    dim = vectors.shape[1]
+    search._index.index.graph = {
+        "flat": faiss.IndexFlatIP(dim),
+        "other metric": faiss.IndexHNSWFlat(dim, 8, faiss.METRIC_L2),
+        "other vectors": faiss.IndexHNSWFlat(dim, 8, faiss.METRIC_INNER_PRODUCT),
+    }[kind]
+    search._index.index.graph.add(vectors[:-1])
+    search.save(folder)
+    with pytest.raises(SavedSearchError, match="Save the search again"):
+        SemanticSearch.load(folder)
+
+
+def test_a_loaded_model_and_one_given_by_name_cannot_be_compared_and_it_says_so(saved, tiny):
+    loaded = SentenceEmbeddingTransformer(SentenceTransformer(tiny, device="cpu"))
+    with pytest.raises(ValueError, match="with a model given by name, and embedder has a loaded model"):
+        SemanticSearch.load(saved, embedder=loaded)
+
+
+@pytest.mark.parametrize("parameters", [{"missing": "nan"}, {"dtype": "float32"}, {"backend": "torch"}])
+def test_an_embedder_that_makes_the_same_vectors_is_taken(parameters, saved, tiny):
+    assert SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(tiny, **parameters)).search("fox", k=1).size

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import os
 import pickle
+import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
@@ -712,11 +714,12 @@ def test_new_labels_are_learned_and_none_is_cut_short():
     assert search.transform([[2.0, 2.0]]).tolist() == [[0, 1, 0]]
 
 
-def test_labels_that_turn_out_to_be_numbers_are_numbers():
-    search = of_vectors(n_neighbors=1).fit(np.eye(2), [1, 2]).partial_fit([[1.0, 1.0]], [0.5])
-    assert not hasattr(search, "classes_")
-    assert search.transform([[1.0, 0.0], [2.0, 2.0]]).tolist() == [[1], [0.5]]
-    assert search.get_feature_names_out().tolist() == ["semanticsearch0"]
+def test_numbers_cannot_be_added_to_labels_nor_labels_to_numbers():
+    for y, more in (([1, 2], [0.5]), ([0.5, 1.5], ["a"])):
+        search = of_vectors(n_neighbors=1).fit(np.eye(2), y)
+        with pytest.raises((TypeError, ValueError)):
+            search.partial_fit([[1.0, 1.0]], more)
+        assert len(search.corpus_) == 2
 
 
 def test_vectors_of_another_model_are_refused(embedder, model_folder):
@@ -991,3 +994,29 @@ DO_NOT_FIT = {
 )
 def test_scikit_learns_check_passes_on_vectors(estimator, check):
     check(estimator)
+
+
+def test_nullable_integers_stay_integers():
+    search = SemanticSearch(n_neighbors=1).fit(np.eye(3), pd.Series([1, 2, 1], dtype="Int64"))
+    assert search.get_feature_names_out().tolist() == ["semanticsearch_1", "semanticsearch_2"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork here")
+def test_a_forked_process_searches_after_its_parent_has():
+    code = """
+import os, numpy as np
+from skembed import SemanticSearch
+vectors = np.random.default_rng(0).normal(size=(20_000, 64)).astype("float32")
+searches = [SemanticSearch(index=index).fit(vectors) for index in ("auto", "hnsw")]
+for search in searches:
+    search.kneighbors(vectors[:200])
+child = os.fork()
+if not child:
+    for search in searches:
+        search.kneighbors(vectors[:200])
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout.strip() == "0"

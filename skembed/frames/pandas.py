@@ -114,6 +114,13 @@ class TextFrame:
         DataFrame, shape (n_rows, 1)
             With the frame's index: ``score``, the cosine.
 
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or as :meth:`TextColumn.similarity` says.
+
         Examples
         --------
         >>> import pandas as pd
@@ -149,6 +156,13 @@ class TextFrame:
         -------
         DataFrame, shape (n_queries * k, 5)
             Under the index labels of the rows found: ``query``, ``rank``, ``score``, ``position`` and ``text``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or as :meth:`TextColumn.search` says.
 
         Examples
         --------
@@ -194,6 +208,13 @@ class TextFrame:
         DataFrame, shape (n_rows * k, 5)
             With the frame's index, each label ``k`` times: ``rank``, ``score``, ``position``, ``label`` and ``text``.
 
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or as :meth:`TextColumn.join` says.
+
         Examples
         --------
         >>> import pandas as pd
@@ -225,6 +246,13 @@ class TextFrame:
         -------
         DataFrame, shape (n_rows, 4)
             With the frame's index: ``group``, ``is_duplicate``, ``representative`` and ``score``.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or as :meth:`TextColumn.duplicates` says.
 
         Examples
         --------
@@ -267,6 +295,13 @@ class TextFrame:
         DataFrame, shape (n_rows, 3)
             With the frame's index: ``cluster``, ``rank`` and ``score``.
 
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If no column, or more than one, could be meant, or as :meth:`TextColumn.cluster` says.
+
         Examples
         --------
         >>> import pandas as pd
@@ -281,7 +316,8 @@ class TextFrame:
     def _chosen(self, on: Hashable, vectors: Any) -> tuple[pd.Series, Any]:
         """Take a column of text, and the column of its vectors if that is named by its label."""
         column = _only_text_column(self._frame) if on is None else _named_column(self._frame, on)
-        is_label = isinstance(vectors, tuple) or (types.is_scalar(vectors) and vectors is not None)
+        could_be_label = isinstance(vectors, tuple) and types.is_hashable(vectors)  # one of lists is vectors
+        is_label = could_be_label or (types.is_scalar(vectors) and vectors is not None)
         if is_label and vectors not in self._frame:
             raise KeyError(f"There is no column {vectors!r} of vectors.")
         return column, self._frame[vectors] if is_label else vectors
@@ -351,7 +387,7 @@ class TextColumn:
         other : str, vector, or column of texts or of vectors
             One text for all rows, or one for each. A series is brought into the order of the index labels.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
-            The vectors of the column, if they are there already.
+            The vectors of the column, if they are there already, made with the same parameters.
         **params
             Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
 
@@ -473,7 +509,7 @@ class TextColumn:
         threshold : float, default=0.9
             Smallest cosine, from -1 to 1, that makes two rows near-duplicates.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
-            The vectors of the column, if they are there already.
+            The vectors of the column, if they are there already, made with the same parameters.
         **params
             Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
 
@@ -660,13 +696,17 @@ class _YieldingAccessor:
             return owner.__dict__[self._name]
         if self._is_taken(owner):
             raise AttributeError(self._name)  # pandas then looks for the column or row
-        if not _has_text(owner):
+        if not _has_text(owner, vectors_too=self._method is None):
             raise AttributeError(self._refusal(owner))
         accessor = self._accessor(owner)
         return accessor if self._method is None else getattr(accessor, self._method)
 
     def __set__(self, owner: pd.DataFrame | pd.Series, value: Any) -> None:
-        would_hide = self._name not in owner.__dict__ and not self._is_taken(owner) and _has_text(owner)
+        would_hide = (
+            self._name not in owner.__dict__
+            and not self._is_taken(owner)
+            and _has_text(owner, vectors_too=self._method is None)
+        )
         if would_hide and isinstance(owner, pd.DataFrame) and types.is_list_like(value):
             warnings.warn(  # as pandas does where there is no accessor
                 f"Pandas doesn't allow columns to be created via a new attribute name; write df[{self._name!r}] = ...",
@@ -698,9 +738,9 @@ class _YieldingAccessor:
         return f"{type(owner).__name__!r} object has no attribute {self._name!r}: {reason}."
 
 
-def _has_text(owner: pd.DataFrame | pd.Series) -> bool:
+def _has_text(owner: pd.DataFrame | pd.Series, *, vectors_too: bool) -> bool:
     if isinstance(owner, pd.Series):
-        return _may_hold_text(owner.dtype) or _may_hold_vectors(owner.dtype)
+        return _may_hold_text(owner.dtype) or (vectors_too and _may_hold_vectors(owner.dtype))
     different = {id(dtype): dtype for dtype in owner.dtypes}  # few, however many columns
     return any(map(_may_hold_text, different.values()))
 

@@ -112,7 +112,8 @@ class VectorArray(ExtensionArray):
     copy : bool, default=False
         Whether to copy a float32 matrix, too, so that no later change of it shows here.
     model : str, default=None
-        Name and fingerprint of the model that made the vectors; None: as ``vectors`` says, if it is a vector column.
+        Name and fingerprint of the model that made the vectors, e.g. ``other.array.model``; None: as ``vectors`` says,
+        if it is a vector column.
 
     Attributes
     ----------
