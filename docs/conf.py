@@ -99,7 +99,13 @@ def turn_links(text: str, folder: Path, page: Path) -> str:
     return re.sub(r"(?<=\]\()(?P<scheme>(?:path:)?)(?P<path>[^)#:\s]+)", turn, text)
 
 
+def skip_made_methods(_app: Sphinx, _what: str, name: str, _obj: object, _skip: bool, _options: object) -> bool | None:
+    """Leave out the methods that scikit-learn makes for metadata routing, which are documented there."""
+    return True if re.fullmatch(r"set_\w+_request", name) else None
+
+
 def setup(app: Sphinx) -> None:
     """Have the pages written before autosummary looks for more, and links turned when a document is read."""
     app.connect("builder-inited", write_pages, priority=100)
     app.connect("include-read", turn_included_links)
+    app.connect("autodoc-skip-member", skip_made_methods)
