@@ -114,6 +114,7 @@ def test_a_script_of_the_gallery_is_short_and_shown(script):
     assert (EXAMPLES / picture).is_file()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [

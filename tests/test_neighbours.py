@@ -287,6 +287,7 @@ def test_the_others_of_a_row_are_its_neighbours_but_itself(search):
     assert_array_equal(rows, np.argsort(-cosines, axis=1, kind="stable")[:, :n_neighbors])
 
 
+@pytest.mark.slow
 @each_index
 def test_thousands_of_copies_hide_nothing_and_cost_little(make, clustered):
     rows = np.concatenate([clustered, np.repeat(clustered[:1], 20_000, axis=0)])

@@ -287,6 +287,7 @@ def test_no_setting_reads_what_another_one_computed(first, second, cache_of_a_mo
     check_that_neither_reads_what_the_other_computed(first, second, cache_of_a_module, tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VALUES)
 @settings(max_examples=15, deadline=None)
 @given(setting=SETTING, data=st.data())

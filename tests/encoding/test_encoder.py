@@ -69,6 +69,7 @@ def test_every_pooling_is_that_of_sentence_transformers(kind, pooling, path_of, 
     assert_allclose(embed(texts, model=path_of(kind), pooling=pooling), expected, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", WITH_POOLING)
 def test_a_tuple_of_poolings_is_the_concatenation_then_normalised(kind, path_of, reference, texts_for):
     texts = texts_for(kind)
