@@ -100,7 +100,7 @@ GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 @pytest.mark.slow
 @pytest.mark.parametrize("script", GALLERY)
 def test_a_script_of_the_gallery_runs_and_leaves_its_picture(script, tmp_path):
-    assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg")
+    assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg", OMP_NUM_THREADS="2")
     assert (tmp_path / script).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
