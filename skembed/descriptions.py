@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, maker_of, refuse_other_maker
+from skembed.embedders import embed_column, maker_of, read_labels, refuse_other_maker
 from skembed.encoding.vectors import holds_vectors
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -222,7 +222,7 @@ def _read_descriptions(X: Any, y: Any) -> tuple[Any, NDArray[Any]]:
         y = [label for label, said in listed.items() for _ in said]
     elif y is None:
         raise ValueError("Give a mapping of labels to descriptions, or the descriptions and their labels as y.")
-    labels = _read_labels(y)
+    labels = _labels_of_one_kind(y)
     if not len(labels):
         raise ValueError("There is no description.")
     check_classification_targets(labels)
@@ -235,17 +235,9 @@ def _is_one(said: Any) -> bool:
     return not pd.api.types.is_list_like(said) or (is_vector and len(said) > 0)
 
 
-def _read_labels(y: Any) -> NDArray[Any]:
-    """Take labels as they are: numpy makes texts of all where some are, scikit-learn floats of nullable numbers."""
-    if isinstance(y, (list, tuple, pd.Series, pd.Index)):
-        labels = np.array([*y, None], dtype=object)[:-1]
-    else:
-        labels = np.asarray(column_or_1d(y))
-    if labels.dtype == object:
-        labels = pd.Series(labels).infer_objects().to_numpy()
-    is_missing = pd.isna(labels)
-    if is_missing.any():
-        raise ValueError(f"labels[{is_missing.argmax()}] is missing.")
+def _labels_of_one_kind(y: Any) -> NDArray[Any]:
+    """Take labels of one kind."""
+    labels = read_labels(y, "labels")
     kinds = {type(label).__name__ for label in labels if not isinstance(label, str)} if labels.dtype == object else ()
     if kinds:
         raise TypeError(f"Labels are all texts, all integers or all bools; got {', '.join(sorted(kinds))} among them.")

@@ -14,6 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
+from sklearn.utils.validation import column_or_1d
 
 from skembed.encoding.texts import read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
@@ -113,6 +114,22 @@ def plain_texts(X: Any, name: str = "X") -> NDArray[np.object_]:
     """Read a column of texts from any container; None where a text is missing."""
     texts = read_texts(X, missing="nan", name=name)
     return np.array([*texts.unique, None], dtype=object)[texts.codes]
+
+
+def read_labels(y: Any, name: str) -> NDArray[Any]:
+    """Read labels or numbers as they are, into an array of their own; a missing one is an error.
+
+    numpy makes texts of all where some are, and scikit-learn floats of nullable integers.
+    """
+    if isinstance(y, (list, tuple, pd.Series, pd.Index)):
+        y = np.array([*y, None], dtype=object)[:-1]
+    labels: NDArray[Any] = np.array(column_or_1d(y))
+    if labels.dtype == object:
+        labels = pd.Series(labels).infer_objects().to_numpy()
+    is_missing = pd.isna(labels)
+    if is_missing.any():
+        raise ValueError(f"{name}[{is_missing.argmax()}] is missing.")
+    return labels
 
 
 def place(name: str, X: Any, row: int) -> str:

@@ -6,17 +6,19 @@ import importlib
 from typing import Any
 
 
-def require(module: str, *, extra: str, needed_by: str) -> Any:
+def require(module: str, *, needed_by: str, extra: str | None = None, package: str | None = None) -> Any:
     """Import a library, or say who needs it and how to get it.
 
     Parameters
     ----------
     module : str
         Name to import, e.g. "pyarrow.parquet".
-    extra : str
-        The extra of skembed that brings it.
     needed_by : str
         What the user called.
+    extra : str, default=None
+        The extra of skembed that brings it.
+    package : str, default=None
+        What to install where no extra brings it.
 
     Returns
     -------
@@ -38,4 +40,5 @@ def require(module: str, *, extra: str, needed_by: str) -> Any:
         library = module.partition(".")[0]
         if error.name != library:
             raise  # installed but broken: its own error tells more
-        raise ImportError(f"{needed_by} needs {library}: pip install 'skembed[{extra}]'.") from error
+        what = f"'skembed[{extra}]'" if package is None else package
+        raise ImportError(f"{needed_by} needs {package or library}: pip install {what}.") from error

@@ -5,7 +5,6 @@ matplotlib, plotly and umap are imported where something is drawn or computed wi
 
 from __future__ import annotations
 
-import importlib
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -316,7 +315,7 @@ class EmbeddingMapDisplay:
         ImportError
             If plotly is not installed.
         """
-        plotly = _package("plotly.graph_objects", "plotly", f"{type(self).__name__}.plot_interactive")
+        plotly = require("plotly.graph_objects", package="plotly", needed_by=f"{type(self).__name__}.plot_interactive")
         rows, (x_name, y_name) = self._rows(), self._axis_names()
         axis = {"showticklabels": False, "ticks": "", "mirror": True}
         label_name = {"text": wrapped_html(self._label_name(), 30)}
@@ -614,17 +613,7 @@ def _pyplot(display: type) -> Any:
 
 
 def _umap() -> Any:
-    return _package("umap", "umap-learn", "method='umap'")
-
-
-def _package(module: str, package: str, needed_by: str) -> Any:
-    """Import what no extra of skembed brings, or say who needs it and how to get it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0]:
-            raise  # installed but broken: its own error tells more
-        raise ImportError(f"{needed_by} needs {package}: pip install {package}.") from error
+    return require("umap", package="umap-learn", needed_by="method='umap'")
 
 
 def _column(values: Any, name: str, length: int) -> pd.Series[Any] | None:

@@ -16,9 +16,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.multiclass import type_of_target
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, maker_of, place, plain_texts, refuse_other_maker
+from skembed.embedders import embed_column, maker_of, place, plain_texts, read_labels, refuse_other_maker
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
@@ -535,16 +535,9 @@ def _are_numbers(y: NDArray[Any]) -> bool:
 def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     if y is None:
         return None
-    if isinstance(y, (list, tuple, pd.Series, pd.Index)):  # nullable integers would become floats
-        y = np.array([*y, None], dtype=object)[:-1]
-    values: NDArray[Any] = np.array(column_or_1d(y))
-    if values.dtype == object:
-        values = pd.Series(values).infer_objects().to_numpy()  # numbers may come as objects
+    values = read_labels(y, "y")
     if len(values) != n_rows:
         raise ValueError(f"y has {len(values)} values for {n_rows} documents.")
-    is_missing = pd.isna(values)
-    if is_missing.any():
-        raise ValueError(f"y[{is_missing.argmax()}] is missing.")
     return values
 
 
