@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -19,6 +18,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.embedders import embed_column, maker_of, place, plain_texts, read_labels, refuse_other_maker
+from skembed.encoding.settings import check_count
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
@@ -376,7 +376,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
         if self.index == "hnsw":
             require("faiss", extra="faiss", needed_by="index='hnsw'")  # rather than after a million texts are embedded
-        _check_count("n_neighbors", self.n_neighbors)
+        check_count("n_neighbors", self.n_neighbors)
         for side in ("query", "document"):
             _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         for fitted in ("corpus_", "classes_"):
@@ -469,7 +469,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.stack([(values == label).mean(axis=1) for label in self.classes_], axis=1)
 
     def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
-        n_hits = _check_count("n_neighbors", self.n_neighbors if asked is None else asked)
+        n_hits = check_count("n_neighbors", self.n_neighbors if asked is None else asked)
         n_documents = len(self._rows) - of_others
         if n_hits > n_documents:
             what = "other documents" if of_others else "documents"
@@ -513,12 +513,6 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(embedder, SentenceEmbeddingTransformer):
             return ""
         return own_prompt(embedder, side) if asked == "default" else asked or ""
-
-
-def _check_count(name: str, count: Any) -> int:
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
-    return int(count)
 
 
 def _check_prompt(name: str, prompt: Any) -> str | None:

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
+from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -121,6 +122,13 @@ def _integer(name: str, value: Any) -> int:
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer; got {value!r}.") from None
+
+
+def check_count(name: str, count: Any) -> int:
+    """Refuse what is no number of things, 1 or more; True is none."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
+    return int(count)
 
 
 def _check_positive_integer(name: str, value: Any) -> None:

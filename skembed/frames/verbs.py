@@ -5,7 +5,6 @@ Imports pandas; the estimators when something is called.
 
 from __future__ import annotations
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -35,9 +34,10 @@ def search(
     column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any], *, stacklevel: int
 ) -> pd.DataFrame:
     """Find the rows nearest to a query; see ``TextColumn.search``."""
+    from skembed.encoding.settings import check_count
     from skembed.search import SemanticSearch
 
-    _check_count("k", k)
+    check_count("k", k)
     engine, subject = SemanticSearch(_embedder(params)), _subject(column, vectors)
     engine._fit(subject, None, name=describe(column), stacklevel=stacklevel + 1)
     hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
@@ -49,9 +49,10 @@ def join(
     column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any], *, stacklevel: int
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
+    from skembed.encoding.settings import check_count
     from skembed.search import SemanticSearch
 
-    _check_count("k", k)
+    check_count("k", k)
     texts = _as_series(other)
     engine = SemanticSearch(_embedder(params), n_neighbors=k)
     engine._fit(_subject(texts, other_vectors), None, name="other", stacklevel=stacklevel + 1)
@@ -101,8 +102,9 @@ def cluster(
     from sklearn.cluster import KMeans
 
     from skembed.embedders import unit_vectors
+    from skembed.encoding.settings import check_count
 
-    _check_count("n_clusters", n_clusters)
+    check_count("n_clusters", n_clusters)
     unit = unit_vectors(_subject(column, vectors), _embedder(params), name=describe(column), stacklevel=stacklevel + 1)
     is_there = ~np.isnan(unit).any(axis=1)
     if is_there.sum() < n_clusters:
@@ -174,11 +176,6 @@ def _as_series(other: Any) -> pd.Series:
     other = _as_column(other)
     values = VectorArray(other) if holds_vectors(other) else plain_texts(other, "other")
     return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
-
-
-def _check_count(name: str, count: Any) -> None:
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
 
 
 def _texts(column: pd.Series) -> NDArray[np.object_]:
