@@ -24,10 +24,11 @@ if TYPE_CHECKING:
         SkembedError,
         TruncationWarning,
     )
+    from skembed.finetuner import SentenceEmbeddingFineTuner
     from skembed.frames.parquet import read_parquet
     from skembed.frames.vectors import VectorArray, VectorDtype
     from skembed.pairs import PairSimilarity, similarity_score
-    from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay
+    from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
     from skembed.precomputing import precompute
     from skembed.search import SemanticSearch
     from skembed.transformer import SentenceEmbeddingTransformer, embed
@@ -46,9 +47,11 @@ __all__ = [
     "PairSimilarity",
     "SavedSearchError",
     "SemanticSearch",
+    "SentenceEmbeddingFineTuner",
     "SentenceEmbeddingTransformer",
     "SimilarityDisplay",
     "SkembedError",
+    "TrainingCurveDisplay",
     "TruncationWarning",
     "VectorArray",
     "VectorDtype",
@@ -72,9 +75,11 @@ _HOME_OF = {
     "PairSimilarity": "skembed.pairs",
     "SavedSearchError": "skembed.errors",
     "SemanticSearch": "skembed.search",
+    "SentenceEmbeddingFineTuner": "skembed.finetuner",
     "SentenceEmbeddingTransformer": "skembed.transformer",
     "SimilarityDisplay": "skembed.plotting",
     "SkembedError": "skembed.errors",
+    "TrainingCurveDisplay": "skembed.plotting",
     "TruncationWarning": "skembed.errors",
     "VectorArray": "skembed.frames.vectors",
     "VectorDtype": "skembed.frames.vectors",

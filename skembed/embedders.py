@@ -121,14 +121,13 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
     numpy makes texts of all where some are, and scikit-learn floats of nullable integers.
     """
-    if isinstance(y, (list, tuple, pd.Series, pd.Index)):
-        y = np.array([*y, None], dtype=object)[:-1]
-    labels: NDArray[Any] = np.array(column_or_1d(y))
+    rows = np.array([*y, None], dtype=object)[:-1] if isinstance(y, (list, tuple, pd.Series, pd.Index)) else y
+    labels: NDArray[Any] = np.array(column_or_1d(rows))
     if labels.dtype == object:
         labels = pd.Series(labels).infer_objects().to_numpy()
     is_missing = pd.isna(labels)
     if is_missing.any():
-        raise ValueError(f"{name}[{is_missing.argmax()}] is missing.")
+        raise ValueError(f"{place(name, y, int(is_missing.argmax()))} is missing.")
     return labels
 
 

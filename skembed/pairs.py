@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.embedders import embed_column, fit_embedder, maker_of, refuse_other_maker
+from skembed.encoding.texts import read_columns
+from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
@@ -47,14 +48,17 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def __init__(self, embedder: BaseEstimator | None = None) -> None:
         self.embedder = embedder
 
-    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
+    def fit(self, X: Any, y: Any = None) -> Self:
         """Check that there are two columns, and let an embedder that learns, such as TF-IDF, learn from both.
+
+        A :class:`SentenceEmbeddingFineTuner` learns from the pairs as such, and from y.
 
         Parameters
         ----------
-        X : frame or array of shape (n_pairs, 2)
+        X : frame, array or list of pairs, shape (n_pairs, 2)
             Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
-        y : ignored
+        y : column of length n_pairs, default=None
+            What a fine-tuner learns; ignored by all others.
 
         Returns
         -------
@@ -65,7 +69,11 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If X has not two columns.
         """
-        self.embedder_ = fit_embedder(self.embedder, [column for _, column in _two_columns(X)])
+        columns = [column for _, column in _two_columns(X)]
+        if isinstance(self.embedder, SentenceEmbeddingFineTuner):
+            self.embedder_ = clone(self.embedder).fit(X, y)
+        else:
+            self.embedder_ = fit_embedder(self.embedder, columns)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -154,14 +162,7 @@ def similarity_score(estimator: Any, X: Any, y: Any) -> float:
 
 def _two_columns(X: Any) -> list[tuple[str, Any]]:
     """Take X apart into two columns, with what messages call them."""
-    if isinstance(X, pd.DataFrame):
-        columns = [(f"column {name!r}", X.iloc[:, position]) for position, name in enumerate(X.columns)]
-    elif hasattr(X, "get_columns"):  # a frame of polars
-        columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
-    elif isinstance(X, np.ndarray) and X.ndim == 2:
-        columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
-    else:
-        raise TypeError(f"Pairs come in a frame or an array of two columns; got {type(X).__name__}.")
+    columns = read_columns(X)
     if len(columns) != 2:
-        raise ValueError(f"Pairs have two columns; got {len(columns)}.")
+        raise ValueError(f"Pairs have two columns; got {len(columns)}. Pass a frame, an array or a list of pairs.")
     return columns

@@ -1,4 +1,4 @@
-"""Pictures of embeddings: maps and heat maps, as scikit-learn's Displays. Imports scikit-learn and what embeds texts.
+"""Pictures of embeddings and of their training, as scikit-learn's Displays. Imports what embeds texts.
 
 matplotlib, plotly and umap are imported where something is drawn or computed with them.
 """
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
+    from matplotlib.lines import Line2D
     from plotly.graph_objects import Figure as PlotlyFigure
 
 _METHODS = {"auto": "", "pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}  # method → its name on the axes
@@ -597,6 +598,130 @@ class SimilarityDisplay:
         if max(n_rows, n_columns) <= MOST_NUMBERS:
             write_numbers(ax, self.im_, self.similarities)
         return self
+
+
+class TrainingCurveDisplay:
+    """Curves of a fine-tuning: the loss, and with early stopping the validation score.
+
+    Make one with :meth:`from_estimator`, which also draws it. All parameters are stored as attributes.
+
+    Parameters
+    ----------
+    history : DataFrame
+        As :class:`SentenceEmbeddingFineTuner` keeps it in ``history_``: ``step``, ``loss`` and, if there is one,
+        ``validation_score``; rows may lack either.
+    loss_name : str, default=None
+        Which loss it was; names the axis.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What the loss was drawn on.
+    score_ax_ : matplotlib Axes or None
+        The axes of the validation score, on the right; None if there is none.
+    figure_ : matplotlib Figure
+        Their figure.
+    line_ : matplotlib Line2D
+        The loss.
+    score_line_ : matplotlib Line2D or None
+        The validation score.
+
+    See Also
+    --------
+    SentenceEmbeddingFineTuner : Keeps the history of its training.
+
+    Notes
+    -----
+    The star is the epoch that early stopping went back to.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import TrainingCurveDisplay
+    >>> display = TrainingCurveDisplay(pd.DataFrame({"step": [10, 20, 30], "loss": [0.31, 0.16, 0.09]})).plot()
+    >>> display.ax_.get_ylabel(), display.score_ax_ is None
+    ('loss', True)
+    """
+
+    def __init__(self, history: pd.DataFrame, *, loss_name: str | None = None) -> None:
+        if not isinstance(history, pd.DataFrame) or not {"step", "loss"} <= set(history):
+            raise ValueError("history must be a frame with the columns step and loss, as history_ of a fine-tuner is.")
+        self.history = history
+        self.loss_name = loss_name
+
+    @classmethod
+    def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
+        """Draw the training of a fine-tuner.
+
+        Parameters
+        ----------
+        estimator : SentenceEmbeddingFineTuner, or a pipeline or search that holds one
+            Fitted; a search stands for its best estimator.
+        ax : matplotlib Axes, default=None
+            What to draw on; None: a new figure.
+
+        Returns
+        -------
+        TrainingCurveDisplay
+
+        Raises
+        ------
+        TypeError
+            If there is no fitted fine-tuner in the estimator.
+        ImportError
+            If matplotlib is not installed.
+        """
+        estimator = getattr(estimator, "best_estimator_", estimator)
+        steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
+        tuner = next((step for step in steps if hasattr(step, "history_")), None)
+        if tuner is None:
+            raise TypeError(f"{type(estimator).__name__} holds no fitted SentenceEmbeddingFineTuner.")
+        return cls(tuner.history_, loss_name=tuner.loss_).plot(ax=ax)
+
+    def plot(self, *, ax: Axes | None = None) -> Self:
+        """Draw the curves with matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            What to draw on; None: a new figure.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = _pyplot(type(self))
+        if ax is None:
+            ax = plt.subplots(layout="constrained")[1]
+        self.ax_: Axes = ax
+        self.figure_: Figure | SubFigure = ax.figure
+        losses = self.history.dropna(subset="loss")
+        self.line_: Line2D = ax.plot(losses["step"], losses["loss"], color="tab:blue", label="loss")[0]
+        ax.set(xlabel="step", ylabel="loss" if self.loss_name is None else f"loss ({self.loss_name})")
+        ax.set_ylim(bottom=min(0, losses["loss"].min()))
+        self.score_ax_: Axes | None = None
+        self.score_line_: Line2D | None = None
+        if "validation_score" in self.history and self.history["validation_score"].notna().any():
+            self._plot_scores(ax)
+        return self
+
+    def _plot_scores(self, ax: Axes) -> None:
+        scores = self.history.dropna(subset="validation_score").reset_index()
+        best = scores["validation_score"].argmax()
+        right: Any = ax.twinx()
+        style: dict[str, Any] = {"color": "tab:orange", "marker": "o", "label": "validation score"}
+        self.score_ax_ = right
+        self.score_line_ = right.plot(scores["step"], scores["validation_score"], **style)[0]
+        right.plot(
+            scores["step"][best], scores["validation_score"][best], color="tab:orange", marker="*", markersize=16
+        )
+        right.set_ylabel("validation score")
+        ax.legend(handles=[self.line_, self.score_line_])
 
 
 def _refuse_what_cannot_be_drawn(display: type, method: str) -> None:

@@ -301,12 +301,7 @@ them, default="default"
             )
 
     def __sklearn_clone__(self) -> Self:
-        """Clone as scikit-learn does, but share a loaded model instead of copying it."""
-        stand_in = object.__new__(type(self))
-        stand_in.__dict__.update(self.__dict__)
-        stand_in.model = "shared"
-        clone: Self = super(SentenceEmbeddingTransformer, stand_in).__sklearn_clone__()
-        clone.model = self.model
+        clone: Self = clone_sharing_model(self)
         return clone
 
     def __sklearn_tags__(self) -> Tags:
@@ -351,3 +346,13 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     array([1.  , 0.86, 0.1 ], dtype=float32)
     """
     return SentenceEmbeddingTransformer(**params)._embed(texts, stacklevel=3)
+
+
+def clone_sharing_model(estimator: Any) -> Any:
+    """Clone as scikit-learn does, but share a loaded model instead of copying it."""
+    stand_in = object.__new__(type(estimator))
+    stand_in.__dict__.update(estimator.__dict__)
+    stand_in.model = "shared"
+    clone = BaseEstimator.__sklearn_clone__(stand_in)
+    clone.model = estimator.model
+    return clone

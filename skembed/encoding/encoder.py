@@ -391,11 +391,11 @@ def _warn(call: _Call, stacklevel: int) -> None:
 
 
 @contextmanager
-def progress(show: Any, n_texts: int) -> Iterator[Any]:
+def progress(show: Any, total: int, doing: str = "Embedding", unit: str = "text") -> Iterator[Any]:
     """Draw a bar: "auto" waits two seconds, and draws where somebody watches."""
     from tqdm.auto import tqdm
 
     watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
     hidden = not watched if isinstance(show, str) else not show
-    with tqdm(total=n_texts, desc="Embedding", unit="text", disable=hidden, delay=2 if show == "auto" else 0) as bar:
+    with tqdm(total=total, desc=doing, unit=unit, disable=hidden, delay=2 if show == "auto" else 0) as bar:
         yield bar

@@ -160,7 +160,7 @@ def _load(name: str, folder: str | None, device: str, dtype: str, settings: Sett
 def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
-    with _quiet_loading(local=local):
+    with without_bars(local=local):
         return SentenceTransformer(
             source,
             device=device,
@@ -192,6 +192,25 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
             name, fingerprint, True, resident, lambda: stamp_live(resident) == resident_stamp
         )
     return model
+
+
+def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
+    """Make ready a live model that has one owner: nobody else in the process is given it, and it goes with its owner.
+
+    Parameters
+    ----------
+    given : SentenceTransformer
+    settings : Settings
+        Of which device and dtype count; "auto" is the precision of a named model.
+    """
+    device, dtype = _resolve_device(settings.device, given), settings.dtype
+    if dtype == "auto" and not device.startswith("cuda"):
+        dtype = "float32"
+    resident = _on_device(given, device, dtype)
+    stamp = stamp_live(given)
+    return _loaded_model(
+        f"the tuned {type(given).__name__}", fingerprint_live(given), True, resident, lambda: stamp_live(given) == stamp
+    )
 
 
 def _loaded_model(
@@ -311,8 +330,8 @@ def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exc
 
 
 @contextmanager
-def _quiet_loading(*, local: bool) -> Iterator[None]:
-    """Hide the bar that transformers draws while it reads local weights; that of a download stays."""
+def without_bars(*, local: bool = True) -> Iterator[None]:
+    """Hide the bar that transformers draws while it reads or writes local weights; that of a download stays."""
     from transformers.utils import logging
 
     hide = local and logging.is_progress_bar_enabled()

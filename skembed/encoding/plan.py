@@ -58,8 +58,8 @@ class Plan:
         return None if self.family.split_long_texts else self.family.max_seq_length
 
 
-def make_plan(settings: Settings) -> Plan:
-    """Find the model and fit the settings to it.
+def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
+    """Find the model, unless it is given, and fit the settings to it.
 
     Raises
     ------
@@ -68,7 +68,7 @@ def make_plan(settings: Settings) -> Plan:
     ValueError
         If a parameter makes no sense for the model, or the device does not exist here.
     """
-    model = get_model(settings)
+    model = model or get_model(settings)
     own = model.backend.sentence_transformer
     recipe = Recipe(
         format_version=FORMAT_VERSION,

@@ -93,6 +93,52 @@ def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
     return texts
 
 
+def read_columns(X: Any) -> list[tuple[str, Any]]:
+    """Take texts, pairs or triplets apart into columns, with what messages call each.
+
+    Parameters
+    ----------
+    X : frame, array of shape (n_rows, n_columns), list of rows, or one column of text
+
+    Returns
+    -------
+    list of (str, column)
+        What has no columns is one, called "X".
+
+    Raises
+    ------
+    ValueError
+        If the rows of a list differ in length; the message names the position.
+
+    Examples
+    --------
+    >>> read_columns([("a", "b"), ("c", "d")])
+    [('X[:, 0]', ['a', 'c']), ('X[:, 1]', ['b', 'd'])]
+    """
+    columns: list[tuple[str, Any]]
+    if isinstance(X, pd.DataFrame):
+        columns = [(f"column {name!r}", X.iloc[:, position]) for position, name in enumerate(X.columns)]
+    elif hasattr(X, "get_columns"):  # a frame of polars
+        columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
+    elif hasattr(X, "column_names"):  # a table of pyarrow
+        columns = [(f"column {name!r}", X.column(position)) for position, name in enumerate(X.column_names)]
+    elif isinstance(X, np.ndarray) and X.ndim == 2:
+        columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
+    elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):
+        columns = [(f"X[:, {position}]", list(column)) for position, column in enumerate(_transposed(X))]
+    else:
+        columns = [("X", X)]
+    return columns
+
+
+def _transposed(rows: Sequence[Any]) -> Iterable[Any]:
+    for position, row in enumerate(rows):
+        if not isinstance(row, (list, tuple)) or len(row) != len(rows[0]):
+            what = f"a row of {len(row)} texts" if isinstance(row, (list, tuple)) else f"a {type(row).__name__}"
+            raise ValueError(f"X[{position}] is {what}, X[0] a row of {len(rows[0])}; all need as many texts.")
+    return zip(*rows, strict=True)
+
+
 def _read_all_at_once(rows: Iterable[Any], missing: str) -> tuple[list[str], NDArray[np.intp], None] | None:
     """Read rows in which there is nothing to convert, to refuse or to fill; None if these are not such rows."""
     if isinstance(rows, pd.Categorical):

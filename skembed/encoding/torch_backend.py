@@ -312,7 +312,7 @@ def _run_batches(
         try:
             result = run(rows)
         except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU and MPS raise plain ones
-            if not _is_out_of_memory(error):
+            if not is_out_of_memory(error):
                 raise
             ran_out = str(error)
         else:
@@ -334,7 +334,8 @@ def _mean(states: list[Tensor]) -> Tensor:
     return states[0] if len(states) == 1 else torch.stack(states).mean(dim=0)
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Tell that memory ran out, on whatever device, from another error."""
     return (
         isinstance(error, torch.OutOfMemoryError)
         or "out of memory" in str(error)

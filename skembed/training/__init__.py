@@ -1,0 +1,1 @@
+"""Fine-tuning: texts and labels in, a tuned sentence-transformers model out; knows no estimator."""

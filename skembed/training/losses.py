@@ -1,0 +1,184 @@
+"""Losses of sentence-transformers by name: which data each reads, and how that is laid out for it. No torch."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+
+from skembed.training.data import KINDS, TrainingData, draw_pairs
+
+TEXT_COLUMNS = ("text_a", "text_b", "text_c")
+
+
+@dataclass(frozen=True)
+class Objective:
+    """A loss of sentence-transformers, and what it learns from.
+
+    Attributes
+    ----------
+    class_name : str
+        Its name in ``sentence_transformers.sentence_transformer.losses``.
+    reads : tuple of str
+        Kinds of training data.
+    batches : {"any", "no_duplicates", "group_by_label"}
+        How its batches must be composed.
+    draws_pairs : bool
+        Whether it compares pairs, which are then drawn from texts with class labels.
+    options : dict
+        Where sentence-transformers' own default is not meant for vectors of length 1.
+    """
+
+    class_name: str
+    reads: tuple[str, ...]
+    batches: Literal["any", "no_duplicates", "group_by_label"] = "any"
+    draws_pairs: bool = False
+    options: dict[str, float] = field(default_factory=dict)
+
+
+_PAIRS = ("classes", "binary")
+_RANKED = ("positives", "triplets", "texts")
+OBJECTIVES = {
+    "cosent": Objective("CoSENTLoss", ("scores", *_PAIRS), draws_pairs=True),
+    "cosine_similarity": Objective("CosineSimilarityLoss", ("scores", *_PAIRS), draws_pairs=True),
+    "contrastive": Objective("ContrastiveLoss", _PAIRS, draws_pairs=True),
+    "online_contrastive": Objective("OnlineContrastiveLoss", _PAIRS, draws_pairs=True),
+    "batch_all_triplet": Objective("BatchAllTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}),
+    "batch_hard_triplet": Objective("BatchHardTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}),
+    "batch_semi_hard_triplet": Objective(
+        "BatchSemiHardTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}
+    ),
+    "batch_hard_soft_margin_triplet": Objective("BatchHardSoftMarginTripletLoss", ("classes",), "group_by_label"),
+    "softmax": Objective("SoftmaxLoss", ("pair_classes", "binary")),
+    "multiple_negatives_ranking": Objective("MultipleNegativesRankingLoss", _RANKED, "no_duplicates"),
+    "cached_multiple_negatives_ranking": Objective("CachedMultipleNegativesRankingLoss", _RANKED, "no_duplicates"),
+    "triplet": Objective("TripletLoss", ("triplets",), options={"triplet_margin": 0.5}),
+}
+AUTO = {
+    "classes": "cosine_similarity",
+    "scores": "cosent",
+    "binary": "contrastive",
+    "pair_classes": "softmax",
+    "positives": "multiple_negatives_ranking",
+    "triplets": "multiple_negatives_ranking",
+    "texts": "multiple_negatives_ranking",
+}
+
+
+def name_loss(loss: Any, data: TrainingData) -> str:
+    """Say which loss is meant: a name of OBJECTIVES, or that of a class that is none of them.
+
+    Parameters
+    ----------
+    loss : str, loss object, loss class or function of the model that makes one
+    data : TrainingData
+        What "auto" chooses by.
+
+    Returns
+    -------
+    str
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there is no such loss, or it does not learn from such data.
+    """
+    if isinstance(loss, str):
+        name = AUTO[data.kind] if loss == "auto" else loss
+        if name not in OBJECTIVES:
+            raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
+    elif callable(loss):  # a loss object is callable too
+        kind = loss if inspect.isclass(loss) else getattr(loss, "func", type(loss))  # of a partial, its class
+        class_name = getattr(kind, "__name__", type(loss).__name__)
+        known = {objective.class_name: name for name, objective in OBJECTIVES.items()}
+        name = known.get(class_name, class_name)
+    else:
+        raise TypeError(f"loss must be a name, or a loss of sentence-transformers; got {type(loss).__name__}.")
+    objective = OBJECTIVES.get(name)
+    if objective is not None and data.kind not in objective.reads:
+        fitting = [other for other, its in OBJECTIVES.items() if data.kind in its.reads]
+        raise ValueError(
+            f"loss={name!r} learns from {' or '.join(KINDS[kind] for kind in objective.reads)}; X and y are "
+            f"{KINDS[data.kind]}. For these: {', '.join(map(repr, ['auto', *fitting]))}."
+        )
+    if name == "cosine_similarity" and data.kind == "scores":
+        _check_cosines(data)
+    return name
+
+
+def _check_cosines(data: TrainingData) -> None:
+    scores = data.labels
+    if scores is not None and (np.abs(scores) > 1).any():
+        raise ValueError(
+            f"loss='cosine_similarity' learns cosines from -1 to 1; scores in y go from {scores.min():g} to "
+            f"{scores.max():g}. Scale them, e.g. y / {np.abs(scores).max():g}, or take loss='cosent', which learns "
+            "their order."
+        )
+
+
+def lay_out(
+    data: TrainingData, loss_name: str, n_pairs_per_text: int, rng: np.random.Generator
+) -> dict[str, list[Any]]:
+    """Lay training data out in the columns that a loss reads.
+
+    Parameters
+    ----------
+    data : TrainingData
+    loss_name : str
+    n_pairs_per_text : int
+        Of texts with class labels, for losses that compare pairs.
+    rng : Generator
+
+    Returns
+    -------
+    dict of str to list
+        Columns of text by name, in order, then "label" if there are labels.
+
+    Raises
+    ------
+    ValueError
+        If there are class labels, but no two texts of one class.
+    """
+    columns, labels = data.columns, data.labels
+    if data.kind == "classes" and labels is not None and np.bincount(labels).max() < 2:
+        raise ValueError("Each class in y has one text only; at least one needs two, to learn what is alike.")
+    if data.kind == "texts":  # SimCSE: a text and itself, seen through different dropout (Gao et al., 2021)
+        distinct = list(dict.fromkeys(columns[0]))
+        columns = (distinct, distinct)
+    elif labels is not None and compares_drawn_pairs(loss_name, data):
+        left, right, labels = draw_pairs(columns[0], labels, n_pairs_per_text, rng)
+        columns = (left, right)
+    laid_out = dict(zip(TEXT_COLUMNS, columns, strict=False))
+    if labels is not None:
+        as_float = loss_name == "cosine_similarity" or data.kind == "scores"
+        laid_out["label"] = (labels.astype(np.float32) if as_float else labels).tolist()
+    return laid_out
+
+
+def compares_drawn_pairs(loss_name: str, data: TrainingData) -> bool:
+    """Say whether pairs were drawn from texts with class labels, so that few texts make up many pairs."""
+    return data.kind == "classes" and loss_name in OBJECTIVES and OBJECTIVES[loss_name].draws_pairs
+
+
+def check_batches(columns: dict[str, list[Any]], loss_name: str, batch_size: int) -> None:
+    """Refuse training data that does not make up one batch, or batches that a loss cannot compare within.
+
+    Raises
+    ------
+    ValueError
+    """
+    n_examples = len(columns[TEXT_COLUMNS[0]])
+    if n_examples < batch_size:
+        raise ValueError(
+            f"There are {n_examples} examples to train on, fewer than batch_size={batch_size}; give more, or lower it "
+            f"to {n_examples} or less."
+        )
+    objective = OBJECTIVES.get(loss_name)
+    if objective is None or objective.batches != "group_by_label":
+        return
+    if batch_size < 4 or batch_size % 2:
+        raise ValueError(f"loss={loss_name!r} takes texts in twos; batch_size must be even, 4 or more: {batch_size}.")
+    if (np.bincount(columns["label"]) >= 2).sum() < 2:
+        raise ValueError(f"loss={loss_name!r} compares classes; at least two need two texts or more.")

@@ -1,0 +1,68 @@
+"""The parameters of a training run, checked once. Imports no torch."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from skembed.encoding.settings import check_count
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a model is trained, as :class:`skembed.SentenceEmbeddingFineTuner` documents it.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter has no legal value.
+    """
+
+    loss: Any
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    warmup_ratio: float
+    weight_decay: float
+    n_pairs_per_text: int
+    lora_rank: int | None
+    matryoshka_dims: Sequence[int] | None
+    validation_fraction: float
+    early_stopping: bool
+    n_iter_no_change: int
+    checkpoint_dir: str | os.PathLike[str] | None
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "n_pairs_per_text", "n_iter_no_change"):
+            check_count(name, getattr(self, name))
+        if self.lora_rank is not None:
+            check_count("lora_rank", self.lora_rank)
+        _check_dims(self.matryoshka_dims)
+        _check_number("learning_rate", self.learning_rate, "positive", lambda rate: rate > 0)
+        _check_number("warmup_ratio", self.warmup_ratio, "from 0 to below 1", lambda ratio: 0 <= ratio < 1)
+        _check_number("weight_decay", self.weight_decay, "0 or more", lambda decay: decay >= 0)
+        _check_number("validation_fraction", self.validation_fraction, "between 0 and 1", lambda share: 0 < share < 1)
+        if not isinstance(self.early_stopping, bool):
+            raise TypeError(f"early_stopping must be True or False; got {self.early_stopping!r}.")
+        if self.checkpoint_dir is not None and not (
+            isinstance(self.checkpoint_dir, (str, os.PathLike)) and os.fspath(self.checkpoint_dir)
+        ):
+            raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
+
+
+def _check_dims(dims: Any) -> None:
+    if dims is None:
+        return
+    if isinstance(dims, str) or not isinstance(dims, Sequence) or not dims:
+        raise TypeError(f"matryoshka_dims must be a list of dimensions, e.g. [256, 128], or None; got {dims!r}.")
+    for dim in dims:
+        check_count("each of matryoshka_dims", dim)
+
+
+def _check_number(name: str, value: Any, what: str, is_legal: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not is_legal(value):
+        raise ValueError(f"{name} must be a number, {what}; got {value!r}.")

@@ -1,0 +1,438 @@
+"""SentenceEmbeddingFineTuner: a scikit-learn transformer that learns, and whose model can be kept."""
+
+from __future__ import annotations
+
+import pickle
+import subprocess
+import sys
+from functools import partial
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import losses
+from sklearn.base import clone
+from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.utils import estimator_checks
+
+import skembed
+from skembed import (
+    EmbeddingCache,
+    ModelChangedError,
+    ModelNotFoundError,
+    SentenceEmbeddingFineTuner,
+    SentenceEmbeddingTransformer,
+)
+from skembed.training import runs
+from tests.training.conftest import corpus, training_data  # noqa: F401 - fixtures
+from tests.training.test_runs import FAST
+
+
+@pytest.fixture
+def tuner(tiny):
+    return SentenceEmbeddingFineTuner(tiny, **FAST)
+
+
+@pytest.fixture(scope="module")
+def labelled(corpus):  # noqa: F811
+    """Texts whose class is told by one word."""
+    texts = [f"{text} {'fox' if row % 2 else 'dog'}" for row, text in enumerate(corpus)]
+    return texts, np.array(["dog", "fox"] * (len(texts) // 2))
+
+
+@pytest.fixture(scope="module")
+def fitted(model_folder, labelled):
+    return SentenceEmbeddingFineTuner(model_folder("bert"), **FAST).fit(*labelled)
+
+
+class TestLearning:
+    def test_texts_of_a_class_come_together(self, labelled, tiny):
+        texts, labels = labelled
+        tuner = SentenceEmbeddingFineTuner(tiny, epochs=3, **FAST).fit(texts[:32], labels[:32])
+        gaps = []
+        for vectors in (skembed.embed(texts[32:], model=tiny), tuner.transform(texts[32:])):
+            cosines, same = vectors @ vectors.T, labels[32:, None] == labels[None, 32:]
+            gaps.append(cosines[same].mean() - cosines[~same].mean())
+        assert gaps[1] > gaps[0] + 0.2
+
+    @pytest.mark.parametrize(
+        ("kind", "loss", "name"),
+        [
+            ("classes", "auto", "cosine_similarity"),
+            ("classes", "contrastive", "contrastive"),
+            ("classes", "cosent", "cosent"),
+            ("classes", "online_contrastive", "online_contrastive"),
+            ("classes", "batch_all_triplet", "batch_all_triplet"),
+            ("classes", "batch_hard_triplet", "batch_hard_triplet"),
+            ("classes", "batch_semi_hard_triplet", "batch_semi_hard_triplet"),
+            ("classes", "batch_hard_soft_margin_triplet", "batch_hard_soft_margin_triplet"),
+            ("scores", "auto", "cosent"),
+            ("binary", "auto", "contrastive"),
+            ("binary", "online_contrastive", "online_contrastive"),
+            ("binary", "cosine_similarity", "cosine_similarity"),
+            ("pair_classes", "auto", "softmax"),
+            ("positives", "auto", "multiple_negatives_ranking"),
+            ("positives", "cached_multiple_negatives_ranking", "cached_multiple_negatives_ranking"),
+            ("triplets", "auto", "multiple_negatives_ranking"),
+            ("triplets", "triplet", "triplet"),
+            ("texts", "auto", "multiple_negatives_ranking"),
+            ("scores", losses.AnglELoss, "AnglELoss"),
+            ("binary", partial(losses.ContrastiveLoss, margin=0.2), "contrastive"),
+        ],
+    )
+    def test_every_loss_trains_on_its_data(self, kind, loss, name, training_data, tiny):  # noqa: F811
+        tuner = SentenceEmbeddingFineTuner(tiny, loss=loss, **FAST).fit(*training_data[kind])
+        texts = training_data["texts"][0]
+        assert tuner.loss_ == name
+        assert np.abs(tuner.transform(texts) - skembed.embed(texts, model=tiny)).max() > 1e-3
+
+    def test_a_loss_object_is_used_but_not_changed(self, training_data, tiny, reference):  # noqa: F811
+        X, y = training_data["binary"]
+        given = losses.ContrastiveLoss(SentenceTransformer(tiny, device="cpu"), margin=0.2)
+        by_object = SentenceEmbeddingFineTuner(tiny, loss=given, **FAST).fit(X, y)
+        by_class = SentenceEmbeddingFineTuner(tiny, loss=partial(losses.ContrastiveLoss, margin=0.2), **FAST).fit(X, y)
+        texts = training_data["texts"][0]
+        assert_array_equal(by_object.transform(texts), by_class.transform(texts))
+        assert_array_equal(given.model.encode(texts), reference("bert").encode(texts))
+
+    def test_the_same_seed_gives_the_same_vectors_and_another_gives_others(self, fitted, labelled, tiny):
+        texts, labels = labelled
+        assert_allclose(clone(fitted).fit(texts, labels).transform(texts), fitted.transform(texts), atol=1e-6)
+        other = clone(fitted).set_params(random_state=1).fit(texts, labels)
+        assert np.abs(other.transform(texts) - fitted.transform(texts)).max() > 1e-3
+
+    def test_the_history_tells_the_loss_by_step(self, fitted):
+        history = fitted.history_
+        assert list(history) == ["step", "epoch", "loss", "validation_score", "seconds"]
+        assert history["step"].iloc[-1] == 24  # 48 texts, 4 pairs each, 8 in a batch
+        assert history["epoch"].iloc[-1] == fitted.n_iter_ == 1
+        assert history["loss"].tail(5).mean() < history["loss"].head(5).mean()
+
+    def test_low_rank_adapters_leave_a_plain_model(self, labelled, tiny, tmp_path):
+        texts, labels = labelled
+        tuner = SentenceEmbeddingFineTuner(tiny, lora_rank=2, **FAST).fit(texts, labels)
+        vectors = tuner.transform(texts)
+        tuner.save(tmp_path / "tuned")
+        assert np.abs(vectors - skembed.embed(texts, model=tiny)).max() > 1e-4
+        assert not (tmp_path / "tuned" / "adapter_config.json").exists()
+        assert_allclose(SentenceTransformer(str(tmp_path / "tuned"), device="cpu").encode(texts), vectors, atol=1e-5)
+
+    def test_vectors_that_are_to_be_cut_are_trained_for_it(self, training_data, tiny):  # noqa: F811
+        X, y = training_data["scores"]
+        plain = SentenceEmbeddingFineTuner(tiny, truncate_dim=8, **FAST).fit(X, y)
+        nested = SentenceEmbeddingFineTuner(tiny, truncate_dim=8, matryoshka_dims=[8], **FAST).fit(X, y)
+        assert nested.embedding_dim_ == 8
+        assert nested.history_["loss"].iloc[0] > 1.5 * plain.history_["loss"].iloc[0]  # a loss for each dimension
+
+    @pytest.mark.parametrize("kind", ["static", "dense", "gpt2"])
+    def test_other_kinds_of_models_are_tuned_too(self, kind, labelled, model_folder):
+        texts, labels = labelled
+        folder = model_folder(kind)
+        tuner = SentenceEmbeddingFineTuner(folder, **FAST).fit(texts, labels)
+        assert np.abs(tuner.transform(texts) - skembed.embed(texts, model=folder)).max() > 1e-3
+
+
+class TestModel:
+    def test_vectors_are_those_of_the_tuned_model(self, fitted, labelled):
+        assert_allclose(fitted.transform(labelled[0]), fitted.model_.encode(labelled[0]), atol=1e-5)
+
+    def test_a_given_model_is_not_changed(self, labelled, tiny, reference):
+        live = SentenceTransformer(tiny, device="cpu")
+        SentenceEmbeddingFineTuner(live, **FAST).fit(*labelled)
+        assert_array_equal(live.encode(labelled[0]), reference("bert").encode(labelled[0]))
+
+    def test_a_named_model_is_not_changed_for_others(self, labelled, tiny, tuner, reference):
+        tuner.fit(*labelled)
+        assert_allclose(skembed.embed(labelled[0], model=tiny), reference("bert").encode(labelled[0]), atol=1e-5)
+
+    def test_vectors_of_two_models_are_not_mixed_up_in_the_cache(self, labelled, tiny, tuner):
+        before = skembed.embed(labelled[0], model=tiny)
+        tuner.set_params(cache="memory").fit(*labelled)
+        assert np.abs(tuner.transform(labelled[0]) - before).max() > 1e-3
+        assert_array_equal(skembed.embed(labelled[0], model=tiny), before)
+
+    def test_texts_are_encoded_once(self, labelled, tuner, counted):
+        tuner.set_params(cache="memory").fit(*labelled)
+        first, second = tuner.transform(labelled[0] * 2), tuner.transform(labelled[0])
+        assert_array_equal(first[: len(second)], second)
+        assert len(counted) == len(set(labelled[0]))
+
+    def test_a_model_that_is_changed_afterwards_is_noticed(self, labelled, tuner):
+        texts = labelled[0]
+        before = tuner.fit(*labelled).transform(texts)
+        tuner.model_.transformers_model.embeddings.word_embeddings.weight.data.mul_(2)
+        assert np.abs(tuner.transform(texts) - before).max() > 1e-3
+
+    def test_models_of_earlier_fits_are_let_go(self, labelled, tuner):
+        import gc
+        import weakref
+
+        first = weakref.ref(tuner.fit(*labelled).model_)
+        tuner.transform(labelled[0])
+        tuner.fit(*labelled)
+        gc.collect()
+        assert first() is None
+
+    @pytest.mark.parametrize(
+        "parameters",
+        [{"pooling": "cls"}, {"pooling": ("mean", "max")}, {"prompt": "a dog: "}, {"max_seq_length": 6}],
+        ids=lambda parameters: next(iter(parameters)),
+    )
+    @pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
+    def test_what_shapes_vectors_is_trained_and_saved_with_the_model(self, parameters, labelled, tuner, tmp_path):
+        vectors = tuner.set_params(**parameters).fit(*labelled).transform(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        assert_allclose(
+            SentenceTransformer(str(tmp_path / "tuned"), device="cpu").encode(labelled[0]), vectors, atol=1e-5
+        )
+
+    def test_vectors_are_finished_as_asked(self, labelled, tuner):
+        tuner.set_params(normalize_embeddings=False, truncate_dim=5).fit(*labelled)
+        lengths = np.linalg.norm(tuner.transform(labelled[0]), axis=1)
+        assert tuner.embedding_dim_ == 5
+        assert np.abs(lengths - 1).max() > 1e-3
+
+
+class TestKeeping:
+    def test_a_saved_model_is_one_of_sentence_transformers(self, labelled, tuner, tmp_path):
+        texts = labelled[0]
+        vectors = tuner.fit(*labelled).transform(texts)
+        tuner.save(tmp_path / "new" / "tuned")
+        folder = str(tmp_path / "new" / "tuned")
+        assert (tmp_path / "new" / "tuned" / "model.safetensors").exists()
+        assert_allclose(SentenceTransformer(folder, device="cpu").encode(texts), vectors, atol=1e-5)
+        assert_allclose(SentenceEmbeddingTransformer(folder).transform(texts), vectors, atol=1e-6)
+        assert_allclose(tuner.transform(texts), vectors, atol=1e-6)
+
+    def test_a_pickle_holds_the_weights_or_after_save_the_path(self, labelled, tuner, tmp_path):
+        vectors = tuner.fit(*labelled).transform(labelled[0])
+        with_weights = pickle.dumps(tuner)
+        tuner.save(tmp_path / "tuned")
+        with_path = pickle.dumps(tuner)
+        assert len(with_path) < 20_000 < len(with_weights)
+        for pickled in (with_weights, with_path):
+            assert_allclose(pickle.loads(pickled).transform(labelled[0]), vectors, atol=1e-6)
+        assert_allclose(pickle.loads(with_path).model_.encode(labelled[0]), vectors, atol=1e-5)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("is_saved", [False, True])
+    def test_a_fresh_process_gives_the_same_vectors(self, is_saved, labelled, tuner, tmp_path):
+        vectors = tuner.fit(*labelled).transform(labelled[0][:4])
+        if is_saved:
+            tuner.save(tmp_path / "tuned")
+        (tmp_path / "tuner.pickle").write_bytes(pickle.dumps((tuner, labelled[0][:4])))
+        script = "import pickle, sys; t, x = pickle.load(open(sys.argv[1], 'rb')); print(t.transform(x).tolist())"
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(tmp_path / "tuner.pickle")], capture_output=True, text=True, check=True
+        )
+        assert_allclose(np.array(eval(done.stdout)), vectors, atol=1e-6)
+
+    def test_a_folder_with_another_model_is_refused(self, labelled, tuner, tmp_path, model_folder):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        SentenceTransformer(model_folder("roberta")).save_pretrained(str(tmp_path / "tuned"))
+        with pytest.raises(ModelChangedError, match="does not hold the model that was saved there"):
+            tuner.transform(labelled[0])
+
+    def test_a_folder_that_is_gone_is_named(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        (tmp_path / "tuned").rename(tmp_path / "elsewhere")
+        with pytest.raises(ModelNotFoundError, match="tuned"):
+            tuner.transform(labelled[0])
+
+    def test_another_fit_is_another_model(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        saved = tuner.transform(labelled[0])
+        tuner.set_params(random_state=5).fit(*labelled)
+        assert np.abs(tuner.transform(labelled[0]) - saved).max() > 1e-3
+
+    def test_saving_replaces_a_model_and_nothing_else(self, fitted, labelled, tiny, tmp_path):
+        tuner = pickle.loads(pickle.dumps(fitted))
+        SentenceTransformer(tiny).save_pretrained(str(tmp_path / "tuned"))
+        tuner.save(tmp_path / "tuned")
+        assert_allclose(tuner.transform(labelled[0]), fitted.transform(labelled[0]), atol=1e-6)
+        (tmp_path / "notes").mkdir()
+        (tmp_path / "notes" / "note.txt").write_text("mine")
+        with pytest.raises(FileExistsError, match="holds something that is no model"):
+            tuner.save(tmp_path / "notes")
+        assert [path.name for path in (tmp_path / "notes").iterdir()] == ["note.txt"]
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "tuned"]
+
+    def test_saving_where_it_is_saved_already_changes_nothing(self, labelled, tuner, tmp_path):
+        vectors = tuner.fit(*labelled).transform(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        tuner.save(tmp_path / "tuned")
+        assert_allclose(tuner.transform(labelled[0]), vectors, atol=1e-6)
+
+    @pytest.mark.parametrize("make_cache", [lambda folder: folder, EmbeddingCache], ids=["folder", "EmbeddingCache"])
+    def test_a_cache_on_disk_is_for_models_that_are_saved(self, make_cache, labelled, tuner, tmp_path):
+        vectors = clone(tuner).fit(*labelled).transform(labelled[0])
+        (tmp_path / "cache").mkdir()
+        cache = make_cache(tmp_path / "cache")
+        tuner.set_params(cache=cache)
+        with pytest.raises(ValueError, match=r"is on disk.*Call save\(path\) after fit"):  # before the training
+            tuner.fit_transform(*labelled)
+        assert not hasattr(tuner, "n_iter_")
+        tuner.set_params(cache=None).fit(*labelled)
+        tuner.set_params(cache=cache)
+        with pytest.raises(ValueError, match=r"is on disk.*Call save\(path\) after fit"):
+            tuner.transform(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        assert_allclose(tuner.transform(labelled[0]), vectors, atol=1e-6)
+
+
+class TestScikitLearn:
+    @pytest.mark.parametrize(
+        "check",
+        [
+            estimator_checks.check_estimator_cloneable,
+            estimator_checks.check_estimator_repr,
+            estimator_checks.check_no_attributes_set_in_init,
+            estimator_checks.check_parameters_default_constructible,
+            estimator_checks.check_get_params_invariance,
+            estimator_checks.check_set_params,
+            estimator_checks.check_mixin_order,
+            estimator_checks.check_valid_tag_types,
+        ],
+        ids=lambda check: check.__name__,
+    )
+    def test_scikit_learns_check_passes(self, check, tuner):
+        check("SentenceEmbeddingFineTuner", tuner)
+
+    def test_clones_do_not_share_what_was_learned(self, fitted):
+        copy = clone(fitted)
+        assert copy.get_params() == fitted.get_params()
+        with pytest.raises(NotFittedError):
+            copy.transform(["a"])
+
+    def test_clones_share_the_model_that_training_starts_from(self, tiny):
+        live = SentenceTransformer(tiny, device="cpu")
+        assert clone(SentenceEmbeddingFineTuner(live)).model is live
+
+    @pytest.mark.parametrize(
+        "use",
+        [
+            lambda tuner: tuner.transform(["a"]),
+            lambda tuner: tuner.get_feature_names_out(),
+            lambda tuner: tuner.model_,
+            lambda tuner: tuner.save("nowhere"),
+        ],
+        ids=["transform", "get_feature_names_out", "model_", "save"],
+    )
+    def test_what_needs_a_fit_says_so(self, use, tuner):
+        with pytest.raises(NotFittedError):
+            use(tuner)
+
+    def test_fit_transform_is_fit_and_transform(self, fitted, labelled):
+        assert_allclose(clone(fitted).fit_transform(*labelled), fitted.transform(labelled[0]), atol=1e-6)
+
+    def test_fit_transform_of_pairs_says_what_to_do_before_it_trains(self, tuner, monkeypatch):
+        monkeypatch.setattr(runs, "train", None)
+        with pytest.raises(ValueError, match=r"X has 2 columns.*call fit\(X, y\), then transform a column"):
+            tuner.fit_transform([("a", "b")] * 20, [0, 1] * 10)
+
+    def test_frames_come_out_with_names_and_index(self, fitted, labelled):
+        tuner = pickle.loads(pickle.dumps(fitted)).set_output(transform="pandas")
+        frame = tuner.transform(pd.Series(labelled[0][:2], index=["r1", "r2"]))
+        assert frame.index.tolist() == ["r1", "r2"]
+        assert frame.columns[:2].tolist() == ["sentenceembeddingfinetuner0", "sentenceembeddingfinetuner1"]
+        assert frame.shape[1] == fitted.embedding_dim_
+
+    def test_each_fold_trains_on_its_own_part(self, labelled, tuner, monkeypatch):
+        texts, labels = labelled
+        trained, original = [], runs.train
+        monkeypatch.setattr(
+            runs, "train", lambda run, key: trained.append(set(run.data.columns[0])) or original(run, key)
+        )
+        scores = cross_val_score(make_pipeline(tuner, LogisticRegression()), texts, labels, cv=3)
+        assert len(trained) == 3
+        assert all(len(part) < len(set(texts)) for part in trained)
+        assert set.union(*trained) == set(texts)
+        assert scores.mean() > 0.8
+
+    @pytest.mark.slow
+    def test_a_grid_tries_what_shapes_the_training(self, labelled, tuner, monkeypatch):
+        tried, original = set(), runs.train
+
+        def train(run, key):
+            tried.add((run.settings.learning_rate, run.loss_name, run.settings.lora_rank, run.settings.epochs))
+            return original(run, key)
+
+        monkeypatch.setattr(runs, "train", train)
+        values = {
+            "learning_rate": [1e-9, 1e-3],
+            "loss": ["auto", "contrastive"],
+            "lora_rank": [None, 2],
+            "epochs": [1, 2],
+        }
+        grid = {f"tune__{name}": tries for name, tries in values.items()}
+        pipeline = Pipeline([("tune", tuner), ("classify", LogisticRegression())])
+        search = GridSearchCV(pipeline, grid, cv=2, refit=False, error_score="raise").fit(*labelled)
+        assert tried == set(product((1e-9, 1e-3), ("cosine_similarity", "contrastive"), (None, 2), (1, 2)))
+        assert len(search.cv_results_["mean_test_score"]) == 16
+
+    def test_it_stands_in_a_column_transformer_beside_numbers(self, labelled, tuner):
+        texts, labels = labelled
+        frame = pd.DataFrame({"text": texts, "length": [len(text) for text in texts]})
+        features = ColumnTransformer([("tune", tuner, "text")], remainder="passthrough").fit_transform(frame, labels)
+        assert features.shape == (len(texts), 33)
+
+    def test_frozen_it_embeds_what_others_search(self, fitted, labelled):
+        search = skembed.SemanticSearch(FrozenEstimator(fitted)).fit(labelled[0])
+        assert search.search([labelled[0][3]], k=1)["text"].tolist() == [labelled[0][3]]
+
+    def test_rows_without_a_text_are_left_out_of_the_training_and_missing_in_the_result(self, labelled, tuner):
+        texts, labels = labelled
+        with_gaps = [*texts, None]
+        vectors = tuner.set_params(missing="nan").fit_transform(with_gaps, [*labels, "fox"])
+        assert np.isnan(vectors[-1]).all()
+        assert not np.isnan(vectors[:-1]).any()
+
+
+class TestBadInput:
+    @pytest.mark.parametrize(
+        ("X", "y", "parameters", "message"),
+        [
+            (["a", "b"] * 9, ["x"] * 18, {}, "y has one class only, 'x'"),
+            ([("a", "b")] * 3, [0.1, 0.2, 0.3], {}, "There are 3 examples to train on, fewer than batch_size=8"),
+            (["a", "b"] * 9, ["x", None] * 9, {}, r"y\[1\] is missing"),
+            (["a", "b"] * 9, ["x", 1] * 9, {}, "y mixes labels of several types"),
+            ([("a", "b")] * 9, np.arange(9.0), {"loss": "cosine_similarity"}, "go from 0 to 8"),
+            (["a", "b"] * 9, ["x", "y"] * 9, {"loss": "triplet"}, "loss='triplet' learns from triplets"),
+            (["a", "b"] * 9, ["x", "y"] * 9, {"epochs": 0}, "epochs must be a positive integer"),
+            (list("abcdef"), ["x", "y"] * 3, {"matryoshka_dims": [99]}, "the vectors have only 32 dimensions"),
+            (["a", "b"] * 9, ["x", "y"] * 9, {"pooling": "median"}, "pooling must be"),
+            (["a", "b"], ["x", "y"], {}, "Each class in y has one text only"),
+        ],
+    )
+    def test_it_is_one_clear_error_before_any_step(self, X, y, parameters, message, tuner, monkeypatch):
+        monkeypatch.setattr(runs._Trainer, "training_step", None)
+        with pytest.raises((TypeError, ValueError), match=message):
+            tuner.set_params(**parameters).fit(X, y)
+        with pytest.raises(NotFittedError):
+            tuner.transform(["a"])
+
+    def test_several_poolings_do_not_fit_a_layer_for_one(self, labelled, model_folder):
+        tuner = SentenceEmbeddingFineTuner(model_folder("dense"), pooling=("mean", "cls"), **FAST)
+        with pytest.raises(ValueError, match="pooling="):
+            tuner.fit(*labelled)
+
+    @pytest.mark.parametrize("module", ["datasets", "accelerate"])
+    def test_a_missing_library_is_named_with_the_command_that_installs_it(self, module, tuner, labelled, monkeypatch):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(
+            ImportError, match=rf"SentenceEmbeddingFineTuner needs {module}: pip install 'skembed\[train\]'"
+        ):
+            tuner.fit(*labelled)
+
+    def test_adapters_need_peft(self, tuner, labelled, monkeypatch):
+        monkeypatch.setitem(sys.modules, "peft", None)
+        with pytest.raises(ImportError, match=r"lora_rank needs peft: pip install 'skembed\[train\]'"):
+            tuner.set_params(lora_rank=2).fit(*labelled)

@@ -1,0 +1,124 @@
+"""Losses by name: which data each takes, and how that is laid out."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pytest
+from sentence_transformers.sentence_transformer import losses
+
+from skembed.training.data import KINDS, TrainingData
+from skembed.training.losses import AUTO, OBJECTIVES, check_batches, lay_out, name_loss
+
+LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
+BY_KIND = {
+    "texts": TrainingData("texts", (LEFT,)),
+    "classes": TrainingData("classes", (LEFT,), np.array([0, 0, 1, 1]), np.array(["x", "y"])),
+    "positives": TrainingData("positives", (LEFT, RIGHT)),
+    "scores": TrainingData("scores", (LEFT, RIGHT), np.array([0.5, 1.0, 0.0, -1.0])),
+    "binary": TrainingData("binary", (LEFT, RIGHT), np.array([0, 1, 0, 1]), np.array([0, 1])),
+    "pair_classes": TrainingData("pair_classes", (LEFT, RIGHT), np.array([0, 1, 2, 1]), np.array(["x", "y", "z"])),
+    "triplets": TrainingData("triplets", (LEFT, RIGHT, OTHER)),
+}
+
+
+def laid_out(kind, loss_name, n_pairs_per_text=2):
+    return lay_out(BY_KIND[kind], loss_name, n_pairs_per_text, np.random.default_rng(0))
+
+
+def test_every_kind_of_data_has_a_loss_of_its_own_choice():
+    assert set(AUTO) == set(KINDS) == set(BY_KIND)
+    assert all(kind in OBJECTIVES[name].reads for kind, name in AUTO.items())
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
+def test_every_loss_is_one_of_sentence_transformers(objective):
+    assert hasattr(losses, objective.class_name)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_auto_chooses_by_the_kind_of_data(kind):
+    assert name_loss("auto", BY_KIND[kind]) == AUTO[kind]
+
+
+@pytest.mark.parametrize(
+    ("loss", "name"),
+    [
+        (losses.CoSENTLoss, "cosent"),
+        (partial(losses.CosineSimilarityLoss, loss_fct=None), "cosine_similarity"),
+        (losses.AnglELoss, "AnglELoss"),
+    ],
+)
+def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
+    assert name_loss(loss, BY_KIND["scores"]) == name
+
+
+@pytest.mark.parametrize(
+    ("loss", "kind", "error", "message"),
+    [
+        ("cosinesim", "scores", ValueError, "loss must be 'auto' or one of 'cosent'.*got 'cosinesim'"),
+        (3, "scores", TypeError, "loss must be a name, or a loss of sentence-transformers; got int"),
+        ("triplet", "scores", ValueError, "learns from triplets; X and y are pairs with scores.*'auto', 'cosent', "),
+        (
+            losses.SoftmaxLoss,
+            "classes",
+            ValueError,
+            "loss='softmax' learns from .*; X and y are texts with class labels",
+        ),
+    ],
+)
+def test_a_loss_that_does_not_exist_or_not_fit_is_one_clear_error(loss, kind, error, message):
+    with pytest.raises(error, match=message):
+        name_loss(loss, BY_KIND[kind])
+
+
+def test_scores_beyond_cosines_are_refused_by_the_loss_that_learns_cosines():
+    data = TrainingData("scores", (LEFT, RIGHT), np.array([0.0, 5.0, 2.5, 1.0]))
+    with pytest.raises(ValueError, match=r"go from 0 to 5\. Scale them, e\.g\. y / 5, or take loss='cosent'"):
+        name_loss("cosine_similarity", data)
+    assert name_loss("auto", data) == "cosent"
+
+
+class TestLayout:
+    def test_texts_alone_are_paired_with_themselves_once_each(self):
+        data = TrainingData("texts", (["a", "b", "a"],))
+        columns = lay_out(data, "multiple_negatives_ranking", 2, np.random.default_rng(0))
+        assert columns == {"text_a": ["a", "b"], "text_b": ["a", "b"]}
+
+    def test_class_labels_become_pairs_for_a_loss_that_compares_pairs(self):
+        columns = laid_out("classes", "contrastive")
+        assert list(columns) == ["text_a", "text_b", "label"]
+        assert columns["text_a"] == ["a", "a", "b", "b", "c", "c", "d", "d"]
+        assert columns["label"] == [1, 0] * 4
+
+    @pytest.mark.parametrize("loss_name", ["batch_all_triplet", "SomeLossOfOnesOwn"])
+    def test_other_losses_get_the_class_labels_as_they_are(self, loss_name):
+        assert laid_out("classes", loss_name) == {"text_a": LEFT, "label": [0, 0, 1, 1]}
+
+    def test_triplets_stay_in_order(self):
+        assert laid_out("triplets", "triplet") == {"text_a": LEFT, "text_b": RIGHT, "text_c": OTHER}
+
+    @pytest.mark.parametrize(("kind", "loss_name"), [("scores", "cosent"), ("binary", "cosine_similarity")])
+    def test_what_is_learned_as_a_number_is_a_float(self, kind, loss_name):
+        assert {type(label) for label in laid_out(kind, loss_name)["label"]} == {float}
+
+    def test_classes_of_one_text_each_are_refused(self):
+        data = TrainingData("classes", (["a", "b"],), np.array([0, 1]), np.array(["x", "y"]))
+        with pytest.raises(ValueError, match="Each class in y has one text only"):
+            lay_out(data, "contrastive", 2, np.random.default_rng(0))
+
+
+class TestBatches:
+    def test_fewer_examples_than_a_batch_are_refused(self):
+        with pytest.raises(ValueError, match="There are 4 examples to train on, fewer than batch_size=16"):
+            check_batches(laid_out("scores", "cosent"), "cosent", 16)
+
+    @pytest.mark.parametrize("batch_size", [2, 3])
+    def test_a_loss_that_compares_classes_needs_an_even_batch_of_four_or_more(self, batch_size):
+        with pytest.raises(ValueError, match=f"batch_size must be even, 4 or more: {batch_size}"):
+            check_batches(laid_out("classes", "batch_all_triplet"), "batch_all_triplet", batch_size)
+
+    def test_a_loss_that_compares_classes_needs_two_of_two_texts(self):
+        with pytest.raises(ValueError, match="at least two need two texts or more"):
+            check_batches({"text_a": LEFT, "label": [0, 0, 0, 1]}, "batch_hard_triplet", 4)

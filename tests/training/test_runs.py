@@ -1,0 +1,348 @@
+"""Training runs: interrupted and resumed, stopped early, short of memory; and what they leave behind: nothing."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from numpy.testing import assert_allclose, assert_array_equal
+from scipy.stats import spearmanr
+from sentence_transformers import SentenceTransformer
+from sklearn.utils import check_random_state
+
+from skembed import PairSimilarity, SentenceEmbeddingFineTuner
+from skembed.training import runs
+from skembed.training.data import KINDS, read_examples, split
+
+FAST = {"learning_rate": 1e-3, "batch_size": 8, "n_pairs_per_text": 4, "random_state": 0, "cache": None}
+
+
+class _StoppedError(Exception):
+    pass
+
+
+@pytest.fixture
+def interrupt(monkeypatch):
+    """``interrupt(step)``: the next training stops there, as Ctrl-C would stop it; ``interrupt(None)``: no more."""
+    original = runs._Watcher.on_step_end
+
+    def set_step(step):
+        def on_step_end(self, args, state, control, **rest):
+            original(self, args, state, control, **rest)
+            if state.global_step == step:
+                raise _StoppedError
+
+        monkeypatch.setattr(runs._Watcher, "on_step_end", on_step_end)
+
+    return set_step
+
+
+class TestInterrupted:
+    @pytest.mark.parametrize(
+        ("kind", "parameters"),
+        [
+            ("classes", {}),
+            ("scores", {"matryoshka_dims": [16]}),
+            ("pair_classes", {}),  # its classifier is part of the loss, not of the model
+            ("texts", {}),
+            ("classes", {"lora_rank": 2}),
+            ("classes", {"loss": "batch_all_triplet"}),
+            ("scores", {"early_stopping": True, "validation_fraction": 0.3, "epochs": 4, "n_iter_no_change": 2}),
+        ],
+    )
+    def test_a_training_goes_on_to_the_same_result(self, kind, parameters, training_data, tiny, tmp_path, interrupt):
+        X, y = training_data[kind]
+        parameters = {**FAST, "epochs": 3, **parameters}
+        whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
+        resumed = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
+        interrupt(int(whole.history_["step"].max() * 0.6))
+        with pytest.raises(_StoppedError):
+            resumed.fit(X, y)
+        steps_before = {int(folder.name.partition("-")[2]) for folder in tmp_path.glob("run-*/checkpoint-*")}
+        interrupt(None)
+        resumed.fit(X, y)
+        assert max(steps_before) > whole.history_["step"].max() / 3
+        texts = training_data["texts"][0]
+        assert_array_equal(resumed.transform(texts), whole.transform(texts))
+        pd.testing.assert_frame_equal(
+            resumed.history_.drop(columns="seconds"),
+            whole.history_.drop(columns="seconds"),
+            check_exact=False,
+            rtol=1e-5,
+        )
+        assert resumed.history_["seconds"].is_monotonic_increasing
+
+    def test_a_drawn_seed_is_remembered(self, training_data, tiny, tmp_path, interrupt, monkeypatch):
+        X, y = training_data["classes"]
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, "random_state": None})
+        interrupt(8)
+        with pytest.raises(_StoppedError):
+            tuner.fit(X, y)
+        (file,) = tmp_path.glob("run-*/run.json")
+        seed = json.loads(file.read_text())["seed"]
+        interrupt(None)
+        seen = []
+        monkeypatch.setattr(runs, "set_seed", lambda seed: seen.append(seed))
+        tuner.fit(X, y)
+        assert seen == [seed]
+
+    def test_other_data_or_parameters_start_anew(self, training_data, tiny, tmp_path, interrupt):
+        X, y = training_data["classes"]
+        interrupt(8)
+        for changed in ({}, {"learning_rate": 1e-4}, {"pooling": "cls"}, {"random_state": 1}):
+            with pytest.raises(_StoppedError):
+                SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, **changed}).fit(X, y)
+        with pytest.raises(_StoppedError):
+            SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X[:-2], y[:-2])
+        assert len(list(tmp_path.glob("run-*"))) == 5
+
+    def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
+        self, training_data, tiny, tmp_path, interrupt
+    ):
+        X, y = training_data["classes"]
+        whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
+        interrupt(12)
+        with pytest.raises(_StoppedError):
+            tuner.fit(X, y)
+        (run,) = tmp_path.glob("run-*")
+        (run / "checkpoint-13").mkdir()
+        (run / "checkpoint-14").mkdir()
+        (run / "checkpoint-14" / "trainer_state.json").write_text('{"global_st')
+        interrupt(None)
+        assert_array_equal(tuner.fit(X, y).transform(X), whole)
+
+    def test_nothing_is_left_of_a_training_that_ended(self, training_data, tiny, tmp_path):
+        SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_no_pickle_of_settings_is_written(self, training_data, tiny, tmp_path, interrupt):
+        interrupt(12)
+        with pytest.raises(_StoppedError):
+            SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
+        assert not list(tmp_path.rglob("training_args.bin"))
+
+    @pytest.mark.slow
+    def test_a_killed_process_is_followed_by_one_that_ends_as_if_nothing_had_been(self, training_data, tiny, tmp_path):
+        X, y = training_data["classes"]
+        script = textwrap.dedent(f"""
+            import json, os, signal, sys
+            from skembed import SentenceEmbeddingFineTuner
+            from skembed.training import runs
+            X, y = json.loads(sys.stdin.read())
+            original = runs._Watcher.on_step_end
+            def on_step_end(self, args, state, control, **rest):
+                original(self, args, state, control, **rest)
+                if state.global_step == 30:
+                    os.kill(os.getpid(), signal.SIGKILL)
+            runs._Watcher.on_step_end = on_step_end
+            SentenceEmbeddingFineTuner({tiny!r}, checkpoint_dir={str(tmp_path)!r}, epochs=2, **{FAST!r}).fit(X, y)
+        """)
+        done = subprocess.run([sys.executable, "-c", script], input=json.dumps([X, y]), text=True, env=_environment())
+        assert done.returncode == -signal.SIGKILL
+        assert list(tmp_path.glob("run-*/checkpoint-*"))
+        resumed = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, epochs=2, **FAST).fit(X, y)
+        whole = SentenceEmbeddingFineTuner(tiny, epochs=2, **FAST).fit(X, y)
+        assert_allclose(resumed.transform(X), whole.transform(X), atol=1e-6)
+
+    @pytest.mark.slow
+    def test_two_processes_are_not_at_the_same_training(self, training_data, tiny, tmp_path):
+        X, y = training_data["classes"]
+        script = textwrap.dedent(f"""
+            import json, sys
+            from skembed import SentenceEmbeddingFineTuner
+            from skembed.training import runs
+            X, y = json.loads(sys.stdin.readline())
+            def wait(self, args, state, control, **rest):
+                print("training", flush=True)
+                sys.stdin.readline()
+            runs._Watcher.on_train_begin = wait
+            SentenceEmbeddingFineTuner({tiny!r}, checkpoint_dir={str(tmp_path)!r}, **{FAST!r}).fit(X, y)
+        """)
+        other = subprocess.Popen(
+            [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
+        )
+        other.stdin.write(json.dumps([X, y]) + "\n")
+        other.stdin.flush()
+        assert other.stdout.readline() == "training\n"
+        try:
+            with pytest.raises(RuntimeError, match="Another process is at the same training"):
+                SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X, y)
+        finally:
+            other.kill()
+            other.communicate()
+
+
+def _environment():
+    return {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+class TestEarlyStopping:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_every_kind_of_data_has_a_validation_score(self, kind, training_data, tiny):
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.25, "epochs": 2}
+        history = SentenceEmbeddingFineTuner(tiny, **parameters).fit(*training_data[kind]).history_
+        assert history["validation_score"].notna().sum() == 2
+        assert history.loc[history["validation_score"].notna(), "epoch"].tolist() == [1, 2]
+
+    def test_the_best_epoch_comes_back(self, training_data, tiny):
+        X, y = training_data["scores"]
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3, "epochs": 6, "learning_rate": 1e-2}
+        tuner = SentenceEmbeddingFineTuner(tiny, n_iter_no_change=6, **parameters).fit(X, y)
+        scores = tuner.history_["validation_score"].dropna()
+        seed = int(check_random_state(0).randint(np.iinfo(np.int32).max))
+        _, aside = split(read_examples(X, y, missing="error"), 0.3, seed)
+        left, right = (tuner.transform(column) for column in aside.columns)
+        assert scores.iloc[-1] < scores.max()
+        assert spearmanr(aside.labels, (left * right).sum(axis=1)).statistic == pytest.approx(scores.max(), abs=0.02)
+
+    def test_a_training_without_progress_ends(self, training_data, tiny):
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.25, "learning_rate": 1e-12}
+        tuner = SentenceEmbeddingFineTuner(tiny, epochs=20, n_iter_no_change=2, **parameters)
+        tuner.fit(*training_data["classes"])
+        assert tuner.n_iter_ == 3
+
+    def test_without_it_all_epochs_are_run_and_nothing_is_set_aside(self, training_data, tiny):
+        tuner = SentenceEmbeddingFineTuner(tiny, epochs=2, **FAST).fit(*training_data["classes"])
+        assert tuner.n_iter_ == 2
+        assert tuner.history_["validation_score"].isna().all()
+
+
+class TestShortOfMemory:
+    @pytest.fixture
+    def still(self, tiny):
+        """A live tiny model without dropout, whose loss does not depend on how a batch is taken apart."""
+        model = SentenceTransformer(tiny, device="cpu")
+        for module in model.modules():
+            if isinstance(module, torch.nn.Dropout):
+                module.p = 0.0
+        model.transformers_model.config.attention_probs_dropout_prob = 0.0
+        return model
+
+    @pytest.fixture
+    def small_memory(self, monkeypatch):
+        """Memory for four texts at a time."""
+        original = SentenceTransformer.forward
+
+        def forward(self, features, **rest):
+            if self.training and torch.is_grad_enabled() and len(features["input_ids"]) > 4:
+                raise torch.OutOfMemoryError("out of memory")
+            return original(self, features, **rest)
+
+        return lambda: monkeypatch.setattr(SentenceTransformer, "forward", forward)
+
+    @pytest.mark.parametrize(
+        ("kind", "loss"), [("binary", "contrastive"), ("scores", "cosine_similarity"), ("positives", "auto")]
+    )
+    def test_a_batch_in_parts_gives_the_same_model(self, kind, loss, training_data, still, small_memory):
+        X, y = training_data[kind]
+        y = y / 5 if kind == "scores" else y
+        parameters = {**FAST, "learning_rate": 1e-4, "loss": loss}
+        texts = training_data["texts"][0]
+        whole = SentenceEmbeddingFineTuner(still, **parameters).fit(X, y).transform(texts)
+        small_memory()
+        with pytest.warns(UserWarning, match=r"Memory ran out: batches of 8 are computed in 2 parts\."):
+            parts = SentenceEmbeddingFineTuner(still, **parameters).fit(X, y).transform(texts)
+        assert np.abs(whole - still.encode(texts)).max() > 1e-3
+        assert_allclose(parts, whole, atol=1e-4)
+
+    def test_a_loss_that_compares_within_a_batch_compares_within_the_parts(self, training_data, still, small_memory):
+        small_memory()
+        with pytest.warns(UserWarning, match="what the loss compares within a batch it compares within a part"):
+            SentenceEmbeddingFineTuner(still, **FAST).fit(*training_data["scores"])
+
+    def test_texts_that_do_not_fit_one_by_one_are_an_error(self, training_data, tiny, monkeypatch):
+        def forward(self, features, **rest):
+            raise torch.OutOfMemoryError("out of memory")
+
+        monkeypatch.setattr(SentenceTransformer, "forward", forward)
+        with (
+            pytest.warns(UserWarning, match="Memory ran out"),
+            pytest.raises(torch.OutOfMemoryError, match="out of memory"),
+        ):
+            SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["binary"])
+
+    @pytest.mark.parametrize(
+        ("batch_size", "n_parts", "expected"),
+        [(16, 1, 2), (16, 8, 16), (16, 16, None), (6, 1, 2), (6, 2, 3), (7, 1, 7)],
+    )
+    def test_a_batch_is_taken_apart_into_equal_parts(self, batch_size, n_parts, expected, tiny):
+        run = _run(batch_size, n_parts, "cosent")
+        assert runs._more_parts(run) == expected
+
+    @pytest.mark.parametrize(("n_parts", "expected"), [(1, 2), (2, 4), (4, None)])
+    def test_parts_in_which_classes_are_compared_hold_four_texts(self, n_parts, expected):
+        assert runs._more_parts(_run(16, n_parts, "batch_all_triplet")) == expected
+
+
+def _run(batch_size, n_parts, loss_name):
+    from tests.training.test_settings import DEFAULTS
+
+    settings = runs.TrainingSettings(**{**DEFAULTS, "batch_size": batch_size, "loss": loss_name})
+    return runs.Run(None, settings, loss_name, None, None, 0, False, n_parts)
+
+
+class TestTraces:
+    def test_the_process_draws_the_random_numbers_that_it_would_have_drawn(self, training_data, tiny):
+        def draw():
+            return random.random(), np.random.random(), torch.rand(1).item()
+
+        def seed():
+            random.seed(3), np.random.seed(3), torch.manual_seed(3)
+
+        seed()
+        expected = draw()
+        seed()
+        SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
+        assert draw() == expected
+
+    def test_environment_and_output_stay_as_they_were(self, training_data, tiny, capfd, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        before = dict(os.environ)
+        SentenceEmbeddingFineTuner(tiny, early_stopping=True, **FAST).fit(*training_data["classes"])
+        assert dict(os.environ) == before
+        assert capfd.readouterr() == ("", "")
+        assert list(tmp_path.iterdir()) == []
+
+    def test_the_model_does_not_keep_the_data(self, training_data, tiny):
+        tuner = SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
+        assert not hasattr(tuner.model_.model_card_data, "trainer")
+        assert all(parameter.grad is None for parameter in tuner.model_.parameters())
+
+    def test_threads_train_one_after_the_other(self, training_data, tiny):
+        X, y = training_data["classes"]
+        alone = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
+        tuners = [SentenceEmbeddingFineTuner(tiny, **FAST) for _ in range(3)]
+        threads = [threading.Thread(target=tuner.fit, args=(X, y)) for tuner in tuners]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        for tuner in tuners:
+            assert_array_equal(tuner.transform(X), alone)
+
+    def test_a_bar_shows_steps_and_loss(self, training_data, tiny, capsys):
+        SentenceEmbeddingFineTuner(tiny, show_progress_bar=True, **FAST).fit(*training_data["scores"])
+        shown = capsys.readouterr().err
+        assert "Training: 100%" in shown
+        assert "6/6" in shown
+        assert "loss=" in shown
+
+
+def test_pairs_are_tuned_by_their_similarity(training_data, tiny):
+    X, y = training_data["scores"]
+    tuner = SentenceEmbeddingFineTuner(tiny, epochs=3, **FAST)
+    by_hand = tuner.fit(X, y)
+    cosines = PairSimilarity(tuner).fit(X, y).transform(X)
+    left, right = (by_hand.transform([pair[side] for pair in X]) for side in (0, 1))
+    assert_allclose(cosines.ravel(), (left * right).sum(axis=1), atol=1e-6)
