@@ -375,7 +375,7 @@ class TestScikitLearn:
         grid = {f"tune__{name}": tries for name, tries in values.items()}
         pipeline = Pipeline([("tune", tuner), ("classify", LogisticRegression())])
         search = GridSearchCV(pipeline, grid, cv=2, refit=False, error_score="raise").fit(*labelled)
-        assert tried == set(product((1e-9, 1e-3), ("cosine_similarity", "contrastive"), (None, 2), (1, 2)))
+        assert tried == set(product(rates, ("cosine_similarity", "contrastive"), (None, 2), (1, 2)))
         assert len(search.cv_results_["mean_test_score"]) == 16
 
     def test_it_stands_in_a_column_transformer_beside_numbers(self, labelled, tuner):
