@@ -6,8 +6,9 @@
   LogisticRegression on the vectors of all-MiniLM-L6-v2 as it comes; on those of SentenceEmbeddingFineTuner; and setfit.
   Both get the same examples, 20 pairs a text, batches of 16, one epoch and the same learning rate, and take turns.
   Accuracy on the test split; seconds to fit, imports and loading of the model apart.
-- Semantic similarity, STS-Benchmark: fine-tuned on the pairs and scores of the train split with all defaults, Spearman's
-  correlation, times 100, before and after: on the dev split for pooling="cls", on the test split as the model pools.
+- Semantic similarity, STS-Benchmark: fine-tuned on the pairs and scores of the train split with all defaults.
+  Spearman's correlation, times 100, before and after: on the dev split for pooling="cls", on the test split as the
+  model pools.
 
 A difference is a mean over the seeds, with its standard error. Exit status 1 if a bound fails: few-shot accuracy is
 above the model as it comes by two standard errors over all draws, and at most one point below setfit's in no more time;

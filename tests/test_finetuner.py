@@ -366,12 +366,8 @@ class TestScikitLearn:
             return original(run, key)
 
         monkeypatch.setattr(runs, "train", train)
-        values = {
-            "learning_rate": [1e-9, 1e-3],
-            "loss": ["auto", "contrastive"],
-            "lora_rank": [None, 2],
-            "epochs": [1, 2],
-        }
+        rates, kinds = [1e-9, 1e-3], ["auto", "contrastive"]
+        values = {"learning_rate": rates, "loss": kinds, "lora_rank": [None, 2], "epochs": [1, 2]}
         grid = {f"tune__{name}": tries for name, tries in values.items()}
         pipeline = Pipeline([("tune", tuner), ("classify", LogisticRegression())])
         search = GridSearchCV(pipeline, grid, cv=2, refit=False, error_score="raise").fit(*labelled)
