@@ -11,6 +11,7 @@ The folder is named by ``--data`` or by the environment variable SKEMBED_DATA. I
     scifact/queries.csv.gz                         query_id, text, split
     scifact/qrels.csv.gz                           query_id, doc_id, score, split
     sms_spam/sms_spam.csv.gz                       text
+    sst2/sst2.csv.gz                               text, label, split
     abt_buy/abt_buy_table_a.csv.gz                 id, text
     abt_buy/abt_buy_table_b.csv.gz                 id, text
     abt_buy/abt_buy_pairs.csv.gz                   id_a, id_b, label

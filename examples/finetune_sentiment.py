@@ -29,7 +29,7 @@ train, test = train_test_split(opinions, train_size=128, stratify=opinions["opin
 
 # %%
 frozen = SentenceEmbeddingTransformer()
-tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, n_pairs_per_text=8, random_state=0)
+tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, n_pairs_per_text=4, random_state=0)
 sizes, accuracy = [8, 16, 64], {"as it comes": [], "tuned": []}
 for n in sizes:
     few = train.groupby("opinion").head(n)
@@ -64,6 +64,7 @@ for axes, name, transformer in ((left, "as it comes", frozen), (right, "tuned", 
 for name, scores in accuracy.items():
     curve.plot(sizes, scores, marker="o", label=name)
 curve.set(xscale="log", xticks=sizes, xticklabels=sizes, xlabel="labelled texts a class", ylabel="accuracy")
+curve.minorticks_off()
 curve.legend()
 TrainingCurveDisplay.from_estimator(tuner, ax=training)
 figure.savefig("finetune_sentiment.png", dpi=100)

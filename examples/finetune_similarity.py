@@ -21,8 +21,8 @@ texts = ["text_a", "text_b"]
 
 # %% [markdown]
 # ## Before and after, on pairs that were not trained on
-# Floats are scores, so that the loss is CoSENT, which learns their order: it is the rank of a cosine that counts after it,
-# not the cosine.
+# Floats are scores, so that the loss is CoSENT, which learns their order: after it the rank of a cosine counts, not the
+# cosine.
 
 # %%
 tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, epochs=5, batch_size=8, random_state=0)

@@ -30,7 +30,7 @@ from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
 from skembed.errors import ModelChangedError
 from skembed.optional import require
-from skembed.training.data import TrainingData, read_examples, split
+from skembed.training.data import TrainingData, read_examples
 from skembed.training.losses import name_loss
 from skembed.training.settings import TrainingSettings
 from skembed.transformer import clone_sharing_model
@@ -86,7 +86,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     weight_decay : float, default=0.0
         Of AdamW.
     n_pairs_per_text : int, default=20
-        Pairs that are drawn for each text with a class label, half of them within its class, for the losses that
+        2 or more: pairs drawn for each text with a class label, half of them within its class, for the losses that
         compare pairs.
     lora_rank : int, default=None
         Train low-rank adapters of this rank instead of all weights, and merge them in the end. It needs less memory
@@ -111,7 +111,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     pooling, prompt, prompt_name, max_seq_length
         As for :class:`SentenceEmbeddingTransformer`; the model is trained with them, and keeps them when it is saved.
     normalize_embeddings, truncate_dim, long_texts, batch_tokens
-        As for :class:`SentenceEmbeddingTransformer`, when texts are embedded.
+        As for :class:`SentenceEmbeddingTransformer`, when texts are embedded. Training always cuts long texts.
     missing : {"error", "empty", "zero", "nan"}, default="error"
         As for :class:`SentenceEmbeddingTransformer`. Examples with a missing text are left out of the training where
         this is "zero" or "nan".
@@ -278,10 +278,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         data = read_examples(X, y, missing=encoding.missing)
         loss_name = name_loss(settings.loss, data)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
-        validation = None
-        if settings.early_stopping:
-            data, validation = split(data, settings.validation_fraction, seed)
-        self._train(settings, encoding, loss_name, data, validation, seed)
+        self._train(settings, encoding, loss_name, data, seed)
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -382,7 +379,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         """The tuned model; after ``save``, read again from its folder when it is asked for."""
         check_is_fitted(self)
         if self._tuned is None:
-            self._tuned = self._plan().model.backend.sentence_transformer
+            self._tuned = self._read_saved()
         return self._tuned
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
@@ -403,19 +400,13 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         return np.array([f"{prefix}{column}" for column in range(self._plan().finished_dim)], dtype=object)
 
     def _train(
-        self,
-        settings: TrainingSettings,
-        encoding: Settings,
-        loss_name: str,
-        data: TrainingData,
-        validation: TrainingData | None,
-        seed: int,
+        self, settings: TrainingSettings, encoding: Settings, loss_name: str, data: TrainingData, seed: int
     ) -> None:
         from skembed.training.modules import private_copy
         from skembed.training.runs import Run, train
 
         plan = make_plan(replace(encoding, dtype="float32"))
-        run = Run(lambda: private_copy(plan), settings, loss_name, data, validation, seed, self.show_progress_bar)
+        run = Run(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
         tuned = train(run, self._key(settings, loss_name, plan, data))
         self._tuned, self._saved, self._held = tuned.model, None, None
         self.loss_, self.history_, self.n_iter_ = loss_name, tuned.history, tuned.n_epochs
@@ -429,13 +420,20 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         parts = [
             {**asdict(replace(settings, loss=loss_name, checkpoint_dir=None)), "about_loss": about_loss},
             {name: getattr(self, name) for name in _IN_KEY},
-            self.random_state if isinstance(self.random_state, (int, np.integer)) else None,
+            int(self.random_state) if isinstance(self.random_state, (int, np.integer)) else None,
             plan.model.fingerprint,
             data.columns,
             None if data.labels is None else data.labels.tolist(),
             None if data.classes is None else data.classes.tolist(),
         ]
         return hashlib.sha256(json.dumps(parts, default=repr).encode("utf-8", "surrogatepass")).hexdigest()
+
+    def _read_saved(self) -> SentenceTransformer:
+        from sentence_transformers import SentenceTransformer
+
+        device = self._plan().model.backend.device  # the plan also looks whether the folder holds the model
+        with without_bars():
+            return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         check_is_fitted(self)

@@ -98,7 +98,7 @@ GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("script", GALLERY)
+@pytest.mark.parametrize("script", sorted({*GALLERY} - {"finetune_sentiment.py"}))  # which has a test of its own
 def test_a_script_of_the_gallery_runs_and_leaves_its_picture(script, tmp_path):
     assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg", OMP_NUM_THREADS="2")
     assert (tmp_path / script).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
@@ -148,3 +148,22 @@ def test_the_tickets_are_three_hundred_distinct_texts_in_six_equal_categories():
     assert tickets["label"].value_counts().to_dict() == dict.fromkeys(tickets["label"].unique(), 50)
     assert tickets["label"].nunique() == 6
     assert tickets["text"].is_unique
+
+
+def test_the_opinions_are_as_their_document_says():
+    opinions = pd.read_csv(EXAMPLES / "data" / "movie_opinions.csv")
+    assert opinions["opinion"].value_counts().to_dict() == {"good": 120, "bad": 120}
+    assert opinions["text"].is_unique
+
+
+def test_the_pairs_are_as_their_document_says():
+    pairs = pd.read_csv(EXAMPLES / "data" / "sentence_pairs.csv")
+    assert len(pairs.drop_duplicates(["text_a", "text_b"])) == 160
+    assert pairs["score"].between(0, 5).all()
+
+
+@pytest.mark.slow
+def test_tuning_on_opinions_brings_sentences_of_one_opinion_together(tmp_path):
+    printed = run_example(cwd=tmp_path, script="finetune_sentiment.py", MPLBACKEND="Agg", OMP_NUM_THREADS="2")
+    assert "tuned: 6 of 6 sentences are closer to each of their own opinion than to any of the other" in printed
+    assert (tmp_path / "finetune_sentiment.png").read_bytes().startswith(b"\x89PNG")

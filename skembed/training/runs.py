@@ -32,7 +32,7 @@ from skembed.encoding.encoder import progress
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.optional import require
-from skembed.training.data import TrainingData
+from skembed.training.data import TrainingData, split
 from skembed.training.losses import OBJECTIVES, check_batches, lay_out
 from skembed.training.modules import add_adapters, make_collator, make_loss
 from skembed.training.settings import TrainingSettings
@@ -59,8 +59,8 @@ class Run:
         Makes the private model, untrained, on its device.
     settings : TrainingSettings
     loss_name : str
-    data, validation : TrainingData
-        ``validation`` is None without early stopping.
+    data : TrainingData
+        All of it; early stopping sets a part of it aside.
     seed : int
     show_progress_bar : "auto" or bool
     n_parts : int, default=1
@@ -71,7 +71,6 @@ class Run:
     settings: TrainingSettings
     loss_name: str
     data: TrainingData
-    validation: TrainingData | None
     seed: int
     show_progress_bar: Any
     n_parts: int = 1
@@ -160,32 +159,35 @@ def _make_trainer(run: Run, model: SentenceTransformer, folder: Path, bar: Any) 
     loss_name = run.loss_name
     if run.caches_gradients and run.n_parts > 1:
         loss_name = "cached_multiple_negatives_ranking"
-    columns = lay_out(run.data, loss_name, settings.n_pairs_per_text, rng)
+    data, evaluator, aside = run.data, None, None
+    if settings.early_stopping:
+        data, validation = split(run.data, settings.validation_fraction, run.seed)
+        evaluator = make_evaluator(data, validation, rng)
+        aside = None if evaluator else datasets.Dataset.from_dict(lay_out(validation, loss_name, 2, rng))
+    columns = lay_out(data, loss_name, settings.n_pairs_per_text, rng)
     check_batches(columns, loss_name, settings.batch_size)
-    evaluator, aside = None, None
-    if run.validation is not None:
-        evaluator = make_evaluator(run.data, run.validation, rng)
-        aside = None if evaluator else datasets.Dataset.from_dict(lay_out(run.validation, loss_name, 2, rng))
     trainer = _Trainer(
         model=model,
         args=_arguments(run, model, folder, _metric(evaluator)),
         train_dataset=datasets.Dataset.from_dict(columns),
         eval_dataset=aside,
         evaluator=evaluator,
-        loss=make_loss(settings, loss_name, model, run.data, run.n_parts),
-        data_collator=make_collator(loss_name, model, run.data),
-        callbacks=[_Watcher(bar), *([EarlyStoppingCallback(settings.n_iter_no_change)] if run.validation else [])],
+        loss=make_loss(settings, loss_name, model, data, run.n_parts),
+        data_collator=make_collator(loss_name, model, data),
+        callbacks=[_Watcher(bar)],
     )
+    if settings.early_stopping:
+        trainer.add_callback(EarlyStoppingCallback(settings.n_iter_no_change))
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
 def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) -> SentenceTransformerTrainingArguments:
-    settings, stops_early = run.settings, run.validation is not None
+    settings, stops_early = run.settings, run.settings.early_stopping
     keeps_all = settings.checkpoint_dir is not None
     is_cpu, is_cuda = model.device.type == "cpu", model.device.type == "cuda"
     objective = OBJECTIVES.get(run.loss_name)
-    return SentenceTransformerTrainingArguments(
+    arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
         per_device_train_batch_size=run.batch_size,
@@ -212,6 +214,8 @@ def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) 
         metric_for_best_model=metric if stops_early else None,
         greater_is_better=metric != _LOSS_METRIC,
     )
+    arguments._n_gpu = min(arguments.n_gpu, 1)  # of several the trainer would take all, and split each batch
+    return arguments
 
 
 class _Trainer(SentenceTransformerTrainer):
@@ -369,14 +373,16 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
         return
     folder = Path(run.settings.checkpoint_dir) / f"run-{key[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK_FILE, timeout=0)
+    lock = FileLock(folder / _LOCK_FILE)
     try:
-        lock.acquire()
+        lock.acquire(timeout=0)
     except Timeout:
         raise RuntimeError(f"Another process is at the same training in {str(folder)!r}; wait until it ends.") from None
-    with lock:
+    try:
         run.seed = _seed_of(folder, run.seed)
         yield folder
+    finally:
+        lock.release()
     shutil.rmtree(folder)
 
 

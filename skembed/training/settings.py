@@ -39,6 +39,8 @@ class TrainingSettings:
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "n_pairs_per_text", "n_iter_no_change"):
             check_count(name, getattr(self, name))
+        if self.n_pairs_per_text < 2:
+            raise ValueError("n_pairs_per_text must be 2 or more: one pair of a class, one across classes; got 1.")
         if self.lora_rank is not None:
             check_count("lora_rank", self.lora_rank)
         _check_dims(self.matryoshka_dims)

@@ -82,9 +82,11 @@ class TestInterrupted:
         )
         assert resumed.history_["seconds"].is_monotonic_increasing
 
-    def test_a_drawn_seed_is_remembered(self, training_data, tiny, tmp_path, interrupt, monkeypatch):
+    @pytest.mark.parametrize("early_stopping", [False, True])
+    def test_a_drawn_seed_is_remembered(self, early_stopping, training_data, tiny, tmp_path, interrupt, monkeypatch):
         X, y = training_data["classes"]
-        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, "random_state": None})
+        parameters = {**FAST, "random_state": None, "early_stopping": early_stopping}
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
         interrupt(8)
         with pytest.raises(_StoppedError):
             tuner.fit(X, y)
@@ -289,7 +291,7 @@ def _run(batch_size, n_parts, loss_name):
     from tests.training.test_settings import DEFAULTS
 
     settings = runs.TrainingSettings(**{**DEFAULTS, "batch_size": batch_size, "loss": loss_name})
-    return runs.Run(None, settings, loss_name, None, None, 0, False, n_parts)
+    return runs.Run(None, settings, loss_name, None, 0, False, n_parts)
 
 
 class TestTraces:

@@ -34,6 +34,7 @@ def test_the_defaults_are_legal():
         ("epochs", 1.5, "epochs must be a positive integer; got 1.5"),
         ("batch_size", True, "batch_size must be a positive integer; got True"),
         ("n_pairs_per_text", -1, "n_pairs_per_text must be a positive integer"),
+        ("n_pairs_per_text", 1, "n_pairs_per_text must be 2 or more"),
         ("n_iter_no_change", "3", "n_iter_no_change must be a positive integer"),
         ("lora_rank", 0, "lora_rank must be a positive integer"),
         ("matryoshka_dims", (64, 0), "each of matryoshka_dims must be a positive integer; got 0"),
