@@ -72,9 +72,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     loss : "auto", str, loss object or class, default="auto"
         By name: "cosent", "cosine_similarity", "contrastive", "online_contrastive", "batch_all_triplet",
         "batch_hard_triplet", "batch_semi_hard_triplet", "batch_hard_soft_margin_triplet", "softmax",
-        "multiple_negatives_ranking", "cached_multiple_negatives_ranking" (for batches that do not fit into memory) or
-        "triplet". Margins of triplet losses are 0.5. Or a loss of sentence-transformers: an object, its class, or a
-        :func:`functools.partial` of the class.
+        "multiple_negatives_ranking", "cached_multiple_negatives_ranking" (the same in less memory and more time, which
+        "auto" takes from batches of 128 on) or "triplet". Margins of triplet losses are 0.5. Or a loss of
+        sentence-transformers: an object, its class, or a :func:`functools.partial` of the class.
     epochs : int, default=1
         Times that each example is seen.
     batch_size : int, default=16
@@ -276,7 +276,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         settings = TrainingSettings(**{field.name: getattr(self, field.name) for field in fields(TrainingSettings)})
         encoding = self._settings()
         data = read_examples(X, y, missing=encoding.missing)
-        loss_name = name_loss(settings.loss, data)
+        loss_name = name_loss(settings.loss, data, settings.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         self._train(settings, encoding, loss_name, data, seed)
         return self

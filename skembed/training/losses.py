@@ -38,6 +38,7 @@ class Objective:
     options: dict[str, float] = field(default_factory=dict)
 
 
+_LARGE_BATCH = 128  # examples, from which on it pays to compute a batch twice rather than to hold all of it
 _PAIRS = ("classes", "binary")
 _RANKED = ("positives", "triplets", "texts")
 OBJECTIVES = {
@@ -67,7 +68,7 @@ AUTO = {
 }
 
 
-def name_loss(loss: Any, data: TrainingData) -> str:
+def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
     """Say which loss is meant: a name of OBJECTIVES, or that of a class that is none of them.
 
     Parameters
@@ -75,6 +76,8 @@ def name_loss(loss: Any, data: TrainingData) -> str:
     loss : str, loss object, loss class or function of the model that makes one
     data : TrainingData
         What "auto" chooses by.
+    batch_size : int
+        "auto" caches the gradients of large batches.
 
     Returns
     -------
@@ -86,7 +89,11 @@ def name_loss(loss: Any, data: TrainingData) -> str:
         If there is no such loss, or it does not learn from such data.
     """
     if isinstance(loss, str):
-        name = AUTO[data.kind] if loss == "auto" else loss
+        name = loss
+        if loss == "auto":
+            name = AUTO[data.kind]
+            if name == "multiple_negatives_ranking" and batch_size >= _LARGE_BATCH:
+                name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
         if name not in OBJECTIVES:
             raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
     elif callable(loss):  # a loss object is callable too

@@ -39,7 +39,12 @@ def test_every_loss_is_one_of_sentence_transformers(objective):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_auto_chooses_by_the_kind_of_data(kind):
-    assert name_loss("auto", BY_KIND[kind]) == AUTO[kind]
+    assert name_loss("auto", BY_KIND[kind], 16) == AUTO[kind]
+
+
+@pytest.mark.parametrize("kind", ["positives", "triplets", "texts"])
+def test_auto_caches_the_gradients_of_large_batches(kind):
+    assert name_loss("auto", BY_KIND[kind], 128) == "cached_multiple_negatives_ranking"
 
 
 @pytest.mark.parametrize(
@@ -51,7 +56,7 @@ def test_auto_chooses_by_the_kind_of_data(kind):
     ],
 )
 def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
-    assert name_loss(loss, BY_KIND["scores"]) == name
+    assert name_loss(loss, BY_KIND["scores"], 16) == name
 
 
 @pytest.mark.parametrize(
@@ -70,14 +75,14 @@ def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
 )
 def test_a_loss_that_does_not_exist_or_not_fit_is_one_clear_error(loss, kind, error, message):
     with pytest.raises(error, match=message):
-        name_loss(loss, BY_KIND[kind])
+        name_loss(loss, BY_KIND[kind], 16)
 
 
 def test_scores_beyond_cosines_are_refused_by_the_loss_that_learns_cosines():
     data = TrainingData("scores", (LEFT, RIGHT), np.array([0.0, 5.0, 2.5, 1.0]))
     with pytest.raises(ValueError, match=r"go from 0 to 5\. Scale them, e\.g\. y / 5, or take loss='cosent'"):
-        name_loss("cosine_similarity", data)
-    assert name_loss("auto", data) == "cosent"
+        name_loss("cosine_similarity", data, 16)
+    assert name_loss("auto", data, 16) == "cosent"
 
 
 class TestLayout:
