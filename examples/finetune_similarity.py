@@ -39,7 +39,7 @@ shared = [len(set(a.lower().split()) & set(b.lower().split())) / len(a.split()) 
 test["kind"] = "other"
 test.loc[test["score"] >= 4, "kind"] = "the same in other words"
 test.loc[(test["score"] <= 2) & (pd.Series(shared, index=test.index) > 0.6), "kind"] = "the contrary in the same words"
-print(test.groupby("kind")[["score", "before", "after"]].mean().rank().astype(int).to_string())
+print(test.groupby("kind")[["score", "before", "after"]].mean().round(2).to_string())
 
 # %% [markdown]
 # ## A model to keep
