@@ -108,6 +108,10 @@ def test_where_a_text_is_missing_the_cosine_is(pairs, similarity):
     assert np.isnan(similarity.transform(pairs)).ravel().tolist() == [False, True, False, False]
 
 
+def test_pairs_may_come_as_a_list(pairs, similarity):
+    assert_allclose(similarity.transform(pairs.to_numpy().tolist()), similarity.transform(pairs))
+
+
 def test_no_pairs_give_no_cosines(pairs, similarity):
     assert similarity.transform(pairs[:0]).shape == (0, 1)
 
@@ -117,8 +121,9 @@ def test_no_pairs_give_no_cosines(pairs, similarity):
     [
         (pd.DataFrame({"a": ["x"]}), ValueError, "Pairs have two columns; got 1"),
         (pd.DataFrame({"a": ["x"], "b": ["y"], "c": ["z"]}), ValueError, "Pairs have two columns; got 3"),
-        (["x", "y"], TypeError, "a frame or an array of two columns; got list"),
-        (pd.Series(["x"]), TypeError, "got Series"),
+        (["x", "y"], ValueError, "Pairs have two columns; got 1. Pass a frame, an array or a list of pairs"),
+        (pd.Series(["x"]), ValueError, "Pairs have two columns; got 1"),
+        ([("x", "y"), ("z",)], ValueError, r"X\[1\] is a row of 1 texts, X\[0\] a row of 2"),
         (pd.DataFrame({"a": ["x"], "b": [1]}), TypeError, r"column 'b'\[0\] \(index label 0\) is int, not str"),
         (np.array([["x", 2.5]], dtype=object), TypeError, r"X\[:, 1\]\[0\] is float, not str"),
     ],
