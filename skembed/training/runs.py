@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import random
 import shutil
 import threading
@@ -371,7 +372,7 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
         with TemporaryDirectory(prefix="skembed-training-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(run.settings.checkpoint_dir) / f"run-{key[:16]}"
+    folder = Path(os.path.abspath(run.settings.checkpoint_dir)) / f"run-{key[:16]}"
     folder.mkdir(parents=True, exist_ok=True)
     lock = FileLock(folder / _LOCK_FILE)
     try:
@@ -398,11 +399,14 @@ def _seed_of(folder: Path, seed: int) -> int:
 
 
 def _last_checkpoint(folder: Path) -> str | None:
-    """Find the last checkpoint that was written to its end, and remove those that were not."""
+    """Find the last checkpoint that was written to its end with its best one at hand, and remove the others."""
     complete = {}
     for checkpoint in folder.glob("checkpoint-*"):
         try:
             state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # written last
+            best = state["best_model_checkpoint"]  # a path, which leads nowhere once the folder was moved
+            if best is not None and not Path(best).is_dir():
+                raise FileNotFoundError(best)
             complete[state["global_step"]] = str(checkpoint)
         except (OSError, ValueError):
             shutil.rmtree(checkpoint)

@@ -124,6 +124,19 @@ class TestInterrupted:
         interrupt(None)
         assert_array_equal(tuner.fit(X, y).transform(X), whole)
 
+    def test_a_folder_that_was_moved_does_not_lose_the_best_epoch(self, training_data, tiny, tmp_path, interrupt):
+        X, y = training_data["scores"]
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3, "epochs": 4, "learning_rate": 1e-2}
+        whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
+        interrupt(int(whole.history_["step"].max() * 0.8))
+        with pytest.raises(_StoppedError):
+            SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path / "here", **parameters).fit(X, y)
+        interrupt(None)
+        (tmp_path / "here").rename(tmp_path / "there")
+        moved = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path / "there", **parameters).fit(X, y)
+        texts = training_data["texts"][0]
+        assert_array_equal(moved.transform(texts), whole.transform(texts))
+
     def test_nothing_is_left_of_a_training_that_ended(self, training_data, tiny, tmp_path):
         SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert list(tmp_path.iterdir()) == []
