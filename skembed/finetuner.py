@@ -5,6 +5,7 @@ Imports scikit-learn, the encoder and the training data; torch, datasets and acc
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import os
@@ -22,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.encoding.cache import EmbeddingCache
-from skembed.encoding.encoder import encode
+from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.fingerprint import fingerprint_folder
 from skembed.encoding.models import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
@@ -31,9 +32,9 @@ from skembed.encoding.texts import read_columns, read_texts
 from skembed.errors import ModelChangedError
 from skembed.optional import require
 from skembed.training.data import TrainingData, read_examples
-from skembed.training.losses import name_loss
+from skembed.training.losses import describe_loss, name_loss
 from skembed.training.settings import TrainingSettings
-from skembed.transformer import clone_sharing_model
+from skembed.transformer import clone_sharing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -74,7 +75,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         "batch_hard_triplet", "batch_semi_hard_triplet", "batch_hard_soft_margin_triplet", "softmax",
         "multiple_negatives_ranking", "cached_multiple_negatives_ranking" (the same in less memory and more time, which
         "auto" takes from batches of 128 on) or "triplet". Margins of triplet losses are 0.5. Or a loss of
-        sentence-transformers: an object, its class, or a :func:`functools.partial` of the class.
+        sentence-transformers: an object, its class, or a :func:`functools.partial` of the class. One
+        without a name here gets X and y as they are, classes as numbers.
     epochs : int, default=1
         Times that each example is seen.
     batch_size : int, default=16
@@ -157,7 +159,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     triplets in the right order; else minus the loss. For training on pairs see Reimers & Gurevych (2019),
     https://arxiv.org/abs/1908.10084, for texts alone Gao et al. (2021), SimCSE, https://arxiv.org/abs/2104.08821.
 
-    A pickle holds the tuned weights; after :meth:`save` only the path, and the model is read again from there.
+    A pickle holds the tuned weights; after :meth:`save` only the path, and the model is read again from there. What was
+    given as a parameter, e.g. a loaded ``model`` or a loss object, stays in it.
 
     Examples
     --------
@@ -304,7 +307,12 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
                 f"X has {n_columns} columns, and what is embedded is one column of texts: call fit(X, y), then "
                 "transform a column. PairSimilarity(SentenceEmbeddingFineTuner()) gives the cosines of pairs."
             )
-        self._refuse_disk_cache(is_saved=False)  # now rather than after the training
+        # What transform would refuse is refused now rather than after the training.
+        self._refuse_disk_cache(is_saved=False)
+        settings = self._settings()
+        texts = read_texts(X, missing=settings.missing)
+        if settings.long_texts == "error":
+            refuse_long_texts(texts, make_plan(settings))
         return self.fit(X, y)._embed(X, stacklevel=4)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -367,9 +375,12 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             if folder.exists():
                 folder.rename(old)
             unfinished.rename(folder)
-        finally:
+        except BaseException:
+            if old.exists() and not folder.exists():
+                old.rename(folder)
             shutil.rmtree(unfinished, ignore_errors=True)
-            shutil.rmtree(old, ignore_errors=True)
+            raise
+        shutil.rmtree(old, ignore_errors=True)
         self._saved = str(folder)
         self.model_fingerprint_ = fingerprint_folder(folder)
         self._tuned = self._held = None
@@ -406,6 +417,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from skembed.training.runs import Run, train
 
         plan = make_plan(replace(encoding, dtype="float32"))
+        self._refuse_other_devices(plan)
         run = Run(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
         tuned = train(run, self._key(settings, loss_name, plan, data))
         self._tuned, self._saved, self._held = tuned.model, None, None
@@ -413,12 +425,19 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         plan = self._plan()
         self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
 
+    def _refuse_other_devices(self, plan: Plan) -> None:
+        device = plan.model.backend.device
+        if device.type == "cuda" and device.index not in (None, 0):
+            raise ValueError(
+                f"device={str(device)!r}: training takes the first CUDA device that it sees; choose which with the "
+                "environment variable CUDA_VISIBLE_DEVICES, and pass device='cuda'."
+            )
+
     def _key(self, settings: TrainingSettings, loss_name: str, plan: Plan, data: TrainingData) -> str:
         """Digest all that a training's result depends on, but a seed that was drawn."""
-        is_object = hasattr(settings.loss, "get_config_dict") and not isinstance(settings.loss, type)
-        about_loss = settings.loss.get_config_dict() if is_object else repr(settings.loss)
+        plain = asdict(replace(settings, loss=loss_name, checkpoint_dir=None))
         parts = [
-            {**asdict(replace(settings, loss=loss_name, checkpoint_dir=None)), "about_loss": about_loss},
+            {**plain, "about_loss": describe_loss(settings.loss)},
             {name: getattr(self, name) for name in _IN_KEY},
             int(self.random_state) if isinstance(self.random_state, (int, np.integer)) else None,
             plan.model.fingerprint,
@@ -438,11 +457,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         check_is_fitted(self)
         texts = read_texts(X, missing=self._settings().missing)
+        self._refuse_disk_cache(is_saved=self._saved is not None)
         return encode(texts, self._plan(), stacklevel=stacklevel + 1)
 
     def _plan(self) -> Plan:
         """Plan an encoding with the tuned model, which pools and cuts texts in its own way by now."""
-        self._refuse_disk_cache(is_saved=self._saved is not None)
         own: dict[str, Any] = {"pooling": "default", "prompt": None, "prompt_name": None, "max_seq_length": None}
         if self._saved is None:
             settings = replace(self._settings(), model=self.model_, **own)
@@ -479,11 +498,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         state: dict[str, Any] = {**super().__getstate__()}
         if "_held" in state:
             state["_held"] = None
-            state["_tuned"] = state["_tuned"] if state["_saved"] is None else None
+            state["_tuned"] = _on_cpu(state["_tuned"]) if state["_saved"] is None else None
         return state
 
     def __sklearn_clone__(self) -> Self:
-        clone: Self = clone_sharing_model(self)
+        clone: Self = clone_sharing(self, "model", "loss")  # of a loss, too, training takes a copy
         return clone
 
     def __sklearn_tags__(self) -> Tags:
@@ -494,6 +513,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         tags.transformer_tags.preserves_dtype = []  # the result is float32 whatever comes in
         tags.non_deterministic = self.random_state is None
         return tags
+
+
+def _on_cpu(model: Any) -> Any:
+    """Let a pickle be read where there is no such device."""
+    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
 
 
 def _is_model(folder: Path) -> bool:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, fit_embedder, maker_of, refuse_other_maker
+from skembed.embedders import embed_column, fit_embedder, maker_of, read_labels, refuse_other_maker
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
@@ -71,6 +71,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         columns = [column for _, column in _two_columns(X)]
         if isinstance(self.embedder, SentenceEmbeddingFineTuner):
+            _refuse_integer_scores(y)
             self.embedder_ = clone(self.embedder).fit(X, y)
         else:
             self.embedder_ = fit_embedder(self.embedder, columns)
@@ -158,6 +159,16 @@ def similarity_score(estimator: Any, X: Any, y: Any) -> float:
     1.0
     """
     return float(spearmanr(y, np.ravel(estimator.transform(X))).statistic)
+
+
+def _refuse_integer_scores(y: Any) -> None:
+    """Refuse what a fine-tuner would take for classes, from which no similarity is learned."""
+    labels = np.array([0]) if y is None else read_labels(y, "y")
+    if labels.dtype.kind not in "fb" and not (labels.dtype.kind in "iu" and set(labels.tolist()) <= {0, 1}):
+        raise ValueError(
+            "y holds classes, and a similarity is learned from scores, which are floats, e.g. y.astype(float), or from "
+            "0 and 1."
+        )
 
 
 def _two_columns(X: Any) -> list[tuple[str, Any]]:

@@ -32,6 +32,7 @@ from skembed.drawing import (
 )
 from skembed.embedders import embed_column, fit_embedder, maker_of, plain_texts, refuse_other_maker, unit_vectors
 from skembed.encoding.vectors import holds_vectors
+from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.optional import require
 
 if TYPE_CHECKING:
@@ -655,7 +656,7 @@ class TrainingCurveDisplay:
 
         Parameters
         ----------
-        estimator : SentenceEmbeddingFineTuner, or a pipeline or search that holds one
+        estimator : SentenceEmbeddingFineTuner, or a PairSimilarity, pipeline or search that holds one
             Fitted; a search stands for its best estimator.
         ax : matplotlib Axes, default=None
             What to draw on; None: a new figure.
@@ -673,8 +674,9 @@ class TrainingCurveDisplay:
         """
         estimator = getattr(estimator, "best_estimator_", estimator)
         steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
-        tuner = next((step for step in steps if hasattr(step, "history_")), None)
-        if tuner is None:
+        tuners = [getattr(step, "embedder_", step) for step in steps]  # PairSimilarity has one inside
+        tuner = next((tuner for tuner in tuners if isinstance(tuner, SentenceEmbeddingFineTuner)), None)
+        if tuner is None or not hasattr(tuner, "history_"):
             raise TypeError(f"{type(estimator).__name__} holds no fitted SentenceEmbeddingFineTuner.")
         return cls(tuner.history_, loss_name=tuner.loss_).plot(ax=ax)
 

@@ -301,7 +301,7 @@ them, default="default"
             )
 
     def __sklearn_clone__(self) -> Self:
-        clone: Self = clone_sharing_model(self)
+        clone: Self = clone_sharing(self, "model")
         return clone
 
     def __sklearn_tags__(self) -> Tags:
@@ -348,11 +348,13 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     return SentenceEmbeddingTransformer(**params)._embed(texts, stacklevel=3)
 
 
-def clone_sharing_model(estimator: Any) -> Any:
-    """Clone as scikit-learn does, but share a loaded model instead of copying it."""
+def clone_sharing(estimator: Any, *names: str) -> Any:
+    """Clone as scikit-learn does, but share some parameters, such as a loaded model, instead of copying them."""
     stand_in = object.__new__(type(estimator))
     stand_in.__dict__.update(estimator.__dict__)
-    stand_in.model = "shared"
+    for name in names:
+        setattr(stand_in, name, "shared")
     clone = BaseEstimator.__sklearn_clone__(stand_in)
-    clone.model = estimator.model
+    for name in names:
+        setattr(clone, name, getattr(estimator, name))
     return clone

@@ -7,10 +7,12 @@ import subprocess
 import sys
 from functools import partial
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
@@ -85,6 +87,7 @@ class TestLearning:
             ("triplets", "triplet", "triplet"),
             ("texts", "auto", "multiple_negatives_ranking"),
             ("scores", losses.AnglELoss, "AnglELoss"),
+            ("pair_classes", losses.SoftmaxLoss, "softmax"),
             ("binary", partial(losses.ContrastiveLoss, margin=0.2), "contrastive"),
         ],
     )
@@ -93,6 +96,24 @@ class TestLearning:
         texts = training_data["texts"][0]
         assert tuner.loss_ == name
         assert np.abs(tuner.transform(texts) - skembed.embed(texts, model=tiny)).max() > 1e-3
+
+    @pytest.mark.parametrize("kind", ["binary", "scores", "positives", "triplets"])
+    def test_pairs_move_the_way_that_was_asked(self, kind, corpus, tiny):  # noqa: F811
+        texts = corpus[:24]
+        others = texts[1:] + texts[:1]
+        near = np.arange(24) % 2 == 0
+        X, y = {
+            "binary": (list(zip(texts, others, strict=True)), near.astype(int)),
+            "scores": (list(zip(texts, others, strict=True)), near.astype(float)),
+            "positives": (list(zip(texts[::2], others[::2], strict=True)), None),
+            "triplets": (list(zip(texts[::2], others[::2], others[1::2], strict=True)), None),
+        }[kind]
+        tuner = SentenceEmbeddingFineTuner(tiny, epochs=20, **FAST).fit(X, y)
+        agreement = []
+        for embed in (partial(skembed.embed, model=tiny), tuner.transform):
+            cosines = (embed(texts) * embed(others)).sum(axis=1)
+            agreement.append(np.corrcoef(cosines, near)[0, 1])
+        assert agreement[1] > agreement[0] + 0.3
 
     def test_a_loss_object_is_used_but_not_changed(self, training_data, tiny, reference):  # noqa: F811
         X, y = training_data["binary"]
@@ -194,6 +215,20 @@ class TestModel:
             SentenceTransformer(str(tmp_path / "tuned"), device="cpu").encode(labelled[0]), vectors, atol=1e-5
         )
 
+    @pytest.mark.parametrize("parameters", [{"prompt": "a dog: "}, {"max_seq_length": 5}])
+    def test_the_training_reads_texts_as_they_are_embedded(self, parameters, labelled, tuner):
+        plain = clone(tuner).fit(*labelled).model_
+        changed = clone(tuner).set_params(**parameters).fit(*labelled).model_
+        for name, weights in plain.named_parameters():
+            if name.endswith("query.weight"):
+                assert not torch.equal(weights, changed.get_parameter(name))
+
+    @pytest.mark.parametrize(("kind", "dims"), [("pair_classes", None), ("scores", [16])])
+    def test_a_model_that_cuts_vectors_is_trained_whole(self, kind, dims, training_data, tiny):  # noqa: F811
+        live = SentenceTransformer(tiny, device="cpu", truncate_dim=8)
+        tuner = SentenceEmbeddingFineTuner(live, matryoshka_dims=dims, **FAST).fit(*training_data[kind])
+        assert tuner.transform(["a fox"]).shape == (1, 8)
+
     def test_vectors_are_finished_as_asked(self, labelled, tuner):
         tuner.set_params(normalize_embeddings=False, truncate_dim=5).fit(*labelled)
         lengths = np.linalg.norm(tuner.transform(labelled[0]), axis=1)
@@ -241,6 +276,23 @@ class TestKeeping:
         with pytest.raises(ModelChangedError, match="does not hold the model that was saved there"):
             tuner.transform(labelled[0])
 
+    def test_a_save_that_fails_leaves_what_was_there(self, labelled, tuner, tmp_path, tiny, monkeypatch):
+        SentenceTransformer(tiny).save_pretrained(str(tmp_path / "tuned"))
+        before = sorted(path.name for path in (tmp_path / "tuned").iterdir())
+        tuner.fit(*labelled)
+        rename = Path.rename
+
+        def fail(self, target):
+            if self.name.endswith("-new"):
+                raise OSError("no")
+            return rename(self, target)
+
+        monkeypatch.setattr(Path, "rename", fail)
+        with pytest.raises(OSError, match="no"):
+            tuner.save(tmp_path / "tuned")
+        assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == before
+        assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+
     def test_a_folder_that_is_gone_is_named(self, labelled, tuner, tmp_path):
         tuner.fit(*labelled).save(tmp_path / "tuned")
         (tmp_path / "tuned").rename(tmp_path / "elsewhere")
@@ -280,8 +332,8 @@ class TestKeeping:
         with pytest.raises(ValueError, match=r"is on disk.*Call save\(path\) after fit"):  # before the training
             tuner.fit_transform(*labelled)
         assert not hasattr(tuner, "n_iter_")
-        tuner.set_params(cache=None).fit(*labelled)
-        tuner.set_params(cache=cache)
+        tuner.fit(*labelled)
+        assert len(tuner.get_feature_names_out()) == tuner.embedding_dim_
         with pytest.raises(ValueError, match=r"is on disk.*Call save\(path\) after fit"):
             tuner.transform(labelled[0])
         tuner.save(tmp_path / "tuned")
@@ -311,6 +363,10 @@ class TestScikitLearn:
         assert copy.get_params() == fitted.get_params()
         with pytest.raises(NotFittedError):
             copy.transform(["a"])
+
+    def test_clones_share_a_loss_object(self, tiny):
+        loss = losses.CoSENTLoss(SentenceTransformer(tiny, device="cpu"))
+        assert clone(SentenceEmbeddingFineTuner(tiny, loss=loss)).loss is loss
 
     def test_clones_share_the_model_that_training_starts_from(self, tiny):
         live = SentenceTransformer(tiny, device="cpu")
@@ -401,11 +457,12 @@ class TestBadInput:
             (["a", "b"] * 9, ["x", None] * 9, {}, r"y\[1\] is missing"),
             (["a", "b"] * 9, ["x", 1] * 9, {}, "y mixes labels of several types"),
             ([("a", "b")] * 9, np.arange(9.0), {"loss": "cosine_similarity"}, "go from 0 to 8"),
-            (["a", "b"] * 9, ["x", "y"] * 9, {"loss": "triplet"}, "loss='triplet' learns from triplets"),
+            (list("abcd"), ["x", "y"] * 2, {"loss": "triplet"}, "loss='triplet' learns from triplets"),
             (["a", "b"] * 9, ["x", "y"] * 9, {"epochs": 0}, "epochs must be a positive integer"),
+            ([("a", "b")] * 9, ["x", "y", "z"] * 3, {"matryoshka_dims": [8]}, "loss='softmax' has a layer for all dim"),
             (list("abcdef"), ["x", "y"] * 3, {"matryoshka_dims": [99]}, "the vectors have only 32 dimensions"),
             (["a", "b"] * 9, ["x", "y"] * 9, {"pooling": "median"}, "pooling must be"),
-            (["a", "b"], ["x", "y"], {}, "Each class in y has one text only"),
+            (["a", "b"] * 9, ["x", "y"] * 9, {}, "no two different texts of one class"),
         ],
     )
     def test_it_is_one_clear_error_before_any_step(self, X, y, parameters, message, tuner, monkeypatch):
@@ -414,6 +471,18 @@ class TestBadInput:
             tuner.set_params(**parameters).fit(X, y)
         with pytest.raises(NotFittedError):
             tuner.transform(["a"])
+
+    @pytest.mark.parametrize(
+        ("X", "parameters", "message"),
+        [
+            ([["a fox"], ["a dog"]] * 9, {}, r"X\[0\] is list, not str"),
+            (["a fox " * 30, "a dog"] * 9, {"long_texts": "error"}, "tokens, more than the 24 that the model reads"),
+        ],
+    )
+    def test_fit_transform_refuses_before_it_trains_what_it_could_not_embed(self, X, parameters, message, tuner):
+        with pytest.raises((TypeError, ValueError), match=message):
+            tuner.set_params(**parameters).fit_transform(X, ["x", "y"] * 9)
+        assert not hasattr(tuner, "n_iter_")
 
     def test_several_poolings_do_not_fit_a_layer_for_one(self, labelled, model_folder):
         tuner = SentenceEmbeddingFineTuner(model_folder("dense"), pooling=("mean", "cls"), **FAST)

@@ -21,7 +21,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skembed
-from skembed import PairSimilarity, SentenceEmbeddingTransformer, similarity_score
+from skembed import PairSimilarity, SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer, similarity_score
 
 LEFT = ["a fox", "a parcel", "a fox", "the quick brown fox"]
 RIGHT = ["the fox", "a fox", "a fox", "login"]
@@ -106,6 +106,11 @@ class TestModels:
 def test_where_a_text_is_missing_the_cosine_is(pairs, similarity):
     pairs.loc["b", "right"] = None
     assert np.isnan(similarity.transform(pairs)).ravel().tolist() == [False, True, False, False]
+
+
+def test_a_fine_tuner_does_not_learn_similarity_from_classes(pairs, tiny):
+    with pytest.raises(ValueError, match=r"y holds classes, and a similarity is learned from scores"):
+        PairSimilarity(SentenceEmbeddingFineTuner(tiny)).fit(pairs, [5, 3, 0, 1][: len(pairs)])
 
 
 def test_pairs_may_come_as_a_list(pairs, similarity):

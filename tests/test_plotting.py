@@ -667,6 +667,11 @@ class TestTrainingCurve:
         assert display.history["step"].tolist() == [1, 2, 3]
         assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
 
+    def test_a_fine_tuner_is_found_in_a_similarity_of_pairs(self, tiny):
+        tuner = SentenceEmbeddingFineTuner(tiny, batch_size=4, random_state=0)
+        similarity = skembed.PairSimilarity(tuner).fit(list(zip(TEXTS, KINDS, strict=True)), [0, 1] * 3)
+        assert TrainingCurveDisplay.from_estimator(similarity).loss_name == "contrastive"
+
     @pytest.mark.parametrize("estimator", [SentenceEmbeddingFineTuner(), make_pipeline(PCA(), KMeans()), PCA()])
     def test_what_has_no_history_is_refused(self, estimator):
         with pytest.raises(TypeError, match="holds no fitted SentenceEmbeddingFineTuner"):

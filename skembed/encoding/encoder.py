@@ -347,6 +347,13 @@ def _spread(vectors: NDArray[np.float32], codes: NDArray[np.intp], fill: float) 
     return rows
 
 
+def refuse_long_texts(texts: Texts, plan: Plan) -> None:
+    """Raise ValueError for the first row whose text is longer than the plan's model reads."""
+    n_unique = len(texts.unique)
+    with plan.model.lock:
+        _refuse_long_texts(texts, np.arange(n_unique), np.zeros(n_unique, dtype=np.int64), plan)
+
+
 def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: Plan) -> None:
     """Raise for the first row whose text is too long, before anything is computed."""
     limit, reader = plan.family.max_seq_length, plan.model.backend.reader

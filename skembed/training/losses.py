@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -68,12 +69,19 @@ AUTO = {
 }
 
 
+# What labels of the other type would have meant.
+_HINTS = {
+    "pair_classes": " Integers are classes; y.astype(float) makes scores of them.",
+    "scores": " Floats are scores; y.astype(int) makes 0 and 1, or classes, of them.",
+}
+
+
 def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
     """Say which loss is meant: a name of OBJECTIVES, or that of a class that is none of them.
 
     Parameters
     ----------
-    loss : str, loss object, loss class or function of the model that makes one
+    loss : str, loss object, loss class or functools.partial of one
     data : TrainingData
         What "auto" chooses by.
     batch_size : int
@@ -96,23 +104,40 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
                 name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
         if name not in OBJECTIVES:
             raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
-    elif callable(loss):  # a loss object is callable too
-        kind = loss if inspect.isclass(loss) else getattr(loss, "func", type(loss))  # of a partial, its class
-        class_name = getattr(kind, "__name__", type(loss).__name__)
+    else:
+        class_name = _class_of(loss).__name__
         known = {objective.class_name: name for name, objective in OBJECTIVES.items()}
         name = known.get(class_name, class_name)
-    else:
-        raise TypeError(f"loss must be a name, or a loss of sentence-transformers; got {type(loss).__name__}.")
     objective = OBJECTIVES.get(name)
     if objective is not None and data.kind not in objective.reads:
         fitting = [other for other, its in OBJECTIVES.items() if data.kind in its.reads]
         raise ValueError(
             f"loss={name!r} learns from {' or '.join(KINDS[kind] for kind in objective.reads)}; X and y are "
-            f"{KINDS[data.kind]}. For these: {', '.join(map(repr, ['auto', *fitting]))}."
+            f"{KINDS[data.kind]}. For these: {', '.join(map(repr, ['auto', *fitting]))}." + _HINTS.get(data.kind, "")
         )
     if name == "cosine_similarity" and data.kind == "scores":
         _check_cosines(data)
     return name
+
+
+def _class_of(loss: Any) -> type:
+    """Find the class of a loss that is given as an object, a class, or a partial of a class."""
+    kind = loss.func if isinstance(loss, partial) else loss
+    if inspect.isclass(kind):
+        return kind
+    if hasattr(kind, "forward") and hasattr(kind, "modules"):  # a torch module, without importing torch
+        return type(kind)
+    raise TypeError(f"loss must be a name, or a loss of sentence-transformers; got {type(loss).__name__}.")
+
+
+def describe_loss(loss: Any) -> str:
+    """Write a loss down with its settings, those of a loss inside it too."""
+    parts = []
+    while loss is not None:
+        is_object = hasattr(loss, "get_config_dict") and not inspect.isclass(loss)
+        parts.append(f"{type(loss).__name__}{loss.get_config_dict()}" if is_object else repr(loss))
+        loss = getattr(loss, "loss", None)
+    return " of ".join(parts)
 
 
 def _check_cosines(data: TrainingData) -> None:
@@ -146,17 +171,20 @@ def lay_out(
     Raises
     ------
     ValueError
-        If there are class labels, but no two texts of one class.
+        If there are class labels, but no two texts of one class or none of two classes.
     """
     columns, labels = data.columns, data.labels
-    if data.kind == "classes" and labels is not None and np.bincount(labels).max() < 2:
-        raise ValueError("Each class in y has one text only; at least one needs two, to learn what is alike.")
     if data.kind == "texts":  # SimCSE: a text and itself, seen through different dropout (Gao et al., 2021)
         distinct = list(dict.fromkeys(columns[0]))
         columns = (distinct, distinct)
     elif labels is not None and compares_drawn_pairs(loss_name, data):
         left, right, labels = draw_pairs(columns[0], labels, n_pairs_per_text, rng)
         columns = (left, right)
+        if len(set(labels.tolist())) < 2:
+            raise ValueError(
+                "There are no two different texts of one class, or none of two classes, to train on; it takes both to "
+                "learn what is alike and what is not."
+            )
     laid_out = dict(zip(TEXT_COLUMNS, columns, strict=False))
     if labels is not None:
         as_float = loss_name == "cosine_similarity" or data.kind == "scores"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -85,8 +86,13 @@ def make_loss(
     -------
     torch.nn.Module
     """
+    if settings.matryoshka_dims is not None and loss_name == "softmax":
+        raise ValueError(
+            "loss='softmax' has a layer for all dimensions, and matryoshka_dims takes fewer; pass None there."
+        )
     made: nn.Module
-    if isinstance(settings.loss, str):
+    needs_numbers = loss_name == "softmax" and inspect.isclass(settings.loss)  # of dimensions and classes
+    if isinstance(settings.loss, str) or needs_numbers:
         made = _make_named(loss_name, model, data, -(-settings.batch_size // n_parts))
     elif isinstance(settings.loss, nn.Module):
         made = _bound_to(model, settings.loss)
@@ -164,8 +170,12 @@ class EachTextOnce(nn.Module):
 
 
 def _bound_to(model: SentenceTransformer, loss: nn.Module) -> nn.Module:
-    """Copy a loss, with another model wherever it holds its own."""
-    own = {id(module): model for module in loss.modules() if isinstance(module, SentenceTransformer)}
+    """Copy a loss, with another model wherever it holds its own; one that it only consults, as a guide, stays."""
+    own: dict[int, Any] = {}
+    part: Any = loss
+    while part is not None:  # a loss may be made around another one
+        own |= {id(module): model for module in [getattr(part, "model", None)] if module is not None}
+        part = getattr(part, "loss", None)
     bound: nn.Module = copy.deepcopy(loss, memo=own)
     return bound
 

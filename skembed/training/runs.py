@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -40,7 +40,6 @@ from skembed.training.settings import TrainingSettings
 
 _WEIGHTS_FILE = "state.safetensors"
 _RUN_FILE = "run.json"
-_LOCK_FILE = "training.lock"
 _HISTORY_ROWS = 50  # of the loss, about, over a whole run
 _CHECKPOINTS = 10  # over a run that is not early stopped, about
 _PAIRS_A_VALIDATION_TEXT = 32
@@ -124,8 +123,8 @@ def train(run: Run, key: str) -> Tuned:
     ------
     ImportError
         If accelerate or datasets is not installed.
-    RuntimeError
-        If another process is at the same run.
+    ValueError
+        If there are too few examples for a batch, or to be set aside.
     """
     with _one_at_a_time, _random_states_kept(), _quiet(), _folder(run, key) as folder:
         while True:
@@ -141,12 +140,21 @@ def train(run: Run, key: str) -> Tuned:
 def _train_once(run: Run, folder: Path) -> Tuned:
     set_seed(run.seed)
     model = run.make_model()
+    cut, model.truncate_dim = model.truncate_dim, None  # all dimensions are trained
     adapters = None if run.settings.lora_rank is None else add_adapters(model, run.settings.lora_rank)
     with progress(run.show_progress_bar, 0, "Training", "step") as bar:
         trainer = _make_trainer(run, model, folder, bar)
         trainer.train(resume_from_checkpoint=_last_checkpoint(folder))
+    if run.settings.early_stopping and trainer.state.best_model_checkpoint is None:
+        raise ValueError(
+            "The validation score is undefined, because the vectors of all examples set aside are alike, so there is "
+            "no best epoch. Lower learning_rate, or pass early_stopping=False."
+        )
     if adapters is not None:
         adapters.merge_and_unload()
+    model.truncate_dim = cut
+    for name in ("forward", "_original_forward"):  # set over the class's own, to compute in bfloat16 or by dimensions
+        vars(model).pop(name, None)
     for parameter in model.parameters():
         parameter.grad = None
         parameter.requires_grad_(True)
@@ -163,6 +171,7 @@ def _make_trainer(run: Run, model: SentenceTransformer, folder: Path, bar: Any) 
     data, evaluator, aside = run.data, None, None
     if settings.early_stopping:
         data, validation = split(run.data, settings.validation_fraction, run.seed)
+        _check_validation(validation)
         evaluator = make_evaluator(data, validation, rng)
         aside = None if evaluator else datasets.Dataset.from_dict(lay_out(validation, loss_name, 2, rng))
     columns = lay_out(data, loss_name, settings.n_pairs_per_text, rng)
@@ -183,11 +192,27 @@ def _make_trainer(run: Run, model: SentenceTransformer, folder: Path, bar: Any) 
     return trainer
 
 
+def _check_validation(validation: TrainingData) -> None:
+    """Refuse examples set aside that cannot tell one model from another."""
+    labels = validation.labels
+    if len(validation) < 2 or (validation.kind == "scores" and labels is not None and (labels == labels[0]).all()):
+        raise ValueError(
+            f"early_stopping=True sets {len(validation)} examples aside, which is too few, or all of one score; give "
+            "more examples, a larger validation_fraction, or early_stopping=False."
+        )
+
+
+def _batches(run: Run) -> str:
+    """Say how batches are composed; other examples of a batch may be negatives to a loss that is unknown here."""
+    objective = OBJECTIVES.get(run.loss_name)
+    kind = objective.batches if objective else "any" if run.data.labels is not None else "no_duplicates"
+    return "batch_sampler" if kind == "any" else kind
+
+
 def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) -> SentenceTransformerTrainingArguments:
     settings, stops_early = run.settings, run.settings.early_stopping
     keeps_all = settings.checkpoint_dir is not None
     is_cpu, is_cuda = model.device.type == "cpu", model.device.type == "cuda"
-    objective = OBJECTIVES.get(run.loss_name)
     arguments = SentenceTransformerTrainingArguments(
         output_dir=str(folder),
         num_train_epochs=settings.epochs,
@@ -197,7 +222,7 @@ def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) 
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        batch_sampler="batch_sampler" if objective is None or objective.batches == "any" else objective.batches,
+        batch_sampler=_batches(run),
         seed=run.seed,
         use_cpu=is_cpu,
         bf16=is_cuda and torch.cuda.is_bf16_supported(including_emulation=False),
@@ -321,7 +346,8 @@ def _across(
     labels: Any = data.labels
     texts: Any = zip(validation.columns[0], validation.labels, strict=True)  # type: ignore[arg-type]
     for text, label in texts:
-        rows = rng.permutation(len(data))[:_PAIRS_A_VALIDATION_TEXT]
+        rows = rng.permutation(len(data))
+        rows = np.array([row for row in rows if data.columns[0][row] != text][:_PAIRS_A_VALIDATION_TEXT], dtype=np.intp)
         left += [text] * len(rows)
         right += [data.columns[0][row] for row in rows]
         same.append(labels[rows] == label)
@@ -361,7 +387,7 @@ def _train_in_parts(run: Run, n_parts: int) -> None:
     warnings.warn(
         f"Memory ran out: batches of {run.settings.batch_size} are computed in {n_parts} parts{but}.",
         UserWarning,
-        stacklevel=4,
+        stacklevel=5,  # who called fit
     )
 
 
@@ -373,18 +399,19 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
             yield Path(temporary)
         return
     folder = Path(os.path.abspath(run.settings.checkpoint_dir)) / f"run-{key[:16]}"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / _LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise RuntimeError(f"Another process is at the same training in {str(folder)!r}; wait until it ends.") from None
-    try:
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    # Others wait who are at the same training, as those of a grid search that differ in a later step only.
+    with FileLock(folder.with_suffix(".lock")):
+        folder.mkdir(exist_ok=True)
         run.seed = _seed_of(folder, run.seed)
-        yield folder
-    finally:
-        lock.release()
-    shutil.rmtree(folder)
+        is_done = False
+        try:
+            yield folder
+            is_done = True
+        finally:
+            if is_done or not any(folder.glob("checkpoint-*")):
+                shutil.rmtree(folder)
+                folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _seed_of(folder: Path, seed: int) -> int:

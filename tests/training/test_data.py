@@ -7,6 +7,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from datasets import Dataset
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
@@ -53,8 +54,9 @@ def test_the_shapes_of_x_and_y_say_what_kind_of_examples_they_are(X, y, kind):
         lambda pairs: pd.DataFrame(pairs, index=list("wxyz")),
         lambda pairs: pl.DataFrame(pairs, schema=["a", "b"], orient="row"),
         lambda pairs: pa.table({"a": [left for left, _ in pairs], "b": [right for _, right in pairs]}),
+        lambda pairs: Dataset.from_dict({"a": [left for left, _ in pairs], "b": [right for _, right in pairs]}),
     ],
-    ids=["tuples", "lists", "array", "pandas", "polars", "pyarrow"],
+    ids=["tuples", "lists", "array", "pandas", "polars", "pyarrow", "datasets"],
 )
 def test_pairs_come_in_any_container(make):
     assert read(make(PAIRS), None).columns == (["one", "three", "five", "seven"], ["two", "four", "six", "eight"])

@@ -9,7 +9,7 @@ import pytest
 from sentence_transformers.sentence_transformer import losses
 
 from skembed.training.data import KINDS, TrainingData
-from skembed.training.losses import AUTO, OBJECTIVES, check_batches, lay_out, name_loss
+from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, lay_out, name_loss
 
 LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
 BY_KIND = {
@@ -63,6 +63,9 @@ def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
     ("loss", "kind", "error", "message"),
     [
         ("cosinesim", "scores", ValueError, "loss must be 'auto' or one of 'cosent'.*got 'cosinesim'"),
+        ("cosent", "pair_classes", ValueError, r"learns from .* Integers are classes; y\.astype\(float\) makes scores"),
+        ("contrastive", "scores", ValueError, r"learns from .* Floats are scores; y\.astype\(int\) makes 0 and 1"),
+        (lambda model: None, "scores", TypeError, "or a loss of sentence-transformers; got function"),
         (3, "scores", TypeError, "loss must be a name, or a loss of sentence-transformers; got int"),
         ("triplet", "scores", ValueError, "learns from triplets; X and y are pairs with scores.*'auto', 'cosent', "),
         (
@@ -83,6 +86,14 @@ def test_scores_beyond_cosines_are_refused_by_the_loss_that_learns_cosines():
     with pytest.raises(ValueError, match=r"go from 0 to 5\. Scale them, e\.g\. y / 5, or take loss='cosent'"):
         name_loss("cosine_similarity", data, 16)
     assert name_loss("auto", data, 16) == "cosent"
+
+
+def test_a_loss_is_told_from_one_with_other_settings_also_inside_another(reference):
+    model = reference("bert")
+    inner = [losses.ContrastiveLoss(model, margin=margin) for margin in (0.2, 0.5)]
+    described = [describe_loss(losses.MatryoshkaLoss(model, loss, [16])) for loss in inner]
+    described += [describe_loss(loss) for loss in ("auto", losses.CoSENTLoss, *inner)]
+    assert len(set(described)) == 6
 
 
 class TestLayout:
@@ -108,9 +119,12 @@ class TestLayout:
     def test_what_is_learned_as_a_number_is_a_float(self, kind, loss_name):
         assert {type(label) for label in laid_out(kind, loss_name)["label"]} == {float}
 
-    def test_classes_of_one_text_each_are_refused(self):
-        data = TrainingData("classes", (["a", "b"],), np.array([0, 1]), np.array(["x", "y"]))
-        with pytest.raises(ValueError, match="Each class in y has one text only"):
+    @pytest.mark.parametrize(
+        ("texts", "labels"), [(["a", "b"], [0, 1]), (["a", "b"] * 2, [0, 1] * 2), (["a", "a"], [0, 1])]
+    )
+    def test_classes_that_show_nothing_alike_or_nothing_different_are_refused(self, texts, labels):
+        data = TrainingData("classes", (texts,), np.array(labels), np.array(["x", "y"]))
+        with pytest.raises(ValueError, match="no two different texts of one class, or none of two classes"):
             lay_out(data, "contrastive", 2, np.random.default_rng(0))
 
 

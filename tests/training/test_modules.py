@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
-from skembed.training.modules import EachTextOnce, TextsOnceCollator, add_adapters
+from skembed.training.modules import EachTextOnce, TextsOnceCollator, _bound_to, add_adapters
 
 ROWS = [
     {"text_a": "a quick fox", "text_b": "a lazy dog", "label": 1.0},
@@ -47,6 +47,14 @@ def test_loss_and_gradients_are_those_of_the_pairs_one_by_one(make_loss, model):
     for name, parameter in model.named_parameters():
         if name in gradients:
             assert_allclose(parameter.grad, gradients[name], atol=1e-5, err_msg=name)
+
+
+def test_a_loss_object_is_bound_to_the_model_but_its_guide_stays(model, tiny):
+    first, guide = (SentenceTransformer(tiny, device="cpu") for _ in range(2))
+    bound = _bound_to(model, losses.MatryoshkaLoss(first, losses.GISTEmbedLoss(first, guide), [16]))
+    assert bound.model is model
+    assert bound.loss.model is model
+    assert bound.loss.guide is not model
 
 
 def test_adapters_are_small_and_merging_them_gives_a_plain_model_back(model):

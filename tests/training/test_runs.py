@@ -10,6 +10,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+import time
 
 import numpy as np
 import pandas as pd
@@ -22,7 +23,7 @@ from sklearn.utils import check_random_state
 
 from skembed import PairSimilarity, SentenceEmbeddingFineTuner
 from skembed.training import runs
-from skembed.training.data import KINDS, read_examples, split
+from skembed.training.data import KINDS, TrainingData, read_examples, split
 
 FAST = {"learning_rate": 1e-3, "batch_size": 8, "n_pairs_per_text": 4, "random_state": 0, "cache": None}
 
@@ -86,8 +87,8 @@ class TestInterrupted:
     def test_a_drawn_seed_is_remembered(self, early_stopping, training_data, tiny, tmp_path, interrupt, monkeypatch):
         X, y = training_data["classes"]
         parameters = {**FAST, "random_state": None, "early_stopping": early_stopping}
-        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
-        interrupt(8)
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, epochs=2, **parameters)
+        interrupt(24)
         with pytest.raises(_StoppedError):
             tuner.fit(X, y)
         (file,) = tmp_path.glob("run-*/run.json")
@@ -106,7 +107,7 @@ class TestInterrupted:
                 SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, **changed}).fit(X, y)
         with pytest.raises(_StoppedError):
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X[:-2], y[:-2])
-        assert len(list(tmp_path.glob("run-*"))) == 5
+        assert len(list(tmp_path.glob("run-*/run.json"))) == 5
 
     def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
         self, training_data, tiny, tmp_path, interrupt
@@ -117,7 +118,8 @@ class TestInterrupted:
         interrupt(12)
         with pytest.raises(_StoppedError):
             tuner.fit(X, y)
-        (run,) = tmp_path.glob("run-*")
+        (file,) = tmp_path.glob("run-*/run.json")
+        run = file.parent
         (run / "checkpoint-13").mkdir()
         (run / "checkpoint-14").mkdir()
         (run / "checkpoint-14" / "trainer_state.json").write_text('{"global_st')
@@ -139,6 +141,12 @@ class TestInterrupted:
 
     def test_nothing_is_left_of_a_training_that_ended(self, training_data, tiny, tmp_path):
         SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
+        assert list(tmp_path.iterdir()) == []
+
+    def test_nothing_is_left_of_a_training_that_could_not_begin(self, training_data, tiny, tmp_path):
+        X, y = training_data["scores"]
+        with pytest.raises(ValueError, match="fewer than batch_size=64"):
+            SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, "batch_size": 64}).fit(X, y)
         assert list(tmp_path.iterdir()) == []
 
     def test_no_pickle_of_settings_is_written(self, training_data, tiny, tmp_path, interrupt):
@@ -171,18 +179,19 @@ class TestInterrupted:
         assert_allclose(resumed.transform(X), whole.transform(X), atol=1e-6)
 
     @pytest.mark.slow
-    def test_two_processes_are_not_at_the_same_training(self, training_data, tiny, tmp_path):
+    def test_another_process_waits_for_the_same_training_to_end(self, training_data, tiny, tmp_path):
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
-            import json, sys
+            import json, sys, time
             from skembed import SentenceEmbeddingFineTuner
             from skembed.training import runs
             X, y = json.loads(sys.stdin.readline())
             def wait(self, args, state, control, **rest):
                 print("training", flush=True)
-                sys.stdin.readline()
-            runs._Watcher.on_train_begin = wait
+                time.sleep(3)
+            runs._Watcher.on_train_end = wait
             SentenceEmbeddingFineTuner({tiny!r}, checkpoint_dir={str(tmp_path)!r}, **{FAST!r}).fit(X, y)
+            print(time.time(), flush=True)
         """)
         other = subprocess.Popen(
             [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=_environment()
@@ -190,12 +199,11 @@ class TestInterrupted:
         other.stdin.write(json.dumps([X, y]) + "\n")
         other.stdin.flush()
         assert other.stdout.readline() == "training\n"
-        try:
-            with pytest.raises(RuntimeError, match="Another process is at the same training"):
-                SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X, y)
-        finally:
-            other.kill()
-            other.communicate()
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X, y)
+        ended = time.time()
+        assert float(other.communicate()[0]) < ended
+        assert_array_equal(tuner.transform(X), SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X))
+        assert list(tmp_path.iterdir()) == []
 
 
 def _environment():
@@ -226,6 +234,38 @@ class TestEarlyStopping:
         tuner = SentenceEmbeddingFineTuner(tiny, epochs=20, n_iter_no_change=2, **parameters)
         tuner.fit(*training_data["classes"])
         assert tuner.n_iter_ == 3
+
+    @pytest.mark.parametrize(
+        ("X", "y"),
+        [
+            ([("a", "b"), ("c", "d"), ("e", "f"), ("g", "h")] * 5, [0.1, 0.2, 0.3, 0.4] * 5),
+            ([(str(row), "b") for row in range(20)], [1.0] * 19 + [0.0]),
+            ([(str(row), "b") for row in range(9)], None),
+        ],
+        ids=["one pair", "one score", "one positive pair"],
+    )
+    def test_examples_set_aside_that_tell_nothing_are_refused(self, X, y, tiny):
+        fraction = 0.04 if y and y[0] == 0.1 else 0.1
+        tuner = SentenceEmbeddingFineTuner(tiny, early_stopping=True, validation_fraction=fraction, **FAST)
+        with pytest.raises(ValueError, match=r"sets \d examples aside, which is too few, or all of one score"):
+            tuner.fit(X, y)
+
+    def test_an_undefined_score_is_an_error_and_not_the_last_epoch(self, training_data, tiny, monkeypatch):
+        monkeypatch.setattr(
+            "sentence_transformers.sentence_transformer.evaluation.EmbeddingSimilarityEvaluator.__call__",
+            lambda self, *args, **rest: {"spearman_cosine": float("nan")},
+        )
+        tuner = SentenceEmbeddingFineTuner(tiny, early_stopping=True, **FAST)
+        with pytest.raises(ValueError, match="The validation score is undefined"):
+            tuner.fit(*training_data["scores"])
+
+    def test_a_text_set_aside_is_not_compared_with_itself(self):
+        data, aside = (TrainingData("classes", (["a", "b", "c"],), np.array([0, 1, 0])), np.array([0, 1]))
+        validation = TrainingData("classes", (["a", "d"],), aside)
+        left, right, same = runs._across(data, validation, np.random.default_rng(0))
+        assert sorted(zip(left, right, same.tolist(), strict=True)) == [
+            ("a", "b", 0), ("a", "c", 1), ("d", "a", 0), ("d", "b", 1), ("d", "c", 0)
+        ]  # fmt: skip
 
     def test_without_it_all_epochs_are_run_and_nothing_is_set_aside(self, training_data, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, epochs=2, **FAST).fit(*training_data["classes"])
@@ -273,8 +313,9 @@ class TestShortOfMemory:
 
     def test_a_loss_that_compares_within_a_batch_compares_within_the_parts(self, training_data, still, small_memory):
         small_memory()
-        with pytest.warns(UserWarning, match="what the loss compares within a batch it compares within a part"):
+        with pytest.warns(UserWarning, match="what the loss compares within a batch it compares within a p") as caught:
             SentenceEmbeddingFineTuner(still, **FAST).fit(*training_data["scores"])
+        assert caught[0].filename == __file__
 
     def test_texts_that_do_not_fit_one_by_one_are_an_error(self, training_data, tiny, monkeypatch):
         def forward(self, features, **rest):
@@ -298,6 +339,21 @@ class TestShortOfMemory:
     @pytest.mark.parametrize(("n_parts", "expected"), [(1, 2), (2, 4), (4, None)])
     def test_parts_in_which_classes_are_compared_hold_four_texts(self, n_parts, expected):
         assert runs._more_parts(_run(16, n_parts, "batch_all_triplet")) == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss_name", "batches"),
+    [
+        ("positives", "SomeLossOfOnesOwn", "no_duplicates"),
+        ("classes", "SomeLossOfOnesOwn", "batch_sampler"),
+        ("classes", "batch_all_triplet", "group_by_label"),
+        ("scores", "cosent", "batch_sampler"),
+    ],
+)
+def test_batches_are_composed_as_the_loss_needs_them(kind, loss_name, batches, training_data):
+    run = _run(16, 1, loss_name)
+    run.data = read_examples(*training_data[kind], missing="error")
+    assert runs._batches(run) == batches
 
 
 def _run(batch_size, n_parts, loss_name):
@@ -333,6 +389,16 @@ class TestTraces:
         tuner = SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
         assert not hasattr(tuner.model_.model_card_data, "trainer")
         assert all(parameter.grad is None for parameter in tuner.model_.parameters())
+
+    def test_products_in_bfloat16_leave_a_plain_model(self, training_data, tiny, monkeypatch):
+        original = runs.SentenceTransformerTrainingArguments
+        monkeypatch.setattr(
+            runs, "SentenceTransformerTrainingArguments", lambda **given: original(**{**given, "bf16": True})
+        )
+        X, y = training_data["classes"]
+        tuner = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y)
+        assert "forward" not in vars(tuner.model_)
+        assert_allclose(tuner.model_.encode(X), tuner.transform(X), atol=1e-6)
 
     def test_threads_train_one_after_the_other(self, training_data, tiny):
         X, y = training_data["classes"]
