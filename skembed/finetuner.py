@@ -104,7 +104,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         Epochs.
     checkpoint_dir : path, default=None
         Folder for checkpoints: an interrupted ``fit`` goes on from there when it is called again with the same data
-        and parameters, to the same result. Each training has a folder of its own there, which is removed when it ends.
+        and parameters, to the same result. Each training has a folder of its own there, which is removed when it ends;
+        another process at the same training waits for that.
     random_state : int, RandomState or None, default=None
         Seeds the pairs, the order, the dropout and new layers. With an int, ``fit`` gives the same model again on the
         same machine.

@@ -87,9 +87,7 @@ def make_loss(
     torch.nn.Module
     """
     if settings.matryoshka_dims is not None and loss_name == "softmax":
-        raise ValueError(
-            "loss='softmax' has a layer for all dimensions, and matryoshka_dims takes fewer; pass None there."
-        )
+        raise ValueError("loss='softmax' has a layer for all dimensions; pass matryoshka_dims=None with it.")
     made: nn.Module
     needs_numbers = loss_name == "softmax" and inspect.isclass(settings.loss)  # of dimensions and classes
     if isinstance(settings.loss, str) or needs_numbers:

@@ -48,6 +48,7 @@ def interrupt(monkeypatch):
     return set_step
 
 
+@pytest.mark.slow
 class TestInterrupted:
     @pytest.mark.parametrize(
         ("kind", "parameters"),
@@ -155,7 +156,6 @@ class TestInterrupted:
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert not list(tmp_path.rglob("training_args.bin"))
 
-    @pytest.mark.slow
     def test_a_killed_process_is_followed_by_one_that_ends_as_if_nothing_had_been(self, training_data, tiny, tmp_path):
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
@@ -178,7 +178,6 @@ class TestInterrupted:
         whole = SentenceEmbeddingFineTuner(tiny, epochs=2, **FAST).fit(X, y)
         assert_allclose(resumed.transform(X), whole.transform(X), atol=1e-6)
 
-    @pytest.mark.slow
     def test_another_process_waits_for_the_same_training_to_end(self, training_data, tiny, tmp_path):
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
@@ -273,6 +272,7 @@ class TestEarlyStopping:
         assert tuner.history_["validation_score"].isna().all()
 
 
+@pytest.mark.slow
 class TestShortOfMemory:
     @pytest.fixture
     def still(self, tiny):
@@ -400,6 +400,7 @@ class TestTraces:
         assert "forward" not in vars(tuner.model_)
         assert_allclose(tuner.model_.encode(X), tuner.transform(X), atol=1e-6)
 
+    @pytest.mark.slow
     def test_threads_train_one_after_the_other(self, training_data, tiny):
         X, y = training_data["classes"]
         alone = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
