@@ -19,6 +19,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer import evaluation
 from sklearn.utils import check_random_state
 
 from skembed import PairSimilarity, SentenceEmbeddingFineTuner
@@ -217,16 +218,30 @@ class TestEarlyStopping:
         assert history["validation_score"].notna().sum() == 2
         assert history.loc[history["validation_score"].notna(), "epoch"].tolist() == [1, 2]
 
-    def test_the_best_epoch_comes_back(self, training_data, tiny):
+    def test_the_best_epoch_comes_back(self, training_data, tiny, monkeypatch):
         X, y = training_data["scores"]
-        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3, "epochs": 6, "learning_rate": 1e-2}
-        tuner = SentenceEmbeddingFineTuner(tiny, n_iter_no_change=6, **parameters).fit(X, y)
-        scores = tuner.history_["validation_score"].dropna()
+        texts, scripted, seen = training_data["texts"][0], [0.1, 0.5, 0.3, 0.2], []
+
+        def score(self, model, *args, **rest):
+            seen.append(model.encode(texts))
+            return {"spearman_cosine": scripted[len(seen) - 1]}
+
+        monkeypatch.setattr(evaluation.EmbeddingSimilarityEvaluator, "__call__", score)
+        tuner = SentenceEmbeddingFineTuner(tiny, early_stopping=True, epochs=9, n_iter_no_change=2, **FAST).fit(X, y)
+        assert tuner.n_iter_ == 4
+        assert tuner.history_["validation_score"].dropna().tolist() == scripted
+        assert_allclose(tuner.transform(texts), seen[1], atol=1e-6)
+        assert np.abs(seen[3] - seen[1]).max() > 1e-3
+
+    def test_scores_are_those_of_the_examples_set_aside(self, training_data, tiny):
+        X, y = training_data["scores"]
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3}
+        tuner = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
         seed = int(check_random_state(0).randint(np.iinfo(np.int32).max))
         _, aside = split(read_examples(X, y, missing="error"), 0.3, seed)
         left, right = (tuner.transform(column) for column in aside.columns)
-        assert scores.iloc[-1] < scores.max()
-        assert spearmanr(aside.labels, (left * right).sum(axis=1)).statistic == pytest.approx(scores.max(), abs=0.02)
+        score = spearmanr(aside.labels, (left * right).sum(axis=1)).statistic
+        assert tuner.history_["validation_score"].max() == pytest.approx(score, abs=0.02)
 
     def test_a_training_without_progress_ends(self, training_data, tiny):
         parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.25, "learning_rate": 1e-12}
@@ -250,10 +265,8 @@ class TestEarlyStopping:
             tuner.fit(X, y)
 
     def test_an_undefined_score_is_an_error_and_not_the_last_epoch(self, training_data, tiny, monkeypatch):
-        monkeypatch.setattr(
-            "sentence_transformers.sentence_transformer.evaluation.EmbeddingSimilarityEvaluator.__call__",
-            lambda self, *args, **rest: {"spearman_cosine": float("nan")},
-        )
+        undefined = {"spearman_cosine": float("nan")}
+        monkeypatch.setattr(evaluation.EmbeddingSimilarityEvaluator, "__call__", lambda self, *args, **rest: undefined)
         tuner = SentenceEmbeddingFineTuner(tiny, early_stopping=True, **FAST)
         with pytest.raises(ValueError, match="The validation score is undefined"):
             tuner.fit(*training_data["scores"])
