@@ -98,6 +98,7 @@ class TestLearning:
         assert tuner.loss_ == name
         assert np.abs(tuner.transform(texts) - skembed.embed(texts, model=tiny)).max() > 1e-3
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["binary", "scores", "positives", "triplets"])
     def test_pairs_move_the_way_that_was_asked(self, kind, corpus, tiny):  # noqa: F811
         texts = corpus[:24]
@@ -154,6 +155,7 @@ class TestLearning:
         assert nested.embedding_dim_ == 8
         assert nested.history_["loss"].iloc[0] > 1.5 * plain.history_["loss"].iloc[0]  # a loss for each dimension
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["static", "dense", "gpt2"])
     def test_other_kinds_of_models_are_tuned_too(self, kind, labelled, model_folder):
         texts, labels = labelled
@@ -193,6 +195,7 @@ class TestModel:
         tuner.model_.transformers_model.embeddings.word_embeddings.weight.data.mul_(2)
         assert np.abs(tuner.transform(texts) - before).max() > 1e-3
 
+    @pytest.mark.slow
     def test_models_of_earlier_fits_are_let_go(self, labelled, tuner):
         import gc
         import weakref
@@ -237,6 +240,7 @@ class TestModel:
         assert np.abs(lengths - 1).max() > 1e-3
 
 
+@pytest.mark.slow
 class TestKeeping:
     def test_a_saved_model_is_one_of_sentence_transformers(self, labelled, tuner, tmp_path):
         texts = labelled[0]
@@ -258,7 +262,6 @@ class TestKeeping:
             assert_allclose(pickle.loads(pickled).transform(labelled[0]), vectors, atol=1e-6)
         assert_allclose(pickle.loads(with_path).model_.encode(labelled[0]), vectors, atol=1e-5)
 
-    @pytest.mark.slow
     @pytest.mark.parametrize("is_saved", [False, True])
     def test_a_fresh_process_gives_the_same_vectors(self, is_saved, labelled, tuner, tmp_path):
         vectors = tuner.fit(*labelled).transform(labelled[0][:4])

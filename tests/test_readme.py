@@ -19,6 +19,7 @@ def without_trailing_spaces(text: str) -> str:
     return "\n".join(line.rstrip() for line in text.strip().splitlines())
 
 
+@pytest.mark.slow
 def test_the_python_blocks_print_what_the_readme_says(monkeypatch):
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}

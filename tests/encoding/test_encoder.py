@@ -62,7 +62,7 @@ def test_a_loaded_model_gives_the_same_vectors_as_its_folder(kind, path_of, refe
 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
-@pytest.mark.parametrize("kind", WITH_POOLING)
+@pytest.mark.parametrize("kind", [pytest.param("minilm", marks=pytest.mark.slow), *WITH_POOLING[1:]])
 def test_every_pooling_is_that_of_sentence_transformers(kind, pooling, path_of, reference, texts_for):
     texts = texts_for(kind)
     expected = with_pooling(reference(kind), pooling).encode(texts)

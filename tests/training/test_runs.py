@@ -211,6 +211,7 @@ def _environment():
 
 
 class TestEarlyStopping:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     def test_every_kind_of_data_has_a_validation_score(self, kind, training_data, tiny):
         parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.25, "epochs": 2}
