@@ -8,6 +8,8 @@ import io
 import re
 from pathlib import Path
 
+import pytest
+
 from skembed import SentenceEmbeddingTransformer
 
 ROOT = Path(__file__).parent.parent
