@@ -499,7 +499,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         state: dict[str, Any] = {**super().__getstate__()}
         if "_held" in state:
             state["_held"] = None
-            state["_tuned"] = _on_cpu(state["_tuned"]) if state["_saved"] is None else None
+            state["_tuned"] = _for_pickle(state["_tuned"]) if state["_saved"] is None else None
         return state
 
     def __sklearn_clone__(self) -> Self:
@@ -516,9 +516,15 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         return tags
 
 
-def _on_cpu(model: Any) -> Any:
-    """Let a pickle be read where there is no such device."""
-    return model if model.device.type == "cpu" else copy.deepcopy(model).cpu()
+def _for_pickle(model: Any) -> Any:
+    """Copy a model to the processor, less the hooks that transformers sets to read hidden layers, and sets again."""
+    twin = copy.deepcopy(model).cpu()
+    for module in twin.modules():
+        vars(module).pop("_output_capturing_hooks_installed", None)
+        for key, hook in list(module._forward_hooks.items()):
+            if getattr(hook, "__module__", "") == "transformers.utils.output_capturing":
+                del module._forward_hooks[key]
+    return twin
 
 
 def _is_model(folder: Path) -> bool:

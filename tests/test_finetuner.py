@@ -262,6 +262,15 @@ class TestKeeping:
             assert_allclose(pickle.loads(pickled).transform(labelled[0]), vectors, atol=1e-6)
         assert_allclose(pickle.loads(with_path).model_.encode(labelled[0]), vectors, atol=1e-5)
 
+    def test_a_model_whose_hidden_layers_were_read_is_pickled_too(self, labelled, tiny, tuner):
+        skembed.embed(labelled[0], model=tiny, layers=1, cache=None)
+        tuner.fit(*labelled)
+        vectors = tuner.transform(labelled[0])
+        layer = skembed.embed(labelled[0], model=tuner.model_, layers=1, cache=None)
+        copied = pickle.loads(pickle.dumps(tuner))
+        assert_allclose(copied.transform(labelled[0]), vectors, atol=1e-6)
+        assert_allclose(skembed.embed(labelled[0], model=copied.model_, layers=1, cache=None), layer, atol=1e-6)
+
     @pytest.mark.parametrize("is_saved", [False, True])
     def test_a_fresh_process_gives_the_same_vectors(self, is_saved, labelled, tuner, tmp_path):
         vectors = tuner.fit(*labelled).transform(labelled[0][:4])
