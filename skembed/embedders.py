@@ -110,9 +110,9 @@ def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stackleve
     return _to_unit_length(vectors)
 
 
-def plain_texts(X: Any, name: str = "X") -> NDArray[np.object_]:
+def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
     """Read a column of texts from any container; None where a text is missing."""
-    texts = read_texts(X, missing="nan", name=name)
+    texts = read_texts(X, missing=missing, name=name)
     return np.array([*texts.unique, None], dtype=object)[texts.codes]
 
 

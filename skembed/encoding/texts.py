@@ -121,7 +121,8 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     elif hasattr(X, "get_columns"):  # a frame of polars
         columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
     elif hasattr(X, "column_names"):  # a table of pyarrow, or a Dataset of datasets
-        columns = [(f"column {name!r}", X[name] if hasattr(X, "column") else list(X[name])) for name in X.column_names]
+        read = X.column if hasattr(X, "column") else lambda position: list(X[X.column_names[position]])
+        columns = [(f"column {name!r}", read(position)) for position, name in enumerate(X.column_names)]
     elif isinstance(X, np.ndarray) and X.ndim == 2:
         columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
     elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):

@@ -11,8 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from skembed.embedders import place, read_labels
-from skembed.encoding.texts import read_columns, read_texts
+from skembed.embedders import place, plain_texts, read_labels
+from skembed.encoding.texts import read_columns
 
 # What kinds of examples there are, in the words of a message.
 KINDS = {
@@ -82,7 +82,7 @@ def read_examples(X: Any, y: Any, *, missing: str) -> TrainingData:
     named = read_columns(X)
     if not 1 <= len(named) <= 3:
         raise ValueError(f"X has {len(named)} columns; texts come in one, pairs in two, triplets in three.")
-    columns = [_read_column(name, column, missing) for name, column in named]
+    columns = [plain_texts(column, name, missing=missing).tolist() for name, column in named]
     n_rows = len(columns[0])
     if y is None:
         kind, labels, classes = ("texts", "positives", "triplets")[len(columns) - 1], None, None
@@ -94,13 +94,6 @@ def read_examples(X: Any, y: Any, *, missing: str) -> TrainingData:
         examples = examples.take(np.flatnonzero(is_there))
     _check_targets(examples)
     return examples
-
-
-def _read_column(name: str, column: Any, missing: str) -> list[Any]:
-    """Read a column of texts; None where one is missing and may be."""
-    texts = read_texts(column, missing=missing, name=name)
-    rows: list[Any] = np.array([*texts.unique, None], dtype=object)[texts.codes].tolist()
-    return rows
 
 
 def _read_targets(y: Any, n_rows: int, n_columns: int) -> tuple[str, NDArray[Any], NDArray[Any] | None]:

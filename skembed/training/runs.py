@@ -12,6 +12,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from time import perf_counter
@@ -346,8 +347,8 @@ def _across(
     labels: Any = data.labels
     texts: Any = zip(validation.columns[0], validation.labels, strict=True)  # type: ignore[arg-type]
     for text, label in texts:
-        rows = rng.permutation(len(data))
-        rows = np.array([row for row in rows if data.columns[0][row] != text][:_PAIRS_A_VALIDATION_TEXT], dtype=np.intp)
+        others = (row for row in rng.permutation(len(data)) if data.columns[0][row] != text)
+        rows = np.fromiter(islice(others, _PAIRS_A_VALIDATION_TEXT), dtype=np.intp)
         left += [text] * len(rows)
         right += [data.columns[0][row] for row in rows]
         same.append(labels[rows] == label)
