@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the tests never ask a hub
+if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other; threads of one would wait for those of another
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from functools import cache
 from pathlib import Path

@@ -478,7 +478,9 @@ REFUSED = [
 
 
 @pytest.mark.parametrize("method", ["fit", "kneighbors", "search", "transform"])
-@pytest.mark.parametrize(("X", "error", "message"), REFUSED, ids=lambda value: repr(value)[:30])
+@pytest.mark.parametrize(
+    ("X", "error", "message"), REFUSED, ids=[f"{type(X).__name__}-{error.__name__}" for X, error, _ in REFUSED]
+)
 def test_what_is_no_column_of_texts_is_refused(method, X, error, message, search):
     with pytest.raises(error, match=message):
         getattr(search, method)(X)

@@ -167,7 +167,11 @@ class TestIn:
         with pytest.raises(error, match=message):
             VectorArray(rows)
 
-    @pytest.mark.parametrize("rows", [[[1, 2]], np.ones((1, 2)), fixed_size([[1, 2]]), VectorArray([[1, 2]])], ids=repr)
+    @pytest.mark.parametrize(
+        "rows",
+        [[[1, 2]], np.ones((1, 2)), fixed_size([[1, 2]]), VectorArray([[1, 2]])],
+        ids=lambda rows: type(rows).__name__,
+    )
     def test_a_wrong_length_is_an_error_that_says_both(self, rows):
         with pytest.raises(ValueError, match="2 dimensions, not 3"):
             pd.array(rows, dtype="vector[float32, 3]") if isinstance(rows, list) else VectorArray._from_sequence(
