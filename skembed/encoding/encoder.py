@@ -101,19 +101,38 @@ def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float
     TruncationWarning
         Once, if texts were cut, with their number.
     """
-    settings, n_unique = plan.settings, len(texts.unique)
-    vectors = np.empty((n_unique, plan.finished_dim), dtype=np.float32)
-    call = _Call(texts, plan, find_store(settings.cache), vectors, np.zeros(n_unique, dtype=np.int64))
-    missing = _read(call, np.arange(n_unique))
-    if settings.long_texts == "error":
-        with plan.model.lock:
-            _refuse_long_texts(texts, missing, call.n_tokens, plan)
+    call, missing = _begin(texts, plan, np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32))
     if len(missing):
-        with progress(settings.show_progress_bar, len(missing)) as bar:
+        with progress(plan.settings.show_progress_bar, len(missing)) as bar:
             _encode(call, missing, bar)
     _count(call)
-    _warn(call, stacklevel)
-    return _spread(vectors, texts.codes, fill=np.nan if settings.missing == "nan" else 0.0)
+    warn(_n_cut(call), len(texts), plan, call.failure, stacklevel=stacklevel)
+    return _spread(call)
+
+
+def encode_stretch(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32], int, CacheError | None]:
+    """Encode a stretch of a longer column: as :func:`encode` does, but nothing is said until the end of the column.
+
+    Parameters
+    ----------
+    texts : Texts
+    plan : Plan
+    bar : tqdm
+        Told of each row.
+
+    Returns
+    -------
+    vectors : ndarray of float32, shape (n_rows, finished_dim), C-contiguous
+    n_cut : int
+        Rows whose text was cut.
+    failure : CacheError or None
+        Why vectors could not be kept; all three are what :func:`warn` takes.
+    """
+    call, missing = _begin(texts, plan, np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32))
+    bar.update(len(texts) - len(missing))
+    _encode(call, missing, bar)
+    _count(call)
+    return _spread(call), _n_cut(call), call.failure
 
 
 def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
@@ -131,14 +150,21 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
     CacheError
         If vectors cannot be kept.
     """
-    call = _Call(texts, plan, find_store(plan.settings.cache), None, np.zeros(len(texts.unique), dtype=np.int64))
-    missing = _read(call, np.arange(len(texts.unique)))
-    if plan.settings.long_texts == "error":
-        with plan.model.lock:
-            _refuse_long_texts(texts, missing, call.n_tokens, plan)
+    call, missing = _begin(texts, plan, vectors=None)
     bar.update(len(texts.unique) - len(missing))
     _encode(call, missing, bar)
     _count(call)
+
+
+def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tuple[_Call, NDArray[np.intp]]:
+    """Start a call with what the cache holds; also return the codes of the texts that it lacks."""
+    n_unique = len(texts.unique)
+    call = _Call(texts, plan, find_store(plan.settings.cache), vectors, np.zeros(n_unique, dtype=np.int64))
+    missing = _read(call, np.arange(n_unique))
+    if plan.settings.long_texts == "error":
+        with plan.model.lock:
+            _refuse_long_texts(texts, missing, call.n_tokens, plan)
+    return call, missing
 
 
 def _count(call: _Call) -> None:
@@ -337,10 +363,14 @@ def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
     return finished
 
 
-def _spread(vectors: NDArray[np.float32], codes: NDArray[np.intp], fill: float) -> NDArray[np.float32]:
-    """Give each row the vector of its text, and missing rows the fill value."""
+def _spread(call: _Call) -> NDArray[np.float32]:
+    """Give each row the vector of its text, and missing rows zeros or NaN."""
+    vectors, codes = call.vectors, call.texts.codes
+    if vectors is None:
+        raise TypeError("the vectors of this call were only to be kept")
     if len(vectors) == len(codes) and MISSING not in codes:  # all rows differ, so they are in order already
         return vectors
+    fill = np.nan if call.plan.settings.missing == "nan" else 0.0
     rows = np.full((len(codes), vectors.shape[1]), fill, dtype=np.float32)
     present = codes != MISSING
     rows[present] = vectors[codes[present]]
@@ -377,32 +407,39 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         )
 
 
-def _warn(call: _Call, stacklevel: int) -> None:
-    """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
+def _n_cut(call: _Call) -> int:
+    """Count the rows whose text was cut."""
     limit, codes = call.plan.token_limit, call.texts.codes
     is_cut = call.n_tokens > (np.inf if limit is None else limit)
-    if is_cut.any():
-        n_cut = int(is_cut[codes[codes != MISSING]].sum())
+    return int(is_cut[codes[codes != MISSING]].sum()) if is_cut.any() else 0
+
+
+def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, stacklevel: int) -> None:
+    """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
+    if n_cut:
         warnings.warn(
-            f"{n_cut} of {len(call.texts)} texts have more than {limit} tokens and were cut; choose "
+            f"{n_cut} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; choose "
             "long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it.",
             TruncationWarning,
             stacklevel=stacklevel + 1,
         )
-    if call.failure is not None:
+    if failure is not None:
         warnings.warn(
-            f"The result is right, but not all of it could be kept. {call.failure}",
+            f"The result is right, but not all of it could be kept. {failure}",
             CacheWarning,
             stacklevel=stacklevel + 1,
         )
 
 
 @contextmanager
-def progress(show: Any, total: int, doing: str = "Embedding", unit: str = "text") -> Iterator[Any]:
+def progress(
+    show: Any, total: int | None, doing: str = "Embedding", unit: str = "text", initial: int = 0
+) -> Iterator[Any]:
     """Draw a bar: "auto" waits two seconds, and draws where somebody watches."""
     from tqdm.auto import tqdm
 
     watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
     hidden = not watched if isinstance(show, str) else not show
-    with tqdm(total=total, desc=doing, unit=unit, disable=hidden, delay=2 if show == "auto" else 0) as bar:
+    delay = 2 if show == "auto" else 0
+    with tqdm(total=total, desc=doing, unit=unit, initial=initial, disable=hidden, delay=delay) as bar:
         yield bar

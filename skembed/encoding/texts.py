@@ -6,7 +6,7 @@ Imports numpy and pandas; polars and pyarrow are recognised without being import
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
@@ -34,12 +34,15 @@ class Texts:
         The index labels of the rows, where the container had an index.
     name : str, default="X"
         What messages call the column.
+    where_is : callable, default=None
+        Names a row, where its position in this column says nothing to the user.
     """
 
     unique: list[str]
     codes: NDArray[np.intp]
     labels: pd.Index | None = None
     name: str = "X"
+    where_is: Callable[[int], str] | None = None
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -50,11 +53,15 @@ class Texts:
 
     def where(self, row: int) -> str:
         """Name a row as the user knows it: its position, and its index label if there is one."""
+        if self.where_is is not None:
+            return self.where_is(row)
         label = "" if self.labels is None else f" (index label {self.labels[row : row + 1].tolist()[0]!r})"
         return f"{self.name}[{row}]{label}"  # the label as Python writes it, not numpy
 
 
-def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
+def read_texts(
+    X: Any, *, missing: str = "error", name: str = "X", where_is: Callable[[int], str] | None = None
+) -> Texts:
     """Read a column of text from any container.
 
     Parameters
@@ -65,6 +72,8 @@ def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
         What a missing row becomes: an error, the text ``""``, or the code -1.
     name : str, default="X"
         What messages call the column.
+    where_is : callable, default=None
+        Names a row by its position, instead of ``name`` and index label.
 
     Returns
     -------
@@ -85,7 +94,7 @@ def read_texts(X: Any, *, missing: str = "error", name: str = "X") -> Texts:
     """
     rows, labels = _rows_and_labels(X)
     unique, codes, refusal = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
-    texts = Texts(unique, codes, labels, name)
+    texts = Texts(unique, codes, labels, name, where_is)
     _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
     if refusal is not None:
         kind, reason = refusal
