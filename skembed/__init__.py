@@ -1,7 +1,7 @@
 """Sentence embeddings as a real part of scikit-learn and pandas.
 
 The public names are loaded when they are first used: importing skembed loads neither torch nor transformers. What is
-done at import is to register the accessors of pandas, and those of polars if that is there already.
+done at import is to register the accessors of pandas, and those of polars and Dask where they are there already.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from skembed.errors import (
         CacheError,
         CacheWarning,
+        DestinationError,
         ModelChangedError,
         ModelNotFoundError,
         SavedSearchError,
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
         TruncationWarning,
     )
     from skembed.finetuner import SentenceEmbeddingFineTuner
-    from skembed.frames.parquet import read_parquet
+    from skembed.frames.batches import BatchEmbedder
+    from skembed.frames.parquet import embed_parquet, read_parquet
     from skembed.frames.vectors import VectorArray, VectorDtype
     from skembed.pairs import PairSimilarity, similarity_score
     from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
@@ -36,8 +38,10 @@ if TYPE_CHECKING:
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "BatchEmbedder",
     "CacheError",
     "CacheWarning",
+    "DestinationError",
     "EmbeddingCache",
     "EmbeddingMapDisplay",
     "ModelChangedError",
@@ -57,6 +61,7 @@ __all__ = [
     "VectorDtype",
     "clear_cache",
     "embed",
+    "embed_parquet",
     "precompute",
     "read_parquet",
     "similarity_score",
@@ -64,8 +69,10 @@ __all__ = [
 ]
 
 _HOME_OF = {
+    "BatchEmbedder": "skembed.frames.batches",
     "CacheError": "skembed.errors",
     "CacheWarning": "skembed.errors",
+    "DestinationError": "skembed.errors",
     "EmbeddingCache": "skembed.encoding.cache",
     "EmbeddingMapDisplay": "skembed.plotting",
     "ModelChangedError": "skembed.errors",
@@ -85,6 +92,7 @@ _HOME_OF = {
     "VectorDtype": "skembed.frames.vectors",
     "clear_cache": "skembed.encoding.cache",
     "embed": "skembed.transformer",
+    "embed_parquet": "skembed.frames.parquet",
     "precompute": "skembed.precomputing",
     "read_parquet": "skembed.frames.parquet",
     "similarity_score": "skembed.pairs",
@@ -94,6 +102,8 @@ _HOME_OF = {
 importlib.import_module("skembed.frames.pandas")  # registers df.text, series.text and series.embed
 if sys.modules.get("polars") is not None:
     importlib.import_module("skembed.frames.polars")  # the same there; import it by name where polars comes later
+if sys.modules.get("dask.dataframe") is not None:
+    importlib.import_module("skembed.frames.dask")  # likewise
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ Each is also the built-in that people already catch::
 
     SkembedError
     ├── CacheError          (OSError)     the cache's folder or file cannot be used
+    ├── DestinationError    (OSError)     a folder of embedded files cannot be gone on with
     ├── ModelNotFoundError  (OSError)     no such folder, package or hub model
     ├── ModelChangedError   (ValueError)  the weights are not those the estimator was fitted with
     └── SavedSearchError    (OSError)     a saved search is damaged or of another version
@@ -18,6 +19,10 @@ class SkembedError(Exception):
 
 class CacheError(SkembedError, OSError):
     """The folder of an embedding cache cannot be written to, or its file is damaged or foreign."""
+
+
+class DestinationError(SkembedError, OSError):
+    """A folder of embedded files holds something else, is being written to, or cannot be written to."""
 
 
 class ModelNotFoundError(SkembedError, OSError):

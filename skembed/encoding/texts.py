@@ -20,6 +20,17 @@ MISSING = -1  # the code of a row without a text
 MISSING_POLICIES = ("error", "empty", "zero", "nan")
 
 
+# Rows that are elsewhere, or not there yet, by the library they belong to, and what to do with them instead.
+_ENGINES = {
+    "dask": "which is computed in pieces; use X.text.embed() of skembed.frames.dask, or X.compute() if it fits into "
+    "memory.",
+    "ray": "which is computed in pieces; use skembed.frames.ray.embed(ds, column), or ds.to_pandas()[column] if it "
+    "fits into memory.",
+    "pyspark": "which is computed elsewhere; use df.mapInArrow with a skembed.BatchEmbedder, or toPandas() if it fits "
+    "into memory.",
+}
+
+
 @dataclass(frozen=True)
 class Texts:
     """A column of text, each distinct text once.
@@ -211,6 +222,9 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         rows = _pyarrow_rows(X)
     if rows is not None:
         return rows, None
+    engine = _ENGINES.get(type(X).__module__.partition(".")[0])
+    if engine is not None:
+        raise TypeError(f"X is a {type(X).__name__} of {type(X).__module__.partition('.')[0]}, {engine}")
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
     if hasattr(X, "__array__") and not isinstance(X, (type, np.generic)):

@@ -9,13 +9,16 @@ import functools
 import re
 import warnings
 from collections.abc import Hashable, Sequence
-from typing import Any, Literal, overload
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import pandas as pd
 from pandas.api import types
 
 from skembed.frames import verbs
 from skembed.frames.vectors import VectorArray, VectorDtype
+
+if TYPE_CHECKING:
+    from skembed.transformer import SentenceEmbeddingTransformer
 
 Output = Literal["frame", "vector", "numpy"]
 _ARROW_LIST = re.compile(r"(fixed_size_|large_)?list<\w+: (float|double|halffloat|u?int\d+)\b")
@@ -590,6 +593,13 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stackle
     if output not in ("frame", "vector", "numpy"):
         raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
     transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})
+    return embed_column(column, output, transformer, stacklevel=stacklevel + 1)
+
+
+def embed_column(
+    column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer, *, stacklevel: int
+) -> Any:
+    """Embed a column of text into what pandas people do next with it; a warning points ``stacklevel`` callers up."""
     vectors = transformer._embed(column, name=verbs.describe(column), stacklevel=stacklevel + 1)
     if output == "numpy":
         return vectors

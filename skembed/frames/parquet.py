@@ -1,18 +1,140 @@
-"""Vector columns in parquet files. Imports pandas; pyarrow when a file is read."""
+"""Vectors in parquet files: made from files of text, and read back. Imports pandas; pyarrow when there is a file."""
 
 from __future__ import annotations
 
 import json
 import os
+from collections.abc import Sequence
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
+from skembed.encoding.settings import check_count
 from skembed.frames.vectors import VectorDtype
 from skembed.optional import require
 
 if TYPE_CHECKING:
     import pyarrow
+
+
+_CACHE_BYTES = 2**27  # of a stream: enough for texts that are said again and again
+
+
+def embed_parquet(
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    destination: str | os.PathLike[str],
+    column: str,
+    *,
+    vector_column: str = "vector",
+    resume: bool = True,
+    rows_per_file: int = 100_000,
+    **params: Any,
+) -> int:
+    """Embed a column of parquet or CSV files of any size into parquet files, in memory that does not grow with them.
+
+    The rows go from ``source`` to ``destination`` in order, with all of their columns and one more, the vectors. A run
+    that was interrupted, by whatever, goes on after its last whole file when it is called again. Files that are added
+    at the end of a folder later are embedded by the next call.
+
+    Parameters
+    ----------
+    source : path or list of paths
+        A parquet file (``.parquet``, ``.pq``), a CSV file (``.csv``, ``.tsv``; UTF-8, with a header), a list of them,
+        or a folder, which is read in the order of the paths in it. A folder's parts such as ``country=de`` are columns.
+    destination : path
+        A folder on a local disk, new or empty or of an earlier call: it gets ``part-000000.parquet`` and so on, and a
+        ``_manifest.json`` that says what is in them.
+    column : str
+        Name of the column of text.
+    vector_column : str, default="vector"
+        Name of the column of vectors: lists of a fixed number of float32, null where a text is missing.
+    resume : bool, default=True
+        Whether to go on with what is there. False: what an earlier call wrote is deleted, and all is done again.
+    rows_per_file : int, default=100_000
+        Rows in each file of the destination but the last, and the most that are lost when a run is killed.
+    **params
+        Parameters of :class:`skembed.SentenceEmbeddingTransformer`. Here ``missing`` is "nan" by default, and the cache
+        is one of 128 MiB that goes with the call.
+
+    Returns
+    -------
+    int
+        Rows in the destination, those of earlier calls included.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is not installed (extra ``parquet``).
+    FileNotFoundError
+        If there is no such file.
+    KeyError
+        If the source has no such column.
+    TypeError, ValueError
+        If the column is no text, a text cannot be read, or the files differ in their columns; the message names the
+        file and the row, counted from 0.
+    DestinationError
+        If the folder holds something else or was embedded with other settings, if a file whose rows are in it has
+        changed, if another process is writing into it, or if there is no room for more.
+    OSError
+        If a part of a file cannot be read. What was finished before it stays.
+
+    Warns
+    -----
+    TruncationWarning
+        At the end, if texts were longer than the model reads, with their number.
+
+    See Also
+    --------
+    skembed.read_parquet : Reads the result, or some columns of it, with vectors as a column of vectors.
+    skembed.BatchEmbedder : Embeds batches, for Ray, Dask and Spark.
+
+    Notes
+    -----
+    The same from a shell: ``python -m skembed embed reviews.parquet --column text --out embedded``.
+
+    In CSV files an empty field is missing; the text column is text whatever it looks like, and the types of the others
+    are told from the first 16 MiB of each file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> import skembed
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> pd.DataFrame({"review": ["Great sound.", "Too heavy."], "stars": [5, 2]}).to_parquet(folder / "reviews.parquet")
+    >>> skembed.embed_parquet(folder / "reviews.parquet", folder / "embedded", "review")
+    2
+    >>> skembed.read_parquet(folder / "embedded").dtypes["vector"]
+    vector[float32, 384]
+    """
+    require("pyarrow", extra="parquet", needed_by="skembed.embed_parquet")
+    from skembed.encoding.cache import EmbeddingCache
+    from skembed.frames.files import Job
+    from skembed.frames.sources import Source
+    from skembed.transformer import SentenceEmbeddingTransformer
+
+    check_count("rows_per_file", rows_per_file)
+    transformer = SentenceEmbeddingTransformer(
+        **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
+    )
+    _refuse_one_in_the_other(source, Path(destination))
+    job = Job(Source(source, column), column, vector_column, transformer)
+    n_rows = job.run(Path(destination), rows_per_file, resume)
+    job.warn(stacklevel=2)
+    return n_rows
+
+
+def _refuse_one_in_the_other(source: Any, destination: Path) -> None:
+    """Refuse a destination whose files would be read as a source by the next call, and the other way round."""
+    there = destination.resolve()
+    for named in [source] if isinstance(source, (str, os.PathLike)) else source:
+        path = Path(named).resolve()
+        if path in (there, *there.parents) or there in path.parents:
+            raise ValueError(
+                f"destination {destination} and source {named} lie one in the other; choose a folder apart."
+            )
 
 
 def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.DataFrame:

@@ -1,0 +1,107 @@
+"""Batches of rows, as engines such as Ray, Dask and Spark hand them out: ``BatchEmbedder``.
+
+Imports pandas and the transformer; pyarrow is recognised without being imported.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+import pandas as pd
+
+from skembed.frames.vectors import VectorArray
+from skembed.transformer import SentenceEmbeddingTransformer
+
+
+class BatchEmbedder:
+    """Add vectors to batches of rows, wherever they are; for ``map_batches``, ``map_partitions`` and the like.
+
+    It travels to other processes without weights, loads its model there when the first batch comes, and once a process
+    however many copies there are.
+
+    Parameters
+    ----------
+    column : str
+        Name of the column of text.
+    vector_column : str, default="vector"
+        Name of the column that is added.
+    **params
+        Parameters of :class:`skembed.SentenceEmbeddingTransformer`. Here ``missing`` is "nan" and ``cache`` None by
+        default: a stream of rows would fill a cache in memory with texts that do not come again. Within a batch each
+        distinct text is encoded once in any case.
+
+    See Also
+    --------
+    skembed.frames.ray.embed : The same for a dataset of Ray, with sizes that suit the cluster.
+    skembed.frames.dask.embed : The same for a frame of Dask.
+    skembed.embed_parquet : From files to files on one machine.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import BatchEmbedder
+    >>> embedder = BatchEmbedder("review", truncate_dim=2)
+    >>> batch = pd.DataFrame({"review": ["Great sound.", None], "stars": [5, 2]})
+    >>> embedder(batch).round({"stars": 0})
+             review  stars         vector
+    0  Great sound.      5  [-0.891, 0.453]
+    1          None      2           <NA>
+    """
+
+    def __init__(self, column: str, *, vector_column: str = "vector", **params: Any) -> None:
+        self.column = column
+        self.vector_column = vector_column
+        self.transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params})
+
+    def __call__(self, batch: Any) -> Any:
+        """Embed a batch.
+
+        Parameters
+        ----------
+        batch : DataFrame, pyarrow Table or RecordBatch, or dict of str to ndarray
+            As pandas, pyarrow and numpy batches are in Ray.
+
+        Returns
+        -------
+        DataFrame, pyarrow Table or RecordBatch, or dict
+            The same and the vectors: a vector column in pandas, lists of a fixed number of float32 in pyarrow, a
+            float32 matrix in a dict.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column.
+        TypeError, ValueError
+            If the batch is none of these, has a column of that name already, or a value is no text; the message names
+            its position in the batch.
+        ModelNotFoundError
+            If there is no such model.
+        """
+        names = _column_names(batch)
+        if self.column not in names:
+            raise KeyError(f"The batch has no column {self.column!r}; its columns are {', '.join(map(repr, names))}.")
+        if self.vector_column in names:
+            raise ValueError(f"The batch has a column {self.vector_column!r} already; give another vector_column.")
+        column = batch[self.column]
+        matrix = self.transformer._embed(column, stacklevel=3, name=f"column {self.column!r}")
+        if isinstance(batch, dict):
+            return {**batch, self.vector_column: matrix}
+        vectors = VectorArray(matrix, model=self.transformer._model_note())
+        if isinstance(batch, pd.DataFrame):
+            return batch.assign(**{self.vector_column: vectors})
+        return batch.append_column(self.vector_column, vectors.__arrow_array__())
+
+
+def _column_names(batch: Any) -> list[Any]:
+    if isinstance(batch, pd.DataFrame):
+        return batch.columns.tolist()
+    if isinstance(batch, dict):
+        return list(batch)
+    pyarrow = sys.modules.get("pyarrow")  # whoever holds one of its tables has imported it
+    if pyarrow is not None and isinstance(batch, (pyarrow.Table, pyarrow.RecordBatch)):
+        return list(batch.schema.names)
+    raise TypeError(
+        f"The batch is a {type(batch).__name__}; it must be a DataFrame of pandas, a Table or RecordBatch of pyarrow, "
+        "or a dict of arrays."
+    )

@@ -1,0 +1,128 @@
+"""Dask meets embeddings: ``ddf["review"].text.embed()``, and ``embed`` for a frame with its vectors.
+
+Imports dask, so skembed imports this file by itself only where dask.dataframe has been imported before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import dask.dataframe as dd
+import numpy as np
+import pandas as pd
+from dask.dataframe.extensions import make_array_nonempty, register_series_accessor
+
+from skembed.frames.batches import BatchEmbedder
+from skembed.frames.pandas import Output, embed_column
+from skembed.frames.vectors import VectorArray, VectorDtype
+from skembed.transformer import SentenceEmbeddingTransformer
+
+
+class TextColumn:
+    """What is done with a column of text of Dask: ``ddf["review"].text``.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd
+    >>> import pandas as pd
+    >>> import skembed.frames.dask
+    >>> ddf = dd.from_pandas(pd.DataFrame({"review": ["Great sound.", "Too heavy."]}), npartitions=2)
+    >>> ddf["review"].text.embed(truncate_dim=2).columns.tolist()
+    ['review_0', 'review_1']
+    """
+
+    def __init__(self, column: Any) -> None:
+        self._column = column
+
+    def embed(self, *, output: Literal["frame", "vector"] = "frame", **params: Any) -> Any:
+        """Embed each text, when the result is computed; each worker loads the model once.
+
+        The model is loaded here too, because the columns of the result depend on it; workers refuse another one under
+        the same name.
+
+        Parameters
+        ----------
+        output : {"frame", "vector"}, default="frame"
+            "frame": a float32 column for each dimension. "vector": one column of vectors.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and
+            ``cache`` None.
+
+        Returns
+        -------
+        dask DataFrame or Series
+            With the divisions of the column.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a parameter is not what it must be, or, when it is computed, a value is no text; the message names its
+            position in the partition and its index label.
+        ModelNotFoundError
+            If there is no such model.
+        """
+        if output not in ("frame", "vector"):
+            raise ValueError(f"output must be 'frame' or 'vector'; got {output!r}.")
+        transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params}).fit([])
+        meta = embed_column(self._column._meta, output, transformer, stacklevel=2)
+        return self._column.map_partitions(_embed_partition, output, transformer, meta=meta)
+
+
+def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any) -> Any:
+    """Add a column of vectors to a frame of Dask.
+
+    Parameters
+    ----------
+    ddf : dask DataFrame
+    column : str
+        Name of the column of text.
+    vector_column : str, default="vector"
+    **params
+        Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and ``cache``
+        None.
+
+    Returns
+    -------
+    dask DataFrame
+        With the vectors as a column ``vector[float32, dim]``, which ``to_parquet`` writes.
+
+    Raises
+    ------
+    KeyError
+        If there is no such column.
+    TypeError, ValueError
+        If a parameter is not what it must be, or, when it is computed, a value is no text.
+    ModelNotFoundError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> import dask.dataframe as dd
+    >>> import pandas as pd
+    >>> from skembed.frames.dask import embed
+    >>> ddf = dd.from_pandas(pd.DataFrame({"review": ["Great sound.", "Too heavy."]}), npartitions=2)
+    >>> embed(ddf, "review").dtypes["vector"]
+    vector[float32, 384]
+    """
+    embedder = BatchEmbedder(column, vector_column=vector_column, **params)
+    embedder.transformer.fit([])  # so that a worker that finds another model under the name refuses it
+    return ddf.map_partitions(embedder, meta=embedder(ddf._meta))
+
+
+def _embed_partition(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
+    return embed_column(column, output, transformer, stacklevel=2)
+
+
+@make_array_nonempty.register(VectorDtype)
+def _two_vectors(dtype: VectorDtype) -> VectorArray:
+    """Make the example of a column that Dask tries its operations on."""
+    return VectorArray(np.ones((2, dtype.dim), dtype=np.float32))
+
+
+def register() -> None:
+    """Add the accessor to Dask; one that somebody else has added stays."""
+    if getattr(dd.Series, "text", None) is None:
+        register_series_accessor("text")(TextColumn)
+
+
+register()

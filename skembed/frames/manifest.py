@@ -1,0 +1,176 @@
+"""What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
+
+The manifest is what counts: a parquet file is finished once it stands there. Imports the standard library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from skembed.errors import DestinationError
+
+MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
+_LOCK = ".lock"
+_UNFINISHED = ".unfinished"
+_FORMAT = 1
+
+
+@dataclass
+class Manifest:
+    """What was embedded into a folder so far.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model, for people.
+    settings : dict
+        Everything that shapes the rows: columns, model fingerprint, pooling and so on.
+    sources : list of dict
+        The files whose rows are in finished parts, in order; see :meth:`skembed.frames.sources.Source.stamp`.
+    parts : list of dict
+        ``file``, ``rows`` and ``bytes`` of each finished parquet file, in order.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    format: int = _FORMAT
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows in finished parts."""
+        return sum(part["rows"] for part in self.parts)
+
+    @property
+    def next_part(self) -> str:
+        """Name the part that comes after the finished ones."""
+        return f"part-{len(self.parts):06d}.parquet"
+
+    def save(self, folder: Path) -> None:
+        """Put the manifest in place of the one before, at once."""
+        with replaced(folder / MANIFEST) as file:
+            file.write(json.dumps(asdict(self), indent=1).encode())
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest | None:
+        """Read the manifest of a folder; None if it has none.
+
+        Raises
+        ------
+        DestinationError
+            If it is damaged or of another version, or a part that it lists is missing.
+        """
+        try:
+            written = (folder / MANIFEST).read_bytes()
+        except FileNotFoundError:
+            return None
+        try:
+            values = json.loads(written)
+            version = values["format"]
+            manifest = cls(**values) if version == _FORMAT else None
+        except (ValueError, TypeError, KeyError) as error:
+            raise DestinationError(f"{folder / MANIFEST} is damaged. Choose another destination.") from error
+        if manifest is None:
+            raise DestinationError(f"{folder / MANIFEST} has format {version}; this version of skembed has {_FORMAT}.")
+        for part in manifest.parts:
+            file = folder / part["file"]
+            if not file.is_file() or file.stat().st_size != part["bytes"]:
+                raise DestinationError(
+                    f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
+                )
+        return manifest
+
+    def delete(self, folder: Path) -> None:
+        """Remove the parts and the manifest."""
+        for part in self.parts:
+            (folder / part["file"]).unlink(missing_ok=True)
+        (folder / MANIFEST).unlink(missing_ok=True)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes from writing into it; a dead process lets go.
+
+    Raises
+    ------
+    DestinationError
+        If another one is writing into it, or it holds files that are not of skembed.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MANIFEST).exists():
+        foreign = [path.name for path in folder.iterdir() if path.name not in (_LOCK, f"{MANIFEST}{_UNFINISHED}")]
+        if foreign:
+            raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
+    lock = FileLock(folder / _LOCK)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
+    try:
+        for path in folder.glob(f"*{_UNFINISHED}"):  # of a process that was killed
+            path.unlink()
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its place when it is written to the end and on the disk, and else leaves nothing."""
+    unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every system lets a folder be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:
+    """Refuse to mix vectors of two kinds in one folder."""
+    differing = [name for name in settings if settings[name] != before.settings.get(name)]
+    if differing:
+        was = ", ".join(f"{name}={before.settings.get(name)!r}" for name in differing)
+        now = ", ".join(f"{name}={settings[name]!r}" for name in differing)
+        raise DestinationError(
+            f"{folder} was embedded with {was}, not {now}. Choose another destination, the same settings, or "
+            "resume=False to embed all again."
+        )
+
+
+def refuse_changed_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:
+    """Refuse to go on where the rows that are done may no longer be those of the source."""
+    for number, seen in enumerate(before.sources):
+        now = stamps[number] if number < len(stamps) else {"file": None}
+        if now["file"] != seen["file"]:
+            what = f"{seen['file']!r} is no longer the source's file number {number + 1}"
+        elif now != seen:
+            what = f"{seen['file']!r} has changed since"
+        else:
+            continue
+        raise DestinationError(
+            f"{what}, but its rows are in {folder} already. Choose another destination, or resume=False to embed all "
+            "again; with a cache='disk' what has not changed is not encoded again."
+        )

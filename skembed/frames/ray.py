@@ -1,0 +1,93 @@
+"""Ray Data meets embeddings: ``embed`` for a dataset of Ray. Imports ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ray
+from ray.data import ActorPoolStrategy, Dataset
+
+from skembed.frames.batches import BatchEmbedder
+
+_ROWS_A_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
+_MANY_CPUS = 8  # from here on a worker gets several of them, since each has a model of its own in memory
+_CPUS_A_WORKER = 4
+
+
+def embed(
+    ds: Dataset,
+    column: str,
+    *,
+    vector_column: str = "vector",
+    n_workers: int | None = None,
+    num_cpus: float | None = None,
+    num_gpus: float | None = None,
+    batch_size: int = _ROWS_A_BATCH,
+    **params: Any,
+) -> Dataset:
+    """Add a column of vectors to a dataset of Ray, with workers that keep their model.
+
+    A worker that dies is started again by Ray, and its batch is done again.
+
+    Parameters
+    ----------
+    ds : ray.data.Dataset
+    column : str
+        Name of the column of text.
+    vector_column : str, default="vector"
+    n_workers : int, default=None
+        Processes that hold a model. None: one for each GPU of the cluster, or as many as its CPUs serve, less one CPU
+        that reads.
+    num_cpus, num_gpus : float, default=None
+        What Ray sets aside for each worker. None: a GPU if the cluster has one and ``device`` does not say otherwise;
+        else 1 CPU, or 4 in a cluster of 8 or more.
+    batch_size : int, default=4096
+        Rows that a worker gets at once.
+    **params
+        Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and ``cache``
+        None.
+
+    Returns
+    -------
+    ray.data.Dataset
+        Lazy, as datasets are; the vectors are lists of a fixed number of float32.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter is not what it must be.
+
+    Notes
+    -----
+    It is short for ``ds.map_batches(skembed.BatchEmbedder, fn_constructor_kwargs={"column": column},
+    batch_format="pyarrow", compute=ActorPoolStrategy(size=...), num_gpus=...)``.
+
+    Examples
+    --------
+    >>> import ray
+    >>> from skembed.frames.ray import embed
+    >>> reviews = ray.data.read_parquet("reviews.parquet")  # doctest: +SKIP
+    >>> embed(reviews, "review").write_parquet("embedded")  # doctest: +SKIP
+    """
+    keywords = {"column": column, "vector_column": vector_column, **params}
+    BatchEmbedder(**keywords)  # a wrong parameter is an error here rather than in a worker
+    if not ray.is_initialized():
+        ray.init()
+    has = ray.cluster_resources()
+    if num_gpus is None and num_cpus is None:
+        wants_gpu = has.get("GPU", 0) >= 1 and str(params.get("device", "auto")).startswith(("auto", "cuda"))
+        num_gpus = 1 if wants_gpu else None
+    if num_gpus:
+        n_most = int(has.get("GPU", 0) // num_gpus)
+    else:
+        num_cpus = num_cpus or (_CPUS_A_WORKER if has.get("CPU", 1) >= _MANY_CPUS else 1)
+        n_most = int((has.get("CPU", 1) - 1) // num_cpus)
+    return ds.map_batches(
+        BatchEmbedder,
+        fn_constructor_kwargs=keywords,
+        batch_format="pyarrow",
+        batch_size=batch_size,
+        compute=ActorPoolStrategy(size=n_workers or max(n_most, 1)),
+        num_cpus=num_cpus,
+        num_gpus=num_gpus,
+    )
