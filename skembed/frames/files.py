@@ -112,15 +112,19 @@ class Job:
         while stretch is not None or not manifest.parts:  # a source without rows becomes a file without rows
             part, n_rows, last_file = folder / manifest.next_part, 0, -1
             with _writer(part, self.schema) as writer:
-                while stretch is not None and n_rows < rows_per_file:
+                while stretch is not None:
                     writer.write_table(self._embed(stretch, bar), row_group_size=_ROWS_A_STRETCH)
                     n_rows, last_file = n_rows + len(stretch.table), stretch.pieces[-1].file
+                    if n_rows >= rows_per_file:
+                        break
                     stretch = next(coming, None)
             for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
                 self.source.refuse_changes(number)
             manifest.sources = self.source.stamps[: last_file + 1]
             manifest.parts.append({"file": part.name, "rows": n_rows, "bytes": part.stat().st_size})
             manifest.save(folder)
+            if stretch is not None:  # not before this part is finished: what comes next may be unreadable
+                stretch = next(coming, None)
 
     def _embed(self, stretch: Stretch, bar: Any) -> pa.Table:
         column = stretch.table.column(self.column)

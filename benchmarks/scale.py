@@ -1,0 +1,289 @@
+"""What streaming costs: parquet to parquet beside the in-memory encoder, and two workers beside one.
+
+    python benchmarks/scale.py --json benchmarks/results/scale.json
+
+A tiny random BERT (3 layers of 32) is the model, so that the engine is measured and not the model. Texts are made up:
+distinct, about 6 words. Each figure is of a process of its own, whose peak (``ru_maxrss``) is that of its whole life,
+loading torch included; the clock starts after the model is loaded. Rounds alternate, figures are medians, ratios those
+within rounds.
+
+stream   ``embed_parquet`` of 1 and 2 million rows, and ``embed`` of the same million texts as a list, neither with a
+         cache; then ``embed_parquet`` with its default cache.
+workers  Dask and Ray on this machine, 1 and 2 processes of one thread each: rows a second, model loads, and the peak
+         memory of a worker.
+
+Exit status 1 if a bound fails: a stream of a million rows peaks at 1.2 GB at most, one of 2 million no higher (to 5 %,
+which is how much single runs differ), and its throughput is at least 0.85 of the in-memory encoder's. Needs Linux;
+takes about half an hour on two cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from tempfile import TemporaryDirectory
+from time import perf_counter
+from typing import Any
+
+GB = 10**9
+LARGEST_PEAK = 1.2 * GB
+LARGEST_GROWTH = 1.05
+SMALLEST_THROUGHPUT = 0.85
+HEADER = ("what", "rows", "rows/s", "of in-memory", "peak memory", "bound", "holds")
+WORKER_HEADER = ("engine", "workers", "rows/s", "times one worker", "model loads", "peak memory of a worker")
+
+Result = dict[str, Any]
+
+
+def main() -> int:
+    arguments = parse_arguments()
+    if arguments.child:
+        print(json.dumps(CHILDREN[arguments.child[0]](*arguments.child[1:])))
+        return 0
+    with TemporaryDirectory(prefix="skembed-scale-") as folder:
+        make_inputs(Path(folder), arguments.n_rows)
+        streams = measure_streams(folder, arguments) if "stream" in arguments.parts else []
+        workers = measure_workers(folder, arguments) if "workers" in arguments.parts else []
+    return report(arguments, streams, workers)
+
+
+def parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", metavar="FILE", help="also write the raw results there")
+    parser.add_argument("--n-rows", type=int, default=1_000_000, metavar="N", help="default: 1,000,000")
+    parser.add_argument("--repeats", type=int, default=3, help="rounds (default: 3)")
+    parser.add_argument("--parts", nargs="+", default=["stream", "workers"], choices=["stream", "workers"])
+    parser.add_argument("--child", nargs="+", help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+def measure_streams(folder: str, arguments: argparse.Namespace) -> list[Result]:
+    n_rows = arguments.n_rows
+    ways = {
+        "embed(list)": (n_rows, ["memory", folder, "once"]),
+        "embed_parquet": (n_rows, ["stream", folder, "once", "no cache"]),
+        "embed_parquet, twice the rows": (2 * n_rows, ["stream", folder, "twice", "no cache"]),
+        "embed_parquet, default cache": (n_rows, ["stream", folder, "once", "cache"]),
+    }
+    rounds = [{what: run_child(*child) for what, (_, child) in ways.items()} for _ in range(arguments.repeats)]
+    results = []
+    for what, (rows, _) in ways.items():
+        runs = [one[what] for one in rounds]
+        speeds = [rows / run["seconds"] / (n_rows / one["embed(list)"]["seconds"]) for run, one in zip(runs, rounds)]
+        results.append(
+            {
+                "what": what,
+                "rows": rows,
+                "rows_per_second": rows / median(run["seconds"] for run in runs),
+                "of_in_memory": median(speeds),
+                "of_in_memory_rounds": speeds,
+                "peak_bytes": int(median(run["peak_bytes"] for run in runs)),
+                "peak_bytes_rounds": [run["peak_bytes"] for run in runs],
+            }
+        )
+    judge_streams(results)
+    return results
+
+
+def judge_streams(results: list[Result]) -> None:
+    by_name = {result["what"]: result for result in results}
+    for what in ("embed_parquet", "embed_parquet, default cache"):
+        result = by_name[what]
+        result["bound"] = f">= {SMALLEST_THROUGHPUT} of in-memory, <= {LARGEST_PEAK / GB:.1f} GB"
+        result["holds"] = result["of_in_memory"] >= SMALLEST_THROUGHPUT and result["peak_bytes"] <= LARGEST_PEAK
+    twice, once = by_name["embed_parquet, twice the rows"], by_name["embed_parquet"]
+    twice["bound"] = f"<= {LARGEST_GROWTH} times the peak of half the rows"
+    twice["holds"] = twice["peak_bytes"] <= LARGEST_GROWTH * once["peak_bytes"]
+
+
+def measure_workers(folder: str, arguments: argparse.Namespace) -> list[Result]:
+    results = []
+    for engine in ("dask", "ray"):
+        runs = {n: [run_child(engine, folder, str(n)) for _ in range(arguments.repeats)] for n in (1, 2)}
+        for n_workers, some in runs.items():
+            speeds = [one["seconds"] / run["seconds"] for one, run in zip(runs[1], some)]
+            results.append(
+                {
+                    "engine": engine,
+                    "workers": n_workers,
+                    "rows_per_second": arguments.n_rows / median(run["seconds"] for run in some),
+                    "times_one_worker": median(speeds),
+                    "model_loads": max(run["model_loads"] for run in some),
+                    "worker_peak_bytes": int(median(run["worker_peak_bytes"] for run in some)),
+                }
+            )
+    return results
+
+
+def run_child(*child: str) -> Result:
+    """Measure in a fresh process, which starts with this process's peak on its account, so nothing is imported here."""
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
+    command = [sys.executable, __file__, "--child", *child]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
+    result: Result = json.loads(done.stdout.splitlines()[-1])
+    print(child[0], *child[2:], result, file=sys.stderr)
+    return result
+
+
+def make_inputs(folder: Path, n_rows: int) -> None:
+    """Make the model and the files in a process of its own."""
+    subprocess.run([sys.executable, __file__, "--child", "inputs", str(folder), str(n_rows)], check=True)
+
+
+def child_inputs(folder: str, n_rows: str) -> Result:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    sys.path.insert(0, str(Path(__file__).parent.parent))
+    from tests.tiny_models import make_bert
+
+    from random import Random
+
+    make_bert(Path(folder) / "model")
+    random, words = Random(0), "parcel order late refund login password works broken heavy sound cheap great".split()
+    for name, some in (("once", int(n_rows)), ("twice", 2 * int(n_rows))):
+        with parquet.ParquetWriter(Path(folder) / f"{name}.parquet", pa.schema({"text": pa.string()})) as writer:
+            for start in range(0, some, 100_000):
+                numbers = range(start, min(start + 100_000, some))
+                texts = [" ".join(random.choices(words, k=random.randint(2, 10))) + f" {number}" for number in numbers]
+                writer.write_table(pa.table({"text": texts}))
+    return {}
+
+
+def child_memory(folder: str, name: str) -> Result:
+    import skembed
+    from pyarrow import parquet
+
+    texts = parquet.read_table(f"{folder}/{name}.parquet")["text"].to_pylist()
+    params: dict[str, Any] = {"model": f"{folder}/model", "cache": None}
+    skembed.embed(["a"], **params)
+    start = perf_counter()
+    skembed.embed(texts, **params)
+    return {"seconds": perf_counter() - start, "peak_bytes": peak_bytes()}
+
+
+def child_stream(folder: str, name: str, cache: str) -> Result:
+    import skembed
+
+    params: dict[str, Any] = {"model": f"{folder}/model", **({"cache": None} if cache == "no cache" else {})}
+    skembed.embed(["a"], model=f"{folder}/model", cache=None)
+    with TemporaryDirectory(dir=folder) as out:
+        start = perf_counter()
+        skembed.embed_parquet(f"{folder}/{name}.parquet", out, "text", **params)
+        seconds = perf_counter() - start
+    return {"seconds": seconds, "peak_bytes": peak_bytes()}
+
+
+def child_dask(folder: str, n_workers: str) -> Result:
+    import dask.dataframe as dd
+    import pandas as pd
+    from distributed import Client, LocalCluster, wait
+
+    import skembed.frames.dask
+
+    frame = pd.read_parquet(f"{folder}/once.parquet")
+    with LocalCluster(n_workers=int(n_workers), threads_per_worker=1, dashboard_address=None) as cluster:
+        client = Client(cluster)
+        ddf = dd.from_pandas(frame, npartitions=16).persist()
+        vectors = ddf["text"].text.embed(output="vector", model=f"{folder}/model")
+        wait(client.run(warm_up, f"{folder}/model"))
+        start = perf_counter()
+        assert len(vectors.persist()) == len(frame)
+        seconds = perf_counter() - start
+        about = client.run(about_this_process).values()
+    return {
+        "seconds": seconds,
+        "model_loads": sum(one["models"] for one in about),
+        "worker_peak_bytes": max(one["peak_bytes"] for one in about),
+    }
+
+
+def child_ray(folder: str, n_workers: str) -> Result:
+    import ray
+
+    from skembed.frames.ray import embed
+
+    ray.init(num_cpus=int(n_workers) + 1, include_dashboard=False, log_to_driver=False)
+    ray.data.DataContext.get_current().enable_progress_bars = False
+    ds = ray.data.read_parquet(f"{folder}/once.parquet", override_num_blocks=16).materialize()
+    start = perf_counter()
+    done = embed(ds, "text", n_workers=int(n_workers), model=f"{folder}/model").map_batches(
+        lambda batch: {"rows": [len(batch["text"])]}
+    )
+    n_rows = sum(row["rows"] for row in done.take_all())
+    seconds = perf_counter() - start
+    return {"seconds": seconds, "model_loads": int(n_workers), "worker_peak_bytes": 0, "rows": n_rows}
+
+
+def warm_up(model: str) -> None:
+    import skembed
+
+    skembed.embed(["a"], model=model, cache=None)
+
+
+def about_this_process() -> dict[str, int]:
+    from skembed.encoding import models
+
+    return {"models": len(models._loaded), "peak_bytes": peak_bytes()}
+
+
+def peak_bytes() -> int:
+    import resource
+
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+CHILDREN: dict[str, Callable[..., Result]] = {
+    "inputs": child_inputs,
+    "memory": child_memory,
+    "stream": child_stream,
+    "dask": child_dask,
+    "ray": child_ray,
+}
+
+
+def report(arguments: argparse.Namespace, streams: list[Result], workers: list[Result]) -> int:
+    from report import describe_machine, print_report, verdict, write_json
+
+    machine = describe_machine()
+    if streams:
+        print_report(machine, HEADER, map(stream_row, streams))
+    if workers:
+        print_report(machine, WORKER_HEADER, map(worker_row, workers))
+    write_json(arguments.json, machine=machine, repeats=arguments.repeats, streams=streams, workers=workers)
+    return 0 if all(result.get("holds") is not False for result in streams) else 1
+
+
+def stream_row(result: Result) -> tuple[str, ...]:
+    from report import verdict
+
+    return (
+        result["what"],
+        f"{result['rows']:,}",
+        f"{result['rows_per_second']:,.0f}",
+        f"{result['of_in_memory']:.2f}",
+        f"{result['peak_bytes'] / GB:.2f} GB",
+        result.get("bound", ""),
+        verdict(result.get("holds")),
+    )
+
+
+def worker_row(result: Result) -> tuple[str, ...]:
+    return (
+        result["engine"],
+        str(result["workers"]),
+        f"{result['rows_per_second']:,.0f}",
+        f"{result['times_one_worker']:.2f}",
+        str(result["model_loads"]),
+        f"{result['worker_peak_bytes'] / GB:.2f} GB",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())
