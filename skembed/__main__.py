@@ -34,7 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _say("interrupted; the same command goes on after the last whole file.", 130)
     except (ImportError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
-        return _say(f"error: {error.args[0] if isinstance(error, KeyError) else error}", 1)
+        said = str(error.args[0] if isinstance(error, KeyError) and error.args else error)  # not its repr
+        return _say(f"error: {' '.join(said.split()) or type(error).__name__}", 1)
     return _say(f"{n_rows:,} rows with vectors in {out}", 0)
 
 

@@ -53,6 +53,7 @@ class BatchEmbedder:
         self.column = column
         self.vector_column = vector_column
         self.transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params})
+        self.transformer._settings()  # a wrong value is an error here rather than in a worker
 
     def __call__(self, batch: Any) -> Any:
         """Embed a batch.

@@ -21,7 +21,7 @@ from skembed.encoding.encoder import encode_stretch, progress, warn
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.texts import read_texts
 from skembed.errors import CacheError, DestinationError
-from skembed.frames.manifest import Manifest, held, refuse_changed_sources, refuse_other_settings, replaced
+from skembed.frames.manifest import Manifest, clear, held, refuse_changed_sources, refuse_other_settings, replaced
 from skembed.frames.sources import Source, Stretch, stretches
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
@@ -95,13 +95,12 @@ class Job:
         warn(self._n_cut, self._n_rows, self.plan, self._failure, stacklevel=stacklevel + 1)
 
     def _find_manifest(self, folder: Path, resume: bool) -> Manifest:
-        before, settings = Manifest.load(folder), self.settings()
-        if before is not None and resume:
+        before, settings = Manifest.load(folder) if resume else None, self.settings()
+        if before is not None:
             refuse_other_settings(folder, before, settings)
             refuse_changed_sources(folder, before, self.source.stamps)
             return before
-        if before is not None:
-            before.delete(folder)
+        clear(folder)
         manifest = Manifest(self.model, settings)
         manifest.save(folder)
         return manifest

@@ -62,7 +62,7 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest | None:
-        """Read the manifest of a folder; None if it has none.
+        """Read the manifest of a folder, and see that its parts are there; None if it has none.
 
         Raises
         ------
@@ -75,25 +75,27 @@ class Manifest:
             return None
         try:
             values = json.loads(written)
-            version = values["format"]
-            manifest = cls(**values) if version == _FORMAT else None
+            if values["format"] != _FORMAT:
+                raise DestinationError(
+                    f"{folder / MANIFEST} has format {values['format']}; this version of skembed has {_FORMAT}."
+                )
+            manifest = cls(**values)
+            parts = [(folder / part["file"], int(part["bytes"]), int(part["rows"])) for part in manifest.parts]
+            _ = [source["file"] for source in manifest.sources]
         except (ValueError, TypeError, KeyError) as error:
-            raise DestinationError(f"{folder / MANIFEST} is damaged. Choose another destination.") from error
-        if manifest is None:
-            raise DestinationError(f"{folder / MANIFEST} has format {version}; this version of skembed has {_FORMAT}.")
-        for part in manifest.parts:
-            file = folder / part["file"]
-            if not file.is_file() or file.stat().st_size != part["bytes"]:
+            raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
+        for file, n_bytes, _ in parts:
+            if not file.is_file() or file.stat().st_size != n_bytes:
                 raise DestinationError(
                     f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
                 )
         return manifest
 
-    def delete(self, folder: Path) -> None:
-        """Remove the parts and the manifest."""
-        for part in self.parts:
-            (folder / part["file"]).unlink(missing_ok=True)
-        (folder / MANIFEST).unlink(missing_ok=True)
+
+def clear(folder: Path) -> None:
+    """Remove what an earlier call wrote."""
+    for path in [*folder.glob(f"part-{'[0-9]' * 6}.parquet"), folder / MANIFEST]:
+        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -105,9 +107,12 @@ def held(folder: Path) -> Iterator[None]:
     DestinationError
         If another one is writing into it, or it holds files that are not of skembed.
     """
+    if folder.exists() and not folder.is_dir():
+        raise DestinationError(f"{folder} is a file. Choose an empty or a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists():
-        foreign = [path.name for path in folder.iterdir() if path.name not in (_LOCK, f"{MANIFEST}{_UNFINISHED}")]
+        own = (_LOCK, MANIFEST, f"{MANIFEST}{_UNFINISHED}")
+        foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
     lock = FileLock(folder / _LOCK)

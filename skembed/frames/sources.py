@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from pyarrow import csv, dataset
+from pyarrow import csv, dataset, fs
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
 _ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
@@ -77,14 +77,16 @@ class Source:
     def __init__(self, source: Any, text: str) -> None:
         self._root, self.files, kind = _find_files(source)
         self.stamps = [self._stamp(file) for file in self.files]
-        paths = [str(self._root / file) for file in self.files]
-        options: Any = "parquet" if kind == "parquet" else _csv_format(text, "\t" if kind == "tsv" else ",")
-        partitioning = dataset.partitioning(flavor="hive") if self._root != Path() else None
-        found = dataset.dataset(paths, format=options, partitioning=partitioning, partition_base_dir=str(self._root))
+        paths = [str(self._path(file)) for file in self.files]
+        options = dataset.ParquetFileFormat() if kind == "parquet" else _csv_format(text, kind)
+        schemas = [_schema_of(path, file, options) for path, file in zip(paths, self.files, strict=True)]
+        schema = _one_schema(schemas, self.files)
+        partitioning = None if self._root is None else dataset.partitioning(flavor="hive")
+        found = dataset.dataset(
+            paths, format=options, partitioning=partitioning, partition_base_dir=str(self._root or "")
+        )
         self._fragments = list(found.get_fragments())
-        schemas = [_schema_of(fragment, name) for fragment, name in zip(self._fragments, self.files, strict=True)]
-        partition_fields = [field for field in found.schema if field.name not in schemas[0].names]
-        self.schema = _one_schema(schemas, self.files, partition_fields)
+        self.schema = pa.schema([*schema, *list(found.schema)[len(schemas[0]) :]], metadata=schema.metadata)
         self.n_rows = (
             sum(int(fragment.metadata.num_rows) for fragment in self._fragments) if kind == "parquet" else None
         )
@@ -94,8 +96,11 @@ class Source:
         if self._stamp(self.files[number]) != self.stamps[number]:
             raise OSError(f"{self.files[number]} was changed while it was read. Embed its rows again.")
 
+    def _path(self, file: str) -> Path:
+        return Path(file) if self._root is None else self._root / file
+
     def _stamp(self, file: str) -> dict[str, Any]:
-        status = os.stat(self._root / file)
+        status = os.stat(self._path(file))
         return {"file": file, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
     def read(self, first: int) -> Iterator[tuple[int, int, pa.RecordBatch]]:
@@ -136,8 +141,8 @@ class Source:
                 batch = next(batches, None)
             except (OSError, pa.ArrowException) as error:
                 raise OSError(
-                    f"{what} cannot be read after row {row}: {error} What was finished before it stays; repair the "
-                    "source, and embed it into another destination (a cache='disk' keeps what was encoded)."
+                    f"{what} cannot be read after row {row}: {one_line(error)} What was finished before it stays; "
+                    "repair the source, and embed it into another destination (a cache='disk' keeps what was encoded)."
                 ) from error
             if batch is None:
                 return
@@ -179,23 +184,24 @@ def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: 
         yield Stretch(pa.Table.from_batches(batches, source.schema), pieces)
 
 
-def _find_files(source: Any) -> tuple[Path, list[str], str]:
+def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
     """List the files that are meant: the folder that they are in, if one was named, their paths, and their format."""
     named = [source] if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(named, Sequence) or not all(isinstance(path, (str, os.PathLike)) for path in named):
         raise TypeError(f"source must be a path or a list of paths; got {type(source).__name__}.")
-    root, paths = Path(), [Path(path) for path in named]
+    if not named or not all(os.fspath(path) for path in named):
+        raise ValueError("source names no file.")
+    root, paths = None, [Path(path) for path in named]
     if len(paths) == 1 and paths[0].is_dir():
         root = paths[0]
-        found = (path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in _FORMATS)
-        paths = sorted(path for path in found if not any(part.startswith((".", "_")) for part in path.parts))
-        paths = [path for path in paths if (root / path).is_file()]
+        paths = [
+            path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in _FORMATS and path.is_file()
+        ]
+        paths = sorted(path for path in paths if not any(part.startswith((".", "_")) for part in path.parts))
         if not paths:
             raise FileNotFoundError(f"{root} holds no file that ends in {', '.join(_FORMATS)}.")
-    if not paths:
-        raise ValueError("source names no file.")
     for path in paths:
-        if not (root / path).is_file():
+        if root is None and not path.is_file():
             raise FileNotFoundError(f"There is no file {path}." if not path.is_dir() else f"{path} is a folder.")
     kinds = {path.suffix.lower(): _FORMATS.get(path.suffix.lower()) for path in paths}
     if None in kinds.values() or len(set(kinds.values())) > 1:
@@ -205,9 +211,9 @@ def _find_files(source: Any) -> tuple[Path, list[str], str]:
     return root, [path.as_posix() for path in paths], str(kind)
 
 
-def _csv_format(text: str, delimiter: str) -> dataset.CsvFileFormat:
+def _csv_format(text: str, kind: str) -> dataset.CsvFileFormat:
     return dataset.CsvFileFormat(
-        parse_options=csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+        parse_options=csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True),
         read_options=csv.ReadOptions(block_size=_BYTES_A_BLOCK),
         # An empty field is missing, as in pandas; but texts such as "NA" and "null" are texts.
         convert_options=csv.ConvertOptions(
@@ -219,30 +225,37 @@ def _csv_format(text: str, delimiter: str) -> dataset.CsvFileFormat:
     )
 
 
-def _schema_of(fragment: Any, name: str) -> pa.Schema:
+def _schema_of(path: str, file: str, options: Any) -> pa.Schema:
     try:
-        schema = fragment.physical_schema
+        schema = options.inspect(path, fs.LocalFileSystem())
     except (OSError, pa.ArrowException) as error:
-        raise OSError(f"{name} cannot be read: {error}") from error
-    doubled = {column for column in schema.names if schema.names.count(column) > 1}
+        raise OSError(f"{file} cannot be read: {one_line(error)}") from error
+    in_path = [part.partition("=")[0] for part in Path(file).parts[:-1] if "=" in part]
+    doubled = [name for name in dict.fromkeys(schema.names) if [*schema.names, *in_path].count(name) > 1]
     if doubled:
-        raise ValueError(f"{name} has more than one column called {', '.join(map(repr, sorted(doubled)))}.")
+        raise ValueError(f"{file} has more than one column called {', '.join(map(repr, doubled))}, its path included.")
     return schema
 
 
-def _one_schema(schemas: list[pa.Schema], files: list[str], partition_fields: list[pa.Field]) -> pa.Schema:
+def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
     """Find the schema that holds the rows of all files: the same columns, and the wider of two types of number."""
-    for schema, file in zip(schemas, files, strict=True):
-        if set(schema.names) != set(schemas[0].names):
-            differing = sorted(set(schema.names) ^ set(schemas[0].names))
+    unified = schemas[0]
+    for schema, file in zip(schemas[1:], files[1:], strict=True):
+        differing = sorted(set(schema.names) ^ set(unified.names))
+        if differing:
             raise ValueError(f"{files[0]} and {file} differ in the columns {', '.join(map(repr, differing))}.")
-    try:
-        unified = pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise ValueError(f"The files of the source differ in the types of their columns: {error}") from error
-    for field in partition_fields:
-        unified = unified.append(field)
+        try:
+            unified = pa.unify_schemas([unified, schema], promote_options="permissive")
+        except pa.ArrowException as error:
+            raise ValueError(
+                f"{file} differs from those before it in the type of a column: {one_line(error)}"
+            ) from error
     return unified
+
+
+def one_line(error: Exception) -> str:
+    """Say what an error says in one line."""
+    return " ".join(str(error).split())
 
 
 def _parts_of(fragment: Any) -> Iterator[tuple[Any, str, int | None]]:

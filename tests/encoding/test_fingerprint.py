@@ -75,11 +75,7 @@ def flip_a_weight(folder: Path) -> None:
         lambda folder: edit_json(folder / "config.json", layer_norm_eps=1e-3),
         lambda folder: edit_json(folder / "config_sentence_transformers.json", default_prompt_name="query"),
         lambda folder: edit_json(folder / "tokenizer_config.json", model_max_length=9),
-        lambda folder: (folder / "tokenizer.json").write_text(
-            (folder / "tokenizer.json").read_text().replace('"lowercase":true', '"lowercase":false')
-            if '"lowercase":true' in (folder / "tokenizer.json").read_text()
-            else (folder / "tokenizer.json").read_text().replace('"lowercase": true', '"lowercase": false')
-        ),
+        lambda folder: edit_json(folder / "tokenizer.json", pre_tokenizer={"type": "Whitespace"}),
     ],
     ids=["a weight", "pooling", "a constant", "default prompt", "token limit", "tokenizer"],
 )

@@ -1,0 +1,226 @@
+"""The command: what it is asked for is what is done, and what it says is one line."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+import skembed
+from skembed.__main__ import _parser, main
+
+
+@pytest.fixture
+def source(tmp_path):
+    path = tmp_path / "reviews.parquet"
+    pd.DataFrame({"text": ["a fox", None, "a parcel"], "n": [1, 2, 3]}).to_parquet(path)
+    return path
+
+
+@pytest.fixture
+def run(source, tmp_path, tiny):
+    """``run(*arguments)``: embed the source into out with the tiny model, and more arguments."""
+    out = tmp_path / "out"
+    return lambda *arguments: main(
+        ["embed", str(source), "--column", "text", "--out", str(out), "--model", tiny, *arguments]
+    )
+
+
+@pytest.fixture
+def called(monkeypatch):
+    """The arguments of the calls of embed_parquet, which does nothing."""
+    calls = []
+    monkeypatch.setattr(skembed, "embed_parquet", lambda *args, **params: calls.append((args, params)) or 1234)
+    return calls
+
+
+def embed_options():
+    parser = _parser()._subparsers._group_actions[0].choices["embed"]
+    return {group.title: [action.dest for action in group._group_actions] for group in parser._action_groups}
+
+
+def test_it_embeds_and_says_how_many_rows_and_where(run, tmp_path, tiny, capsys):
+    assert run() == 0
+    assert capsys.readouterr() == ("", f"skembed: 3 rows with vectors in {tmp_path / 'out'}\n")
+    df = skembed.read_parquet(tmp_path / "out")
+    assert df["n"].tolist() == [1, 2, 3]
+    expected = skembed.embed(["a fox", None, "a parcel"], model=tiny, missing="nan")
+    assert_array_equal(df["vector"].to_numpy("float32"), expected)
+
+
+def test_several_sources_are_one_after_another(source, tmp_path, tiny):
+    pd.DataFrame({"text": ["a dog"], "n": [4]}).to_parquet(tmp_path / "a.parquet")
+    sources = [str(source), str(tmp_path / "a.parquet")]
+    assert main(["embed", *sources, "--column", "text", "--out", str(tmp_path / "out"), "--model", tiny]) == 0
+    assert skembed.read_parquet(tmp_path / "out")["n"].tolist() == [1, 2, 3, 4]
+
+
+def test_several_poolings_are_concatenated(run, tmp_path, tiny):
+    assert run("--pooling", "mean", "cls", "--layers", "-1", "-2", "--vector-column", "v") == 0
+    expected = skembed.embed(["a fox"], model=tiny, pooling=("mean", "cls"), layers=(-1, -2))
+    assert_array_equal(skembed.read_parquet(tmp_path / "out")["v"].iloc[0], expected[0])
+
+
+def test_a_second_run_goes_on_and_no_resume_starts_anew(run, tmp_path, counted):
+    assert run() == run() == 0
+    assert len(counted) == 2
+    assert run("--no-resume", "--rows-per-file", "2") == 0
+    assert len(counted) == 4
+    assert len(list((tmp_path / "out").glob("*.parquet"))) == 2
+
+
+def test_no_resume_does_what_the_error_about_a_lost_file_promises(run, tmp_path, capsys):
+    run()
+    (tmp_path / "out" / "part-000000.parquet").unlink()
+    assert run() == 1
+    assert "pass resume=False to embed all again" in capsys.readouterr().err
+    assert run("--no-resume") == 0
+
+
+def test_what_is_not_given_is_left_to_the_function(called):
+    assert main(["embed", "a.csv", "--column", "text", "--out", "out"]) == 0
+    assert called == [(("a.csv", "out", "text"), {})]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "params"),
+    [
+        ("--no-resume", {"resume": False}),
+        ("--rows-per-file 5", {"rows_per_file": 5}),
+        ("--vector-column v", {"vector_column": "v"}),
+        ("--pooling cls", {"pooling": "cls"}),
+        ("--pooling mean cls", {"pooling": ("mean", "cls")}),
+        ("--layers -2", {"layers": -2}),
+        ("--layers 0 -1", {"layers": (0, -1)}),
+        ("--normalize-embeddings", {"normalize_embeddings": True}),
+        ("--no-normalize-embeddings", {"normalize_embeddings": False}),
+        ("--truncate-dim 5 --max-seq-length 9", {"truncate_dim": 5, "max_seq_length": 9}),
+        ("--local-files-only --trust-remote-code", {"local_files_only": True, "trust_remote_code": True}),
+        ("--cache disk --batch-tokens 512", {"cache": "disk", "batch_tokens": 512}),
+    ],
+)
+def test_an_option_becomes_the_parameter(called, arguments, params):
+    assert main(["embed", "a.csv", "b.csv", "--column", "text", "--out", "out", *arguments.split()]) == 0
+    assert called == [((["a.csv", "b.csv"], "out", "text"), params)]
+
+
+def test_every_option_of_the_model_is_a_parameter_of_the_transformer():
+    options = embed_options()["the model"]
+    assert "pooling" in options
+    assert set(options) <= set(inspect.signature(skembed.SentenceEmbeddingTransformer).parameters)
+
+
+def test_every_other_option_is_a_parameter_of_the_function():
+    groups = embed_options()
+    options = {name for title in groups if title != "the model" for name in groups[title]} - {"help", "out"}
+    assert options == {"source", "column", "vector_column", "resume", "rows_per_file"}
+    assert options <= set(inspect.signature(skembed.embed_parquet).parameters)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--column", "review"], "The source has no column 'review'; columns with text: 'text'."),
+        (["--column", "n"], "Column 'n' is int64, not text; columns with text: 'text'."),
+        (["--vector-column", "n"], "The source has a column 'n' already; give another vector_column."),
+        (["--missing", "error"], "column 'text', row 1 of "),
+        (["--dtype", "int8"], "dtype must be 'auto' or 'float32' or 'bfloat16' or 'float16'; got 'int8'."),
+        (["--rows-per-file", "0"], "rows_per_file must be"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_an_error_is_one_line(run, capsys, arguments, message):
+    assert run(*arguments) == 1
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err.startswith(f"skembed: error: {message}")
+    assert printed.err.count("\n") == 1
+
+
+@pytest.fixture
+def fail(monkeypatch):
+    """``fail(error)``: what the command answers when embed_parquet raises it."""
+
+    def fail(error):
+        def embed_parquet(*args, **params):
+            raise error
+
+        monkeypatch.setattr(skembed, "embed_parquet", embed_parquet)
+        return main(["embed", "a.csv", "--column", "text", "--out", "out"])
+
+    return fail
+
+
+@pytest.mark.parametrize(
+    "error", [ImportError, FileNotFoundError, KeyError, TypeError, ValueError, MemoryError, skembed.DestinationError]
+)
+def test_whatever_the_error_its_message_is_printed(fail, capsys, error):
+    assert fail(error("what it was")) == 1
+    assert capsys.readouterr().err == "skembed: error: what it was\n"
+
+
+def test_a_message_of_several_lines_becomes_one(fail, capsys):
+    assert fail(OSError("what it was:\nthe page header\n")) == 1
+    assert capsys.readouterr().err == "skembed: error: what it was: the page header\n"
+
+
+@pytest.mark.parametrize("error", [MemoryError, KeyError])
+def test_an_error_without_words_is_named(fail, capsys, error):
+    assert fail(error()) == 1
+    assert capsys.readouterr().err == f"skembed: error: {error.__name__}\n"
+
+
+def test_ctrl_c_says_how_to_go_on(fail, capsys):
+    assert fail(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "skembed: interrupted; the same command goes on after the last whole file.\n"
+
+
+def test_a_damaged_file_is_one_line(source, run, capsys):
+    source.write_bytes(b"PAR1" + b"\xff" * 100 + b"PAR1")
+    assert run() == 1
+    printed = capsys.readouterr().err
+    assert source.name in printed
+    assert printed.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["embed"], ["embed", "a.csv"], ["embed", "a.csv", "--column", "text"], ["train"]], ids=str
+)
+def test_a_command_that_lacks_something_says_how_it_is_used(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(arguments)
+    assert "usage: python -m skembed" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["embed", "--help"]], ids=str)
+def test_help_is_printed(arguments, capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(arguments)
+    assert "usage: python -m skembed" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_it_runs_as_a_module(source, tmp_path, tiny):
+    command = [sys.executable, "-m", "skembed", "embed", str(source), "--out", str(tmp_path / "out"), "--model", tiny]
+    root = Path(skembed.__file__).parents[1]
+    environment = {**os.environ, "PYTHONPATH": str(root)}
+
+    def run(*arguments):
+        return subprocess.run(
+            [*command, *arguments], capture_output=True, text=True, cwd=tmp_path, env=environment, check=False
+        )
+
+    done = run("--column", "text")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert done.stderr.splitlines()[-1] == f"skembed: 3 rows with vectors in {tmp_path / 'out'}"
+    assert skembed.read_parquet(tmp_path / "out")["vector"].isna().tolist() == [False, True, False]
+    refused = run("--column", "review")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("skembed: error: The source has no column 'review'")
+    assert "Traceback" not in refused.stderr
