@@ -139,7 +139,7 @@ def test_integers_are_not_embedded_as_strings(transformer):
 
 def test_a_sparse_matrix_is_refused(transformer):
     with pytest.raises(TypeError, match="not a column of text"):
-        transformer.fit(scipy.sparse.eye_array(3))
+        transformer.fit(scipy.sparse.eye(3))
 
 
 CONTAINERS = {
