@@ -317,6 +317,8 @@ class DiskStore:
                 raise
 
     def _begin(self, write: bool) -> Any:
+        if write:  # a reader that was killed would keep all that it saw, and the file would grow for ever
+            self._environment.reader_check()
         try:
             return self._environment.begin(write=write, buffers=True)
         except lmdb.MapResizedError:  # by another process

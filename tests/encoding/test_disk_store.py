@@ -210,6 +210,20 @@ def test_when_it_is_full_the_first_written_leave_first(tmp_path):
     assert (tmp_path / "cache" / "data.mdb").stat().st_size < 400_000
 
 
+@on_unix
+@pytest.mark.slow
+def test_a_reader_that_is_killed_does_not_let_the_file_grow(tmp_path):
+    store = DiskStore(tmp_path / "cache", 1_000_000)
+    for number in range(60):
+        write(store, [f"{number} {row}" for row in range(20)], dim=384)
+    with python("with store._transaction(): os.kill(os.getpid(), 9)", tmp_path / "cache") as reader:
+        reader.wait()
+    before = (tmp_path / "cache" / "data.mdb").stat().st_size
+    for number in range(60, 300):
+        write(store, [f"{number} {row}" for row in range(20)], dim=384)
+    assert (tmp_path / "cache" / "data.mdb").stat().st_size < 2 * before
+
+
 @pytest.mark.slow
 def test_many_recipes_at_once_in_a_small_cache_leave_a_file_that_is_whole(tmp_path):
     recipes = [replace(RECIPE, layers=(layer,)) for layer in range(42)]
