@@ -22,8 +22,8 @@ MISSING_POLICIES = ("error", "empty", "zero", "nan")
 
 # Rows that are elsewhere, or not there yet, by the library they belong to, and what to do with them instead.
 _ENGINES = {
-    "dask": "which is computed in pieces; use X.text.embed() of skembed.frames.dask, or X.compute() if it fits into "
-    "memory.",
+    "dask": "which is computed in pieces; use ddf[column].text.embed() of skembed.frames.dask, or X.compute() if it "
+    "fits into memory.",
     "ray": "which is computed in pieces; use skembed.frames.ray.embed(ds, column), or ds.to_pandas()[column] if it "
     "fits into memory.",
     "pyspark": "which is computed elsewhere; use df.mapInArrow with a skembed.BatchEmbedder, or toPandas() if it fits "

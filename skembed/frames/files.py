@@ -21,8 +21,8 @@ from skembed.encoding.encoder import encode_stretch, progress, warn
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.texts import read_texts
 from skembed.errors import CacheError, DestinationError
-from skembed.frames.manifest import Manifest, clear, held, refuse_changed_sources, refuse_other_settings, replaced
-from skembed.frames.sources import Source, Stretch, stretches
+from skembed.frames.manifest import Manifest, held, refuse_changed_sources, refuse_other_settings, replaced
+from skembed.frames.sources import Source, Stretch, one_line, stretches
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -75,6 +75,7 @@ class Job:
 
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
         """Embed the rows that are not in the folder yet, file by file; return how many rows are in it then."""
+        self.source.refuse_destination(folder)
         with held(folder):
             manifest = self._find_manifest(folder, resume)
             show, n_done = self.plan.settings.show_progress_bar, manifest.n_rows
@@ -85,8 +86,8 @@ class Job:
                 if error.errno not in _NO_ROOM:
                     raise
                 raise DestinationError(
-                    f"There is no room for more in {folder}: {error} The {manifest.n_rows} rows in finished files "
-                    "stay; make room and run the same again."
+                    f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay; make "
+                    "room and run the same again."
                 ) from error
         return manifest.n_rows
 
@@ -99,10 +100,11 @@ class Job:
         if before is not None:
             refuse_other_settings(folder, before, settings)
             refuse_changed_sources(folder, before, self.source.stamps)
-            return before
-        clear(folder)
-        manifest = Manifest(self.model, settings)
-        manifest.save(folder)
+            manifest = before
+        else:
+            manifest = Manifest(self.model, settings)
+            manifest.save(folder)
+        manifest.remove_others(folder)
         return manifest
 
     def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
@@ -117,8 +119,8 @@ class Job:
                     if n_rows >= rows_per_file:
                         break
                     stretch = next(coming, None)
-            for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
-                self.source.refuse_changes(number)
+                for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
+                    self.source.refuse_changes(number)
             manifest.sources = self.source.stamps[: last_file + 1]
             manifest.parts.append({"file": part.name, "rows": n_rows, "bytes": part.stat().st_size})
             manifest.save(folder)

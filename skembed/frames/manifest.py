@@ -20,6 +20,7 @@ from skembed.errors import DestinationError
 MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
 _LOCK = ".lock"
 _UNFINISHED = ".unfinished"
+_PARTS = f"part-{'[0-9]' * 6}.parquet"
 _FORMAT = 1
 
 
@@ -60,6 +61,13 @@ class Manifest:
         with replaced(folder / MANIFEST) as file:
             file.write(json.dumps(asdict(self), indent=1).encode())
 
+    def remove_others(self, folder: Path) -> None:
+        """Remove parts that are not listed: of a run that was killed before it could, or of one that is to be anew."""
+        listed = {part["file"] for part in self.parts}
+        for path in folder.glob(_PARTS):
+            if path.name not in listed:
+                path.unlink()
+
     @classmethod
     def load(cls, folder: Path) -> Manifest | None:
         """Read the manifest of a folder, and see that its parts are there; None if it has none.
@@ -80,9 +88,10 @@ class Manifest:
                     f"{folder / MANIFEST} has format {values['format']}; this version of skembed has {_FORMAT}."
                 )
             manifest = cls(**values)
+            manifest.settings.items()
             parts = [(folder / part["file"], int(part["bytes"]), int(part["rows"])) for part in manifest.parts]
             _ = [source["file"] for source in manifest.sources]
-        except (ValueError, TypeError, KeyError) as error:
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
             raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
         for file, n_bytes, _ in parts:
             if not file.is_file() or file.stat().st_size != n_bytes:
@@ -90,12 +99,6 @@ class Manifest:
                     f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
                 )
         return manifest
-
-
-def clear(folder: Path) -> None:
-    """Remove what an earlier call wrote."""
-    for path in [*folder.glob(f"part-{'[0-9]' * 6}.parquet"), folder / MANIFEST]:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -111,7 +114,7 @@ def held(folder: Path) -> Iterator[None]:
         raise DestinationError(f"{folder} is a file. Choose an empty or a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists():
-        own = (_LOCK, MANIFEST, f"{MANIFEST}{_UNFINISHED}")
+        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{_UNFINISHED}"))}  # perhaps of one that starts
         foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
@@ -121,8 +124,9 @@ def held(folder: Path) -> Iterator[None]:
     except Timeout:
         raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
     try:
-        for path in folder.glob(f"*{_UNFINISHED}"):  # of a process that was killed
-            path.unlink()
+        for name in (_PARTS, MANIFEST):
+            for path in folder.glob(f"{name}{_UNFINISHED}"):  # of a process that was killed
+                path.unlink()
         yield
     finally:
         lock.release()

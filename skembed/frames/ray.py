@@ -11,7 +11,7 @@ from skembed.frames.batches import BatchEmbedder
 
 _ROWS_A_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
 _MANY_CPUS = 8  # from here on a worker gets several of them, since each has a model of its own in memory
-_CPUS_A_WORKER = 4
+_CPUS_A_WORKER = 2
 
 
 def embed(
@@ -40,7 +40,7 @@ def embed(
         that reads.
     num_cpus, num_gpus : float, default=None
         What Ray sets aside for each worker. None: a GPU if the cluster has one and ``device`` does not say otherwise;
-        else 1 CPU, or 4 in a cluster of 8 or more.
+        else 1 CPU, or 2 in a cluster of 8 or more.
     batch_size : int, default=4096
         Rows that a worker gets at once.
     **params
@@ -73,15 +73,18 @@ def embed(
     BatchEmbedder(**keywords)  # a wrong parameter is an error here rather than in a worker
     if not ray.is_initialized():
         ray.init()
-    has = ray.cluster_resources()
-    if num_gpus is None and num_cpus is None:
-        wants_gpu = has.get("GPU", 0) >= 1 and str(params.get("device", "auto")).startswith(("auto", "cuda"))
-        num_gpus = 1 if wants_gpu else None
+    nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+    is_for_gpu = str(params.get("device", "auto")).startswith(("auto", "cuda"))
+    if num_gpus is None and is_for_gpu and any(node.get("GPU", 0) >= 1 for node in nodes):
+        num_gpus = 1
     if num_gpus:
-        n_most = int(has.get("GPU", 0) // num_gpus)
+        n_most = sum(int(node.get("GPU", 0) // num_gpus) for node in nodes)
     else:
-        num_cpus = num_cpus or (_CPUS_A_WORKER if has.get("CPU", 1) >= _MANY_CPUS else 1)
-        n_most = int((has.get("CPU", 1) - 1) // num_cpus)
+        cpus = [node.get("CPU", 0) for node in nodes]
+        num_cpus = num_cpus or (_CPUS_A_WORKER if sum(cpus) >= _MANY_CPUS and max(cpus) >= _CPUS_A_WORKER else 1)
+        n_most = sum(int(some // num_cpus) for some in cpus)
+        if n_most * num_cpus > sum(cpus) - 1:  # one CPU must be left to read
+            n_most -= 1
     return ds.map_batches(
         BatchEmbedder,
         fn_constructor_kwargs=keywords,

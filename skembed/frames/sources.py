@@ -10,13 +10,16 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
-from pyarrow import csv, dataset, fs
+from pyarrow import csv, parquet, types
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
 _ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
+_BYTES_A_READ = 2**20  # of a column of a parquet file
 _BYTES_A_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and its followers write into a path for a missing value
 
 
 @dataclass
@@ -59,8 +62,6 @@ class Source:
     ----------
     source : path, or sequence of paths
         Files of one format, or a folder that is searched for them. Parts of a path such as ``country=de`` are columns.
-    text : str
-        The column that is read as text, whatever it looks like.
 
     Attributes
     ----------
@@ -69,39 +70,35 @@ class Source:
     stamps : list of dict
         What would change with each file: its name, size and time of change.
     schema : pyarrow.Schema
-        Of all files.
+        Of all files. Columns of CSV files are text.
     n_rows : int or None
         None where only reading tells, as in CSV files.
     """
 
-    def __init__(self, source: Any, text: str) -> None:
-        self._root, self.files, kind = _find_files(source)
+    def __init__(self, source: Any) -> None:
+        self._root, self.files, self._format = _find_files(source)
         self.stamps = [self._stamp(file) for file in self.files]
-        paths = [str(self._path(file)) for file in self.files]
-        options = dataset.ParquetFileFormat() if kind == "parquet" else _csv_format(text, kind)
-        schemas = [_schema_of(path, file, options) for path, file in zip(paths, self.files, strict=True)]
-        schema = _one_schema(schemas, self.files)
-        partitioning = None if self._root is None else dataset.partitioning(flavor="hive")
-        found = dataset.dataset(
-            paths, format=options, partitioning=partitioning, partition_base_dir=str(self._root or "")
-        )
-        self._fragments = list(found.get_fragments())
-        self.schema = pa.schema([*schema, *list(found.schema)[len(schemas[0]) :]], metadata=schema.metadata)
-        self.n_rows = (
-            sum(int(fragment.metadata.num_rows) for fragment in self._fragments) if kind == "parquet" else None
-        )
+        schemas = [self._schema_of(file) for file in self.files]
+        self._in_paths = [_values_in_path(file) if self._root else {} for file in self.files]
+        _refuse_differing_columns(schemas, self._in_paths, self.files)
+        stored = _one_schema(schemas, self.files)
+        self._stored_names = stored.names
+        self.schema = pa.schema([*stored, *_fields_in_paths(self._in_paths)], metadata=stored.metadata)
+        self.n_rows = None
+        if self._format == "parquet":
+            self.n_rows = sum(parquet.read_metadata(self._path(file)).num_rows for file in self.files)
 
     def refuse_changes(self, number: int) -> None:
         """Raise if a file is no longer as it was when the source was opened."""
         if self._stamp(self.files[number]) != self.stamps[number]:
             raise OSError(f"{self.files[number]} was changed while it was read. Embed its rows again.")
 
-    def _path(self, file: str) -> Path:
-        return Path(file) if self._root is None else self._root / file
-
-    def _stamp(self, file: str) -> dict[str, Any]:
-        status = os.stat(self._path(file))
-        return {"file": file, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
+    def refuse_destination(self, destination: Path) -> None:
+        """Raise if the files that are to be written would be read as a source by the next call, or the other way."""
+        there = destination.resolve()
+        for path in [self._path(file) for file in self.files] if self._root is None else [self._root]:
+            if path.resolve() in (there, *there.parents) or there in path.resolve().parents:
+                raise ValueError(f"destination {destination} and {path} lie one in the other; choose a folder apart.")
 
     def read(self, first: int) -> Iterator[tuple[int, int, pa.RecordBatch]]:
         """Read the rows from the ``first`` on.
@@ -120,35 +117,85 @@ class Source:
             If a part of a file cannot be read; the message names the file and the part.
         """
         n_before = 0
-        for number, fragment in enumerate(self._fragments):
+        for number in range(len(self.files)):
             n_rows = 0
-            for piece, what, known_rows in _parts_of(fragment):
-                if known_rows is not None and n_before + n_rows + known_rows <= first:
-                    n_rows += known_rows
+            for batch in self._batches(number, first - n_before):
+                if isinstance(batch, int):  # rows that could be passed over
+                    n_rows += batch
                     continue
-                for batch in self._batches(piece, f"{self.files[number]}{what}", n_rows):
-                    skip = min(max(first - n_before - n_rows, 0), len(batch))
-                    if skip < len(batch):
-                        yield number, n_rows + skip, batch.slice(skip)
-                    n_rows += len(batch)
+                skip = min(max(first - n_before - n_rows, 0), len(batch))
+                if skip < len(batch):
+                    yield number, n_rows + skip, self._in_one_schema(batch.slice(skip), number)
+                n_rows += len(batch)
             n_before += n_rows
 
-    def _batches(self, piece: Any, what: str, row: int) -> Iterator[pa.RecordBatch]:
-        scanner = piece.scanner(schema=self.schema, batch_size=_ROWS_A_READ, batch_readahead=4, fragment_readahead=1)
-        batches = scanner.to_batches()
-        while True:
-            try:
-                batch = next(batches, None)
-            except (OSError, pa.ArrowException) as error:
-                raise OSError(
-                    f"{what} cannot be read after row {row}: {one_line(error)} What was finished before it stays; "
-                    "repair the source, and embed it into another destination (a cache='disk' keeps what was encoded)."
-                ) from error
-            if batch is None:
-                return
-            if len(batch):
-                row += len(batch)
+    def _batches(self, number: int, n_unwanted: int) -> Iterator[pa.RecordBatch | int]:
+        """Read a file; instead of row groups that nobody wants, only say how many rows they have."""
+        if self._format != "parquet":
+            yield from self._readable(lambda: _open_csv(self._path(self.files[number]), self._format), number, "", 0)
+            return
+        # The scanner of pyarrow.dataset decodes whole row groups, however large; this reader goes through them.
+        file = parquet.ParquetFile(
+            self._path(self.files[number]),
+            pre_buffer=False,
+            buffer_size=_BYTES_A_READ,
+            coerce_int96_timestamp_unit="us",
+        )
+        with file:
+            n_seen = 0
+            for group in range(file.num_row_groups):
+                n_rows = file.metadata.row_group(group).num_rows
+                n_seen += n_rows
+                if n_seen <= n_unwanted:
+                    yield n_rows
+                    continue
+                yield from self._readable(
+                    lambda group=group: file.iter_batches(_ROWS_A_READ, row_groups=[group]),
+                    number,
+                    f", row group {group},",
+                    n_seen - n_rows,
+                )
+
+    def _readable(self, open_batches: Any, number: int, part: str, row: int) -> Iterator[pa.RecordBatch]:
+        try:
+            for batch in open_batches():
                 yield batch
+                row += len(batch)
+        except (OSError, pa.ArrowException) as error:
+            raise OSError(
+                f"{self.files[number]}{part} cannot be read after row {row}: {one_line(error)} What was finished "
+                "before it stays; repair the source, and embed it into another destination (a cache='disk' keeps what "
+                "was encoded)."
+            ) from error
+
+    def _in_one_schema(self, batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
+        """Bring a file's columns into the order and types of all files, and add what its path says."""
+        stored = [batch.column(name).cast(self.schema.field(name).type) for name in self._stored_names]
+        fields = [self.schema.field(name) for name in self._in_paths[number]]
+        values = self._in_paths[number].values()
+        in_path = [
+            pa.repeat(pa.scalar(value).cast(field.type), len(batch))
+            for value, field in zip(values, fields, strict=True)
+        ]
+        return pa.RecordBatch.from_arrays([*stored, *in_path], schema=self.schema)
+
+    def _schema_of(self, file: str) -> pa.Schema:
+        try:
+            if self._format == "parquet":
+                found = parquet.ParquetFile(self._path(file), coerce_int96_timestamp_unit="us")
+                with found:
+                    return found.schema_arrow
+            with _open_csv(self._path(file), self._format) as found:
+                return found.schema
+        except (OSError, pa.ArrowException) as error:
+            raise OSError(f"{file} cannot be read: {one_line(error)}") from error
+
+    def _path(self, file: str) -> Path:
+        return Path(file) if self._root is None else self._root / file
+
+    def _stamp(self, file: str) -> dict[str, Any]:
+        status = os.stat(self._path(file))
+        return {"file": file, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
 def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: int) -> Iterator[Stretch]:
@@ -184,6 +231,12 @@ def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: 
         yield Stretch(pa.Table.from_batches(batches, source.schema), pieces)
 
 
+def one_line(error: Exception) -> str:
+    """Say what an error says in one line, with a full stop."""
+    said = " ".join(str(error).split())
+    return said if said.endswith(".") else f"{said}."
+
+
 def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
     """List the files that are meant: the folder that they are in, if one was named, their paths, and their format."""
     named = [source] if isinstance(source, (str, os.PathLike)) else source
@@ -194,10 +247,7 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
     root, paths = None, [Path(path) for path in named]
     if len(paths) == 1 and paths[0].is_dir():
         root = paths[0]
-        paths = [
-            path.relative_to(root) for path in root.rglob("*") if path.suffix.lower() in _FORMATS and path.is_file()
-        ]
-        paths = sorted(path for path in paths if not any(part.startswith((".", "_")) for part in path.parts))
+        paths = sorted(_files_below(root))
         if not paths:
             raise FileNotFoundError(f"{root} holds no file that ends in {', '.join(_FORMATS)}.")
     for path in paths:
@@ -211,58 +261,108 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
     return root, [path.as_posix() for path in paths], str(kind)
 
 
-def _csv_format(text: str, kind: str) -> dataset.CsvFileFormat:
-    return dataset.CsvFileFormat(
-        parse_options=csv.ParseOptions(delimiter="\t" if kind == "tsv" else ",", newlines_in_values=True),
-        read_options=csv.ReadOptions(block_size=_BYTES_A_BLOCK),
-        # An empty field is missing, as in pandas; but texts such as "NA" and "null" are texts.
-        convert_options=csv.ConvertOptions(
-            column_types={text: pa.string()},
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
-        ),
+def _files_below(root: Path) -> Iterator[Path]:
+    """Find files of known formats, through links too; names that start with _ or . are passed over."""
+    seen: set[str] = set()
+
+    def refuse(error: OSError) -> None:
+        raise error
+
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
+        if os.path.realpath(folder) in seen:  # a link to a folder that holds it
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(folder))
+        folders[:] = [name for name in folders if not name.startswith((".", "_"))]
+        for name in files:
+            if Path(name).suffix.lower() in _FORMATS and not name.startswith((".", "_")):
+                yield Path(folder, name).relative_to(root)
+
+
+def _open_csv(path: Path, kind: str) -> csv.CSVStreamingReader:
+    """Open a CSV file, every column of which is text: whoever guesses types makes 123 of 00123.
+
+    An empty field is missing, as in pandas; but "" is an empty text, and words such as NA and null are texts.
+    """
+    read_options = csv.ReadOptions(block_size=_BYTES_A_BLOCK)
+    delimiter = "\t" if kind == "tsv" else ","
+    with csv.open_csv(path, read_options, csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)) as guess:
+        names = guess.schema.names
+    parse_options = csv.ParseOptions(
+        delimiter=delimiter,
+        newlines_in_values=True,
+        ignore_empty_lines=len(names) > 1,  # else they are rows
     )
+    convert_options = csv.ConvertOptions(
+        column_types=dict.fromkeys(names, pa.string()),
+        strings_can_be_null=True,
+        quoted_strings_can_be_null=False,
+        null_values=[""],
+    )
+    return csv.open_csv(path, read_options, parse_options, convert_options)
 
 
-def _schema_of(path: str, file: str, options: Any) -> pa.Schema:
-    try:
-        schema = options.inspect(path, fs.LocalFileSystem())
-    except (OSError, pa.ArrowException) as error:
-        raise OSError(f"{file} cannot be read: {one_line(error)}") from error
-    in_path = [part.partition("=")[0] for part in Path(file).parts[:-1] if "=" in part]
-    doubled = [name for name in dict.fromkeys(schema.names) if [*schema.names, *in_path].count(name) > 1]
-    if doubled:
-        raise ValueError(f"{file} has more than one column called {', '.join(map(repr, doubled))}, its path included.")
-    return schema
+def _values_in_path(file: str) -> dict[str, Any]:
+    """Read ``country=de`` and the like from the folders of a path."""
+    pairs = [part.split("=", 1) for part in Path(file).parts[:-1] if "=" in part]
+    return {unquote(name): None if value == _NO_VALUE else unquote(value) for name, value in pairs}
+
+
+def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
+    """Say which columns the paths make: numbers if all are written as Python writes them, else text."""
+    fields = []
+    for name in in_paths[0]:
+        values = [value for one in in_paths if (value := one[name]) is not None]
+        is_number = all(value.lstrip("-").isdecimal() and str(int(value)) == value for value in values)
+        fields.append(pa.field(name, pa.int64() if is_number and values else pa.string()))
+    return fields
+
+
+def _refuse_differing_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
+    all_names = [[*schema.names, *in_path] for schema, in_path in zip(schemas, in_paths, strict=True)]
+    for names, file in zip(all_names, files, strict=True):
+        doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+        if doubled:
+            raise ValueError(f"{file} has more than one column called {_listed(doubled)}, its path included.")
+        if differing := sorted(set(names) ^ set(all_names[0])):
+            raise ValueError(f"{files[0]} and {file} differ in the columns {_listed(differing)}.")
 
 
 def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
-    """Find the schema that holds the rows of all files: the same columns, and the wider of two types of number."""
-    unified = schemas[0]
-    for schema, file in zip(schemas[1:], files[1:], strict=True):
-        differing = sorted(set(schema.names) ^ set(unified.names))
-        if differing:
-            raise ValueError(f"{files[0]} and {file} differ in the columns {', '.join(map(repr, differing))}.")
-        try:
-            unified = pa.unify_schemas([unified, schema], promote_options="permissive")
-        except pa.ArrowException as error:
-            raise ValueError(
-                f"{file} differs from those before it in the type of a column: {one_line(error)}"
-            ) from error
-    return unified
+    """Find the schema that holds the rows of all files, whose types may differ where nothing is lost."""
+    fields = []
+    for field in schemas[0]:
+        common: pa.DataType = pa.null()
+        for schema, file in zip(schemas, files, strict=True):
+            own = schema.field(field.name).type
+            wider = _common_type(common, own)
+            if wider is None:
+                raise ValueError(
+                    f"Column {field.name!r} is {own} in {file} and {common} before it, which no type holds without "
+                    "loss; convert one of them."
+                )
+            common = wider
+        fields.append(field.with_type(common).with_nullable(True))
+    return pa.schema(fields, metadata=schemas[0].metadata)
 
 
-def one_line(error: Exception) -> str:
-    """Say what an error says in one line."""
-    return " ".join(str(error).split())
+def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
+    """Find the type that holds the values of two without loss; None if there is none."""
+    if types.is_null(other):
+        return one
+    if types.is_dictionary(other):  # files differ in their categories, which together may need a larger index
+        other = pa.dictionary(pa.int32(), other.value_type, other.ordered)
+    if types.is_dictionary(one):
+        one = pa.dictionary(pa.int32(), one.value_type, one.ordered)
+    if types.is_null(one) or one == other:
+        return other
+    if {one, other} == {pa.string(), pa.large_string()}:
+        return pa.large_string()
+    for are_alike in (types.is_signed_integer, types.is_unsigned_integer, types.is_floating):
+        if are_alike(one) and are_alike(other):
+            return max(one, other, key=lambda number: number.bit_width)
+    return None
 
 
-def _parts_of(fragment: Any) -> Iterator[tuple[Any, str, int | None]]:
-    """Take a file apart where it can be read in parts: each part, what to call it, and its number of rows."""
-    if not isinstance(fragment, dataset.ParquetFileFragment):
-        yield fragment, "", None
-        return
-    for group in range(fragment.num_row_groups):
-        n_rows = fragment.metadata.row_group(group).num_rows
-        yield fragment.subset(row_group_ids=[group]), f", row group {group},", n_rows
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(map(repr, names))

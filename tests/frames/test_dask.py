@@ -93,7 +93,7 @@ class TestFrame:
 
 @pytest.mark.parametrize("column", [True, False], ids=["column", "frame"])
 def test_a_transformer_says_what_to_use_instead(column, ddf, tiny):
-    with pytest.raises(TypeError, match=r"of dask.*use X\.text\.embed\(\)"):
+    with pytest.raises(TypeError, match=r"of dask.*use ddf\[column\]\.text\.embed\(\)"):
         skembed.SentenceEmbeddingTransformer(tiny).transform(ddf["text"] if column else ddf)
 
 

@@ -12,7 +12,6 @@ from skembed import DestinationError
 from skembed.frames.manifest import (
     MANIFEST,
     Manifest,
-    clear,
     held,
     refuse_changed_sources,
     refuse_other_settings,
@@ -57,11 +56,16 @@ class TestManifest:
     def test_saving_leaves_nothing_else_behind(self, manifest, tmp_path):
         assert names(tmp_path) == [MANIFEST, "part-000000.parquet", "part-000001.parquet"]
 
-    def test_clearing_removes_it_and_its_parts_alone(self, manifest, tmp_path):
-        (tmp_path / "mine.parquet").write_text("")
-        (tmp_path / "part-000000.parquet").unlink()
-        clear(tmp_path)
-        assert names(tmp_path) == ["mine.parquet"]
+    def test_parts_that_it_does_not_list_are_removed_and_nothing_else(self, manifest, tmp_path):
+        for name in ("mine.parquet", "part-000002.parquet", "part-one.parquet"):
+            (tmp_path / name).write_text("")
+        manifest.remove_others(tmp_path)
+        assert names(tmp_path) == [
+            MANIFEST,
+            "mine.parquet",
+            *[f"part-00000{n}.parquet" for n in (0, 1)],
+            "part-one.parquet",
+        ]
 
     @pytest.mark.parametrize("length", [0, 1, 50, -1])
     def test_a_torn_one_is_refused(self, manifest, tmp_path, length):

@@ -38,7 +38,7 @@ def cut(source, first=0, max_rows=ALL, stops=ALL, max_bytes=ALL):
 
 
 def rows(source, text="text", **params):
-    return [row for stretch in cut(Source(source, text), **params) for row in stretch.table.to_pylist()]
+    return [row for stretch in cut(Source(source), **params) for row in stretch.table.to_pylist()]
 
 
 def texts(source):
@@ -60,7 +60,7 @@ class TestFiles:
         names = ["b.parquet", "a/z.pq", "a/c/y.parquet", "9.parquet", "10.PARQUET"]
         for name in names:
             write(name, {"text": [name]})
-        assert texts(tmp_path) == Source(tmp_path, "text").files
+        assert texts(tmp_path) == Source(tmp_path).files
         assert texts(tmp_path) == ["10.PARQUET", "9.parquet", "a/c/y.parquet", "a/z.pq", "b.parquet"]
 
     def test_hidden_and_other_files_are_passed_over(self, write, tmp_path):
@@ -84,49 +84,63 @@ class TestFiles:
         monkeypatch.chdir(tmp_path)
         assert rows(".") == rows(tmp_path) == [{"text": "a", "country": "de"}]
 
-    def test_a_file_above_the_parts_has_none_of_them(self, write, tmp_path):
+    def test_a_file_above_the_parts_is_an_error_that_names_them(self, write, tmp_path):
         write("a.parquet", {"text": ["a"]})
         write("year=2026/b.parquet", {"text": ["b"]})
-        assert rows(tmp_path) == [{"text": "a", "year": None}, {"text": "b", "year": 2026}]
+        with pytest.raises(ValueError, match=r"a\.parquet and year=2026/b\.parquet differ in the columns 'year'"):
+            Source(tmp_path)
+
+    @pytest.mark.parametrize(("other", "values"), [("3", [3, 2026]), ("03", ["03", "2026"]), (None, [None, 2026])])
+    def test_parts_are_numbers_if_all_are_written_like_numbers(self, other, values, write, tmp_path):
+        write(f"year={other or '__HIVE_DEFAULT_PARTITION__'}/a.parquet", {"text": ["a"]})
+        write("year=2026/b.parquet", {"text": ["b"]})
+        assert sorted(row["year"] for row in rows(tmp_path) if row["year"]) == sorted(v for v in values if v)
+
+    def test_linked_folders_are_read_and_one_that_holds_itself_once(self, write, tmp_path):
+        write("source/a.parquet", {"text": ["a"]})
+        write("elsewhere/b.parquet", {"text": ["b"]})
+        (tmp_path / "source" / "link").symlink_to(tmp_path / "elsewhere")
+        (tmp_path / "source" / "loop").symlink_to(tmp_path / "source")
+        assert texts(tmp_path / "source") == ["a", "b"]
 
     def test_parquet_says_how_many_rows_there_are_and_csv_does_not(self, write):
-        assert Source(write("a.parquet", {"text": ["a", "b"]}), "text").n_rows == 2
-        assert Source(write("a.csv", "text\na\n"), "text").n_rows is None
+        assert Source(write("a.parquet", {"text": ["a", "b"]})).n_rows == 2
+        assert Source(write("a.csv", "text\na\n")).n_rows is None
 
     def test_a_folder_without_files_is_an_error(self, tmp_path):
         with pytest.raises(FileNotFoundError, match=r"holds no file that ends in .parquet, .pq, .csv, .tsv"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
     @pytest.mark.parametrize("named", ["none.parquet", ["a.parquet", "none.parquet"]], ids=str)
     def test_a_missing_file_is_named(self, write, tmp_path, monkeypatch, named):
         write("a.parquet", {"text": ["a"]})
         monkeypatch.chdir(tmp_path)
         with pytest.raises(FileNotFoundError, match=r"There is no file none.parquet"):
-            Source(named, "text")
+            Source(named)
 
     def test_a_folder_among_files_is_an_error(self, write, tmp_path):
         with pytest.raises(FileNotFoundError, match="is a folder"):
-            Source([write("a.parquet", {"text": ["a"]}), tmp_path], "text")
+            Source([write("a.parquet", {"text": ["a"]}), tmp_path])
 
     def test_an_empty_list_is_an_error(self):
         with pytest.raises(ValueError, match="names no file"):
-            Source([], "text")
+            Source([])
 
     @pytest.mark.parametrize("source", [None, 3, b"a.parquet", {"a.parquet"}, [3], ["a.parquet", None]], ids=repr)
     def test_what_is_no_path_is_an_error(self, source):
         with pytest.raises(TypeError, match="source must be a path or a list of paths"):
-            Source(source, "text")
+            Source(source)
 
     def test_a_format_that_is_not_read_is_an_error(self, write):
         with pytest.raises(ValueError, match=r"end in '.txt'; all must be parquet"):
-            Source(write("a.txt", "text"), "text")
+            Source(write("a.txt", "text"))
 
     @pytest.mark.parametrize("other", ["b.csv", "b.tsv"])
     def test_mixed_formats_are_an_error(self, write, tmp_path, other):
         write("a.parquet", {"text": ["a"]})
         write(other, "text\nb\n")
         with pytest.raises(ValueError, match=rf"end in '.parquet', '{other[1:]}'; all must be"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
 
 class TestCsv:
@@ -137,20 +151,20 @@ class TestCsv:
     )
     def test_a_quoted_text_is_that_text(self, write, text):
         quoted = text.replace('"', '""')
-        assert rows(write("a.csv", f'text,n\n"{quoted}",1\n')) == [{"text": text, "n": 1}]
+        assert rows(write("a.csv", f'text,n\n"{quoted}",1\n')) == [{"text": text, "n": "1"}]
 
     @pytest.mark.parametrize("text", ["NA", "null", "nan", "None", "123", "1e5", "true", "2026-01-01", " a "])
     def test_so_is_one_without_quotes(self, write, text):
-        assert rows(write("a.csv", f"text,n\n{text},1\n")) == [{"text": text, "n": 1}]
+        assert rows(write("a.csv", f"text,n\n{text},1\n")) == [{"text": text, "n": "1"}]
 
     def test_an_empty_field_is_missing(self, write):
         path = write("a.csv", "text,n,word\n,1,a\nb,,\n")
-        assert rows(path) == [{"text": None, "n": 1, "word": "a"}, {"text": "b", "n": None, "word": None}]
+        assert rows(path) == [{"text": None, "n": "1", "word": "a"}, {"text": "b", "n": None, "word": None}]
 
     def test_tabs_part_the_columns_of_tsv(self, write):
         assert rows(write("a.tsv", 'text\tn\na, b\t1\n"a\tb"\t2\n')) == [
-            {"text": "a, b", "n": 1},
-            {"text": "a\tb", "n": 2},
+            {"text": "a, b", "n": "1"},
+            {"text": "a\tb", "n": "2"},
         ]
 
     def test_a_mark_of_the_byte_order_is_no_part_of_a_name(self, write):
@@ -159,16 +173,18 @@ class TestCsv:
     def test_a_header_alone_is_no_row(self, write):
         assert rows(write("a.csv", "text,n\n")) == []
 
-    def test_integers_in_one_file_and_fractions_in_the_other_are_fractions(self, write, tmp_path):
-        write("a.csv", "text,n\na,1\n")
-        write("b.csv", "n,text\n1.5,b\n")
-        assert rows(tmp_path) == [{"text": "a", "n": 1.0}, {"text": "b", "n": 1.5}]
+    @pytest.mark.parametrize("field", ["00123", "+49123", "12345678901234567890", "1.50", "true", "+02:00"])
+    def test_other_columns_stay_letter_for_letter_too(self, write, field):
+        assert rows(write("a.csv", f"text,n\na,{field}\n")) == [{"text": "a", "n": field}]
+
+    def test_a_blank_line_of_a_single_column_is_a_row_without_a_text(self, write):
+        assert rows(write("a.csv", "text\na\n\nb\n")) == [{"text": "a"}, {"text": None}, {"text": "b"}]
 
     @pytest.mark.parametrize("content", [b"", b"text,n\na\n", b"text,text\na,b\n", b"text\ncaf\xe9\n"], ids=repr)
     def test_a_file_that_cannot_be_read_is_named(self, tmp_path, content):
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises((OSError, ValueError), match=r"a\.csv"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
 
 class TestColumns:
@@ -178,7 +194,7 @@ class TestColumns:
         ("first", "second", "unified"),
         [
             (pa.int32(), pa.int64(), pa.int64()),
-            (pa.int64(), pa.float64(), pa.float64()),
+            (pa.uint8(), pa.uint32(), pa.uint32()),
             (pa.float32(), pa.float64(), pa.float64()),
             (pa.null(), pa.string(), pa.string()),
             (pa.string(), pa.large_string(), pa.large_string()),
@@ -188,13 +204,13 @@ class TestColumns:
     def test_the_wider_of_two_types_holds_both(self, write, tmp_path, first, second, unified):
         write("a.parquet", {"text": ["a"], "n": pa.nulls(1, first)})
         write("b.parquet", {"text": ["b"], "n": pa.nulls(1, second)})
-        assert Source(tmp_path, "text").schema.field("n").type == unified
+        assert Source(tmp_path).schema.field("n").type == unified
         assert rows(tmp_path) == [{"text": "a", "n": None}, {"text": "b", "n": None}]
 
     def test_their_order_is_that_of_the_first_file(self, write, tmp_path):
         write("a.parquet", {"text": ["a"], "n": [1]})
         write("b.parquet", {"n": [2], "text": ["b"]})
-        assert Source(tmp_path, "text").schema.names == ["text", "n"]
+        assert Source(tmp_path).schema.names == ["text", "n"]
         assert rows(tmp_path) == [{"text": "a", "n": 1}, {"text": "b", "n": 2}]
 
     @pytest.mark.parametrize("other", [{"text": ["b"]}, {"text": ["b"], "n": [1], "m": [1]}], ids=str)
@@ -202,13 +218,34 @@ class TestColumns:
         write("a.parquet", {"text": ["a"], "m": [1]} if "n" in other else {"text": ["a"], "n": [1]})
         write("b.parquet", other)
         with pytest.raises(ValueError, match=r"a.parquet and b.parquet differ in the columns 'n'"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
-    def test_types_that_no_type_holds_are_an_error_that_names_the_column(self, write, tmp_path):
-        write("a.csv", "text,n\na,1\n")
-        write("b.csv", "text,n\nb,word\n")
-        with pytest.raises(ValueError, match=r"b\.csv differs from .* type of a column: .* n has .* int64 vs string"):
-            Source(tmp_path, "text")
+    @pytest.mark.parametrize(
+        ("first", "second"),
+        [
+            (pa.int64(), pa.string()),
+            (pa.int64(), pa.float64()),
+            (pa.decimal128(20, 2), pa.float64()),
+            (pa.string(), pa.binary()),
+            (pa.timestamp("ns"), pa.timestamp("us")),
+        ],
+        ids=str,
+    )
+    def test_types_that_no_type_holds_without_loss_are_an_error_that_names_column_and_files(
+        self, write, tmp_path, first, second
+    ):
+        write("a.parquet", {"text": ["a"], "n": pa.nulls(1, first)})
+        write("b.parquet", {"text": ["b"], "n": pa.nulls(1, second)})
+        with pytest.raises(ValueError, match=r"Column 'n' is .* in b\.parquet and .* before it"):
+            Source(tmp_path)
+
+    def test_categories_of_several_files_come_together(self, write, tmp_path):
+        for number in range(3):
+            values = pa.array([f"{number} {value}" for value in range(100)]).dictionary_encode()
+            write(f"{number}.parquet", {"text": values.cast(pa.dictionary(pa.int8(), pa.string()))})
+        pa.parquet.write_table(pa.concat_tables(part.table for part in cut(Source(tmp_path))), tmp_path / "all.parquet")
+        read_back = pa.parquet.read_table(tmp_path / "all.parquet")["text"].to_pylist()
+        assert read_back == [f"{number} {value}" for number in range(3) for value in range(100)]
 
     @pytest.mark.parametrize("doubled", ["a", "b"])
     def test_two_of_a_name_are_an_error_that_names_the_file(self, write, tmp_path, doubled):
@@ -217,13 +254,13 @@ class TestColumns:
         table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"])
         pa.parquet.write_table(table, tmp_path / f"{doubled}.parquet")
         with pytest.raises(ValueError, match=rf"{doubled}.parquet has more than one column called 'text'"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
     @pytest.mark.parametrize("type_of_n", [pa.int32(), pa.int64()], ids=str)
     def test_one_of_the_path_and_of_the_file_is_an_error_that_names_it(self, write, tmp_path, type_of_n):
         write("n=1/a.parquet", {"text": ["a"], "n": pa.array([5], type_of_n)})
         with pytest.raises(ValueError, match=r"a.parquet"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
 
 @pytest.fixture(params=["parquet", "csv"])
@@ -232,7 +269,7 @@ def three_files(request, write, tmp_path):
         content = {"text": pa.array(list(names), pa.string())}
         csv = "".join(f"{name}\n" for name in ["text", *names])
         write(f"{number}.{request.param}", content if request.param == "parquet" else csv)
-    return Source(tmp_path, "text")
+    return Source(tmp_path)
 
 
 class TestStretches:
@@ -260,7 +297,7 @@ class TestStretches:
 
     def test_a_stretch_ends_where_it_holds_enough_bytes(self, write):
         path = write("a.parquet", {"text": ["a" * 100] * 6}, row_group_size=2)
-        assert [len(stretch.table) for stretch in cut(Source(path, "text"), max_bytes=300)] == [4, 2]
+        assert [len(stretch.table) for stretch in cut(Source(path), max_bytes=300)] == [4, 2]
 
     @settings(deadline=None, max_examples=60)
     @given(
@@ -280,7 +317,7 @@ class TestStretches:
             for number, (start, end) in enumerate(pairwise(starts)):
                 table = pa.table({"text": pa.array([str(row) for row in range(start, end)], pa.string())})
                 pa.parquet.write_table(table, f"{folder}/{number}.parquet", row_group_size=rows_per_group)
-            parts = cut(Source(folder, "text"), first, max_rows, stops)
+            parts = cut(Source(folder), first, max_rows, stops)
         read = [text for part in parts for text in part.table["text"].to_pylist()]
         assert read == [str(row) for row in range(first, starts[-1])]
         lengths = [len(part.table) for part in parts]
@@ -304,7 +341,7 @@ class TestDamage:
         with open(path, "r+b") as file:
             file.seek(column.dictionary_page_offset or column.data_page_offset)
             file.write(b"\xff" * column.total_compressed_size)
-        return Source(path.parent, "text")
+        return Source(path.parent)
 
     def test_a_row_group_that_cannot_be_read_is_named_with_its_file(self, damaged):
         read = damaged.read(0)
@@ -335,12 +372,12 @@ class TestDamage:
         if whole:
             write(f"{whole}.parquet", {"text": ["a"]})
         with pytest.raises(OSError, match=rf"{'b' if whole == 'a' else 'a'}.parquet cannot be read"):
-            Source(tmp_path, "text")
+            Source(tmp_path)
 
     def test_a_file_that_was_changed_while_it_was_read_is_refused(self, write, tmp_path):
         for name in "ab":
             write(f"{name}.parquet", {"text": ["a"]})
-        source = Source(tmp_path, "text")
+        source = Source(tmp_path)
         write("b.parquet", {"text": ["another"]})
         source.refuse_changes(0)
         with pytest.raises(OSError, match=r"b.parquet was changed while it was read"):
