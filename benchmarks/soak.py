@@ -15,7 +15,8 @@ parquet   A process of its own runs ``embed_parquet`` on all texts, 1,500 rows a
           are read back: each once, in order, missing texts null.
 
 Every vector that comes back is compared with the one that is right. Between rounds, when nothing should be left of
-them, this process notes its resident memory, file descriptors, threads, children, and the size of the cache on disk.
+them, this process notes its resident memory (after the C library gave back what is free: it keeps some for each of the
+threads that have ended), file descriptors, threads, children, and the size of the cache on disk.
 At most two things compute at a time. ``--minutes`` counts from the start, inputs included, and winding down takes up to
 a minute more. Exit status 1 if a bound fails: no wrong vector (to 1e-5); no unexpected error; resident memory, as the
 median of the last quarter of samples less that of the second, grows by 5 % or 30 MB at most; file descriptors and
@@ -26,6 +27,8 @@ within three times that. The first quarter of samples is warm-up. Needs Linux.
 from __future__ import annotations
 
 import argparse
+import ctypes
+import gc
 import json
 import os
 import resource
@@ -37,6 +40,7 @@ import traceback
 import warnings
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -300,6 +304,7 @@ class Soak:
 
     def _note(self) -> None:
         n_held = 0 if self.hangs else self.disk_cache.stats()["bytes"]
+        give_back_free_memory()
         n_resident, n_private = memory_bytes()
         sample = {
             "seconds": round(monotonic() - self.start, 1),
@@ -508,6 +513,13 @@ def processes_of(folder: Path) -> list[int]:
             except OSError:  # it ended just now
                 continue
     return found
+
+
+def give_back_free_memory() -> None:
+    """Let glibc return what nobody holds any more: it keeps some of it for each of the threads that have ended."""
+    gc.collect()
+    with suppress(AttributeError, OSError):  # another C library
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def judge(soak: Soak) -> list[dict[str, Any]]:
