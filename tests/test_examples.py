@@ -100,7 +100,7 @@ GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 @pytest.mark.slow
 @pytest.mark.parametrize("script", sorted({*GALLERY} - {"finetune_sentiment.py"}))  # which has a test of its own
 def test_a_script_of_the_gallery_runs_and_leaves_its_picture(script, tmp_path):
-    assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg", OMP_NUM_THREADS="2")
+    assert run_example(cwd=tmp_path, script=script, MPLBACKEND="Agg")
     assert (tmp_path / script).with_suffix(".png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -164,6 +164,6 @@ def test_the_pairs_are_as_their_document_says():
 
 @pytest.mark.slow
 def test_tuning_on_opinions_brings_sentences_of_one_opinion_together(tmp_path):
-    printed = run_example(cwd=tmp_path, script="finetune_sentiment.py", MPLBACKEND="Agg", OMP_NUM_THREADS="2")
+    printed = run_example(cwd=tmp_path, script="finetune_sentiment.py", MPLBACKEND="Agg")
     assert "tuned: 6 of 6 sentences are closer to each of their own opinion than to any of the other" in printed
     assert (tmp_path / "finetune_sentiment.png").read_bytes().startswith(b"\x89PNG")
