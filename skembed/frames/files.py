@@ -56,7 +56,9 @@ class Job:
         self.source, self.column = source, column
         self.plan: Plan = make_plan(transformer._settings())
         self.model = transformer._model_note()
-        self.schema = source.schema.append(pa.field(vector_column, self._as_arrow(np.empty((0, self._dim))).type))
+        self.schema = source.schema.append(
+            pa.field(vector_column, self._as_arrow(np.empty((0, self.plan.finished_dim))).type)
+        )
         self._n_rows = self._n_cut = 0
         self._failure: CacheError | None = None
 
@@ -138,10 +140,6 @@ class Job:
         self._n_rows, self._n_cut = self._n_rows + len(texts), self._n_cut + n_cut
         self._failure = failure or self._failure
         return stretch.table.append_column(self.schema.field(-1), self._as_arrow(vectors))
-
-    @property
-    def _dim(self) -> int:
-        return self.plan.finished_dim
 
     def _as_arrow(self, vectors: Any) -> pa.Array:
         return VectorArray(vectors, model=self.model).__arrow_array__()

@@ -1,6 +1,6 @@
 """What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
 
-The manifest is what counts: a parquet file is finished once it stands there. Imports the standard library.
+The manifest is what counts: a parquet file is finished once it stands there. Imports filelock.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Manifest:
     settings : dict
         Everything that shapes the rows: columns, model fingerprint, pooling and so on.
     sources : list of dict
-        The files whose rows are in finished parts, in order; see :meth:`skembed.frames.sources.Source.stamp`.
+        The files whose rows are in finished parts, in order; see ``stamps`` of :class:`skembed.frames.sources.Source`.
     parts : list of dict
         ``file``, ``rows`` and ``bytes`` of each finished parquet file, in order.
     """

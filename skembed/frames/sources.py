@@ -78,15 +78,14 @@ class Source:
     def __init__(self, source: Any) -> None:
         self._root, self.files, self._format = _find_files(source)
         self.stamps = [self._stamp(file) for file in self.files]
-        schemas = [self._schema_of(file) for file in self.files]
+        inspected = [self._inspect(file) for file in self.files]
+        schemas = [schema for schema, _ in inspected]
         self._in_paths = [_values_in_path(file) if self._root else {} for file in self.files]
         _refuse_differing_columns(schemas, self._in_paths, self.files)
         stored = _one_schema(schemas, self.files)
         self._stored_names = stored.names
         self.schema = pa.schema([*stored, *_fields_in_paths(self._in_paths)], metadata=stored.metadata)
-        self.n_rows = None
-        if self._format == "parquet":
-            self.n_rows = sum(parquet.read_metadata(self._path(file)).num_rows for file in self.files)
+        self.n_rows = sum(n_rows for _, n_rows in inspected) if self._format == "parquet" else None
 
     def refuse_changes(self, number: int) -> None:
         """Raise if a file is no longer as it was when the source was opened."""
@@ -179,14 +178,14 @@ class Source:
         ]
         return pa.RecordBatch.from_arrays([*stored, *in_path], schema=self.schema)
 
-    def _schema_of(self, file: str) -> pa.Schema:
+    def _inspect(self, file: str) -> tuple[pa.Schema, int]:
+        """Read a file's columns, and its number of rows if it says so."""
         try:
             if self._format == "parquet":
-                found = parquet.ParquetFile(self._path(file), coerce_int96_timestamp_unit="us")
-                with found:
-                    return found.schema_arrow
+                with parquet.ParquetFile(self._path(file), coerce_int96_timestamp_unit="us") as found:
+                    return found.schema_arrow, int(found.metadata.num_rows)
             with _open_csv(self._path(file), self._format) as found:
-                return found.schema
+                return found.schema, 0
         except (OSError, pa.ArrowException) as error:
             raise OSError(f"{file} cannot be read: {one_line(error)}") from error
 
