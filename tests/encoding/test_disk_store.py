@@ -24,7 +24,7 @@ from skembed.encoding.disk_store import DiskStore
 from skembed.encoding.recipes import Recipe
 
 DIM = 8
-SECONDS = 30  # more than that is a hang; what a process needs to import its libraries does not count
+SECONDS = 120  # more than that is a hang; what a process needs to import its libraries does not count
 RECIPE = Recipe(1, "a" * 64, "torch", "float32", "", 256, False, (6,), ("mean",))
 PREPARE = """
 import os, sys, time
