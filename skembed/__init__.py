@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from skembed.descriptions import NearestDescription
     from skembed.duplicates import NearDuplicates
+    from skembed.embedding import embed
     from skembed.encoding.cache import EmbeddingCache, clear_cache
     from skembed.encoding.models import unload_models
     from skembed.errors import (
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
     from skembed.precomputing import precompute
     from skembed.search import SemanticSearch
-    from skembed.transformer import SentenceEmbeddingTransformer, embed
+    from skembed.transformer import SentenceEmbeddingTransformer
 
 __version__ = "0.1.0.dev0"
 
@@ -91,7 +92,7 @@ _HOME_OF = {
     "VectorArray": "skembed.frames.vectors",
     "VectorDtype": "skembed.frames.vectors",
     "clear_cache": "skembed.encoding.cache",
-    "embed": "skembed.transformer",
+    "embed": "skembed.embedding",
     "embed_parquet": "skembed.frames.parquet",
     "precompute": "skembed.precomputing",
     "read_parquet": "skembed.frames.parquet",

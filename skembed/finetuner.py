@@ -13,7 +13,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 from uuid import uuid4
 
 import numpy as np
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from skembed.encoding.models import LoadedModel
+    from skembed.encoding.torch_backend import TorchBackend
 
 _IN_KEY = ("pooling", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "max_seq_length", "missing")
 
@@ -120,7 +121,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         this is "zero" or "nan".
     device : str or list of str, default="auto"
         As for :class:`SentenceEmbeddingTransformer`; of several CUDA devices training takes the first.
-    backend, revision, local_files_only, trust_remote_code
+    backend : {"auto", "torch", "openvino"}, default="auto"
+        What runs the tuned model when texts are embedded. "auto" is torch, which trains it: then vectors stay the same
+        when it is saved.
+    revision, local_files_only, trust_remote_code
         As for :class:`SentenceEmbeddingTransformer`.
     dtype : {"auto", "float32", "bfloat16", "float16"}, default="auto"
         As for :class:`SentenceEmbeddingTransformer`, when texts are embedded. Weights are trained in float32; on CUDA
@@ -205,7 +209,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         long_texts: Literal["truncate", "mean", "error"] = "truncate",
         missing: Literal["error", "empty", "zero", "nan"] = "error",
         device: str | list[str] = "auto",
-        backend: Literal["auto", "torch"] = "auto",
+        backend: Literal["auto", "torch", "openvino"] = "auto",
         dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto",
         batch_tokens: int | Literal["auto"] = "auto",
         cache: Literal["memory", "disk"] | str | os.PathLike[str] | EmbeddingCache | None = "memory",
@@ -417,7 +421,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from skembed.training.modules import private_copy
         from skembed.training.runs import Run, train
 
-        plan = make_plan(replace(encoding, dtype="float32"))
+        plan = make_plan(replace(encoding, dtype="float32", backend="torch"))
         self._refuse_other_devices(plan)
         run = Run(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
         tuned = train(run, self._key(settings, loss_name, plan, data))
@@ -427,7 +431,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
 
     def _refuse_other_devices(self, plan: Plan) -> None:
-        device = plan.model.backend.device
+        device = cast("TorchBackend", plan.model.backend).device
         if device.type == "cuda" and device.index not in (None, 0):
             raise ValueError(
                 f"device={str(device)!r}: training takes the first CUDA device that it sees; choose which with the "
@@ -476,7 +480,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         return plan
 
     def _hold(self, settings: Settings) -> LoadedModel:
-        key = (settings.device, settings.dtype)
+        key = (settings.device, settings.dtype, settings.backend)
         if self._held is None or self._held[0] != key or not self._held[1].is_current():
             self._held = (key, hold_apart(self.model_, settings))
         return self._held[1]
@@ -493,6 +497,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _settings(self) -> Settings:
         given = {field.name: getattr(self, field.name) for field in fields(Settings) if field.name != "layers"}
+        if self.backend == "auto":  # a tuned model gives the same vectors before it is saved and after
+            given["backend"] = "torch"
         return Settings(**given, layers=-1)
 
     def __getstate__(self) -> dict[str, Any]:

@@ -49,7 +49,7 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
     default = plan.family.prompt
     if embedder.prompt is not None or embedder.prompt_name is not None:
         return default
-    prompts = plan.model.backend.sentence_transformer.prompts
+    prompts = plan.model.backend.defaults.prompts
     if any(prompts.get(name) for names in _NAMES.values() for name in names):
         # sentence-transformers adds an empty "document" to a model that has "passage"
         return next((str(prompts[name]) for name in _NAMES[side] if prompts.get(name)), "")

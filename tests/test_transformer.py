@@ -69,11 +69,6 @@ def test_an_illegal_parameter_is_refused_when_work_starts(method, tiny):
         getattr(transformer, method)(["a"])
 
 
-def test_an_unknown_parameter_of_embed_is_refused(tiny):
-    with pytest.raises(TypeError, match="batch_size"):
-        embed(["a"], model=tiny, batch_size=3)
-
-
 @pytest.mark.parametrize(
     "change",
     [

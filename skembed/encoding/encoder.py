@@ -12,7 +12,7 @@ from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,7 @@ from skembed.errors import CacheError, CacheWarning, TruncationWarning
 
 if TYPE_CHECKING:
     from skembed.encoding.cache import Store
+    from skembed.encoding.torch_backend import TorchBackend
 
 # What is tokenised and sorted by length together: many texts, so that neighbours in length are close, but no more
 # than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.
@@ -280,7 +281,7 @@ def _run_model(
     tokens = backend.reader.tokenizer.tokenize(
         [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
     )
-    n_prompt_tokens = backend.count_prompt_tokens(family.prompt, family.max_seq_length)
+    n_prompt_tokens = backend.reader.count_prompt_tokens(family.prompt, family.max_seq_length)
     if family.split_long_texts and n_prompt_tokens >= (family.max_seq_length or np.inf) - 1:
         raise ValueError(f"prompt={family.prompt!r} fills the {family.max_seq_length} tokens that the model reads.")
     batches = backend.embed_tokens(tokens, views, n_prompt_tokens, plan.batch_tokens)
@@ -396,7 +397,7 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         if reader is not None:
             known[codes] = reader.tokenizer.tokenize(prompted, limit).n_tokens
         else:
-            known[codes] = [plan.model.backend.count_tokens(text) for text in prompted]
+            known[codes] = [cast("TorchBackend", plan.model.backend).count_tokens(text) for text in prompted]
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)

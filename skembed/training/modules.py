@@ -6,7 +6,7 @@ import copy
 import inspect
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
@@ -16,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from skembed.encoding.plan import Plan
+from skembed.encoding.torch_backend import TorchBackend
 from skembed.optional import require
 from skembed.training.data import TrainingData
 from skembed.training.losses import OBJECTIVES, TEXT_COLUMNS, compares_drawn_pairs
@@ -46,7 +47,7 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     ValueError
         If several poolings are to go through a layer that was trained for one.
     """
-    backend, recipe = plan.model.backend, plan.recipes[0]
+    backend, recipe = cast("TorchBackend", plan.model.backend), plan.recipes[0]  # the one that trains
     with plan.model.lock:
         model = copy.deepcopy(backend.sentence_transformer)
     model.requires_grad_(True)
@@ -54,9 +55,7 @@ def private_copy(plan: Plan) -> SentenceTransformer:
         modes = plan.settings.pooling_names
         if modes is not None:
             if len(modes) > 1 and backend.tail:
-                raise ValueError(
-                    f"pooling={modes!r}: the model's {type(backend.tail[0]).__name__} layer takes one at a time."
-                )
+                raise ValueError(f"pooling={modes!r}: the model's {backend.tail[0].name} layer takes one at a time.")
             model[1] = Pooling(backend.reader.hidden_dim, modes, include_prompt=backend.reader.include_prompt)
         if recipe.max_seq_length is not None:
             model.max_seq_length = recipe.max_seq_length

@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 import skembed
 from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
 from skembed.encoding import models
+from skembed.encoding.settings import Settings
 from tests.tiny_models import make_bert
 
 
@@ -297,3 +298,68 @@ def test_a_forked_child_is_not_stopped_by_a_lock_of_its_parent(tiny):
     release.set()
     holder.join(60)
     assert os.waitstatus_to_exitcode(status) == 0
+
+
+class TestTheSnapshotOfAHubModel:
+    """Which folder of the hub's local cache may be used without loading, and asking, once more."""
+
+    def test_is_taken_without_asking_where_that_is_forbidden(self, hub_model, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
+        snapshot = models._current_snapshot(hub_model, Settings(model=hub_model, local_files_only=True))
+        assert snapshot == models._hub_snapshot(hub_model, None)
+
+    @pytest.mark.parametrize("revision", [None, "v1"])
+    def test_is_taken_if_it_is_what_the_hub_has_now(self, revision, hub_model, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        snapshot = models._hub_snapshot(hub_model, revision)
+        asked = []
+
+        def answer(repository, file, **params):
+            asked.append((repository, file, params["revision"]))
+            return f"{snapshot}/{file}"
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", answer)
+        assert models._current_snapshot(hub_model, Settings(model=hub_model, revision=revision)) == snapshot
+        assert asked == [("some/model", "config.json", revision)]
+
+    def test_is_left_if_the_hub_has_another_one_now(self, hub_model, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+        newer = models._hub_snapshot(hub_model, None) + "0"
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: f"{newer}/config.json")
+        assert models._current_snapshot(hub_model, Settings(model=hub_model)) is None
+
+    def test_is_left_to_loading_if_asking_fails(self, hub_model, monkeypatch):
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+
+        def fail(*_, **__):
+            raise OSError("no network")
+
+        monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
+        assert models._current_snapshot(hub_model, Settings(model=hub_model)) is None
+
+    def test_is_none_for_a_model_that_is_not_there(self):
+        assert models._current_snapshot("no/model", Settings(model="no/model")) is None
+
+
+@pytest.mark.parametrize(
+    ("devices", "expected"),
+    [(["null", "zero"], True), (["null", "nvidia0"], False), (["kfd"], False), (["dxg"], False), (["nvidiactl"], True)],
+)
+def test_an_accelerator_is_seen_without_torch(devices, expected, monkeypatch):
+    monkeypatch.setattr(models.os, "listdir", lambda folder: devices)
+    monkeypatch.setattr(models.sys, "platform", "linux")
+    monkeypatch.delitem(models.sys.modules, "torch", raising=False)
+    assert models._has_only_cpu() is expected
+
+
+def test_auto_is_torch_where_openvino_is_not_installed(tiny, monkeypatch):
+    monkeypatch.setattr(models, "_has_openvino", lambda: False)
+    embed(["a"], model=tiny, cache=None)
+    assert {model.backend.name for model in models._loaded.values()} == {"torch"}
+
+
+def test_openvino_that_is_not_installed_is_missed_with_the_command_that_brings_it(tiny, monkeypatch):
+    monkeypatch.setattr(models, "_has_openvino", lambda: False)
+    monkeypatch.setitem(models.sys.modules, "openvino", None)
+    with pytest.raises(ImportError, match=r"backend='openvino' needs openvino: pip install 'skembed\[openvino\]'"):
+        embed(["a"], model=tiny, backend="openvino")

@@ -1,0 +1,53 @@
+"""Texts to vectors in one call: ``embed``. Imports ``skembed.encoding`` alone, no scikit-learn, to start fast."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from skembed.encoding.encoder import encode
+from skembed.encoding.plan import make_plan
+from skembed.encoding.settings import Settings
+from skembed.encoding.texts import read_texts
+
+
+def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
+    """Embed texts in one call.
+
+    Parameters
+    ----------
+    texts : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
+        One text a row.
+    **params
+        Parameters of :class:`~skembed.SentenceEmbeddingTransformer`.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_texts, embedding_dim)
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a parameter or a text is not what it must be; the message names the position.
+    ModelNotFoundError
+        If there is no such model.
+
+    Examples
+    --------
+    >>> import skembed
+    >>> vectors = skembed.embed(["A cat sat.", "A cat was sitting.", "Stocks fell."])
+    >>> vectors.shape, vectors.dtype
+    ((3, 384), dtype('float32'))
+    >>> (vectors @ vectors[0]).round(2)
+    array([1.  , 0.86, 0.1 ], dtype=float32)
+    """
+    known = [field.name for field in fields(Settings)]
+    for name in params:
+        if name not in known:
+            raise TypeError(f"embed() got an unexpected keyword argument {name!r}; it takes texts, {', '.join(known)}.")
+    settings = Settings(**params)
+    return encode(read_texts(texts, missing=settings.missing), make_plan(settings), stacklevel=3)

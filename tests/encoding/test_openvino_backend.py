@@ -1,0 +1,365 @@
+"""The OpenVINO backend gives torch's vectors, in any way they can be asked for; and what was converted is kept well."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sentence_transformers import SentenceTransformer
+
+import skembed
+from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
+from skembed.encoding import models
+
+openvino = pytest.importorskip("openvino")
+
+from skembed.encoding import openvino_backend, openvino_conversion  # noqa: E402
+
+KINDS = ["bert", "roberta", "decoder", "gpt2", "dense", "dense_raw"]
+POOLINGS = ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("max", "cls")]
+FLOAT32 = {"backend": "openvino", "dtype": "float32", "cache": None}
+TORCH = {"backend": "torch", "dtype": "float32", "cache": None}
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::skembed.TruncationWarning"),
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+]
+native_bfloat16 = pytest.mark.skipif(
+    not openvino_backend._has_native_bfloat16(), reason="the processor has no native bfloat16"
+)
+
+
+@pytest.fixture(scope="module")
+def user_caches(tmp_path_factory):
+    """A home for caches that the tests of this file share, so that each model is converted once."""
+    return tmp_path_factory.mktemp("caches")
+
+
+@pytest.fixture(autouse=True)
+def _own_caches(user_caches, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(user_caches))
+    skembed.unload_models()
+    yield
+    skembed.unload_models()
+
+
+@pytest.fixture
+def new_caches(tmp_path, monkeypatch):
+    """A home for caches without any model."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    return tmp_path / "caches" / "skembed" / "openvino"
+
+
+@pytest.fixture
+def texts(mixed_texts):
+    return [text for text in mixed_texts if text]  # some causal models have nothing to read in an empty one
+
+
+def backends() -> list[str]:
+    return [model.backend.name for model in models._loaded.values()]
+
+
+def conversion_of(caches: Path) -> Path:
+    (folder,) = [path for path in caches.iterdir() if path.is_dir()]
+    return folder
+
+
+class TestVectors:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_are_those_of_torch(self, kind, model_folder, texts):
+        model = model_folder(kind)
+        vectors = embed(texts, model=model, **FLOAT32)
+        assert "openvino" in backends()
+        assert_allclose(vectors, embed(texts, model=model, **TORCH), atol=1e-5)
+
+    @pytest.mark.parametrize("layers", [-1, 0, (0, 1)])
+    @pytest.mark.parametrize("pooling", POOLINGS)
+    def test_of_any_pooling_and_layer_are_those_of_torch(self, pooling, layers, tiny, mixed_texts):
+        view = {"model": tiny, "pooling": pooling, "layers": layers}
+        assert_allclose(embed(mixed_texts, **view, **FLOAT32), embed(mixed_texts, **view, **TORCH), atol=1e-5)
+
+    @pytest.mark.parametrize(
+        "params",
+        [
+            {"prompt": "query: "},
+            {"long_texts": "mean", "max_seq_length": 12},
+            {"max_seq_length": 5},
+            {"normalize_embeddings": False},
+            {"truncate_dim": 5},
+            {"batch_tokens": 1},
+            {"batch_tokens": 100_000},
+        ],
+        ids=str,
+    )
+    def test_under_any_other_parameter_are_those_of_torch(self, params, tiny, mixed_texts):
+        vectors = embed(mixed_texts, model=tiny, **params, **FLOAT32)
+        assert_allclose(vectors, embed(mixed_texts, model=tiny, **params, **TORCH), atol=1e-5)
+
+    @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
+    def test_leave_a_prompt_out_of_the_pooling_where_the_model_does(self, pooling, tmp_path, texts):
+        from tests.tiny_models import make_bert
+
+        view = {"model": make_bert(tmp_path, include_prompt=False), "prompt": "the fox says ", "pooling": pooling}
+        assert_allclose(embed(texts, **view, **FLOAT32), embed(texts, **view, **TORCH), atol=1e-5)
+
+    def test_of_texts_without_tokens_are_those_of_torch(self, model_folder):
+        params = {"model": model_folder("gpt2")}
+        vectors = embed(["", "fox", ""], **params, **FLOAT32)
+        assert_allclose(vectors, embed(["", "fox", ""], **params, **TORCH), atol=1e-5)
+
+    def test_in_single_precision_are_those_of_sentence_transformers(self, minilm_folder, reference, mixed_texts):
+        vectors = embed(mixed_texts, model=minilm_folder, **FLOAT32)
+        assert_allclose(vectors, reference("minilm").encode(mixed_texts), atol=1e-5)
+
+    @native_bfloat16
+    def test_by_default_are_those_of_sentence_transformers_nearly(self, minilm_folder, reference, mixed_texts):
+        vectors = embed(mixed_texts, model=minilm_folder)
+        (model,) = models._loaded.values()
+        assert (model.backend.name, model.dtype) == ("openvino", "bfloat16")
+        cosines = openvino_backend.cosines(vectors, reference("minilm").encode(mixed_texts))
+        assert cosines.min() >= 0.9999
+
+    def test_of_calls_in_many_threads_are_right(self, tiny, texts):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        found = [None] * 4
+
+        def call(number):
+            found[number] = [embed(texts, model=tiny, **FLOAT32) for _ in range(5)]
+
+        threads = [threading.Thread(target=call, args=(number,)) for number in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert all(np.allclose(vectors, expected, atol=1e-6) for some in found for vectors in some)
+
+    def test_are_right_after_a_call_that_was_interrupted(self, tiny, texts, monkeypatch):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        from skembed.encoding import encoder
+
+        def stop(*_):
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patched:
+            patched.setattr(encoder, "_take", stop)
+            with pytest.raises(KeyboardInterrupt):
+                embed(texts, model=tiny, batch_tokens=8, **FLOAT32)
+        assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
+
+    def test_are_kept_apart_in_the_cache_by_backend(self, tiny, counted):
+        for backend in ("torch", "openvino", "torch", "openvino"):
+            embed(["a text"], model=tiny, backend=backend, dtype="float32")
+        assert counted == ["a text"] * 2
+
+
+class TestChoice:
+    def test_auto_takes_openvino_for_a_path(self, tiny):
+        embed(["a"], model=tiny, cache=None)
+        assert backends() == ["openvino"]
+
+    @pytest.mark.parametrize("params", [{"backend": "torch"}, {"dtype": "float16"}], ids=str)
+    def test_auto_leaves_to_torch(self, params, tiny):
+        embed(["a"], model=tiny, cache=None, **params)
+        assert backends() == ["torch"]
+
+    def test_auto_leaves_a_loaded_model_to_torch(self, reference):
+        embed(["a"], model=reference("bert"), cache=None)
+        assert backends() == ["torch"]
+
+    def test_auto_says_nothing_of_a_model_that_needs_no_openvino(self, model_folder):
+        embed(["a"], model=model_folder("static"), cache=None)
+        assert [model.backend.name for model in models._loaded.values()] == ["torch"]
+
+    def test_a_loaded_model_can_be_run(self, tiny, texts):
+        given = SentenceTransformer(tiny, device="cpu")
+        assert_allclose(embed(texts, model=given, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
+        assert backends() == ["openvino", "torch"]
+
+    def test_a_loaded_model_that_was_trained_since_is_converted_again(self, tiny, texts):
+        given = SentenceTransformer(tiny, device="cpu")
+        before = embed(texts, model=given, **FLOAT32)
+        given[0].model.get_input_embeddings().weight.data.mul_(-1)
+        after = embed(texts, model=given, **FLOAT32)
+        assert not np.allclose(before, after, atol=1e-3)
+        assert_allclose(after, embed(texts, model=given, **TORCH), atol=1e-5)
+
+    def test_float16_is_refused(self, tiny):
+        with pytest.raises(ValueError, match="dtype='float16': backend='openvino' computes in float32 or bfloat16"):
+            embed(["a"], model=tiny, backend="openvino", dtype="float16")
+
+    def test_another_device_is_refused(self, tiny, monkeypatch):
+        monkeypatch.setattr(models, "_resolve_device", lambda *_: "cuda:0")
+        with pytest.raises(ValueError, match="runs on the CPU, not on device='cuda:0'"):
+            embed(["a"], model=tiny, backend="openvino", device="cuda")
+
+    def test_bfloat16_that_changes_vectors_is_not_taken(self, tiny, monkeypatch):
+        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: True)
+        monkeypatch.setattr(openvino_backend, "SMALLEST_COSINE", 1.1)
+        embed(["a"], model=tiny, cache=None)
+        assert [model.dtype for model in models._loaded.values()] == ["float32"]
+
+    def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
+        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: False)
+        embed(["a"], model=tiny, cache=None)
+        assert [model.dtype for model in models._loaded.values()] == ["float32"]
+
+    @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+    @pytest.mark.parametrize("backend", ["auto", "openvino"])
+    def test_a_forked_child_does_not_hang(self, backend, tiny):
+        embed(["a"], model=tiny, cache=None)
+        skembed.unload_models()
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                embed(["a"], model=tiny, cache=None, backend=backend)
+                status = 0 if backends() == ["torch"] else 2
+            except RuntimeError as error:
+                status = 3 if "forked" in str(error) else 4
+            finally:
+                os._exit(status)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (0 if backend == "auto" else 3)
+
+
+class TestWhatCannotBeConverted:
+    MESSAGE = "OpenVINO cannot run .*: {}.* torch runs it instead"
+
+    def test_is_run_by_torch_with_a_warning_that_says_why(self, model_folder):
+        with pytest.warns(UserWarning, match=self.MESSAGE.format("its first module is StaticEmbedding")):
+            vectors = embed(["a"], model=model_folder("static"), backend="openvino", cache=None)
+        assert_array_equal(vectors, embed(["a"], model=model_folder("static"), **TORCH))
+
+    def test_is_warned_of_once_and_tried_once(self, tiny, new_caches, monkeypatch):
+        calls = []
+
+        def fail(*_, **__):
+            calls.append(1)
+            raise RuntimeError("no such operation")
+
+        monkeypatch.setattr(openvino, "convert_model", fail)
+        with pytest.warns(UserWarning, match=self.MESSAGE.format("RuntimeError: no such operation")) as caught:
+            vectors = [embed(["a"], model=tiny, cache=None) for _ in range(2)]
+        assert (len(caught), len(calls)) == (1, 1)
+        assert_array_equal(vectors[1], embed(["a"], model=tiny, **TORCH))
+        assert [path.name for path in new_caches.iterdir() if path.is_dir()] == []
+
+    def test_is_refused_if_it_would_give_other_vectors(self, tiny, new_caches, monkeypatch):
+        monkeypatch.setattr(openvino_conversion, "_LARGEST_DIFFERENCE", 0.0)
+        with pytest.warns(UserWarning, match=self.MESSAGE.format("the converted model gives other vectors")):
+            embed(["a"], model=tiny, cache=None)
+        assert backends() == ["torch"]
+
+    def test_keeps_the_precision_asked_for(self, model_folder):
+        with pytest.warns(UserWarning, match="OpenVINO cannot run"):
+            embed(["a"], model=model_folder("static"), backend="openvino", dtype="bfloat16", cache=None)
+        assert [model.dtype for model in models._loaded.values()] == ["bfloat16"]
+
+
+class TestWhatIsKept:
+    def test_is_used_without_converting_again(self, tiny, new_caches, monkeypatch):
+        before = embed(["a"], model=tiny, **FLOAT32)
+        skembed.unload_models()
+        monkeypatch.setattr(models, "_load", lambda *_: pytest.fail("it was loaded by torch"))
+        assert_array_equal(embed(["a"], model=tiny, **FLOAT32), before)
+
+    def test_is_for_its_owner_alone(self, tiny, new_caches):
+        embed(["a"], model=tiny, **FLOAT32)
+        assert new_caches.stat().st_mode & 0o777 == 0o700
+        assert conversion_of(new_caches).stat().st_mode & 0o777 == 0o700
+
+    @pytest.mark.parametrize("name", ["about.json", "model.xml", "model.bin", "probe.npy"])
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+    def test_is_converted_again_if_a_file_is_damaged(self, name, damage, tiny, new_caches):
+        expected = embed(["a"], model=tiny, **FLOAT32)
+        skembed.unload_models()
+        for blob in conversion_of(new_caches).glob("*.blob"):
+            blob.unlink()
+        damage_file(conversion_of(new_caches) / name, damage)
+        assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
+        assert backends() == ["openvino"]
+
+    @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
+    def test_is_compiled_again_if_the_compiled_model_is_damaged(self, damage, tiny, new_caches):
+        expected = embed(["a"], model=tiny, **FLOAT32)
+        skembed.unload_models()
+        (blob,) = conversion_of(new_caches).glob("*.blob")
+        content = blob.read_bytes()
+        damage_file(blob, damage)
+        assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
+        assert len(blob.read_bytes()) == len(content)
+
+    def test_is_of_no_use_to_a_model_that_changed(self, tmp_path, new_caches, texts):
+        from tests.tiny_models import make_bert
+
+        before = embed(texts, model=make_bert(tmp_path / "model"), **FLOAT32)
+        make_bert(tmp_path / "model", seed=1)
+        after = embed(texts, model=str(tmp_path / "model"), **FLOAT32)
+        assert not np.allclose(before, after, atol=1e-3)
+        assert_allclose(after, embed(texts, model=str(tmp_path / "model"), **TORCH), atol=1e-5)
+
+    def test_is_for_this_process_alone_where_nothing_can_be_written(self, tiny, tmp_path, monkeypatch, texts):
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+        assert_allclose(embed(texts, model=tiny, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
+        assert backends() == ["openvino", "torch"]
+
+    def test_leaves_nothing_unfinished_behind(self, tiny, new_caches):
+        embed(["a"], model=tiny, **FLOAT32)
+        assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []
+
+
+def damage_file(file: Path, damage: str) -> None:
+    content = bytearray(file.read_bytes())
+    if damage == "gone":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(content[: len(content) // 2])
+    else:
+        content[len(content) // 2] ^= 0xFF
+        file.write_bytes(content)
+
+
+def test_an_estimator_that_was_fitted_says_which_model_it_knows(tiny):
+    fitted = SentenceEmbeddingTransformer(tiny).fit(["a"])
+    assert (
+        fitted.model_fingerprint_ == SentenceEmbeddingTransformer(tiny, backend="torch").fit(["a"]).model_fingerprint_
+    )
+
+
+def test_long_texts_are_warned_of(tiny):
+    with pytest.warns(TruncationWarning, match="1 of 2 texts"):
+        embed(["fox " * 500, "fox"], model=tiny, **FLOAT32)
+
+
+@pytest.mark.slow
+def test_a_process_that_finds_its_model_converted_imports_no_torch_and_sends_no_telemetry(tiny, user_caches):
+    embed(["a"], model=tiny, cache=None)
+    code = (
+        "import sys, skembed; skembed.embed(['a'], model=sys.argv[1]); "
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'sklearn', 'openvino_telemetry'}; "
+        "print(sorted(heavy.intersection(sys.modules)))"
+    )
+    command = [sys.executable, "-c", code, tiny]
+    environment = {**os.environ, "XDG_CACHE_HOME": str(user_caches)}
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed == "[]\n"
+
+
+@pytest.mark.slow
+def test_many_processes_that_need_the_same_model_at_once_convert_it_once(tiny, new_caches):
+    code = "import sys, skembed; print(skembed.embed(['a'], model=sys.argv[1], dtype='float32').tobytes().hex())"
+    environment = {**os.environ, "XDG_CACHE_HOME": str(new_caches.parents[1])}
+    processes = [
+        subprocess.Popen([sys.executable, "-c", code, tiny], env=environment, stdout=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    printed = [process.communicate()[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0]
+    assert len({*printed}) == 1
+    assert conversion_of(new_caches).is_dir()
