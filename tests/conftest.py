@@ -22,6 +22,13 @@ def _empty_cache():
     skembed.clear_cache()
 
 
+@pytest.fixture(autouse=True)
+def _torch_by_default(request, monkeypatch):
+    """Where OpenVINO is installed, its own tests alone use it: the others count digits."""
+    if request.path.name != "test_openvino_backend.py":
+        monkeypatch.setattr("skembed.encoding.models._has_openvino", lambda: False)
+
+
 @pytest.fixture(scope="session")
 def model_folder(tmp_path_factory):
     """``model_folder(kind)``: the folder of a tiny model, made once a session."""

@@ -11,19 +11,19 @@ import pandas as pd
 import pytest
 
 import skembed
+from tests.warm_processes import run_script
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 def run_example(*arguments: str, cwd: Path, script: str = "quickstart.py", **variables: str) -> str:
-    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", **variables}  # cores may be taken
-    command = [sys.executable, str(EXAMPLES / script), *arguments]
-    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, check=True).stdout
+    return run_script(EXAMPLES / script, arguments, cwd, {"HF_HUB_OFFLINE": "1", **variables})
 
 
 @pytest.mark.slow
 def test_the_quickstart_runs_on_its_own_data(tmp_path):
-    printed = run_example(cwd=tmp_path)
+    command, environment = [sys.executable, str(EXAMPLES / "quickstart.py")], {**os.environ, "HF_HUB_OFFLINE": "1"}
+    printed = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True).stdout
     assert "Good movie and bad movie: 0.689. Good movie and enjoyed film: 0.627." in printed
     assert "300 texts with 6 labels" in printed
 

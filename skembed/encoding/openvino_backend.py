@@ -8,7 +8,7 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
     model.xml, model.bin    token ids -> every hidden layer, and the last one
     tail.xml, tail.bin      pooled vector -> vector, where the model has modules after its pooling
     probe.npy               vectors of a few texts in float32
-    about.json              what Reader, Defaults and tail say; a checksum of each file
+    about.json              what Reader, Defaults and tail say; versions of libraries; a checksum of each file
     *.blob                  the model compiled for a processor, with a checksum
 """
 
@@ -25,6 +25,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from hashlib import blake2b
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any
@@ -54,6 +55,7 @@ def _import_openvino() -> Any:
 openvino = _import_openvino()
 
 FORMAT = 1  # of the folder; to be raised when it comes to hold something else
+LIBRARIES = ("openvino", "transformers", "sentence-transformers", "tokenizers")  # that have a say in what it holds
 ABOUT, MODEL, TAIL, PROBE = "about.json", "model.xml", "tail.xml", "probe.npy"
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32
 
@@ -71,6 +73,7 @@ PROBE_TEXTS = [
 ]
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+_MOST_BLOBS = 4  # of a model; the one that was not used for longest leaves
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -108,11 +111,16 @@ def checksum(file: Path) -> int:
     return crc32(file.read_bytes())
 
 
+def versions() -> dict[str, str]:
+    """Look up the versions of the libraries that a conversion depends on, without importing them."""
+    return {library: version(library) for library in LIBRARIES}
+
+
 def read_conversion(folder: Path) -> Conversion | None:
-    """Read what a folder says of its model; None if there is none, or it was written in another format or damaged."""
+    """Read what a folder says of its model; None if there is none that is of use here."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
-        if about["format"] != FORMAT:
+        if about["versions"] != versions():
             return None
         reader = {**about["reader"], "tokenizer": TextTokenizer.from_dict(about["reader"]["tokenizer"])}
         reader["special_ids"], reader["own_pooling"] = frozenset(reader["special_ids"]), tuple(reader["own_pooling"])
@@ -126,7 +134,7 @@ def read_conversion(folder: Path) -> Conversion | None:
         )
         files = [MODEL, PROBE, *([TAIL] if conversion.tail else [])]
         return conversion if all(conversion.is_whole(name) for name in files) else None
-    except (OSError, ValueError, LookupError, TypeError):
+    except Exception:  # damage may show in any way, e.g. as the tokenizer's own kind of error
         return None
 
 
@@ -156,8 +164,10 @@ class OpenVINOBackend:
         self.reader, self.defaults = conversion.reader, conversion.defaults
         self.tail, self.ends_normalized = conversion.tail, conversion.ends_normalized
         self._keep_compiled = keep_compiled
+        self._last_layer = (conversion.reader.n_layers,)
         self._queues: dict[tuple[int, ...], Any] = {}
         self._tail: Any = None
+        self._queue(self._last_layer)  # fails now rather than later
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
         """Count the dimensions of a vector, before it is cut.
@@ -177,31 +187,97 @@ class OpenVINOBackend:
         Raises
         ------
         MemoryError
-            If a batch does not fit into memory.
+            If a single row does not fit into memory.
         """
-        lengths, is_first_row = tokens.lengths, tokens.is_first_row
+        lengths = tokens.lengths
         empty = np.flatnonzero(lengths == 0)  # nothing to read: pooled to the zero vector, which the tail may move
         if len(empty):
             zeros = np.zeros((len(empty), 1, self.reader.hidden_dim), dtype=np.float32)
             states = dict.fromkeys({layers for layers, _ in views}, zeros)
             yield empty, self._pool(states, np.zeros((len(empty), 1), dtype=bool), views)
-        filled = np.flatnonzero(lengths)
+        waiting = np.flatnonzero(lengths)
+        while len(waiting):
+            is_done = np.zeros(len(lengths), dtype=bool)
+            try:
+                for rows, vectors in self._embed_rows(tokens, waiting, views, n_prompt_tokens, batch_tokens):
+                    is_done[rows] = True
+                    yield rows, vectors
+            except MemoryError as error:
+                ran_out = str(error)
+            waiting = waiting[~is_done[waiting]]
+            if len(waiting) and batch_tokens <= lengths[waiting].max():
+                raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
+            batch_tokens //= 2
+
+    def _embed_rows(
+        self,
+        tokens: Tokens,
+        rows_to_do: NDArray[np.intp],
+        views: Sequence[View],
+        n_prompt_tokens: int,
+        batch_tokens: int,
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        is_first_row = tokens.is_first_row
         layers = tuple(sorted({layer for some, _ in views for layer in some}))
-        batches = (filled[batch] for batch in length_batches(lengths[filled], batch_tokens))
+        batches = (rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens))
         inputs = ((rows, *tokens.padded(rows, self.reader.pad_id)) for rows in batches)
-        for rows, is_token, outputs in _run(self._queue(layers), inputs):
+        for rows, is_token, outputs in self._run(layers, inputs):
             is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row that holds the prompt
             output_of = dict(zip(layers, outputs, strict=True))
-            states = {some: _mean([output_of[layer] for layer in some]) for some, _ in views}
+            states = {some: _mean([output_of[layer] for layer in some]) for some in {some for some, _ in views}}
             yield rows, self._pool(states, is_token, views)
 
+    def _run(
+        self, layers: tuple[int, ...], inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]]
+    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], list[NDArray[np.float32]]]]:
+        """Run batches of (rows, input ids, mask); yield rows, mask and outputs, in the order in which they end.
+
+        A batch is prepared, and another pooled, while others are computed.
+        """
+        queue, done = self._queue(layers), deque[Any]()
+
+        def take(request: Any, batch: tuple[Any, Any]) -> None:
+            try:
+                done.append((*batch, [np.array(output.data) for output in request.output_tensors]))
+            except MemoryError as error:  # one that leaves this function would end the process
+                done.append(error)
+
+        is_whole = False
+        try:
+            queue.set_callback(take)
+            for rows, input_ids, is_token in inputs:
+                queue.start_async({0: input_ids, 1: is_token.astype(np.int64)}, (rows, is_token))  # waits for its turn
+                while done:
+                    yield _raised(done.popleft())
+            queue.wait_all()
+            while done:
+                yield _raised(done.popleft())
+            is_whole = True
+        except RuntimeError as error:
+            if _is_out_of_memory(error):
+                raise MemoryError(str(error)) from error
+            raise
+        finally:
+            if not is_whole:  # a queue that failed fails for ever, and one that was left may still be running
+                self._queues.pop(layers, None)
+                with suppress(RuntimeError):
+                    queue.wait_all()
+
     def _queue(self, layers: tuple[int, ...]) -> Any:
-        """Return the queue that gives some hidden layers; the compiled model is made when it is first needed."""
+        """Return the queue that gives some hidden layers; the compiled model is made when it is first needed.
+
+        That of the last layer stays, and that of the layers which were asked for last.
+        """
         if layers not in self._queues:
+            self._queues = {some: queue for some, queue in self._queues.items() if some == self._last_layer}
             compiled = self._compile(layers)
             n_at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
             self._queues[layers] = openvino.AsyncInferQueue(compiled, n_at_once + 1)  # one waits, so that no core does
         return self._queues[layers]
+
+    def is_there(self) -> bool:
+        """Whether the folder still is: parts of it are read when they are first needed."""
+        return (self._folder / ABOUT).exists()
 
     def _compile(self, layers: tuple[int, ...]) -> Any:
         options = {
@@ -210,7 +286,7 @@ class OpenVINOBackend:
             "INFERENCE_NUM_THREADS": _n_threads(),
         }
         kept = self._folder / f"{_digest(options)}.blob"
-        is_kept = self._keep_compiled and layers == (self.reader.n_layers,)  # what nearly everyone asks for
+        is_kept = self._keep_compiled and layers == self._last_layer  # what nearly everyone asks for
         if is_kept and (compiled := _import(kept, options)) is not None:
             return compiled
         model = _core().read_model(self._folder / MODEL)
@@ -240,45 +316,52 @@ class OpenVINOBackend:
         return vectors
 
 
-def embed_probe(backend: Any) -> NDArray[np.float32]:
-    """Embed the probe texts with a backend of either kind, in the model's own way."""
+def embed_in_own_way(backend: Any, texts: Sequence[str]) -> NDArray[np.float32]:
+    """Embed some texts with a backend of either kind, without a cache and before vectors are normalised."""
     reader = backend.reader
-    tokens = reader.tokenizer.tokenize(PROBE_TEXTS, backend.defaults.max_seq_length or reader.max_positions)
-    own_way = [((reader.n_layers,), reader.own_pooling if backend.tail else (mode,)) for mode in reader.own_pooling]
-    vectors: NDArray[np.float32] | None = None
-    for rows, some in backend.embed_tokens(tokens, own_way[:1], 0, batch_tokens=512):
-        vectors = np.empty((len(PROBE_TEXTS), some.shape[1]), dtype=np.float32) if vectors is None else vectors
-        vectors[rows] = some
-    if vectors is None:
-        raise ValueError("there is nothing to probe")
-    return vectors
+    limits = [limit for limit in (backend.defaults.max_seq_length, reader.max_positions) if limit is not None]
+    tokens = reader.tokenizer.tokenize(texts, min(limits, default=None))
+    pooling = reader.own_pooling if backend.tail else reader.own_pooling[:1]
+    parts = list(backend.embed_tokens(tokens, [((reader.n_layers,), pooling)], 0, batch_tokens=512))
+    vectors: NDArray[np.float32] = np.concatenate([some for _, some in parts])
+    return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
 
 
-def find_converted(fingerprint: str, dtype: str) -> OpenVINOBackend | None:
-    """Make ready a model that was converted before; None if it was not.
+def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path:
+    """Return where a converted model is kept: where the operating system keeps a user's caches.
+
+    What brings code of its own is not served to those who do not trust it.
+    """
+    from platformdirs import user_cache_path
+
+    name = f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
+    return user_cache_path("skembed", appauthor=False) / "openvino" / name
+
+
+def find_converted(folder: Path, dtype: str) -> OpenVINOBackend | None:
+    """Make ready a model that was converted before; None if it was not, or is of no use any more.
 
     Parameters
     ----------
-    fingerprint : str
+    folder : Path
     dtype : {"auto", "float32", "bfloat16"}
         "auto" is bfloat16 where the processor has it and the probe texts' vectors stay what they are, else float32.
     """
-    conversion = read_conversion(conversion_folder(fingerprint))
-    return None if conversion is None else make_backend(conversion, dtype)
-
-
-def conversion_folder(fingerprint: str) -> Path:
-    """Return where a converted model is kept: where the operating system keeps a user's caches."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("skembed", appauthor=False) / "openvino" / fingerprint[:32]
+    conversion = read_conversion(folder)
+    try:
+        return None if conversion is None else make_backend(conversion, dtype)
+    except RuntimeError:  # OpenVINO's own
+        return None
 
 
 def make_backend(conversion: Conversion, dtype: str) -> OpenVINOBackend:
     """Make a backend in a precision; see :func:`find_converted`."""
     if dtype == "auto" and _has_native_bfloat16():
         backend = OpenVINOBackend(conversion, "bfloat16")
-        found, expected = embed_probe(backend), np.load(conversion.folder / PROBE, allow_pickle=False)
+        found, expected = (
+            embed_in_own_way(backend, PROBE_TEXTS),
+            np.load(conversion.folder / PROBE, allow_pickle=False),
+        )
         if np.isfinite(found).all() and cosines(found, expected).min() >= SMALLEST_COSINE:
             return backend
     return OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype)
@@ -292,32 +375,14 @@ def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float6
     return found
 
 
-def _run(
-    queue: Any, inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], list[NDArray[np.float32]]]]:
-    """Run batches of (rows, input ids, mask) through a queue; yield rows, mask and outputs, in the order of their ends.
+def _raised(result: Any) -> Any:
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
-    A batch is prepared, and another pooled, while others are computed.
-    """
-    done: deque[Any] = deque()
-    queue.set_callback(
-        lambda request, batch: done.append((*batch, [np.array(output.data) for output in request.output_tensors]))
-    )
-    try:
-        for rows, input_ids, is_token in inputs:
-            queue.start_async({0: input_ids, 1: is_token.astype(np.int64)}, (rows, is_token))  # waits for a free place
-            while done:
-                yield done.popleft()
-        queue.wait_all()
-        yield from done
-    except RuntimeError as error:
-        if "alloc" in str(error):
-            raise MemoryError(
-                f"a batch does not fit into memory; lower batch_tokens or max_seq_length. ({error})"
-            ) from error
-        raise
-    finally:
-        queue.wait_all()  # whoever stopped reading leaves nothing behind that still runs
+
+def _is_out_of_memory(error: RuntimeError) -> bool:
+    return any(said in str(error).lower() for said in ("bad_alloc", "bad alloc", "allocat", "out of memory"))
 
 
 def _mean(states: list[NDArray[np.float32]]) -> NDArray[np.float32]:
@@ -365,19 +430,23 @@ def _import(kept: Path, options: dict[str, Any]) -> Any:
     try:
         content = kept.read_bytes()
         if len(content) > 4 and crc32(memoryview(content)[4:]) == int.from_bytes(content[:4], "little"):
-            return _core().import_model(io.BytesIO(memoryview(content)[4:]), "CPU", options)
+            compiled = _core().import_model(io.BytesIO(memoryview(content)[4:]), "CPU", options)
+            os.utime(kept)
+            return compiled
     except (OSError, RuntimeError):
         pass
     return None
 
 
 def _export(compiled: Any, kept: Path) -> None:
+    """Keep a compiled model, and let those go that were not used for long: of other versions, processors or threads."""
     content = compiled.export_model().getvalue()
-    write_whole(kept, crc32(content).to_bytes(4, "little") + content)
-
-
-def write_whole(file: Path, content: bytes) -> None:
-    """Write a file that is there as a whole or not at all."""
-    with NamedTemporaryFile(dir=file.parent, delete=False) as unfinished:
-        unfinished.write(content)
-    os.replace(unfinished.name, file)
+    with NamedTemporaryFile(dir=kept.parent, delete=False) as unfinished:
+        try:
+            unfinished.write(crc32(content).to_bytes(4, "little") + content)
+        except BaseException:
+            os.unlink(unfinished.name)
+            raise
+    os.replace(unfinished.name, kept)
+    for outdated in sorted(kept.parent.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
+        outdated.unlink(missing_ok=True)

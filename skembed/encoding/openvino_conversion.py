@@ -6,12 +6,14 @@ import json
 import os
 import shutil
 import warnings
+import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from functools import cache
 from pathlib import Path
-from tempfile import TemporaryDirectory, mkdtemp
+from tempfile import mkdtemp
+from time import time
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,22 +22,30 @@ from torch import Tensor, nn
 
 from skembed.encoding.openvino_backend import (
     ABOUT,
-    FORMAT,
     MODEL,
     PROBE,
+    PROBE_TEXTS,
     TAIL,
     OpenVINOBackend,
     checksum,
     conversion_folder,
-    embed_probe,
+    embed_in_own_way,
     make_backend,
     openvino,
     read_conversion,
+    versions,
 )
 from skembed.encoding.reader import Reader
 from skembed.encoding.torch_backend import TorchBackend
 
 _LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
+_LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 80
+
+# Ways to find positions that change with the length of a text; a converted model has the one of short texts.
+_ROPES_THAT_CHANGE = ("dynamic", "longrope")
+
+_UNFINISHED = ".unfinished-"
+_OUTDATED_SECONDS = 24 * 3600  # after which whoever left something unfinished is dead
 
 
 class NotConvertibleError(Exception):
@@ -45,14 +55,16 @@ class NotConvertibleError(Exception):
 class _HiddenStates(nn.Module):
     """A transformer as a function of two tensors, whose results are all hidden layers."""
 
-    def __init__(self, transformer: nn.Module) -> None:
+    def __init__(self, transformer: nn.Module, n_layers: int) -> None:
         super().__init__()
-        self.transformer = transformer
+        self.transformer, self.n_layers = transformer, n_layers
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         output = self.transformer(
             input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, return_dict=True
         )
+        if len(output.hidden_states) != self.n_layers + 1:
+            raise TypeError(f"it gives {len(output.hidden_states)} hidden states for {self.n_layers} layers")
         return (*output.hidden_states[:-1], output.last_hidden_state)
 
 
@@ -70,40 +82,66 @@ class _Tail(nn.Module):
         return features["sentence_embedding"]
 
 
-def make_converted(backend: TorchBackend, fingerprint: str, dtype: str) -> OpenVINOBackend:
+def make_converted(
+    backend: TorchBackend, fingerprint: str | None, dtype: str, *, trust_remote_code: bool
+) -> OpenVINOBackend:
     """Make ready a model for OpenVINO, and keep what was converted for other processes.
 
     Parameters
     ----------
     backend : TorchBackend
         On the CPU, in float32.
-    fingerprint : str
+    fingerprint : str or None
+        None: it is kept for as long as it is used.
     dtype : {"auto", "float32", "bfloat16"}
         See :func:`find_converted`.
+    trust_remote_code : bool
+        Whether the model may have brought code of its own.
 
     Raises
     ------
     NotConvertibleError
-        If OpenVINO cannot run it, or gives other vectors.
+        If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere.
     """
-    folder = conversion_folder(fingerprint)
+    if backend.reader is None or backend.transformer is None:
+        raise NotConvertibleError(str(backend.not_standard))
+    if fingerprint is not None:
+        with suppress(OSError):  # it cannot be kept
+            return _keep_converted(backend, conversion_folder(fingerprint, trust_remote_code), dtype)
     try:
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with FileLock(folder.with_suffix(".lock"), mode=0o600):  # others who need it wait rather than do it too
-            if read_conversion(folder) is None:
-                convert(backend, folder)
-    except OSError:  # it cannot be kept
-        folder = Path(_for_this_process().name) / fingerprint[:32]
-        convert(backend, folder)
+        parent = Path(mkdtemp(prefix="skembed-openvino-"))
+        convert(backend, parent / "model")
+    except OSError as error:
+        raise NotConvertibleError(f"there is no room for the converted model: {error}") from error
+    made = _ready(parent / "model", dtype)
+    weakref.finalize(made, _remove, parent, os.getpid())
+    return made
+
+
+def _keep_converted(backend: TorchBackend, folder: Path, dtype: str) -> OpenVINOBackend:
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with FileLock(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
+        for left in folder.parent.glob(f"{_UNFINISHED}*"):
+            if time() - left.stat().st_mtime > _OUTDATED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        if read_conversion(folder) is None:
+            convert(backend, folder)
+    return _ready(folder, dtype)
+
+
+def _ready(folder: Path, dtype: str) -> OpenVINOBackend:
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
-    return make_backend(conversion, dtype)
+    try:
+        return make_backend(conversion, dtype)
+    except RuntimeError as error:  # OpenVINO's own
+        raise NotConvertibleError(f"the converted model fails: {error}") from error
 
 
-@cache
-def _for_this_process() -> TemporaryDirectory[str]:
-    return TemporaryDirectory(prefix="skembed-openvino-")
+def _remove(folder: Path, pid: int) -> None:
+    if os.getpid() == pid:  # not a forked child, which comes to its end while its parent goes on
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def convert(backend: TorchBackend, folder: Path) -> None:
@@ -112,8 +150,9 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     Parameters
     ----------
     backend : TorchBackend
-        On the CPU, in float32.
+        On the CPU, in float32, with a reader.
     folder : Path
+        In a folder that is there.
 
     Raises
     ------
@@ -122,41 +161,50 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     OSError
         If the folder cannot be written.
     """
-    if backend.reader is None or backend.transformer is None:
-        raise NotConvertibleError(str(backend.not_standard))
-    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    unfinished = Path(mkdtemp(dir=folder.parent, prefix=".unfinished-"))
+    unfinished = Path(mkdtemp(dir=folder.parent, prefix=_UNFINISHED))
     try:
         try:
-            _write(backend, backend.reader, backend.transformer, unfinished)
-        except (OSError, MemoryError):
+            _refuse_changing_positions(backend.transformer)
+            _write(backend, unfinished)
+            _compare(backend, unfinished)
+        except (NotConvertibleError, OSError, MemoryError):
             raise
         except Exception as error:  # whatever an architecture makes of being traced
+            if "iostream error" in str(error):
+                raise OSError(f"{unfinished} cannot be written") from error
             raise NotConvertibleError(f"{type(error).__name__}: {error}") from error
-        _compare(unfinished)
-        shutil.rmtree(folder, ignore_errors=True)  # one of another format, or damaged
+        shutil.rmtree(folder, ignore_errors=True)  # one of other versions, or damaged
         os.rename(unfinished, folder)
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _write(backend: TorchBackend, reader: Reader, transformer: nn.Module, folder: Path) -> None:
+def _refuse_changing_positions(transformer: Any) -> None:
+    config = transformer.config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kind = rope.get("rope_type", rope.get("type"))
+    if kind in _ROPES_THAT_CHANGE:
+        raise NotConvertibleError(f"its positions (rope_type={kind!r}) change with the length of a text")
+
+
+def _write(backend: TorchBackend, folder: Path) -> None:
+    reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
     with _silence(), backend.inference():
         examples = reader.tokenizer.tokenize(["a b c d e", "a b"], None).padded(np.arange(2), reader.pad_id)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples)
         model = openvino.convert_model(
-            _HiddenStates(transformer), example_input={"input_ids": ids, "attention_mask": mask}
+            _HiddenStates(backend.transformer, reader.n_layers),  # type: ignore[arg-type]
+            example_input={"input_ids": ids, "attention_mask": mask},
         )
         openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
         if backend.modules_after:
             dim = backend.tail[0].takes or reader.hidden_dim
             tail = openvino.convert_model(_Tail(backend.modules_after), example_input=torch.ones(2, dim))
             openvino.save_model(tail, folder / TAIL, compress_to_fp16=False)
-    np.save(folder / PROBE, embed_probe(backend), allow_pickle=False)
+    np.save(folder / PROBE, embed_in_own_way(backend, PROBE_TEXTS), allow_pickle=False)
     described = {**vars(reader), "tokenizer": reader.tokenizer.to_dict(), "special_ids": sorted(reader.special_ids)}
     about = {
-        "format": FORMAT,
-        "openvino": openvino.get_version(),
+        "versions": versions(),
         "reader": described,
         "defaults": asdict(backend.defaults),
         "tail": [asdict(module) for module in backend.tail],
@@ -166,16 +214,14 @@ def _write(backend: TorchBackend, reader: Reader, transformer: nn.Module, folder
     (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
 
-def _compare(folder: Path) -> None:
+def _compare(backend: TorchBackend, folder: Path) -> None:
     """Refuse a conversion that gives other vectors, e.g. since tracing saw one way through the model's code only."""
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
-    try:
-        found = embed_probe(OpenVINOBackend(conversion, "float32", keep_compiled=False))
-    except RuntimeError as error:
-        raise NotConvertibleError(f"the converted model fails: {error}") from error
-    expected = np.load(folder / PROBE, allow_pickle=False)
+    texts = [*PROBE_TEXTS, _LONG_TEXT]
+    found = embed_in_own_way(OpenVINOBackend(conversion, "float32", keep_compiled=False), texts)
+    expected = np.vstack([np.load(folder / PROBE, allow_pickle=False), embed_in_own_way(backend, [_LONG_TEXT])])
     difference = float((np.linalg.norm(found - expected, axis=1) / np.linalg.norm(expected, axis=1)).max())
     if not difference <= _LARGEST_DIFFERENCE:
         raise NotConvertibleError(f"the converted model gives other vectors (they differ by {difference:.2%})")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+import gc
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -16,6 +19,7 @@ from sentence_transformers import SentenceTransformer
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import models
+from skembed.encoding.settings import Settings
 
 openvino = pytest.importorskip("openvino")
 
@@ -44,6 +48,7 @@ def user_caches(tmp_path_factory):
 @pytest.fixture(autouse=True)
 def _own_caches(user_caches, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(user_caches))
+    monkeypatch.setattr(models, "_not_convertible", set())
     skembed.unload_models()
     yield
     skembed.unload_models()
@@ -152,6 +157,24 @@ class TestVectors:
                 embed(texts, model=tiny, batch_tokens=8, **FLOAT32)
         assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
 
+    def test_come_out_of_smaller_batches_where_memory_runs_out(self, tiny, texts, monkeypatch):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        run_out_of_memory(monkeypatch, above=70)
+        assert_allclose(embed(texts, model=tiny, batch_tokens=10_000, **FLOAT32), expected, atol=1e-6)
+
+    def test_are_right_after_a_call_that_did_not_fit_into_memory(self, tiny, texts, monkeypatch):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        with monkeypatch.context() as patched:
+            run_out_of_memory(patched, above=4)
+            with pytest.raises(MemoryError, match="a single text does not fit into memory; lower max_seq_length"):
+                embed(texts, model=tiny, **FLOAT32)
+        assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
+
+    def test_of_layers_in_turn_are_those_of_torch(self, tiny, texts):
+        for layers in (0, 1, (0, 1), -1, 0):
+            vectors = embed(texts, model=tiny, layers=layers, **FLOAT32)
+            assert_allclose(vectors, embed(texts, model=tiny, layers=layers, **TORCH), atol=1e-5)
+
     def test_are_kept_apart_in_the_cache_by_backend(self, tiny, counted):
         for backend in ("torch", "openvino", "torch", "openvino"):
             embed(["a text"], model=tiny, backend=backend, dtype="float32")
@@ -226,6 +249,47 @@ class TestChoice:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (0 if backend == "auto" else 3)
 
+    def test_a_folder_called_openvino_is_not_openvino(self, tmp_path, monkeypatch):
+        (tmp_path / "openvino").mkdir()
+        monkeypatch.delitem(sys.modules, "openvino")
+        monkeypatch.setattr(sys, "path", [str(tmp_path)])
+        assert models._has_openvino.__wrapped__() is False
+
+    def test_a_fine_tuner_refuses_what_openvino_cannot_do_before_it_trains(self, tiny):
+        tuner = skembed.SentenceEmbeddingFineTuner(tiny, backend="openvino", dtype="float16")
+        with pytest.raises(ValueError, match="dtype='float16'"):
+            tuner.fit(["a", "b", "c", "d"], ["x", "x", "y", "y"])
+
+    def test_a_tuned_model_can_be_run(self, tiny):
+        pytest.importorskip("accelerate")
+        texts, labels = ["a fox", "the fox", "a parcel", "the parcel"], ["x", "x", "y", "y"]
+        params = {"batch_size": 2, "n_pairs_per_text": 2, "random_state": 0, "cache": None}
+        tuned = skembed.SentenceEmbeddingFineTuner(tiny, backend="openvino", dtype="float32", **params)
+        vectors = tuned.fit(texts, labels).transform(texts)
+        assert_allclose(vectors, tuned.set_params(backend="torch").transform(texts), atol=1e-5)
+
+    @pytest.mark.parametrize("content", ["", "{", "[]"])
+    def test_a_damaged_folder_is_one_error_that_names_it(self, content, tmp_path):
+        from tests.tiny_models import make_bert
+
+        (Path(make_bert(tmp_path / "model")) / "modules.json").write_text(content)
+        with pytest.raises(skembed.ModelNotFoundError, match="model"):
+            embed(["a"], model=str(tmp_path / "model"))
+
+    def test_a_folder_without_a_model_is_not_searched(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(models, "stamp_folder", lambda _: pytest.fail("it was searched"))
+        with pytest.raises(skembed.ModelNotFoundError, match="a folder without a model"):
+            embed(["a"], model=str(tmp_path))
+
+    def test_half_a_snapshot_of_the_hub_is_loaded_under_its_name(self, tiny, new_caches, monkeypatch):
+        """Whoever is given a name fetches what lacks; whoever is given the folder makes do with what is there."""
+        monkeypatch.setattr(models, "_current_snapshot", lambda *_: tiny)
+        asked = []
+        monkeypatch.setattr(models, "_load", lambda name, folder, *_: asked.append((name, folder)) or pytest.skip())
+        with pytest.raises(pytest.skip.Exception):
+            embed(["a"], model="some/model", cache=None)
+        assert asked == [("some/model", None)]
+
 
 class TestWhatCannotBeConverted:
     MESSAGE = "OpenVINO cannot run .*: {}.* torch runs it instead"
@@ -255,6 +319,22 @@ class TestWhatCannotBeConverted:
             embed(["a"], model=tiny, cache=None)
         assert backends() == ["torch"]
 
+    def test_is_trained_and_twinned_without_mixing_them_up(self, tiny, monkeypatch):
+        monkeypatch.setattr(openvino, "convert_model", lambda *_, **__: 1 / 0)
+        given = SentenceTransformer(tiny, device="cpu")
+        twin = copy.deepcopy(given)
+        with pytest.warns(UserWarning, match="ZeroDivisionError"):
+            before = embed(["a fox"], model=given, backend="openvino")
+        given[0].model.get_input_embeddings().weight.data.mul_(-1)
+        assert_allclose(embed(["a fox"], model=twin, backend="openvino", cache=None), before, atol=1e-6)
+
+    def test_is_what_changes_its_positions_with_the_length_of_a_text(self, model_folder, new_caches, monkeypatch):
+        backend = models.get_model(Settings(model=model_folder("decoder"), backend="torch")).backend
+        config = backend.transformer.config
+        monkeypatch.setattr(config, "rope_parameters", {"rope_type": "dynamic"}, raising=False)
+        with pytest.raises(openvino_conversion.NotConvertibleError, match="rope_type='dynamic'"):
+            openvino_conversion.make_converted(backend, None, "float32", trust_remote_code=False)
+
     def test_keeps_the_precision_asked_for(self, model_folder):
         with pytest.warns(UserWarning, match="OpenVINO cannot run"):
             embed(["a"], model=model_folder("static"), backend="openvino", dtype="bfloat16", cache=None)
@@ -273,9 +353,12 @@ class TestWhatIsKept:
         assert new_caches.stat().st_mode & 0o777 == 0o700
         assert conversion_of(new_caches).stat().st_mode & 0o777 == 0o700
 
-    @pytest.mark.parametrize("name", ["about.json", "model.xml", "model.bin", "probe.npy"])
-    @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
-    def test_is_converted_again_if_a_file_is_damaged(self, name, damage, tiny, new_caches):
+    @pytest.mark.parametrize(
+        ("damage", "name"),
+        [*(("flipped", name) for name in ("about.json", "model.xml", "model.bin", "probe.npy")), ("cut", "model.bin"),
+         ("gone", "model.bin")],
+    )  # fmt: skip
+    def test_is_converted_again_if_a_file_is_damaged(self, damage, name, tiny, new_caches):
         expected = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
         for blob in conversion_of(new_caches).glob("*.blob"):
@@ -309,9 +392,52 @@ class TestWhatIsKept:
         assert_allclose(embed(texts, model=tiny, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
         assert backends() == ["openvino", "torch"]
 
+    def test_is_converted_again_by_other_versions_of_libraries(self, tiny, new_caches, monkeypatch):
+        expected = embed(["a"], model=tiny, **FLOAT32)
+        skembed.unload_models()
+        monkeypatch.setattr(openvino_backend, "version", lambda library: "0")
+        monkeypatch.setattr(openvino_conversion, "versions", openvino_backend.versions)
+        assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
+        assert '"openvino": "0"' in (conversion_of(new_caches) / "about.json").read_text()
+
+    def test_is_made_again_if_it_is_deleted_meanwhile(self, tiny, new_caches):
+        embed(["a"], model=tiny, **FLOAT32)
+        shutil.rmtree(new_caches)
+        vectors = embed(["a"], model=tiny, layers=0, **FLOAT32)
+        assert_allclose(vectors, embed(["a"], model=tiny, layers=0, **TORCH), atol=1e-5)
+
+    def test_of_a_loaded_model_goes_with_it(self, tiny, new_caches, tmp_path, monkeypatch):
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
+        embed(["a"], model=SentenceTransformer(tiny, device="cpu"), **FLOAT32)
+        assert len(list((tmp_path / "temporary").iterdir())) == 1
+        skembed.unload_models()
+        gc.collect()
+        assert list((tmp_path / "temporary").iterdir()) == []
+        assert not new_caches.exists()
+
+    def test_leaves_no_more_than_a_few_compiled_models(self, tiny, new_caches, monkeypatch):
+        for n_threads in range(1, 7):
+            monkeypatch.setattr(openvino_backend, "_n_threads", lambda n_threads=n_threads: n_threads)
+            embed(["a"], model=tiny, **FLOAT32)
+            skembed.unload_models()
+        assert len(list(conversion_of(new_caches).glob("*.blob"))) == 4
+
     def test_leaves_nothing_unfinished_behind(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []
+
+
+def run_out_of_memory(monkeypatch, above: int) -> None:
+    """Let the copy of results of more than some tokens fail."""
+    original = np.array
+
+    def failing(values, *rest, **named):
+        if getattr(values, "ndim", 0) == 3 and values.shape[0] * values.shape[1] > above:
+            raise MemoryError("no room")
+        return original(values, *rest, **named)
+
+    monkeypatch.setattr(openvino_backend.np, "array", failing)
 
 
 def damage_file(file: Path, damage: str) -> None:

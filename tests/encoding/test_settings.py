@@ -136,13 +136,6 @@ def test_a_refusal_shows_what_came(name, value):
         make_settings(**{name: value})
 
 
-@pytest.mark.parametrize("missing", [{"model"}, {"pooling", "layers"}], ids=sorted)
-def test_no_parameter_has_a_default_of_its_own_here(missing):
-    given = {name: values[0] for name, values in LEGAL.items() if name not in missing}
-    with pytest.raises(TypeError, match="missing"):
-        Settings(**given)
-
-
 def test_settings_cannot_be_changed():
     settings = make_settings()
     with pytest.raises(FrozenInstanceError):

@@ -20,6 +20,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.neighbors import KNeighborsClassifier
 
 import skembed
+from skembed.encoding.settings import Settings
 from skembed.frames import pandas as accessors
 from skembed.frames.pandas import TextColumn, TextFrame
 
@@ -62,6 +63,7 @@ def _tiny_by_default(tiny, monkeypatch):
         "__init__",
         lambda self, model=tiny, **params: original(self, model, **params),
     )
+    monkeypatch.setattr(Settings.__init__, "__defaults__", (tiny, *Settings.__init__.__defaults__[1:]))
 
 
 class TestEmbedding:

@@ -18,6 +18,7 @@ from scipy.sparse.csgraph import connected_components
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, VectorArray
+from skembed.encoding.settings import Settings
 
 TEXTS = ["a quick fox", "the wrong address", "a quick fox", "login", "an update of the app"]
 LONG = "the quick brown fox " * 60
@@ -90,6 +91,7 @@ def other_model(tmp_path_factory) -> str:
 def _tiny_by_default(tiny, monkeypatch):
     """What is embedded without a word about the model is embedded by a tiny one."""
     monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))  # clone() sees its signature
+    monkeypatch.setattr(Settings.__init__, "__defaults__", (tiny, *Settings.__init__.__defaults__[1:]))
 
 
 @pytest.mark.parametrize("verb", VERBS)
