@@ -56,9 +56,7 @@ def draw(measured: dict[str, Any]) -> Figure:
     axes[0, 0].get_yticklabels()[0].set_fontweight("bold" if names[0] == "skembed, defaults" else "normal")
     axes[0, 0].invert_yaxis()
     axes[0, 0].set_xlim(0, 1.75 * max(map(tokens_per_second, results)))  # room for the numbers
-    figure.suptitle(
-        "all-MiniLM-L6-v2: tokens a second (in brackets: times sentence-transformers, ST, with its defaults)"
-    )
+    figure.suptitle(TITLE)
     figure.supxlabel(conditions(measured["machine"], measured["device"]), fontsize="small", color="#555555")
     figure.set_layout_engine("constrained")
     return figure

@@ -73,6 +73,7 @@ PROBE_TEXTS = [
 ]
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
+_BYTES_A_READ = 2**24
 _MOST_BLOBS = 4  # of a model; the one that was not used for longest leaves
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
@@ -108,7 +109,11 @@ class Conversion:
 
 def checksum(file: Path) -> int:
     """Digest a file, fast rather than safe from forgery: the folder is the user's own."""
-    return crc32(file.read_bytes())
+    digest = 0
+    with file.open("rb") as content:
+        while part := content.read(_BYTES_A_READ):
+            digest = crc32(part, digest)
+    return digest
 
 
 def versions() -> dict[str, str]:

@@ -15,7 +15,7 @@ FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to
 
 # On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
 # should be enough work to fill the device.
-_BATCH_TOKENS_ON_CPU = 1024
+_BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # of which there are as many at a time as cores
 _BATCH_TOKENS = 32_768
 
 
@@ -182,7 +182,7 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
     backend = model.backend
     # A model without a transformer has no activations to speak of, so that only the number of calls counts.
     small = str(backend.device) == "cpu" and backend.has_activations
-    return _BATCH_TOKENS_ON_CPU if small else _BATCH_TOKENS
+    return _BATCH_TOKENS_ON_CPU[backend.name] if small else _BATCH_TOKENS
 
 
 def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:

@@ -327,14 +327,14 @@ for number in range(int(sys.argv[3])):
     write(store, [f"{sys.argv[2]} {number} {letter}" for letter in "abcdefgh"], dim=384)
 """
     folder = tmp_path / "cache"
-    others = [python(code, folder, name, 60) for name in ("one", "two")]
+    others = [python(code, folder, name, 30) for name in ("one", "two")]
     victim = python(code, folder, "victim", 1_000_000)
     await_start(victim)
     time.sleep(delay)
     kill(victim)
     assert [finish(other) for other in others] == [""] * 2
     store = DiskStore(folder, None)
-    texts = [f"{name} {number} {letter}" for name in ("one", "two") for number in range(60) for letter in "abcdefgh"]
+    texts = [f"{name} {number} {letter}" for name in ("one", "two") for number in range(30) for letter in "abcdefgh"]
     assert read(store, texts, dim=384) == texts
     of_victim = [f"victim {number} {letter}" for number in range(5000) for letter in "abcdefgh"]
     known = read(store, of_victim, dim=384)
