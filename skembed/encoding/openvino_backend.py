@@ -241,7 +241,7 @@ class OpenVINOBackend:
         """
         queue, done = self._queue(layers), deque[Any]()
 
-        def take(request: Any, batch: tuple[Any, Any]) -> None:
+        def take(request: Any, batch: tuple[Any, Any]) -> None:  # called in a thread of OpenVINO's
             try:
                 done.append((*batch, [np.array(output.data) for output in request.output_tensors]))
             except MemoryError as error:  # one that leaves this function would end the process

@@ -9,7 +9,11 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
+from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 
 import numpy as np
 import pytest
@@ -21,9 +25,10 @@ from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import models
 from skembed.encoding.settings import Settings
 
-openvino = pytest.importorskip("openvino")
+if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
+    pytest.skip("OpenVINO is not installed", allow_module_level=True)
 
-from skembed.encoding import openvino_backend, openvino_conversion  # noqa: E402
+from skembed.encoding import openvino_backend, openvino_conversion
 
 KINDS = ["bert", "roberta", "decoder", "gpt2", "dense", "dense_raw"]
 POOLINGS = ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("max", "cls")]
@@ -170,6 +175,24 @@ class TestVectors:
                 embed(texts, model=tiny, **FLOAT32)
         assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
 
+    def test_come_out_of_smaller_batches_where_openvino_has_no_memory(self, tiny, texts, monkeypatch):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        said = iter(["std::bad_alloc", *[None] * 1000])
+        monkeypatch.setattr(FailingQueue, "says", said)
+        monkeypatch.setattr(openvino_backend.openvino, "AsyncInferQueue", FailingQueue)
+        skembed.unload_models()
+        assert_allclose(embed(texts, model=tiny, batch_tokens=10_000, **FLOAT32), expected, atol=1e-6)
+        assert next(said) is None
+
+    def test_are_right_after_a_call_in_which_openvino_failed(self, tiny, texts, monkeypatch):
+        expected = embed(texts, model=tiny, **FLOAT32)
+        monkeypatch.setattr(FailingQueue, "says", iter(["something else", *[None] * 1000]))
+        monkeypatch.setattr(openvino_backend.openvino, "AsyncInferQueue", FailingQueue)
+        skembed.unload_models()
+        with pytest.raises(RuntimeError, match="something else"):
+            embed(texts, model=tiny, **FLOAT32)
+        assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
+
     def test_of_layers_in_turn_are_those_of_torch(self, tiny, texts):
         for layers in (0, 1, (0, 1), -1, 0):
             vectors = embed(texts, model=tiny, layers=layers, **FLOAT32)
@@ -226,6 +249,10 @@ class TestChoice:
         monkeypatch.setattr(openvino_backend, "SMALLEST_COSINE", 1.1)
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in models._loaded.values()] == ["float32"]
+
+    def test_where_nothing_is_known_of_the_processor_it_has_no_bfloat16(self, monkeypatch):
+        monkeypatch.setattr(openvino_backend, "Path", lambda _: Path("/no/such/file"))
+        assert openvino_backend._has_native_bfloat16.__wrapped__() is False
 
     def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: False)
@@ -306,7 +333,7 @@ class TestWhatCannotBeConverted:
             calls.append(1)
             raise RuntimeError("no such operation")
 
-        monkeypatch.setattr(openvino, "convert_model", fail)
+        monkeypatch.setattr(openvino_backend.openvino, "convert_model", fail)
         with pytest.warns(UserWarning, match=self.MESSAGE.format("RuntimeError: no such operation")) as caught:
             vectors = [embed(["a"], model=tiny, cache=None) for _ in range(2)]
         assert (len(caught), len(calls)) == (1, 1)
@@ -320,7 +347,7 @@ class TestWhatCannotBeConverted:
         assert backends() == ["torch"]
 
     def test_is_trained_and_twinned_without_mixing_them_up(self, tiny, monkeypatch):
-        monkeypatch.setattr(openvino, "convert_model", lambda *_, **__: 1 / 0)
+        monkeypatch.setattr(openvino_backend.openvino, "convert_model", lambda *_, **__: 1 / 0)
         given = SentenceTransformer(tiny, device="cpu")
         twin = copy.deepcopy(given)
         with pytest.warns(UserWarning, match="ZeroDivisionError"):
@@ -333,6 +360,33 @@ class TestWhatCannotBeConverted:
         config = backend.transformer.config
         monkeypatch.setattr(config, "rope_parameters", {"rope_type": "dynamic"}, raising=False)
         with pytest.raises(openvino_conversion.NotConvertibleError, match="rope_type='dynamic'"):
+            openvino_conversion.make_converted(backend, None, "float32", trust_remote_code=False)
+
+    @pytest.mark.parametrize("is_converted", [False, True])
+    def test_is_what_cannot_be_compiled(self, is_converted, tiny, new_caches, monkeypatch):
+        if is_converted:
+            embed(["a"], model=tiny, cache=None)
+            skembed.unload_models()
+        monkeypatch.setattr(openvino_backend.OpenVINOBackend, "_compile", fail_to_compile)
+        with pytest.warns(UserWarning, match=self.MESSAGE.format(".*no such processor")):
+            embed(["a"], model=tiny, cache=None)
+        assert backends() == ["torch"]
+
+    def test_is_what_has_other_layers_than_it_says(self, tiny):
+        backend = models.get_model(Settings(model=tiny, backend="torch")).backend
+        stranger = copy.copy(backend)
+        stranger.reader = replace(backend.reader, n_layers=7)
+        with pytest.raises(openvino_conversion.NotConvertibleError, match=r"hidden states for 7 layers"):
+            openvino_conversion.make_converted(stranger, None, "float32", trust_remote_code=False)
+
+    def test_is_what_nowhere_finds_room(self, tiny, monkeypatch):
+        backend = models.get_model(Settings(model=tiny, backend="torch")).backend
+
+        def fail(**_):
+            raise OSError("No space left on device")
+
+        monkeypatch.setattr(openvino_conversion, "mkdtemp", fail)
+        with pytest.raises(openvino_conversion.NotConvertibleError, match=r"no room .* No space left on device"):
             openvino_conversion.make_converted(backend, None, "float32", trust_remote_code=False)
 
     def test_keeps_the_precision_asked_for(self, model_folder):
@@ -416,6 +470,26 @@ class TestWhatIsKept:
         assert list((tmp_path / "temporary").iterdir()) == []
         assert not new_caches.exists()
 
+    def test_is_compiled_again_if_it_could_not_be_written(self, tiny, new_caches, monkeypatch):
+        def full_disk(**params):
+            file = NamedTemporaryFile(**params)  # noqa: SIM115 - whoever asks for it closes it
+            file.write = raise_no_space
+            return file
+
+        monkeypatch.setattr(openvino_backend, "NamedTemporaryFile", full_disk)
+        vectors = embed(["a"], model=tiny, **FLOAT32)
+        assert_allclose(vectors, embed(["a"], model=tiny, **TORCH), atol=1e-5)
+        names = {path.name for path in conversion_of(new_caches).iterdir()}
+        assert names == {"about.json", "model.xml", "model.bin", "probe.npy"}
+
+    def test_that_was_left_unfinished_long_ago_is_swept_away(self, tiny, new_caches):
+        for name, age in (("old", 100_000), ("new", 100)):
+            folder = new_caches / f".unfinished-{name}"
+            folder.mkdir(parents=True)
+            os.utime(folder, (time.time() - age,) * 2)
+        embed(["a"], model=tiny, **FLOAT32)
+        assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == [".unfinished-new"]
+
     def test_leaves_no_more_than_a_few_compiled_models(self, tiny, new_caches, monkeypatch):
         for n_threads in range(1, 7):
             monkeypatch.setattr(openvino_backend, "_n_threads", lambda n_threads=n_threads: n_threads)
@@ -428,6 +502,17 @@ class TestWhatIsKept:
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []
 
 
+class FailingQueue(openvino_backend.openvino.AsyncInferQueue):
+    """A queue that fails when it is given something to do, for as long as ``says`` has something to say."""
+
+    says = iter(())
+
+    def start_async(self, *arguments):
+        if (said := next(self.says)) is not None:
+            raise RuntimeError(said)
+        super().start_async(*arguments)
+
+
 def run_out_of_memory(monkeypatch, above: int) -> None:
     """Let the copy of results of more than some tokens fail."""
     original = np.array
@@ -438,6 +523,14 @@ def run_out_of_memory(monkeypatch, above: int) -> None:
         return original(values, *rest, **named)
 
     monkeypatch.setattr(openvino_backend.np, "array", failing)
+
+
+def raise_no_space(_):
+    raise OSError("No space left on device")
+
+
+def fail_to_compile(*_):
+    raise RuntimeError("no such processor")
 
 
 def damage_file(file: Path, damage: str) -> None:
