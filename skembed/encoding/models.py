@@ -89,6 +89,7 @@ class LoadedModel:
 
 _registry_lock = threading.RLock()
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
+_not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
 
 
@@ -221,9 +222,6 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
     )
 
 
-_not_convertible: set[str] = set()  # fingerprints of models that were tried
-
-
 def _refuse_folder_without_model(name: str, folder: str) -> None:
     if not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
         raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
@@ -298,6 +296,8 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
 
 
 def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel | None:
+    if fingerprint in _not_convertible:  # before a copy is made for nothing
+        return None
     key = (fingerprint, "openvino", settings.dtype)
     model = _loaded.get(key)
     if model is None or not model.is_current():
@@ -538,7 +538,7 @@ def without_bars(*, local: bool = True) -> Iterator[None]:
             logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-_left_behind: list[LoadedModel] = []
+_left_behind: list[LoadedModel] = []  # by a fork; never used again, and never let go
 _openvino_hangs = False  # after a fork: its threads are the parent's alone
 
 
@@ -551,7 +551,7 @@ def _renew_after_fork() -> None:
     for key, model in list(_loaded.items()):
         model.lock = threading.RLock()
         if model.backend.name == "openvino":
-            _left_behind.append(_loaded.pop(key))  # kept, since to let go of it may hang too
+            _left_behind.append(_loaded.pop(key))  # to let go of it may hang too
 
 
 if hasattr(os, "register_at_fork"):

@@ -363,10 +363,8 @@ def make_backend(conversion: Conversion, dtype: str) -> OpenVINOBackend:
     """Make a backend in a precision; see :func:`find_converted`."""
     if dtype == "auto" and _has_native_bfloat16():
         backend = OpenVINOBackend(conversion, "bfloat16")
-        found, expected = (
-            embed_in_own_way(backend, PROBE_TEXTS),
-            np.load(conversion.folder / PROBE, allow_pickle=False),
-        )
+        found = embed_in_own_way(backend, PROBE_TEXTS)
+        expected = np.load(conversion.folder / PROBE, allow_pickle=False)
         if np.isfinite(found).all() and cosines(found, expected).min() >= SMALLEST_COSINE:
             return backend
     return OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype)
