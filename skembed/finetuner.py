@@ -23,9 +23,10 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.encoding.cache import EmbeddingCache
+from skembed.encoding.devices import resolve_backend, resolve_devices
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.fingerprint import fingerprint_folder
-from skembed.encoding.models import check_backend, hold_apart, without_bars
+from skembed.encoding.models import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
@@ -421,9 +422,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from skembed.training.modules import private_copy
         from skembed.training.runs import Run, train
 
-        plan = make_plan(replace(encoding, dtype="float32", backend="torch"))
+        resolve_backend(encoding, resolve_devices(encoding.device, None), is_live=True)  # fails now rather than later
+        first = encoding.device[0] if isinstance(encoding.device, list) else encoding.device
+        plan = make_plan(replace(encoding, device=first, dtype="float32", backend="torch"))
         self._refuse_other_devices(plan)
-        check_backend(encoding, str(plan.model.backend.device))
         run = Run(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
         tuned = train(run, self._key(settings, loss_name, plan, data))
         self._tuned, self._saved, self._held = tuned.model, None, None

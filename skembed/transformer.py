@@ -70,8 +70,9 @@ them, default="default"
         What happens to a row without a text (None, NaN, NA, NaT, null): an error, the vector of the empty text,
         a vector of zeros or one of NaN.
     device : str or list of str, default="auto"
-        "cpu", "cuda", "cuda:1", "mps", or a list of one of them; several devices at once are not supported yet. "auto"
-        takes CUDA, then MPS, then the CPU; a loaded model stays where it is.
+        "cpu", "cuda", "cuda:1", "mps", or a list of devices of one kind, e.g. ["cuda:0", "cuda:1"]: each holds a copy
+        of the model, and whichever is free takes the next batch. "auto" takes CUDA, then MPS, then the CPU; a loaded
+        model stays where it is.
     backend : {"auto", "torch", "openvino"}, default="auto"
         What runs the model. "openvino", with the extra of that name, is the faster one on a CPU: the model is converted
         when it is first used, and kept among the user's caches, so that the next process need not import torch. "auto"

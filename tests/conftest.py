@@ -26,7 +26,7 @@ def _empty_cache():
 def _torch_by_default(request, monkeypatch):
     """Where OpenVINO is installed, its own tests alone use it: the others count digits."""
     if request.path.name != "test_openvino_backend.py":
-        monkeypatch.setattr("skembed.encoding.models._has_openvino", lambda: False)
+        monkeypatch.setattr("skembed.encoding.devices._has_openvino", lambda: False)
 
 
 @pytest.fixture(scope="session")

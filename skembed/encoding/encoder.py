@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
 from time import perf_counter
@@ -23,11 +23,13 @@ from skembed.encoding.memory_store import as_slice
 from skembed.encoding.plan import Plan, every_view
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
+from skembed.encoding.threads import merged
 from skembed.encoding.tokens import Tokens
 from skembed.errors import CacheError, CacheWarning, TruncationWarning
 
 if TYPE_CHECKING:
     from skembed.encoding.cache import Store
+    from skembed.encoding.reader import Reader
     from skembed.encoding.torch_backend import TorchBackend
 
 # What is tokenised and sorted by length together: many texts, so that neighbours in length are close, but no more
@@ -37,9 +39,13 @@ _CHARACTERS_A_WINDOW = 16_000_000
 _CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
 _SECONDS_A_WINDOW = 5.0
 
+_WINDOWS_AHEAD = 1  # that are tokenised while another one is computed
+
 _BYTES_A_READ = 2**26  # of vectors that are read from the cache together
 _BYTES_BESIDE_A_VECTOR = 256  # in the cache, about
 _TEXTS_A_FINISH = 4096  # few enough that they stay near the processor between two steps
+
+_Window = tuple[NDArray[np.intp], int, Tokens | None]  # codes, characters, and what was tokenised ahead
 
 
 @dataclass
@@ -57,6 +63,8 @@ class _Call:
     n_tokens : ndarray of int64, shape (n_unique,)
     n_encoded : int
         Texts that went through the model.
+    window_characters : int
+        How long the next window may be.
     failure : CacheError or None
         Why there is no store any more.
     """
@@ -67,6 +75,7 @@ class _Call:
     vectors: NDArray[np.float32] | None
     n_tokens: NDArray[np.int64]
     n_encoded: int = 0
+    window_characters: int = _CHARACTERS_AT_FIRST
     failure: CacheError | None = None
 
     def some_texts(self, codes: NDArray[np.intp]) -> list[str]:
@@ -216,25 +225,43 @@ def _column_slices(dims: Sequence[int]) -> list[slice]:
 
 def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
     """Run the model on texts window by window; what a window computed is kept, whatever happens next."""
-    n_characters = _CHARACTERS_AT_FIRST
+    tokenizes_ahead = _runs_beside_processor(call.plan)
+    to_do = _windows(call, missing, tokenize=tokenizes_ahead)
+    with closing(merged([to_do], _WINDOWS_AHEAD) if tokenizes_ahead else to_do) as all_windows:
+        for codes, n_characters, tokens in all_windows:
+            start = perf_counter()
+            with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
+                _encode_window(call, codes, tokens, bar)
+            pace = _SECONDS_A_WINDOW / max(perf_counter() - start, 1e-3)
+            longer = n_characters * min(max(pace, 0.5), 4.0)
+            call.window_characters = int(min(max(longer, 1), _CHARACTERS_A_WINDOW))
+
+
+def _runs_beside_processor(plan: Plan) -> bool:
+    """Whether the processor is free to tokenise while the model runs, on a device of its own."""
+    return plan.model.backend.reader is not None and str(plan.model.backend.device) != "cpu"
+
+
+def _windows(call: _Call, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Window]:
+    """Cut texts into windows, each when it is asked for; yield codes, characters, and tokens if they are wanted."""
     while len(missing):
-        window = next(windows(call.some_texts(missing[:_TEXTS_A_WINDOW]), _TEXTS_A_WINDOW, n_characters))
-        start = perf_counter()
-        with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
-            _encode_window(call, missing[window], bar)
+        texts = call.some_texts(missing[:_TEXTS_A_WINDOW])
+        window = next(windows(texts, _TEXTS_A_WINDOW, call.window_characters))
+        texts = texts[window]
+        yield missing[window], sum(map(len, texts)), _tokenize(texts, call.plan) if tokenize else None
         missing = missing[window.stop :]
-        pace = _SECONDS_A_WINDOW / max(perf_counter() - start, 1e-3)
-        n_characters = int(min(max(n_characters * min(max(pace, 0.5), 4.0), 1), _CHARACTERS_A_WINDOW))
 
 
-def _encode_window(call: _Call, codes: NDArray[np.intp], bar: Any) -> None:
+def _encode_window(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, bar: Any) -> None:
     n_wanted = len(codes)
     codes = _read(call, codes)  # another thread or process may have encoded them meanwhile
     bar.update(n_wanted - len(codes))
     if len(codes):
         texts = call.some_texts(codes)
         recipes = _recipes_to_compute(call, texts)
-        for positions, vectors, n_tokens in _run_model(texts, call.plan, recipes):
+        for positions, vectors, n_tokens in _run_model(
+            texts, tokens if len(codes) == n_wanted else None, call.plan, recipes
+        ):
             _take(call, codes[positions], vectors, n_tokens, recipes)
             bar.update(len(positions))
 
@@ -269,18 +296,27 @@ def _n_bytes(plan: Plan, recipes: Sequence[Recipe]) -> int:
     return sum(4 * plan.model.backend.vector_dim(recipe.pooling) + _BYTES_BESIDE_A_VECTOR for recipe in recipes)
 
 
+def _tokenize(texts: list[str], plan: Plan) -> Tokens:
+    family, reader = plan.family, cast("Reader", plan.model.backend.reader)
+    return reader.tokenizer.tokenize(
+        [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
+    )
+
+
 def _run_model(
-    texts: list[str], plan: Plan, recipes: list[Recipe]
+    texts: list[str], tokens: Tokens | None, plan: Plan, recipes: list[Recipe]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
-    """Run texts through the model; yield, batch by batch, positions, vectors by all recipes, and token counts."""
+    """Run texts through the model; yield, batch by batch, positions, vectors by all recipes, and token counts.
+
+    ``tokens`` are those of the texts, where they were tokenised ahead.
+    """
     backend, family = plan.model.backend, plan.family
     views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
     if backend.reader is None:
         yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens)
         return
-    tokens = backend.reader.tokenizer.tokenize(
-        [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
-    )
+    if tokens is None:
+        tokens = _tokenize(texts, plan)
     n_prompt_tokens = backend.reader.count_prompt_tokens(family.prompt, family.max_seq_length)
     if family.split_long_texts and n_prompt_tokens >= (family.max_seq_length or np.inf) - 1:
         raise ValueError(f"prompt={family.prompt!r} fills the {family.max_seq_length} tokens that the model reads.")

@@ -54,14 +54,17 @@ def _import_openvino() -> Any:
 
 openvino = _import_openvino()
 
-FORMAT = 1  # of the folder; to be raised when it comes to hold something else
+FORMAT = 2  # of the folder; to be raised when it comes to hold something else
 LIBRARIES = ("openvino", "transformers", "sentence-transformers", "tokenizers")  # that have a say in what it holds
 ABOUT, MODEL, TAIL, PROBE = "about.json", "model.xml", "tail.xml", "probe.npy"
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32
 
-# Texts that bfloat16 is tried on: short and long ones, of words, numbers and signs.
+# Texts that bfloat16 is tried on: short and long ones, of words, numbers and signs. Thanks and other short answers lose
+# most (see benchmarks/quality.py).
 PROBE_TEXTS = [
     "cat",
+    "Thanks a lot!",
+    "I don't know.",
     "Where is my parcel?",
     "I cannot log in since the update of the app, and nobody answers my messages!",
     "3.14159 is not 22/7, but it is close enough for most purposes.",

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.models import LoadedModel, get_model
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
 from skembed.encoding.tokens import UNLIMITED
 
+if TYPE_CHECKING:
+    from skembed.encoding.torch_backend import TorchBackend
+
 FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
 
 # On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
-# should be enough work to fill the device.
+# should be enough work to fill the device, as far as its memory goes.
 _BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # of which there are as many at a time as cores
 _BATCH_TOKENS = 32_768
 
@@ -181,8 +184,9 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
         return int(settings.batch_tokens)
     backend = model.backend
     # A model without a transformer has no activations to speak of, so that only the number of calls counts.
-    small = str(backend.device) == "cpu" and backend.has_activations
-    return _BATCH_TOKENS_ON_CPU[backend.name] if small else _BATCH_TOKENS
+    if str(backend.device) == "cpu" and backend.has_activations:
+        return _BATCH_TOKENS_ON_CPU[backend.name]
+    return max(int(min(_BATCH_TOKENS, cast("TorchBackend", backend).tokens_that_fit())), 1)
 
 
 def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:

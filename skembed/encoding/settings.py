@@ -163,8 +163,6 @@ def _check_device(device: Any) -> None:
     names = device if isinstance(device, list) else [device]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise TypeError(f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps'; got {device!r}.")
-    if len(names) > 1:
-        raise ValueError(f"device={device!r}: several devices at once are not supported yet; name one of them.")
 
 
 def _check_prompt(settings: Settings) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -74,10 +75,7 @@ class Tokens:
 
 
 class TextTokenizer:
-    """Tokenises texts with a fast tokenizer that nobody else uses.
-
-    Cutting is a state of the tokenizer, so one object must not be shared between callers with different limits:
-    the caller holds the model's lock.
+    """Tokenises texts with a fast tokenizer that nobody else uses, for one thread at a time.
 
     Parameters
     ----------
@@ -91,6 +89,7 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._cut_side = cut_side
         self.n_special_tokens: int = tokenizer.num_special_tokens_to_add(False)
+        self.lock = Lock()  # as what is cut is a state of the tokenizer
         tokenizer.no_padding()
 
     def to_dict(self) -> dict[str, Any]:
@@ -125,6 +124,10 @@ class TextTokenizer:
         -------
         Tokens
         """
+        with self.lock:
+            return self._tokenize(texts, max_seq_length, split)
+
+    def _tokenize(self, texts: Sequence[str], max_seq_length: int | None, split: bool) -> Tokens:
         if max_seq_length is None:
             self._tokenizer.no_truncation()
         else:

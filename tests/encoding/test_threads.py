@@ -1,0 +1,75 @@
+"""Iterating in threads: nothing lost, errors handed over, no thread left."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import closing
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from skembed.encoding.threads import Shared, merged
+
+
+@pytest.fixture(autouse=True)
+def _no_thread_left():
+    before = set(threading.enumerate())
+    yield
+    assert set(threading.enumerate()) <= before
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(st.lists(st.integers(), max_size=8), max_size=4), st.integers(1, 5))
+def test_every_item_comes_once(lists, n_ahead):
+    found = list(merged(lists, n_ahead))
+    assert sorted(found) == sorted(item for items in lists for item in items)
+
+
+def test_the_items_of_one_iterable_come_in_its_order():
+    assert list(merged([range(100)], n_ahead=3)) == list(range(100))
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
+def test_an_error_in_a_thread_is_raised_where_items_are_taken_and_ends_the_other_threads(error):
+    def endless():
+        while True:
+            yield 1
+
+    def failing():
+        yield 2
+        raise error
+
+    with pytest.raises(type(error)):
+        for _ in merged([endless(), failing()], n_ahead=2):
+            pass
+
+
+def test_leaving_early_ends_the_threads():
+    with closing(merged([iter(int, 1), iter(int, 1)], n_ahead=1)) as items:
+        assert next(items) == 0
+
+
+def test_what_is_done_ahead_is_bounded():
+    done = []
+
+    def work():
+        for number in range(100):
+            done.append(number)
+            yield number
+
+    with closing(merged([work()], n_ahead=3)) as items:
+        next(items)
+        time.sleep(0.2)
+        assert len(done) <= 5  # the one taken, three that wait, and one that has no place to wait
+
+
+def test_threads_that_share_an_iterator_get_each_item_once():
+    def slowly():
+        for number in range(200):
+            time.sleep(0)
+            yield number
+
+    shared = Shared(slowly())
+    assert sorted(merged([shared, shared, shared], n_ahead=4)) == list(range(200))
