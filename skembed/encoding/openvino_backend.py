@@ -77,7 +77,8 @@ PROBE_TEXTS = [
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _BYTES_A_READ = 2**24
-_MOST_BLOBS = 4  # of a model; the one that was not used for longest leaves
+_ONE_AT_A_TIME, _SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches that are computed, as OpenVINO's hints say it
+_MOST_BLOBS = 8  # of a model; the one that was not used for longest leaves
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -173,9 +174,9 @@ class OpenVINOBackend:
         self.tail, self.ends_normalized = conversion.tail, conversion.ends_normalized
         self._keep_compiled = keep_compiled
         self._last_layer = (conversion.reader.n_layers,)
-        self._queues: dict[tuple[int, ...], Any] = {}
+        self._queues: dict[tuple[tuple[int, ...], str], Any] = {}
         self._tail: Any = None
-        self._queue(self._last_layer)  # fails now rather than later
+        self._queue(self._last_layer, _ONE_AT_A_TIME)  # fails now rather than later
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
         """Count the dimensions of a vector, before it is cut.
@@ -227,22 +228,27 @@ class OpenVINOBackend:
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         is_first_row = tokens.is_first_row
         layers = tuple(sorted({layer for some, _ in views for layer in some}))
-        batches = (rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens))
+        batches = [rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens)]
         inputs = ((rows, *tokens.padded(rows, self.reader.pad_id)) for rows in batches)
-        for rows, is_token, outputs in self._run(layers, inputs):
+        # A batch that is alone gets all cores; which takes a compiled model of its own.
+        hint = _ONE_AT_A_TIME if len(batches) == 1 and layers == self._last_layer else _SEVERAL_AT_A_TIME
+        for rows, is_token, outputs in self._run(layers, hint, inputs):
             is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row that holds the prompt
             output_of = dict(zip(layers, outputs, strict=True))
             states = {some: _mean([output_of[layer] for layer in some]) for some in {some for some, _ in views}}
             yield rows, self._pool(states, is_token, views)
 
     def _run(
-        self, layers: tuple[int, ...], inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]]
+        self,
+        layers: tuple[int, ...],
+        hint: str,
+        inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]],
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], list[NDArray[np.float32]]]]:
         """Run batches of (rows, input ids, mask); yield rows, mask and outputs, in the order in which they end.
 
         A batch is prepared, and another pooled, while others are computed.
         """
-        queue, done = self._queue(layers), deque[Any]()
+        queue, done = self._queue(layers, hint), deque[Any]()
 
         def take(request: Any, batch: tuple[Any, Any]) -> None:  # called in a thread of OpenVINO's
             try:
@@ -267,29 +273,29 @@ class OpenVINOBackend:
             raise
         finally:
             if not is_whole:  # a queue that failed fails for ever, and one that was left may still be running
-                self._queues.pop(layers, None)
+                self._queues.pop((layers, hint), None)
                 with suppress(RuntimeError):
                     queue.wait_all()
 
-    def _queue(self, layers: tuple[int, ...]) -> Any:
+    def _queue(self, layers: tuple[int, ...], hint: str) -> Any:
         """Return the queue that gives some hidden layers; the compiled model is made when it is first needed.
 
-        That of the last layer stays, and that of the layers which were asked for last.
+        Those of the last layer stay, and that of the layers which were asked for last.
         """
-        if layers not in self._queues:
-            self._queues = {some: queue for some, queue in self._queues.items() if some == self._last_layer}
-            compiled = self._compile(layers)
+        if (layers, hint) not in self._queues:
+            self._queues = {key: queue for key, queue in self._queues.items() if key[0] == self._last_layer}
+            compiled = self._compile(layers, hint)
             n_at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            self._queues[layers] = openvino.AsyncInferQueue(compiled, n_at_once + 1)  # one waits, so that no core does
-        return self._queues[layers]
+            self._queues[layers, hint] = openvino.AsyncInferQueue(compiled, n_at_once + 1)  # so that no core waits
+        return self._queues[layers, hint]
 
     def is_there(self) -> bool:
         """Whether the folder still is: parts of it are read when they are first needed."""
         return (self._folder / ABOUT).exists()
 
-    def _compile(self, layers: tuple[int, ...]) -> Any:
+    def _compile(self, layers: tuple[int, ...], hint: str) -> Any:
         options = {
-            "PERFORMANCE_HINT": "THROUGHPUT",
+            "PERFORMANCE_HINT": hint,
             "INFERENCE_PRECISION_HINT": _PRECISION[self.dtype],
             "INFERENCE_NUM_THREADS": _n_threads(),
         }
@@ -325,12 +331,13 @@ class OpenVINOBackend:
 
 
 def embed_in_own_way(backend: Any, texts: Sequence[str]) -> NDArray[np.float32]:
-    """Embed some texts with a backend of either kind, without a cache and before vectors are normalised."""
+    """Embed some texts in one batch with a backend of either kind, before vectors are normalised."""
     reader = backend.reader
     limits = [limit for limit in (backend.defaults.max_seq_length, reader.max_positions) if limit is not None]
     tokens = reader.tokenizer.tokenize(texts, min(limits, default=None))
     pooling = reader.own_pooling if backend.tail else reader.own_pooling[:1]
-    parts = list(backend.embed_tokens(tokens, [((reader.n_layers,), pooling)], 0, batch_tokens=512))
+    in_one_batch = len(texts) * int(tokens.lengths.max())
+    parts = list(backend.embed_tokens(tokens, [((reader.n_layers,), pooling)], 0, in_one_batch))
     vectors: NDArray[np.float32] = np.concatenate([some for _, some in parts])
     return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
 

@@ -7,6 +7,7 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 from __future__ import annotations
 
 import copy
+import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -45,6 +46,8 @@ _BATCHES_A_COPY = 16
 _TOKENS_OF_ONE_LENGTH = 8192
 
 _SHARE_OF_FREE_MEMORY = 0.5  # that a batch may take by our estimate
+
+_has_run = False  # whether torch may have started threads for us
 
 Result = TypeVar("Result")
 Run = Callable[["TorchBackend", NDArray[np.intp]], Tensor]  # computes some rows by a backend
@@ -138,9 +141,12 @@ class TorchBackend:
         if self.device.type != "cuda" or model is None:
             return float("inf")
         config = model.config.get_text_config()
-        hidden = config.hidden_size
+        hidden = getattr(config, "hidden_size", None)
+        if not isinstance(hidden, int):  # a model of other parts
+            return float("inf")
         layer = 6 * hidden + 2 * (getattr(config, "intermediate_size", None) or 4 * hidden)
-        n_bytes = model.dtype.itemsize * (layer + (config.num_hidden_layers + 1) * hidden) + 4 * 4 * hidden
+        states = (getattr(config, "num_hidden_layers", 12) + 1) * hidden
+        n_bytes = model.dtype.itemsize * (layer + states) + 4 * 4 * hidden
         kept_by_torch = torch.cuda.memory_reserved(self.device) - torch.cuda.memory_allocated(self.device)
         free = torch.cuda.mem_get_info(self.device)[0] + kept_by_torch
         return float(_SHARE_OF_FREE_MEMORY * free / n_bytes)
@@ -200,6 +206,8 @@ class TorchBackend:
         self, run: Run, batches: Iterator[NDArray[np.intp]], size_of: Callable[[NDArray[np.intp]], int]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Run batches on the device and bring the vectors back."""
+        global _has_run
+        _has_run = True
         done = _run_batches(partial(run, self), batches, size_of)
         if self.device.type == "cuda":
             yield from _copied_behind(done, _start_copy)
@@ -471,3 +479,13 @@ def _tokenizes_alike(ours: TextTokenizer, theirs: Any) -> bool:
     tokens = ours.tokenize(_PROBE_TEXTS, None)
     same_ids = tokens.ids.tolist() == [token for ids in encoded["input_ids"] for token in ids]
     return same_ids and not any(any(segments) for segments in encoded.get("token_type_ids", []))
+
+
+def _go_on_after_fork() -> None:
+    """Keep a forked child from waiting for ever for threads that its parent had, as torch's own DataLoader does."""
+    if _has_run:
+        torch.set_num_threads(1)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_go_on_after_fork)

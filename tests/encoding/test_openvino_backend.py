@@ -494,6 +494,7 @@ class TestWhatIsKept:
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == [".unfinished-new"]
 
     def test_leaves_no_more_than_a_few_compiled_models(self, tiny, new_caches, monkeypatch):
+        monkeypatch.setattr(openvino_backend, "_MOST_BLOBS", 4)
         for n_threads in range(1, 7):
             monkeypatch.setattr(openvino_backend, "_n_threads", lambda n_threads=n_threads: n_threads)
             embed(["a"], model=tiny, **FLOAT32)
@@ -503,6 +504,42 @@ class TestWhatIsKept:
     def test_leaves_nothing_unfinished_behind(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []
+
+
+class TestABatchThatIsAlone:
+    """A served request gets all cores, from a compiled model of its own."""
+
+    @pytest.fixture
+    def hints(self, monkeypatch):
+        """How models were compiled, in order."""
+        seen, original = [], openvino_backend.OpenVINOBackend._compile
+        monkeypatch.setattr(
+            openvino_backend.OpenVINOBackend,
+            "_compile",
+            lambda backend, layers, hint: (seen.append(hint), original(backend, layers, hint))[1],
+        )
+        return seen
+
+    def test_needs_nothing_that_several_need(self, tiny, hints):
+        embed(["a", "b"], model=tiny, **FLOAT32)
+        skembed.unload_models()
+        hints.clear()
+        embed(["a", "b"], model=tiny, **FLOAT32)
+        assert hints == ["LATENCY"]
+        embed(["a", "b"], model=tiny, batch_tokens=3, **FLOAT32)
+        embed(["c", "d"], model=tiny, batch_tokens=3, **FLOAT32)
+        assert hints == ["LATENCY", "THROUGHPUT"]
+
+    def test_of_inner_layers_is_compiled_once_for_one_and_several(self, tiny, hints):
+        embed(["a"], model=tiny, layers=0, **FLOAT32)
+        hints.clear()
+        embed(["b"], model=tiny, layers=0, **FLOAT32)
+        embed(["a", "b"], model=tiny, layers=0, batch_tokens=3, **FLOAT32)
+        assert hints == []
+
+    def test_has_the_vectors_that_it_has_among_others(self, tiny, texts):
+        alone = np.concatenate([embed([text], model=tiny, **FLOAT32) for text in texts])
+        assert_allclose(alone, embed(texts, model=tiny, batch_tokens=40, **FLOAT32), atol=1e-5)
 
 
 class FailingQueue(openvino_backend.openvino.AsyncInferQueue):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -218,6 +222,27 @@ def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
     model[0].model.__class__ = Own
     embed(["fox"], model=model, cache=None)
     assert masks == [[[1] * len(masks[0][0])]]
+
+
+FORK = """
+import os, signal, sys, skembed
+texts = ["the quick brown fox jumps over the lazy dog " * 5] * 64 + ["a fox"]
+before = skembed.embed(texts, model=sys.argv[1], cache=None)
+child = os.fork()
+if child == 0:
+    signal.alarm(60)
+    after = skembed.embed(texts, model=sys.argv[1], cache=None)
+    os._exit(0 if abs(after - before).max() < 1e-5 else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+def test_a_child_forked_from_a_process_that_has_encoded_encodes_too(tiny):
+    several_threads = {**os.environ, "OMP_NUM_THREADS": "2"}
+    run = subprocess.run([sys.executable, "-c", FORK, tiny], env=several_threads, capture_output=True, text=True)
+    assert run.stdout.strip() == "0", run.stderr
 
 
 class TestCuda:
