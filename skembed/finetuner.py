@@ -23,7 +23,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.encoding.cache import EmbeddingCache
-from skembed.encoding.devices import resolve_backend, resolve_devices
+from skembed.encoding.devices import resolve_backend
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.fingerprint import fingerprint_folder
 from skembed.encoding.models import hold_apart, without_bars
@@ -422,9 +422,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from skembed.training.modules import private_copy
         from skembed.training.runs import Run, train
 
-        resolve_backend(encoding, resolve_devices(encoding.device, None), is_live=True)  # fails now rather than later
-        first = encoding.device[0] if isinstance(encoding.device, list) else encoding.device
-        plan = make_plan(replace(encoding, device=first, dtype="float32", backend="torch"))
+        devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
+        plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
+        found = [str(plan.model.backend.device), *devices[1:]]
+        resolve_backend(encoding, found, is_live=True)  # fails now rather than later
         self._refuse_other_devices(plan)
         run = Run(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
         tuned = train(run, self._key(settings, loss_name, plan, data))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from math import ceil
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,8 +21,7 @@ def length_batches(
     batch_tokens : int
         Most tokens in a batch, padding included. A row longer than that is a batch of its own.
     one_length_from : int, optional
-        About as many tokens of one length make batches of their own, without padding. Fewer join the next lengths,
-        until there are so many.
+        So many tokens of one length make batches of their own, without padding; a few of a longer one may join them.
 
     Yields
     ------
@@ -37,17 +36,30 @@ def length_batches(
     [[0, 1], [2, 3]]
     """
     longest_first = np.argsort(-lengths, kind="stable")
-    ascending = -lengths[longest_first]  # for searchsorted
-    start = 0
-    while start < len(longest_first):
-        longest = max(int(-ascending[start]), 1)
-        n_rows = max(batch_tokens // longest, 1)
-        if one_length_from is not None:
-            last_needed = min(start + max(one_length_from // longest, 1), len(longest_first)) - 1
-            n_to_end = int(np.searchsorted(ascending, ascending[last_needed], side="right")) - start
-            n_rows = ceil(n_to_end / ceil(n_to_end / n_rows))  # in equal parts, so that no small rest joins others
-        yield longest_first[start : start + n_rows]
-        start += n_rows
+    ordered = lengths[longest_first]
+    for start, end in _stretches(ordered, one_length_from):
+        while start < end:
+            n_rows = max(batch_tokens // max(int(ordered[start]), 1), 1)
+            yield longest_first[start : min(start + n_rows, end)]
+            start += n_rows
+
+
+def _stretches(ordered: NDArray[np.int64], one_length_from: int | None) -> Iterator[tuple[int, int]]:
+    """Cut rows, ordered by length, where a batch shall end: beside lengths with so many tokens of their own."""
+    if one_length_from is None:
+        yield 0, len(ordered)
+        return
+    start = n_tokens = 0
+    is_after_large = False
+    for begin, end in pairwise([0, *(np.flatnonzero(np.diff(ordered)) + 1), len(ordered)]):
+        n_of_length = (end - begin) * int(ordered[begin]) if end > begin else 0
+        is_large = n_of_length >= one_length_from
+        if is_after_large or (is_large and n_tokens >= one_length_from):  # else the few before would be a small batch
+            yield start, begin
+            start, n_tokens = begin, 0
+        n_tokens += n_of_length
+        is_after_large = is_large
+    yield start, len(ordered)
 
 
 def windows(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterator[slice]:

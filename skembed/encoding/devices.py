@@ -38,13 +38,15 @@ def resolve_devices(device: str | list[str], live: SentenceTransformer | None) -
     Raises
     ------
     ValueError
-        If one does not exist here, or they are of several kinds.
+        If one does not exist here, they are of several kinds, or one other than "cpu" is named twice.
     """
     devices = tuple(_resolve_device(name, live) for name in (device if isinstance(device, list) else [device]))
     if len({_kind(name) for name in devices}) > 1:
         raise ValueError(
             f"device={device!r} names devices of several kinds, whose vectors would differ; name one kind."
         )
+    if len(set(devices)) < len(devices) and devices[0] != "cpu":
+        raise ValueError(f"device={device!r} names a device twice: {', '.join(devices)}.")
     return devices
 
 

@@ -39,13 +39,13 @@ _CHARACTERS_A_WINDOW = 16_000_000
 _CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
 _SECONDS_A_WINDOW = 5.0
 
-_WINDOWS_AHEAD = 1  # that are tokenised while another one is computed
+_WINDOWS_AHEAD = 1  # that wait, tokenised, while one is computed and another tokenised
 
 _BYTES_A_READ = 2**26  # of vectors that are read from the cache together
 _BYTES_BESIDE_A_VECTOR = 256  # in the cache, about
 _TEXTS_A_FINISH = 4096  # few enough that they stay near the processor between two steps
 
-_Window = tuple[NDArray[np.intp], int, Tokens | None]  # codes, characters, and what was tokenised ahead
+_Window = tuple[NDArray[np.intp], int, Tokens | None]  # codes, most characters, and what was tokenised ahead
 
 
 @dataclass
@@ -228,12 +228,12 @@ def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
     tokenizes_ahead = _runs_beside_processor(call.plan)
     to_do = _windows(call, missing, tokenize=tokenizes_ahead)
     with closing(merged([to_do], _WINDOWS_AHEAD) if tokenizes_ahead else to_do) as all_windows:
-        for codes, n_characters, tokens in all_windows:
+        for codes, limit, tokens in all_windows:
             start = perf_counter()
             with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
                 _encode_window(call, codes, tokens, bar)
             pace = _SECONDS_A_WINDOW / max(perf_counter() - start, 1e-3)
-            longer = n_characters * min(max(pace, 0.5), 4.0)
+            longer = limit * min(max(pace, 0.5), 4.0)
             call.window_characters = int(min(max(longer, 1), _CHARACTERS_A_WINDOW))
 
 
@@ -243,12 +243,12 @@ def _runs_beside_processor(plan: Plan) -> bool:
 
 
 def _windows(call: _Call, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Window]:
-    """Cut texts into windows, each when it is asked for; yield codes, characters, and tokens if they are wanted."""
+    """Cut texts into windows, each when it is asked for; yield codes, how long it could be, and tokens if wanted."""
     while len(missing):
         texts = call.some_texts(missing[:_TEXTS_A_WINDOW])
-        window = next(windows(texts, _TEXTS_A_WINDOW, call.window_characters))
-        texts = texts[window]
-        yield missing[window], sum(map(len, texts)), _tokenize(texts, call.plan) if tokenize else None
+        limit = call.window_characters
+        window = next(windows(texts, _TEXTS_A_WINDOW, limit))
+        yield missing[window], limit, _tokenize(texts[window], call.plan) if tokenize else None
         missing = missing[window.stop :]
 
 

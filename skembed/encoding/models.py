@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from skembed.encoding.torch_backend import TorchBackend
 
 
-@dataclass
+@dataclass(eq=False)
 class LoadedModel:
     """A model ready to run, and shared by everyone in the process who asks for the same one.
 
@@ -58,7 +58,7 @@ class LoadedModel:
     is_current : callable
         Whether the folder or object it came from is still as it was.
     lock : threading.RLock
-        Held while the model runs: a tokenizer has state, and one batch at a time uses the processor best.
+        Held while the model runs: one call at a time uses processor and devices best.
     """
 
     name: str
@@ -69,9 +69,19 @@ class LoadedModel:
     is_current: Callable[[], bool]
     lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[type-arg,unused-ignore]
 
+    def __post_init__(self) -> None:
+        _all_models.add(self)
+
+    def renew_locks(self) -> None:
+        """Be free in a forked child, whatever another thread of the parent was at."""
+        self.lock = threading.RLock()
+        if self.backend.reader is not None:
+            self.backend.reader.tokenizer.lock = threading.Lock()
+
 
 _registry_lock = threading.RLock()
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
+_all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # those that somebody holds apart, too
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
 
@@ -214,7 +224,10 @@ def _load(name: str, folder: str | None, devices: tuple[str, ...], dtype: str, s
     try:
         stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
         is_local = folder is not None
-        each = [_read(folder or name, device, dtype, settings, local=is_local) for device in devices]
+        each = [_read(folder or name, devices[0], dtype, settings, local=is_local)]
+        if len(devices) > 1:  # what was found is read again, as copies on the first device might not find room
+            found = folder or hub_snapshot(name, settings.revision) or name
+            each += [_read(found, device, dtype, settings, local=True) for device in devices[1:]]
         folder = folder or hub_snapshot(name, settings.revision)
         if folder is not None and names_its_weights(folder):
             fingerprint, stamp = fingerprint_folder(folder), stamp or stamp_folder(folder)
@@ -325,7 +338,7 @@ def _loaded_model(
 
 
 def _on_devices(given: SentenceTransformer, devices: tuple[str, ...], dtype: str) -> list[SentenceTransformer]:
-    """Return a model where it is wanted: the given one if it is there, else copies; the given one never moves."""
+    """Return a model where it is wanted: the given one if it is on the first device, and copies; it never moves."""
     each: list[SentenceTransformer] = []
     for device in devices:
         if not each and device == str(given.device) and dtype == _dtype_of(given):
@@ -387,10 +400,9 @@ def _renew_after_fork() -> None:
     """Give a forked child fresh locks: one held by another thread would stay locked for ever."""
     global _registry_lock
     _registry_lock = threading.RLock()
+    for model in _all_models:
+        model.renew_locks()
     for key, model in list(_loaded.items()):
-        model.lock = threading.RLock()
-        if model.backend.reader is not None:
-            model.backend.reader.tokenizer.lock = threading.Lock()
         if model.backend.name == "openvino":
             _left_behind.append(_loaded.pop(key))  # to let go of it may hang too
 

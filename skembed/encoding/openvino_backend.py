@@ -176,7 +176,7 @@ class OpenVINOBackend:
         self._last_layer = (conversion.reader.n_layers,)
         self._queues: dict[tuple[tuple[int, ...], str], Any] = {}
         self._tail: Any = None
-        self._queue(self._last_layer, _ONE_AT_A_TIME)  # fails now rather than later
+        self._queue(self._last_layer, _ONE_AT_A_TIME)  # fails now, when torch can take over
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
         """Count the dimensions of a vector, before it is cut.
@@ -205,10 +205,11 @@ class OpenVINOBackend:
             states = dict.fromkeys({layers for layers, _ in views}, zeros)
             yield empty, self._pool(states, np.zeros((len(empty), 1), dtype=bool), views)
         waiting = np.flatnonzero(lengths)
+        hint = self._hint(lengths[waiting], views, batch_tokens)
         while len(waiting):
             is_done = np.zeros(len(lengths), dtype=bool)
             try:
-                for rows, vectors in self._embed_rows(tokens, waiting, views, n_prompt_tokens, batch_tokens):
+                for rows, vectors in self._embed_rows(tokens, waiting, views, n_prompt_tokens, batch_tokens, hint):
                     is_done[rows] = True
                     yield rows, vectors
             except MemoryError as error:
@@ -218,6 +219,12 @@ class OpenVINOBackend:
                 raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
             batch_tokens //= 2
 
+    def _hint(self, lengths: NDArray[np.int64], views: Sequence[View], batch_tokens: int) -> str:
+        """Give all cores to a batch that is alone, which takes a compiled model of its own."""
+        is_alone = len(lengths) * int(lengths.max(initial=0)) <= batch_tokens or len(lengths) == 1
+        is_usual = all(layers == self._last_layer for layers, _ in views)
+        return _ONE_AT_A_TIME if is_alone and is_usual else _SEVERAL_AT_A_TIME
+
     def _embed_rows(
         self,
         tokens: Tokens,
@@ -225,13 +232,12 @@ class OpenVINOBackend:
         views: Sequence[View],
         n_prompt_tokens: int,
         batch_tokens: int,
+        hint: str,
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         is_first_row = tokens.is_first_row
         layers = tuple(sorted({layer for some, _ in views for layer in some}))
-        batches = [rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens)]
+        batches = (rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens))
         inputs = ((rows, *tokens.padded(rows, self.reader.pad_id)) for rows in batches)
-        # A batch that is alone gets all cores; which takes a compiled model of its own.
-        hint = _ONE_AT_A_TIME if len(batches) == 1 and layers == self._last_layer else _SEVERAL_AT_A_TIME
         for rows, is_token, outputs in self._run(layers, hint, inputs):
             is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row that holds the prompt
             output_of = dict(zip(layers, outputs, strict=True))
@@ -286,7 +292,8 @@ class OpenVINOBackend:
             self._queues = {key: queue for key, queue in self._queues.items() if key[0] == self._last_layer}
             compiled = self._compile(layers, hint)
             n_at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            self._queues[layers, hint] = openvino.AsyncInferQueue(compiled, n_at_once + 1)  # so that no core waits
+            n_waiting = int(hint == _SEVERAL_AT_A_TIME)  # so that no core waits
+            self._queues[layers, hint] = openvino.AsyncInferQueue(compiled, n_at_once + n_waiting)
         return self._queues[layers, hint]
 
     def is_there(self) -> bool:

@@ -20,6 +20,7 @@ FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to
 # should be enough work to fill the device, as far as its memory goes.
 _BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # of which there are as many at a time as cores
 _BATCH_TOKENS = 32_768
+_FEWEST_BATCH_TOKENS = 1024  # whatever is free at the moment: batches that do not fit are halved
 
 
 @dataclass(frozen=True)
@@ -186,7 +187,8 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
     # A model without a transformer has no activations to speak of, so that only the number of calls counts.
     if str(backend.device) == "cpu" and backend.has_activations:
         return _BATCH_TOKENS_ON_CPU[backend.name]
-    return max(int(min(_BATCH_TOKENS, cast("TorchBackend", backend).tokens_that_fit())), 1)
+    fitting = cast("TorchBackend", backend).tokens_that_fit()
+    return int(min(max(fitting, _FEWEST_BATCH_TOKENS), _BATCH_TOKENS))
 
 
 def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:

@@ -162,7 +162,9 @@ def _check_cache(cache: Any) -> None:
 def _check_device(device: Any) -> None:
     names = device if isinstance(device, list) else [device]
     if not names or not all(isinstance(name, str) and name for name in names):
-        raise TypeError(f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps'; got {device!r}.")
+        raise TypeError(
+            f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps', or a list of some; got {device!r}."
+        )
 
 
 def _check_prompt(settings: Settings) -> None:

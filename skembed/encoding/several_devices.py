@@ -15,7 +15,7 @@ _RESULTS_AHEAD = 16  # batches that wait to be taken, before the devices wait
 
 
 class SeveralDevices(TorchBackend):
-    """One model on several devices of a kind, in one precision; otherwise the torch backend on the first of them.
+    """One model on several devices of a kind, in one precision; in all else it is the torch backend of the first.
 
     Each device has a thread. That is enough where a batch takes a device longer than it takes Python to launch it: some
     milliseconds for models of a few layers.

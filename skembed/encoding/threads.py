@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from queue import Queue
+from queue import SimpleQueue
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -17,53 +17,57 @@ def merged(iterables: Sequence[Iterable[Item]], n_ahead: int) -> Generator[Item]
     ----------
     iterables : sequence of iterable
     n_ahead : int
-        Most items that wait to be taken; then the threads wait.
+        Most items that wait to be taken. Then the threads wait, each with one more in its hand.
 
     Yields
     ------
     item
         In the order in which they come. An exception of one iterable is raised here, and ends the others, as leaving
-        the loop does; the threads have ended by then.
+        the loop does: each thread ends with the item that it is at.
 
     Examples
     --------
     >>> sorted(merged([range(3), range(10, 12)], n_ahead=2))
     [0, 1, 2, 10, 11]
     """
-    arrived: Queue[tuple[Iterable[Item] | None, Item | BaseException | None]] = Queue(n_ahead)
-    is_over = threading.Event()
+    arrived: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()  # None: a thread has ended
+    room, is_over = threading.Semaphore(n_ahead), threading.Event()
 
     def work(iterable: Iterable[Item]) -> None:
-        failure = None
         try:
             for item in iterable:
-                arrived.put((iterable, item))
+                room.acquire()
                 if is_over.is_set():
                     break
+                arrived.put((item,))
         except BaseException as error:  # to be raised where the items are taken
-            failure = error
-        arrived.put((None, failure))
+            arrived.put(error)
+        else:
+            arrived.put(None)
 
     threads = [threading.Thread(target=work, args=(iterable,), daemon=True) for iterable in iterables]
-    n_running = 0
     try:
         for thread in threads:
             thread.start()
-            n_running += 1
+        n_running = len(threads)
         while n_running:
-            source, item = arrived.get()
-            if source is not None:
-                yield item  # type: ignore[misc]  # one of its items
-                continue
-            n_running -= 1
-            if isinstance(item, BaseException):
-                raise item
+            came = arrived.get()
+            if isinstance(came, tuple):
+                room.release()
+                yield came[0]
+            elif came is None:
+                n_running -= 1
+            else:
+                try:
+                    raise came
+                finally:
+                    del came  # or else it and what its traceback holds would keep each other
     finally:
         is_over.set()
-        while n_running:  # who waits to hand something over must not wait for ever
-            n_running -= arrived.get()[0] is None
+        for _ in threads:
+            room.release()  # who waits for room goes on, and sees that it is over
         for thread in threads:
-            if thread.ident is not None:
+            if thread.ident is not None:  # it was started
                 thread.join()
 
 

@@ -124,21 +124,13 @@ class TextTokenizer:
         -------
         Tokens
         """
-        with self.lock:
-            return self._tokenize(texts, max_seq_length, split)
-
-    def _tokenize(self, texts: Sequence[str], max_seq_length: int | None, split: bool) -> Tokens:
-        if max_seq_length is None:
-            self._tokenizer.no_truncation()
-        else:
-            side = "right" if split else self._cut_side  # stretches are counted from the beginning
-            self._tokenizer.enable_truncation(max_seq_length, direction=side)
+        side = "right" if split else self._cut_side  # stretches are counted from the beginning
         ids: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         rows_of_text: list[int] = []
         n_tokens: list[int] = []
         for call in windows(texts, _TEXTS_A_CALL, _CHARACTERS_A_CALL):
-            for encoding in self._tokenizer.encode_batch_fast(list(texts[call])):
+            for encoding in self._encode(list(texts[call]), max_seq_length, side):
                 rows = [encoding.ids, *(rest.ids for rest in encoding.overflowing)] if split else [encoding.ids]
                 ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
                 lengths.extend(map(len, rows))
@@ -150,6 +142,14 @@ class TextTokenizer:
             text_of_row=np.repeat(np.arange(len(texts)), rows_of_text),
             n_tokens=np.array(n_tokens, dtype=np.int64),
         )
+
+    def _encode(self, texts: list[str], max_seq_length: int | None, side: str) -> list[Encoding]:
+        with self.lock:
+            if max_seq_length is None:
+                self._tokenizer.no_truncation()
+            else:
+                self._tokenizer.enable_truncation(max_seq_length, direction=side)
+            return self._tokenizer.encode_batch_fast(texts)
 
     def _n_tokens(self, encoding: Encoding) -> int:
         """Count the tokens of the whole text: what was kept and what was cut off, each special token once."""

@@ -10,7 +10,7 @@ import copy
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
@@ -36,18 +36,18 @@ _VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of
 # Modules after the pooling that read nothing but the pooled vector, so that each pooling can pass through them.
 _TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
 
-# On CUDA the processor goes on while the device computes: so many batches ahead, where results can come back meanwhile,
-# else so many until it waits for all of them.
+# On another device than the processor, that one goes on while the device computes. From CUDA results come back so many
+# batches later; from others, the processor waits for so many batches at once.
 _BATCHES_IN_FLIGHT = 4
 _BATCHES_A_COPY = 16
 
-# Tokens from which on a batch for CUDA ends where a length ends. Most batches then need neither padding nor a mask,
-# which the processor would wait for, as transformers looks into it.
+# So many tokens of one length make batches for CUDA of their own. These need neither padding nor a mask, which the
+# processor would wait for, as transformers looks into it.
 _TOKENS_OF_ONE_LENGTH = 8192
 
 _SHARE_OF_FREE_MEMORY = 0.5  # that a batch may take by our estimate
 
-_has_run = False  # whether torch may have started threads for us
+_has_run = False  # whether torch may have started threads
 
 Result = TypeVar("Result")
 Run = Callable[["TorchBackend", NDArray[np.intp]], Tensor]  # computes some rows by a backend
@@ -90,8 +90,10 @@ class TorchBackend:
             self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
         self.transformer: nn.Module | None = modules[0].model if self.reader else None
         self.modules_after = modules[2:] if self.reader else modules
-        # To transformers' own models no mask says that all is to be read; others may want one.
+        # To transformers' own models no mask says that all is to be read, unless they find what they take for padding
+        # (a text may hold "<pad>"). Others may want one.
         self._runs_without_mask = type(self.transformer).__module__.startswith("transformers.models.")
+        self._pad_ids = self._find_pad_ids()
         self._own_dim = 0 if self.reader else self._measure_dim()
 
     def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
@@ -129,6 +131,13 @@ class TorchBackend:
     def has_activations(self) -> bool:
         """Whether a batch takes memory inside the model, as in a transformer; a table of vectors takes none."""
         return self.sentence_transformer.transformers_model is not None
+
+    def _find_pad_ids(self) -> list[int]:
+        transformer: Any = self.transformer
+        if self.reader is None:
+            return []
+        of_model = getattr(transformer.config.get_text_config(), "pad_token_id", None)
+        return [self.reader.pad_id] if of_model is None else [self.reader.pad_id, int(of_model)]
 
     def tokens_that_fit(self) -> float:
         """Estimate the tokens of a batch that the device's free memory holds; infinite where that is not known.
@@ -206,8 +215,6 @@ class TorchBackend:
         self, run: Run, batches: Iterator[NDArray[np.intp]], size_of: Callable[[NDArray[np.intp]], int]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Run batches on the device and bring the vectors back."""
-        global _has_run
-        _has_run = True
         done = _run_batches(partial(run, self), batches, size_of)
         if self.device.type == "cuda":
             yield from _copied_behind(done, _start_copy)
@@ -257,11 +264,14 @@ class TorchBackend:
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Switch dropout off and gradients off, and put the model back as it was: it may be the user's own."""
+        will_run()
         training = [module for module in self.sentence_transformer.modules() if module.training]
         for module in training:
             module.training = False
         try:
-            with torch.inference_mode():
+            # Its device is this thread's current one, too, for kernels that do not look where their tensors are.
+            is_cuda = self.device.type == "cuda"
+            with torch.inference_mode(), torch.cuda.device(self.device) if is_cuda else nullcontext():
                 yield
         finally:
             for module in training:
@@ -269,9 +279,10 @@ class TorchBackend:
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type == "cuda":  # a pinned copy travels while the processor goes on
-            return tensor.pin_memory().to(self.device, non_blocking=True)
-        return tensor.to(self.device)
+        if self.device.type == "cuda":
+            with suppress(RuntimeError):  # where there is none of it to be had
+                tensor = tensor.pin_memory()  # so that it travels while the processor goes on
+        return tensor.to(self.device, non_blocking=True)
 
     def _token_vectors(
         self, input_ids: NDArray[np.int64], is_token: NDArray[np.bool_], views: Sequence[View]
@@ -279,7 +290,7 @@ class TorchBackend:
         """Compute the wanted means of hidden layers, each of shape (n_texts, n_tokens, hidden_dim), float32."""
         wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
         last_only = all(set(layers) == {n_layers} for layers in wanted)
-        needs_mask = not (self._runs_without_mask and is_token.all())
+        needs_mask = not self._runs_without_mask or bool(np.isin(input_ids, self._pad_ids).any())
         output = self.transformer(  # type: ignore[misc]  # there is one where there is a reader
             input_ids=self._to_device(input_ids),
             attention_mask=self._to_device(is_token).long() if needs_mask else None,
@@ -385,9 +396,13 @@ def _copied_behind(
 
 def _start_copy(vectors: Tensor) -> Callable[[], NDArray[np.float32]]:
     """Start a copy from CUDA into pinned memory, which torch keeps for the next time; return what waits for its end."""
-    landing = torch.empty(vectors.shape, dtype=vectors.dtype, pin_memory=True)
+    try:
+        landing = torch.empty(vectors.shape, dtype=vectors.dtype, device="cpu", pin_memory=True)
+    except RuntimeError:  # there is none of it to be had
+        landing = vectors.cpu()
+        return landing.numpy
     landing.copy_(vectors, non_blocking=True)
-    has_landed = torch.cuda.Event()  # type: ignore[no-untyped-call]
+    has_landed = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # else waiting keeps a core busy
     has_landed.record(torch.cuda.current_stream(vectors.device))
 
     def wait() -> NDArray[np.float32]:
@@ -479,6 +494,12 @@ def _tokenizes_alike(ours: TextTokenizer, theirs: Any) -> bool:
     tokens = ours.tokenize(_PROBE_TEXTS, None)
     same_ids = tokens.ids.tolist() == [token for ids in encoded["input_ids"] for token in ids]
     return same_ids and not any(any(segments) for segments in encoded.get("token_type_ids", []))
+
+
+def will_run() -> None:
+    """Note that torch is about to start threads, which a forked child will not have."""
+    global _has_run
+    _has_run = True
 
 
 def _go_on_after_fork() -> None:

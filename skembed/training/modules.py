@@ -16,7 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from skembed.encoding.plan import Plan
-from skembed.encoding.torch_backend import TorchBackend
+from skembed.encoding.torch_backend import TorchBackend, will_run
 from skembed.optional import require
 from skembed.training.data import TrainingData
 from skembed.training.losses import OBJECTIVES, TEXT_COLUMNS, compares_drawn_pairs
@@ -47,6 +47,7 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     ValueError
         If several poolings are to go through a layer that was trained for one.
     """
+    will_run()
     backend, recipe = cast("TorchBackend", plan.model.backend), plan.recipes[0]  # the one that trains
     with plan.model.lock:
         model = copy.deepcopy(backend.sentence_transformer)

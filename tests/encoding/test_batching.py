@@ -64,9 +64,10 @@ def test_a_batch_of_several_rows_keeps_to_the_budget_with_its_padding(lengths, b
     ("lengths", "one_length_from", "batches"),
     [
         pytest.param([5, 5, 5, 4, 4, 4], 10, [[0, 1, 2], [3, 4, 5]], id="enough of each length"),
-        pytest.param([5, 4, 4, 4], 10, [[0, 1, 2, 3]], id="too few of one, which joins the next"),
-        pytest.param([5, 5, 5, 4, 3], 16, [[0, 1, 2], [3, 4]], id="just enough of one"),
-        pytest.param([5] * 5 + [4], 10, [[0, 1, 2], [3, 4], [5]], id="equal parts where the budget does not allow all"),
+        pytest.param([5, 4, 4, 4], 10, [[0, 1, 2, 3]], id="a few longer ones join many of one length"),
+        pytest.param([5, 5, 4, 4, 3, 3, 3, 3], 10, [[0, 1], [2, 3, 4, 5, 6], [7]], id="a few between many"),
+        pytest.param([5, 4, 3, 2, 1], 10, [[0, 1, 2, 3], [4]], id="few of each fill the budget"),
+        pytest.param([5] * 5 + [4], 10, [[0, 1, 2, 3], [4], [5]], id="the budget comes first"),
         pytest.param([4, 3], 1000, [[0, 1]], id="all together are too few"),
     ],
 )

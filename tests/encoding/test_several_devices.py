@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 
 from skembed import SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer, embed, unload_models
 from skembed.encoding import devices, models
+from skembed.encoding.settings import Settings
 from skembed.encoding.torch_backend import TorchBackend
 
 TWO = ["cpu", "cpu"]
@@ -26,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
 
 @pytest.fixture
 def busy(monkeypatch):
-    """Which models computed; each waits until all of ``n`` have begun."""
+    """How many batches each model computed; each waits for the other before its first."""
     both, seen = threading.Barrier(2), {}
     original = TorchBackend._token_vectors
 
@@ -98,13 +99,18 @@ def test_halve_what_does_not_fit_and_lose_nothing(tiny, mixed_texts, monkeypatch
 
 
 def test_an_error_on_one_of_them_is_raised(tiny, monkeypatch):
-    def broken(*_):
-        raise RuntimeError("something else")
+    backend = models.get_model(Settings(model=tiny, device=TWO)).backend
+    original = TorchBackend._token_vectors
+
+    def forward(one, *given):
+        if one is not backend:
+            raise RuntimeError("something else")
+        return original(one, *given)
 
     before = threading.active_count()
-    monkeypatch.setattr(TorchBackend, "_token_vectors", broken)
+    monkeypatch.setattr(TorchBackend, "_token_vectors", forward)
     with pytest.raises(RuntimeError, match="something else"):
-        embed(["a"] * 3 + ["b"], model=tiny, device=TWO)
+        embed([f"fox {number}" for number in range(500)], model=tiny, device=TWO, batch_tokens=20)
     assert threading.active_count() == before
 
 
@@ -112,6 +118,13 @@ def test_of_several_kinds_are_refused(tiny, monkeypatch):
     monkeypatch.setattr(devices, "_resolve_device", lambda name, _: name)
     with pytest.raises(ValueError, match=r"device=\['cpu', 'cuda:0'\] names devices of several kinds"):
         embed(["a"], model=tiny, device=["cpu", "cuda:0"])
+
+
+@pytest.mark.parametrize("named", [["cuda:0", "cuda:0"], ["cuda", "cuda:0"]], ids=str)
+def test_that_are_one_are_refused(tiny, named, monkeypatch):
+    monkeypatch.setattr(devices, "_resolve_device", lambda name, _: "cuda:0")
+    with pytest.raises(ValueError, match=r"names a device twice: cuda:0, cuda:0\."):
+        embed(["a"], model=tiny, device=named)
 
 
 def test_are_refused_by_openvino(tiny):

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from contextlib import closing
 
 import pytest
@@ -15,6 +17,7 @@ from skembed.encoding.threads import Shared, merged
 
 @pytest.fixture(autouse=True)
 def _no_thread_left():
+    """Nor a thread that is still to end: leaving waits for them."""
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before
@@ -49,6 +52,43 @@ def test_an_error_in_a_thread_is_raised_where_items_are_taken_and_ends_the_other
 def test_leaving_early_ends_the_threads():
     with closing(merged([iter(int, 1), iter(int, 1)], n_ahead=1)) as items:
         assert next(items) == 0
+
+
+@pytest.mark.parametrize("n_started", [0, 1, 2])
+def test_an_interrupt_while_threads_are_started_leaves_none_behind(n_started, monkeypatch):
+    start, started = threading.Thread.start, []
+
+    def interrupted(thread):
+        start(thread)
+        started.append(thread)
+        if len(started) > n_started:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        next(merged([iter(int, 1), iter(int, 1), iter(int, 1)], n_ahead=1))
+
+
+def test_what_an_error_held_goes_with_it():
+    class Held:
+        pass
+
+    def failing():
+        held = Held()
+        references.append(weakref.ref(held))
+        yield 1
+        raise ValueError(held)
+
+    references, collects = [], gc.isenabled()
+    gc.disable()
+    try:
+        with pytest.raises(ValueError, match="Held") as error:
+            list(merged([failing()], n_ahead=1))
+        del error
+        assert references[0]() is None
+    finally:
+        if collects:
+            gc.enable()
 
 
 def test_what_is_done_ahead_is_bounded():

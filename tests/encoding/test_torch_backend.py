@@ -17,7 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from skembed import TruncationWarning, embed, unload_models
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
-from skembed.encoding.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind
+from skembed.encoding.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind, _start_copy
 
 
 @pytest.fixture
@@ -209,6 +209,18 @@ def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, mo
     assert_allclose(alone[0], padded[0], atol=1e-6)
 
 
+def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny):
+    unload_models()
+    model = SentenceTransformer(tiny, device="cpu")
+    masks = []
+    model[0].model.register_forward_pre_hook(
+        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
+    )
+    text = f"a {model.tokenizer.pad_token} fox"
+    assert_allclose(embed([text], model=model, cache=None), model.encode([text]), atol=1e-6)
+    assert masks[0] is not None
+
+
 def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
     unload_models()
     model = SentenceTransformer(tiny, device="cpu")
@@ -226,12 +238,12 @@ def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
 
 FORK = """
 import os, signal, sys, skembed
-texts = ["the quick brown fox jumps over the lazy dog " * 5] * 64 + ["a fox"]
-before = skembed.embed(texts, model=sys.argv[1], cache=None)
+texts = [f"the quick brown fox jumps over {n} lazy dogs " * 5 for n in range(64)]
+before = skembed.embed(texts, model=sys.argv[1], cache=None, backend="torch")
 child = os.fork()
 if child == 0:
     signal.alarm(60)
-    after = skembed.embed(texts, model=sys.argv[1], cache=None)
+    after = skembed.embed(texts, model=sys.argv[1], cache=None, backend="torch")
     os._exit(0 if abs(after - before).max() < 1e-5 else 1)
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 """
@@ -275,7 +287,10 @@ class TestCuda:
         monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 500)
         monkeypatch.setattr("torch.cuda.memory_allocated", lambda _: 500)
         few, more = backend.tokens_that_fit(), backend.tokens_that_fit()
-        assert 100 < few < 10**6 / 2
+        config = backend.transformer.config
+        widest = 6 * config.hidden_size + 2 * config.intermediate_size
+        states = (config.num_hidden_layers + 1) * config.hidden_size
+        assert few == 10**6 / 2 / (4 * (widest + states) + 16 * config.hidden_size)
         assert more == 2 * few
         monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 10**6 + 500)  # kept by torch, and free
         assert backend.tokens_that_fit() == more
@@ -283,9 +298,37 @@ class TestCuda:
         monkeypatch.setattr("torch.cuda.memory_reserved", lambda _: 500)
         assert backend.tokens_that_fit() == 0
 
-    def test_memory_that_is_short_makes_batches_small(self, tiny, monkeypatch):
-        monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: 100.7)
+    @pytest.mark.parametrize(("fitting", "batch_tokens"), [(0.0, 1024), (5000.7, 5000), (float("inf"), 32_768)])
+    def test_memory_that_is_short_makes_batches_small(self, fitting, batch_tokens, tiny, monkeypatch):
+        monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: fitting)
         monkeypatch.setattr(TorchBackend, "has_activations", False)  # as where it is not on the CPU
-        assert make_plan(Settings(model=tiny)).batch_tokens == 100
-        monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: float("inf"))
-        assert make_plan(Settings(model=tiny)).batch_tokens == 32_768
+        assert make_plan(Settings(model=tiny)).batch_tokens == batch_tokens
+
+    @pytest.mark.parametrize("is_pinned", [True, False])
+    def test_a_copy_is_read_once_it_has_landed(self, is_pinned, monkeypatch):
+        """With stand-ins for what CUDA has: pinned memory and events."""
+        said, original = [], torch.empty
+
+        class Event:
+            def __init__(self, blocking):
+                assert blocking
+
+            def record(self, stream):
+                said.append(f"recorded on {stream}")
+
+            def synchronize(self):
+                said.append("waited")
+
+        def empty(*shape, pin_memory, **params):
+            if not is_pinned:
+                raise RuntimeError("CUDA error: out of memory")
+            assert params["device"] == "cpu"  # whatever the default device
+            return original(*shape, **params)
+
+        monkeypatch.setattr("torch.empty", empty)
+        monkeypatch.setattr("torch.cuda.Event", Event)
+        monkeypatch.setattr("torch.cuda.current_stream", lambda device: f"the stream of {device}")
+        wait = _start_copy(torch.ones(2, 3))
+        assert said == (["recorded on the stream of cpu"] if is_pinned else [])
+        assert wait().tolist() == [[1.0] * 3] * 2
+        assert said == (["recorded on the stream of cpu", "waited"] if is_pinned else [])
