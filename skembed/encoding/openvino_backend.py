@@ -274,7 +274,7 @@ class OpenVINOBackend:
                 yield _raised(done.popleft())
             is_whole = True
         except RuntimeError as error:
-            if _is_out_of_memory(error):
+            if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
         finally:
@@ -401,7 +401,8 @@ def _raised(result: Any) -> Any:
     return result
 
 
-def _is_out_of_memory(error: RuntimeError) -> bool:
+def is_out_of_memory(error: Exception) -> bool:
+    """Tell that memory ran out from other errors of OpenVINO's."""
     return any(said in str(error).lower() for said in ("bad_alloc", "bad alloc", "allocat", "out of memory"))
 
 

@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import mkdtemp
 from time import time
@@ -30,6 +31,7 @@ from skembed.encoding.openvino_backend import (
     checksum,
     conversion_folder,
     embed_in_own_way,
+    is_out_of_memory,
     make_backend,
     openvino,
     read_conversion,
@@ -125,8 +127,23 @@ def _keep_converted(backend: TorchBackend, folder: Path, dtype: str) -> OpenVINO
             if time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
-            convert(backend, folder)
+            _convert_unless_it_failed(backend, folder)
     return _ready(folder, dtype)
+
+
+def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
+    """Convert a model, unless the same libraries could not: what failed is written down, as trying takes long."""
+    failed, libraries = Path(f"{folder}.failed"), {**versions(), "skembed": version("skembed")}
+    with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
+        of, reason = json.loads(failed.read_text(encoding="utf-8"))
+        if of == libraries:
+            raise NotConvertibleError(reason)
+    try:
+        convert(backend, folder)
+    except NotConvertibleError as error:
+        if not is_out_of_memory(error):  # which may be otherwise next time
+            failed.write_text(json.dumps([libraries, str(error)]), encoding="utf-8")
+        raise
 
 
 def _ready(folder: Path, dtype: str) -> OpenVINOBackend:

@@ -279,9 +279,10 @@ class TorchBackend:
 
     def _to_device(self, array: NDArray[Any]) -> Tensor:
         tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if self.device.type == "cuda":
-            with suppress(RuntimeError):  # where there is none of it to be had
-                tensor = tensor.pin_memory()  # so that it travels while the processor goes on
+        if self.device.type != "cuda":
+            return tensor.to(self.device)
+        with suppress(RuntimeError):  # where there is no pinned memory to be had
+            tensor = tensor.pin_memory()  # which travels while the processor goes on
         return tensor.to(self.device, non_blocking=True)
 
     def _token_vectors(

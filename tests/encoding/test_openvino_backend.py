@@ -330,18 +330,38 @@ class TestWhatCannotBeConverted:
         assert_array_equal(vectors, embed(["a"], model=model_folder("static"), **TORCH))
 
     def test_is_warned_of_once_and_tried_once(self, tiny, new_caches, monkeypatch):
-        calls = []
-
-        def fail(*_, **__):
-            calls.append(1)
-            raise RuntimeError("no such operation")
-
-        monkeypatch.setattr(openvino_backend.openvino, "convert_model", fail)
+        calls = fail_to_convert(monkeypatch, "no such operation")
         with pytest.warns(UserWarning, match=self.MESSAGE.format("RuntimeError: no such operation")) as caught:
             vectors = [embed(["a"], model=tiny, cache=None) for _ in range(2)]
         assert (len(caught), len(calls)) == (1, 1)
         assert_array_equal(vectors[1], embed(["a"], model=tiny, **TORCH))
         assert [path.name for path in new_caches.iterdir() if path.is_dir()] == []
+
+    @pytest.mark.parametrize("changed", [None, "openvino", "skembed", "damaged"])
+    def test_is_tried_again_by_the_next_process_only_if_something_changed(self, changed, tiny, new_caches, monkeypatch):
+        calls, versions = fail_to_convert(monkeypatch, "no such operation"), openvino_conversion.versions()
+        for _ in range(2):
+            with pytest.warns(UserWarning, match=self.MESSAGE.format("RuntimeError: no such operation")):
+                embed(["a"], model=tiny, cache=None)
+            skembed.unload_models()  # as a new process knows nothing
+            monkeypatch.setattr(models, "_not_convertible", set())
+            (failed,) = new_caches.glob("*.failed")
+            if changed == "damaged":
+                failed.write_text("[")
+            elif changed == "skembed":
+                monkeypatch.setattr(openvino_conversion, "version", lambda name: "9.9")
+            elif changed:
+                monkeypatch.setattr(openvino_conversion, "versions", lambda: {**versions, changed: "9.9"})
+        assert len(calls) == (2 if changed else 1)
+
+    def test_is_tried_again_where_memory_had_run_out(self, tiny, new_caches, monkeypatch):
+        calls = fail_to_convert(monkeypatch, "std::bad_alloc")
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="bad_alloc"):
+                embed(["a"], model=tiny, cache=None)
+            skembed.unload_models()
+            monkeypatch.setattr(models, "_not_convertible", set())
+        assert len(calls) == 2
 
     def test_is_refused_if_it_would_give_other_vectors(self, tiny, new_caches, monkeypatch):
         monkeypatch.setattr(openvino_conversion, "_LARGEST_DIFFERENCE", 0.0)
@@ -567,6 +587,18 @@ def run_out_of_memory(monkeypatch, above: int) -> None:
 
 def raise_no_space(_):
     raise OSError("No space left on device")
+
+
+def fail_to_convert(monkeypatch, message: str) -> list[str]:
+    """Let conversions fail; return the list that grows by each attempt."""
+    attempts = []
+
+    def fail(*_, **__):
+        attempts.append(message)
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(openvino_backend.openvino, "convert_model", fail)
+    return attempts
 
 
 def fail_to_compile(*_):
