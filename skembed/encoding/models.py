@@ -223,12 +223,10 @@ def _load(name: str, folder: str | None, devices: tuple[str, ...], dtype: str, s
         refuse_folder_without_model(name, folder)
     try:
         stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
-        is_local = folder is not None
-        each = [_read(folder or name, devices[0], dtype, settings, local=is_local)]
-        if len(devices) > 1:  # what was found is read again, as copies on the first device might not find room
-            found = folder or hub_snapshot(name, settings.revision) or name
-            each += [_read(found, device, dtype, settings, local=True) for device in devices[1:]]
+        each = [_read(folder or name, devices[0], dtype, settings, local=folder is not None)]
         folder = folder or hub_snapshot(name, settings.revision)
+        # For other devices it is read again: copies might not find room on the first one.
+        each += [_read(folder or name, device, dtype, settings, local=True) for device in devices[1:]]
         if folder is not None and names_its_weights(folder):
             fingerprint, stamp = fingerprint_folder(folder), stamp or stamp_folder(folder)
         else:
