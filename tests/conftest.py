@@ -8,12 +8,36 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the tests never ask a hub
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other; threads of one would wait for those of another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import tempfile
+import zlib
 from functools import cache
 from pathlib import Path
 
 import pytest
 
 import skembed
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--backend", choices=("torch", "openvino"), default="torch", help="what backend='auto' is on a CPU"
+    )
+    parser.addoption("--share", default="1/1", metavar="K/N", help="run the K-th of N shares of the tests")
+
+
+def pytest_configure(config):
+    is_first = "PYTEST_XDIST_WORKER" not in os.environ  # the others share its folder
+    if config.getoption("--backend") == "openvino" and is_first:
+        caches = tempfile.TemporaryDirectory()
+        os.environ["XDG_CACHE_HOME"] = caches.name  # not the user's own conversions
+        config.add_cleanup(caches.cleanup)
+
+
+def pytest_collection_modifyitems(config, items):
+    number, n_shares = map(int, config.getoption("--share").split("/"))
+    is_ours = [zlib.crc32(item.nodeid.encode()) % n_shares == number - 1 for item in items]
+    config.hook.pytest_deselected(items=[item for item, ours in zip(items, is_ours, strict=True) if not ours])
+    items[:] = [item for item, ours in zip(items, is_ours, strict=True) if ours]
 
 
 @pytest.fixture(autouse=True)
@@ -23,10 +47,14 @@ def _empty_cache():
 
 
 @pytest.fixture(autouse=True)
-def _torch_by_default(request, monkeypatch):
-    """Where OpenVINO is installed, its own tests alone use it: the others count digits."""
-    if request.path.name != "test_openvino_backend.py":
+def _one_backend(request, monkeypatch):
+    """The suite runs on torch, or on OpenVINO in float32: it counts digits. OpenVINO's own tests see it as it is."""
+    if request.path.name.startswith("test_openvino"):
+        return
+    if request.config.getoption("--backend") == "torch":
         monkeypatch.setattr("skembed.encoding.devices._has_openvino", lambda: False)
+    else:
+        monkeypatch.setattr("skembed.encoding.openvino_backend._has_native_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="session")
