@@ -31,7 +31,8 @@ BEGINNING = """# Families of models
 What skembed runs with what, and how far its vectors are from those of sentence-transformers, which encodes each text
 alone and in float32. The models are tiny and their weights are random. `torch` and `OpenVINO` name the largest distance
 of two vectors relative to their length, over whole calls, prompts, tasks, dimensions, poolings, layers and long texts.
-`by default` is what `backend="auto"` and `dtype="auto"` come to on this machine, with the smallest cosine over all texts.
+`by default` is what `backend="auto"` and `dtype="auto"` come to on this machine, with the smallest cosine over all
+texts.
 
 """
 
