@@ -50,7 +50,8 @@ def embed_parquet(
     vector_column : str, default="vector"
         Name of the column of vectors: lists of a fixed number of float32, null where a text is missing.
     resume : bool, default=True
-        Whether to go on with what is there. False: what an earlier call wrote is deleted, and all is done again.
+        Whether to go on with what is there, after it was read, at about 1 GB a second, to see that it is as it was
+        written. False: what an earlier call wrote is deleted, and all is done again.
     rows_per_file : int, default=100_000
         Rows in each file of the destination but the last, and the most that are lost when a run is killed.
     **params
