@@ -273,9 +273,10 @@ def _pyarrow_rows(X: Any) -> list[Any] | None:
     if not isinstance(X, (pyarrow.Array, pyarrow.ChunkedArray)):
         return None
     try:
-        return X.to_pylist()
+        rows: list[Any] = X.to_pylist()
     except UnicodeDecodeError:  # the bytes stay where they are no text, so that their row can be named
-        return [_text_or_bytes(value) for value in X]
+        rows = [_text_or_bytes(value) for value in X]
+    return rows
 
 
 def _text_or_bytes(value: Any) -> Any:

@@ -94,8 +94,8 @@ class Manifest:
             values = json.loads((folder / MANIFEST).read_bytes())
             if values["format"] != _FORMAT:
                 raise DestinationError(
-                    f"{folder / MANIFEST} has format {values['format']!r}; this version of skembed has {_FORMAT}. Choose "
-                    "another destination, or pass resume=False to embed all again."
+                    f"{folder / MANIFEST} has format {values['format']!r}; this version of skembed has {_FORMAT}. "
+                    "Choose another destination, or pass resume=False to embed all again."
                 )
             if values.pop("sha256") != _sha256(values):
                 raise ValueError("sha256")

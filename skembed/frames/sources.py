@@ -302,8 +302,8 @@ def _files_below(root: Path) -> Iterator[Path]:
 def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
     """Read a CSV file block by block, after a batch without rows; every column is text, letter for letter.
 
-    A guess at types would make 123 of 00123. An empty field is missing, as in pandas; but "" is an empty text, and words
-    such as NA and null are texts. Fields may be quoted with ", which is doubled within.
+    A guess at types would make 123 of 00123. An empty field is missing, as in pandas; but "" is an empty text, and
+    words such as NA and null are texts. Fields may be quoted with ", which is doubled within.
     """
     delimiter = "\t" if kind == "tsv" else ","
     blocks = _whole_records(path, delimiter)
@@ -365,7 +365,8 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
             block = rest + more
             if len(block) < _BYTES_A_BLOCK:
                 break
-            end = records.match(block).end()
+            whole = records.match(block)
+            end = whole.end() if whole else 0
             yield _checked(block[:end])
     if block:
         yield block

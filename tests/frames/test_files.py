@@ -294,7 +294,7 @@ class TestRefused:
         if as_category:
             column = pa.DictionaryArray.from_arrays(pa.array(range(11), pa.int32()), column)
         parquet.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
-        with pytest.raises(TypeError, match=r"column 'text', row 10 of .*a\.parquet, is bytes, not str\. It is not UTF-8"):
+        with pytest.raises(TypeError, match=r"column 'text', row 10 of .*a\.parquet, is bytes, .* not UTF-8"):
             embed_parquet(tmp_path / "a.parquet", out, "text", model=tiny)
 
     def test_a_text_that_is_too_long_named_by_its_row_and_file(self, tmp_path, out, tiny, small_stretches):
