@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
@@ -184,12 +185,21 @@ def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, An
     """Refuse to mix vectors of two kinds in one folder."""
     differing = [name for name in settings if settings[name] != before.settings.get(name)]
     if differing:
-        was = ", ".join(f"{name}={before.settings.get(name)!r}" for name in differing)
-        now = ", ".join(f"{name}={settings[name]!r}" for name in differing)
+        given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
+        was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
+        now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
         raise DestinationError(
             f"{folder} was embedded with {was}, not {now}. Choose another destination, the same settings, or "
             "resume=False to embed all again."
         )
+
+
+def _as_given(value: Any) -> str:
+    """Write a setting as a caller would: 'mean' for [['mean']], which is one of a list for each recipe."""
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        value = tuple(dict.fromkeys(chain.from_iterable(value)))
+        value = value[0] if len(value) == 1 else value
+    return repr(value)
 
 
 def refuse_changed_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:

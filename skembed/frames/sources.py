@@ -321,13 +321,18 @@ def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
 def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -> pa.Table:
     """Parse whole records, without the header."""
     uneven: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> str:
+        uneven.append(row)
+        return "error"
+
     options = (
         csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False),
         csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
             ignore_empty_lines=len(schema) > 1,  # else they are rows
-            invalid_row_handler=lambda row: uneven.append(row) or "error",
+            invalid_row_handler=refuse,
         ),
         csv.ConvertOptions(
             column_types=schema,

@@ -257,6 +257,10 @@ class TestReplaced:
 class TestRefusals:
     """A folder goes on only with rows of the same kind, behind the same rows."""
 
+    def test_several_poolings_are_named_as_they_were_given(self, manifest, tmp_path):
+        with pytest.raises(DestinationError, match=r"not pooling=\('mean', 'cls'\)\. Choose"):
+            refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["mean"], ["cls"]]})
+
     def test_the_same_settings_and_sources_go_on(self, manifest, tmp_path):
         before = Manifest.load(tmp_path)
         refuse_other_settings(tmp_path, before, SETTINGS)
@@ -266,7 +270,7 @@ class TestRefusals:
         with pytest.raises(DestinationError) as caught:
             refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["cls"]], "new": 1})
         assert str(caught.value) == (
-            f"{tmp_path} was embedded with pooling=[['mean']], new=None, not pooling=[['cls']], new=1. Choose another "
+            f"{tmp_path} was embedded with pooling='mean', new=None, not pooling='cls', new=1. Choose another "
             "destination, the same settings, or resume=False to embed all again."
         )
 
