@@ -32,6 +32,7 @@ from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
 from skembed.errors import ModelChangedError
 from skembed.optional import require
+from skembed.paths import read_path
 from skembed.training.data import TrainingData, read_examples
 from skembed.training.losses import describe_loss, name_loss
 from skembed.training.settings import TrainingSettings
@@ -370,7 +371,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             If the folder holds something else.
         """
         check_is_fitted(self)
-        folder = Path(os.path.abspath(path))
+        folder = Path(os.path.abspath(read_path(path, "path")))
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_model(folder))):
             raise FileExistsError(f"{str(folder)!r} holds something that is no model; save into a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)

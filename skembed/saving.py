@@ -21,6 +21,7 @@ from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.optional import require
+from skembed.paths import read_model_name, read_path
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ _MAY_DIFFER = ("missing", "backend", "dtype")  # between corpus and queries: non
 
 def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     """Write a fitted search into a folder; see :meth:`skembed.SemanticSearch.save`."""
-    folder = Path(path)
+    folder = read_path(path, "path")
     described = {
         "version": FORMAT_VERSION,
         "parameters": _plain({name: getattr(search, name) for name in _PARAMETERS}),
@@ -75,7 +76,7 @@ def _write_all(search: SemanticSearch, folder: Path, described: dict[str, Any]) 
 
 def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
     """Read a search from a folder into a new one; see :meth:`skembed.SemanticSearch.load`."""
-    folder = Path(path)
+    folder = read_path(path, "path")
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
     embedder = _find_embedder(description, search.embedder, folder)
@@ -145,7 +146,7 @@ def _describe(embedder: Any) -> dict[str, Any]:
     shaping = {name: getattr(embedder, name) for name in _SHAPING}
     description = {"kind": "SentenceEmbeddingTransformer", "parameters": _plain(shaping)}
     if isinstance(embedder.model, (str, os.PathLike)) and not embedder.trust_remote_code:
-        model = os.fspath(embedder.model)
+        model = read_model_name(embedder.model)
         description["model"] = os.path.abspath(model) if os.path.isdir(model) else model
     return description
 
@@ -157,13 +158,25 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version, digest = description["version"], description.pop("sha256")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SavedSearchError(f"{file} is damaged, or no file of skembed.") from error
     if version != FORMAT_VERSION:
         raise SavedSearchError(f"{file} has version {version}; this skembed reads version {FORMAT_VERSION}.")
     if digest != _digest(description):
         raise SavedSearchError(f"{file} is damaged: its checksum is wrong. Save the search again.")
+    try:
+        _look_at_all_keys(**description)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise SavedSearchError(f"{file} is no file of skembed: it lacks {error}. Save the search again.") from error
     return description
+
+
+def _look_at_all_keys(
+    *, version: int, parameters: Any, embedder: Any, model_fingerprint: Any, maker: Any, files: Any
+) -> None:
+    _ = [parameters[name] for name in _PARAMETERS], embedder["kind"], files["corpus"]
+    _ = [embedder["parameters"][name] for name in _SHAPING if "parameters" in embedder]
+    _ = files["graph" if "graph" in files else "vectors"], [(file["name"], file["sha256"]) for file in files.values()]
 
 
 def _check(folder: Path, file: dict[str, str]) -> Path:

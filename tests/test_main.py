@@ -6,6 +6,7 @@ import inspect
 import os
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +14,8 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import skembed
-from skembed.__main__ import _parser, main
+from skembed.__main__ import _SEVERAL, _parser, main
+from skembed.encoding.settings import POOLINGS, Settings
 
 
 @pytest.fixture
@@ -79,7 +81,7 @@ def test_no_resume_does_what_the_error_about_a_lost_file_promises(run, tmp_path,
     run()
     (tmp_path / "out" / "part-000000.parquet").unlink()
     assert run() == 1
-    assert "pass resume=False to embed all again" in capsys.readouterr().err
+    assert "pass --no-resume to embed all again" in capsys.readouterr().err
     assert run("--no-resume") == 0
 
 
@@ -96,6 +98,13 @@ def test_what_is_not_given_is_left_to_the_function(called):
         ("--vector-column v", {"vector_column": "v"}),
         ("--pooling cls", {"pooling": "cls"}),
         ("--pooling mean cls", {"pooling": ("mean", "cls")}),
+        ("--pooling mean,cls", {"pooling": ("mean", "cls")}),
+        ("--pooling=mean --pooling cls", {"pooling": ("mean", "cls")}),
+        ("--layers -1 -2,0", {"layers": (-1, -2, 0)}),
+        ("--device cuda:0,cuda:1", {"device": ["cuda:0", "cuda:1"]}),
+        ("--device cpu", {"device": "cpu"}),
+        ("--backend openvino", {"backend": "openvino"}),
+        ("--no-show-progress-bar", {"show_progress_bar": False}),
         ("--layers -2", {"layers": -2}),
         ("--layers 0 -1", {"layers": (0, -1)}),
         ("--normalize-embeddings", {"normalize_embeddings": True}),
@@ -110,9 +119,50 @@ def test_an_option_becomes_the_parameter(called, arguments, params):
     assert called == [((["a.csv", "b.csv"], "out", "text"), params)]
 
 
+COLUMN_AND_OUT = ["--column", "text", "--out", "out"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--pooling", "mean", "cls", "a.csv", "reviews", *COLUMN_AND_OUT],
+        ["a.csv", "--pooling", "mean", "cls", "reviews", *COLUMN_AND_OUT],
+        ["a.csv", *COLUMN_AND_OUT, "--pooling", "mean", "--pooling", "cls", "reviews"],
+        [*COLUMN_AND_OUT, "--pooling", "mean,cls", "a.csv", "reviews"],
+        ["a.csv", *COLUMN_AND_OUT, "reviews", "--pooling", "mean", "cls"],
+        ["--pooling", "mean", "cls", *COLUMN_AND_OUT, "--", "a.csv", "reviews"],
+    ],
+    ids=" ".join,
+)
+def test_an_option_of_several_values_takes_no_source_for_one(called, arguments):
+    assert main(["embed", *arguments]) == 0
+    assert called == [((["a.csv", "reviews"], "out", "text"), {"pooling": ("mean", "cls")})]
+
+
+def test_numbers_of_layers_are_told_from_sources(called):
+    assert main(["embed", "--layers", "-1", "-2", "a.csv", *COLUMN_AND_OUT]) == 0
+    assert called == [(("a.csv", "out", "text"), {"layers": (-1, -2)})]
+
+
+def test_every_pooling_is_told_from_a_source():
+    assert _SEVERAL["--pooling"].split("|") == list(POOLINGS)
+
+
+@pytest.mark.parametrize("wrong", [["--pooling"], ["--layers", "first"], ["--bogus"], ["--bogus=3"]], ids=str)
+def test_an_option_that_cannot_be_read_says_how_the_command_is_used(wrong, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["embed", "a.csv", *COLUMN_AND_OUT, *wrong])
+    said = capsys.readouterr().err
+    assert "usage: python -m skembed" in said
+    assert wrong[0].partition("=")[0] in said
+
+
+def test_every_parameter_of_the_engine_has_an_option():
+    assert {field.name for field in fields(Settings)} <= set(embed_options()["the model"])
+
+
 def test_every_option_of_the_model_is_a_parameter_of_the_transformer():
     options = embed_options()["the model"]
-    assert "pooling" in options
     assert set(options) <= set(inspect.signature(skembed.SentenceEmbeddingTransformer).parameters)
 
 
@@ -163,6 +213,35 @@ def fail(monkeypatch):
 def test_whatever_the_error_its_message_is_printed(fail, capsys, error):
     assert fail(error("what it was")) == 1
     assert capsys.readouterr().err == "skembed: error: what it was\n"
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("pass resume=False to embed all again.", "pass --no-resume to embed all again."),
+        ("embedded with pooling='cls', not pooling='mean'.", "embedded with --pooling cls, not --pooling mean."),
+        ("not pooling=('mean', 'cls').", "not --pooling mean,cls."),
+        ("layers=-1; max_seq_length=9.", "--layers -1; --max-seq-length 9."),
+        ("(a cache='disk' keeps it).", "(a --cache disk keeps it)."),
+        ("normalize_embeddings=False, or True", "--no-normalize-embeddings, or True"),
+        ("local_files_only=True; prompt=None.", "--local-files-only; prompt=None."),
+        (
+            "n=3 in model=bert/a.csv, /data/model=bert/a.csv, x/cache=b",
+            "n=3 in model=bert/a.csv, /data/model=bert/a.csv, x/cache=b",
+        ),
+    ],
+)
+def test_parameters_in_a_message_are_written_as_options(fail, capsys, message, said):
+    assert fail(ValueError(message)) == 1
+    assert capsys.readouterr().err == f"skembed: error: {said}\n"
+
+
+def test_another_pooling_is_told_in_words_of_the_shell(run, capsys):
+    run("--pooling", "cls")
+    assert run("--pooling", "max") == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "was embedded with --pooling cls, not --pooling max. Choose another" in said
+    assert "or --no-resume to embed all again" in said
 
 
 def test_a_message_of_several_lines_becomes_one(fail, capsys):

@@ -17,6 +17,7 @@ import numpy as np
 
 from skembed.encoding.memory_store import MemoryStore
 from skembed.errors import CacheError
+from skembed.paths import read_path
 
 if TYPE_CHECKING:
     from skembed.encoding.disk_store import DiskStore
@@ -75,9 +76,7 @@ class EmbeddingCache:
         is_integer = isinstance(max_bytes, (int, np.integer)) and not isinstance(max_bytes, bool)
         if max_bytes is not None and not (is_integer and max_bytes >= 1):
             raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
-        if path is not None and not os.fspath(path):
-            raise ValueError("path is an empty str; give a folder, or None for a cache in memory.")
-        self.path = None if path is None else Path(os.path.realpath(path))
+        self.path = None if path is None else Path(os.path.realpath(read_path(path, "path")))
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
         self._name = uuid4().hex  # by which a pickle finds a cache in memory again
         if self.path is None:

@@ -32,6 +32,7 @@ from skembed.encoding.model_folders import (
 )
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError
+from skembed.paths import read_model_name
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -102,7 +103,7 @@ def get_model(settings: Settings) -> LoadedModel:
     """
     with _registry_lock:
         if isinstance(settings.model, (str, os.PathLike)):
-            return _get_named(os.fspath(settings.model), settings)
+            return _get_named(read_model_name(settings.model), settings)
         return _get_live(settings.model, settings)
 
 

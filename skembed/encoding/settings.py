@@ -14,6 +14,7 @@ import numpy as np
 
 from skembed.encoding.cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES
+from skembed.paths import read_model_name, read_path
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -140,6 +141,7 @@ def _check_model(model: Any) -> None:
     if isinstance(model, (str, os.PathLike)):
         if not os.fspath(model):
             raise ValueError("model is an empty str; give a name, a folder or a loaded SentenceTransformer.")
+        read_model_name(model)
         return
     library = sys.modules.get("sentence_transformers")  # whoever holds a loaded model has imported it
     if library is None or not isinstance(model, library.SentenceTransformer):
@@ -151,8 +153,8 @@ def _check_cache(cache: Any) -> None:
         return
     if not isinstance(cache, (str, os.PathLike)) or isinstance(os.fspath(cache), bytes) or not os.fspath(cache):
         raise TypeError(f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}.")
-    is_word = isinstance(cache, str) and os.path.basename(cache) == cache
-    if is_word and cache not in ("memory", "disk") and not os.path.isdir(cache):  # rather a slip than a folder
+    folder, is_word = read_path(cache, "cache"), isinstance(cache, str) and os.path.basename(cache) == cache
+    if is_word and cache not in ("memory", "disk") and not folder.is_dir():  # rather a slip than a folder
         raise ValueError(
             f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}, and there is no such "
             f"folder. Write {os.path.join('.', cache)!r} to make it."

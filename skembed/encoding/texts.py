@@ -270,7 +270,21 @@ def _pyarrow_rows(X: Any) -> list[Any] | None:
     if isinstance(X, (pyarrow.Table, pyarrow.RecordBatch)):
         _require_one_column(X.num_columns, X.schema.names)
         X = X.column(0)
-    return X.to_pylist() if isinstance(X, (pyarrow.Array, pyarrow.ChunkedArray)) else None
+    if not isinstance(X, (pyarrow.Array, pyarrow.ChunkedArray)):
+        return None
+    try:
+        rows: list[Any] = X.to_pylist()
+    except UnicodeDecodeError:  # the bytes stay where they are no text, so that their row can be named
+        rows = [_text_or_bytes(value) for value in X]
+    return rows
+
+
+def _text_or_bytes(value: Any) -> Any:
+    try:
+        return value.as_py()
+    except UnicodeDecodeError:
+        is_category = hasattr(value, "dictionary")
+        return (value.value if is_category else value).as_buffer().to_pybytes()
 
 
 def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
@@ -291,6 +305,10 @@ def is_missing(value: Any) -> bool:
 
 def _advice(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
+        try:
+            value.decode()
+        except UnicodeDecodeError:
+            return "It is not UTF-8: decode it first by the encoding that it has, e.g. with .decode('latin-1')."
         return "Decode it first, e.g. with .decode('utf-8')."
     if isinstance(value, (list, tuple)):
         return "Each row is one text: join its parts, or embed each part in a row of its own."

@@ -124,7 +124,7 @@ class Job:
                 for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
                     self.source.refuse_changes(number)
             manifest.sources = self.source.stamps[: last_file + 1]
-            manifest.parts.append({"file": part.name, "rows": n_rows, "bytes": part.stat().st_size})
+            manifest.add_part(part, n_rows)
             manifest.save(folder)
             if stretch is not None:  # not before this part is finished: what comes next may be unreadable
                 stretch = next(coming, None)

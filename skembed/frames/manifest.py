@@ -1,27 +1,31 @@
 """What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
 
-The manifest is what counts: a parquet file is finished once it stands there. Imports filelock.
+The manifest is what counts: a parquet file is finished once it stands there. It is sealed by a checksum of itself, and
+holds one of each file. Imports filelock and the door for paths.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
 from skembed.errors import DestinationError
+from skembed.paths import refuse_special_file
 
 MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
 _LOCK = ".lock"
 _UNFINISHED = ".unfinished"
 _PARTS = f"part-{'[0-9]' * 6}.parquet"
-_FORMAT = 1
+_FORMAT = 2
 
 
 @dataclass
@@ -37,7 +41,7 @@ class Manifest:
     sources : list of dict
         The files whose rows are in finished parts, in order; see ``stamps`` of :class:`skembed.frames.sources.Source`.
     parts : list of dict
-        ``file``, ``rows`` and ``bytes`` of each finished parquet file, in order.
+        ``file``, ``rows``, ``bytes`` and ``sha256`` of each finished parquet file, in order.
     """
 
     model: str
@@ -56,10 +60,17 @@ class Manifest:
         """Name the part that comes after the finished ones."""
         return f"part-{len(self.parts):06d}.parquet"
 
+    def add_part(self, part: Path, n_rows: int) -> None:
+        """List a parquet file that is finished."""
+        self.parts.append(
+            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": _sha256_of_file(part)}
+        )
+
     def save(self, folder: Path) -> None:
         """Put the manifest in place of the one before, at once."""
+        values = asdict(self)
         with replaced(folder / MANIFEST) as file:
-            file.write(json.dumps(asdict(self), indent=1).encode())
+            file.write(json.dumps({**values, "sha256": _sha256(values)}, indent=1).encode())
 
     def remove_others(self, folder: Path) -> None:
         """Remove parts that are not listed: of a run that was killed before it could, or of one that is to be anew."""
@@ -70,35 +81,48 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest | None:
-        """Read the manifest of a folder, and see that its parts are there; None if it has none.
+        """Read the manifest of a folder, and see that its parts are as they were finished; None if it has none.
+
+        All parts are read, at the speed of the disk or of a checksum, about 1 GB a second.
 
         Raises
         ------
         DestinationError
-            If it is damaged or of another version, or a part that it lists is missing.
+            If it is damaged or of another version, or a part that it lists is missing or damaged.
         """
         try:
-            written = (folder / MANIFEST).read_bytes()
-        except FileNotFoundError:
-            return None
-        try:
-            values = json.loads(written)
+            refuse_special_file(folder / MANIFEST)
+            values = json.loads((folder / MANIFEST).read_bytes())
             if values["format"] != _FORMAT:
                 raise DestinationError(
-                    f"{folder / MANIFEST} has format {values['format']}; this version of skembed has {_FORMAT}."
+                    f"{folder / MANIFEST} has format {values['format']!r}; this version of skembed has {_FORMAT}. "
+                    "Choose another destination, or pass resume=False to embed all again."
                 )
+            if values.pop("sha256") != _sha256(values):
+                raise ValueError("sha256")
             manifest = cls(**values)
-            manifest.settings.items()
-            parts = [(folder / part["file"], int(part["bytes"]), int(part["rows"])) for part in manifest.parts]
-            _ = [source["file"] for source in manifest.sources]
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            parts = [(folder / part["file"], part["bytes"], part["sha256"]) for part in manifest.parts]
+        except FileNotFoundError:
+            return None
+        except DestinationError:
+            raise
+        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
-        for file, n_bytes, _ in parts:
-            if not file.is_file() or file.stat().st_size != n_bytes:
+        for file, n_bytes, sha256 in parts:
+            if not file.is_file() or file.stat().st_size != n_bytes or _sha256_of_file(file) != sha256:
                 raise DestinationError(
                     f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
                 )
         return manifest
+
+
+def _sha256_of_file(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
 
 @contextmanager
@@ -161,12 +185,21 @@ def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, An
     """Refuse to mix vectors of two kinds in one folder."""
     differing = [name for name in settings if settings[name] != before.settings.get(name)]
     if differing:
-        was = ", ".join(f"{name}={before.settings.get(name)!r}" for name in differing)
-        now = ", ".join(f"{name}={settings[name]!r}" for name in differing)
+        given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
+        was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
+        now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
         raise DestinationError(
             f"{folder} was embedded with {was}, not {now}. Choose another destination, the same settings, or "
             "resume=False to embed all again."
         )
+
+
+def _as_given(value: Any) -> str:
+    """Write a setting as a caller would: 'mean' for [['mean']], which is one of a list for each recipe."""
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        value = tuple(dict.fromkeys(chain.from_iterable(value)))
+        value = value[0] if len(value) == 1 else value
+    return repr(value)
 
 
 def refuse_changed_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
@@ -13,6 +12,7 @@ import pandas as pd
 from skembed.encoding.settings import check_count
 from skembed.frames.vectors import VectorDtype
 from skembed.optional import require
+from skembed.paths import is_url, read_path
 
 if TYPE_CHECKING:
     import pyarrow
@@ -50,7 +50,8 @@ def embed_parquet(
     vector_column : str, default="vector"
         Name of the column of vectors: lists of a fixed number of float32, null where a text is missing.
     resume : bool, default=True
-        Whether to go on with what is there. False: what an earlier call wrote is deleted, and all is done again.
+        Whether to go on with what is there, after it was read, at about 1 GB a second, to see that it is as it was
+        written. False: what an earlier call wrote is deleted, and all is done again.
     rows_per_file : int, default=100_000
         Rows in each file of the destination but the last, and the most that are lost when a run is killed.
     **params
@@ -117,11 +118,12 @@ def embed_parquet(
     from skembed.transformer import SentenceEmbeddingTransformer
 
     check_count("rows_per_file", rows_per_file)
+    folder = read_path(destination, "destination")
     transformer = SentenceEmbeddingTransformer(
         **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
     )
     job = Job(Source(source), column, vector_column, transformer)
-    n_rows = job.run(Path(destination), rows_per_file, resume)
+    n_rows = job.run(folder, rows_per_file, resume)
     job.warn(stacklevel=2)
     return n_rows
 
@@ -174,6 +176,8 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
     vector[float32, 2]
     """
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="skembed.read_parquet")
+    if isinstance(path, (str, os.PathLike)) and not is_url(path):  # pyarrow reads some URLs
+        path = read_path(path, "path")
     table = parquet.read_table(path, **params)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_vector_type)
     attributes = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")

@@ -1,11 +1,12 @@
 """Files of rows, read in order and without holding them: parquet and CSV, one file, several or a folder.
 
-Imports pyarrow; knows no model and no vectors.
+Imports pyarrow and the door for paths; knows no model and no vectors.
 """
 
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +16,14 @@ from urllib.parse import unquote
 import pyarrow as pa
 from pyarrow import csv, parquet, types
 
+from skembed.paths import read_path, refuse_special_file
+
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
 _ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
 _BYTES_A_READ = 2**20  # of a column of a parquet file
 _BYTES_A_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes it
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and its followers write into a path for a missing value
 
 
@@ -131,7 +136,7 @@ class Source:
     def _batches(self, number: int, n_unwanted: int) -> Iterator[pa.RecordBatch | int]:
         """Read a file; instead of row groups that nobody wants, only say how many rows they have."""
         if self._format != "parquet":
-            yield from self._readable(lambda: _open_csv(self._path(self.files[number]), self._format), number, "", 0)
+            yield from self._readable(lambda: _read_csv(self._path(self.files[number]), self._format), number, "", 0)
             return
         # The scanner of pyarrow.dataset decodes whole row groups, however large; this reader goes through them.
         file = parquet.ParquetFile(
@@ -139,6 +144,7 @@ class Source:
             pre_buffer=False,
             buffer_size=_BYTES_A_READ,
             coerce_int96_timestamp_unit="us",
+            page_checksum_verification=True,  # of pages that have a checksum
         )
         with file:
             n_seen = 0
@@ -160,7 +166,7 @@ class Source:
             for batch in open_batches():
                 yield batch
                 row += len(batch)
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(
                 f"{self.files[number]}{part} cannot be read after row {row}: {one_line(error)} What was finished "
                 "before it stays; repair the source, and embed it into another destination (a cache='disk' keeps what "
@@ -183,10 +189,14 @@ class Source:
         try:
             if self._format == "parquet":
                 with parquet.ParquetFile(self._path(file), coerce_int96_timestamp_unit="us") as found:
-                    return found.schema_arrow, int(found.metadata.num_rows)
-            with _open_csv(self._path(file), self._format) as found:
-                return found.schema, 0
-        except (OSError, pa.ArrowException) as error:
+                    schema = found.schema_arrow
+                    _ = schema.names  # which may be no text
+                    return schema, int(found.metadata.num_rows)
+            batches = _read_csv(self._path(file), self._format)
+            schema = next(batches).schema
+            next(batches, None)  # what is wrong with the first rows is said now
+            return schema, 0
+        except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(f"{file} cannot be read: {one_line(error)}") from error
 
     def _path(self, file: str) -> Path:
@@ -243,21 +253,32 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
         raise TypeError(f"source must be a path or a list of paths; got {type(source).__name__}.")
     if not named or not all(os.fspath(path) for path in named):
         raise ValueError("source names no file.")
-    root, paths = None, [Path(path) for path in named]
+    root, paths = None, [read_path(path, "source") for path in named]
     if len(paths) == 1 and paths[0].is_dir():
         root = paths[0]
         paths = sorted(_files_below(root))
         if not paths:
             raise FileNotFoundError(f"{root} holds no file that ends in {', '.join(_FORMATS)}.")
     for path in paths:
-        if root is None and not path.is_file():
-            raise FileNotFoundError(f"There is no file {path}." if not path.is_dir() else f"{path} is a folder.")
+        _refuse_unreadable(path, root)
     kinds = {path.suffix.lower(): _FORMATS.get(path.suffix.lower()) for path in paths}
     if None in kinds.values() or len(set(kinds.values())) > 1:
         endings = ", ".join(repr(ending) for ending in kinds)
         raise ValueError(f"source has files that end in {endings}; all must be parquet (.parquet, .pq), .csv or .tsv.")
     kind = next(iter(kinds.values()))
     return root, [path.as_posix() for path in paths], str(kind)
+
+
+def _refuse_unreadable(path: Path, root: Path | None) -> None:
+    """Raise if a path leads to no regular file, or cannot be written down."""
+    found = path if root is None else root / path
+    refuse_special_file(found)
+    if not found.is_file():
+        raise FileNotFoundError(f"{found} is a folder." if found.is_dir() else f"There is no file {found}.")
+    try:
+        path.as_posix().encode()
+    except UnicodeEncodeError as error:
+        raise ValueError(f"The name of {os.fsencode(found)!r} is not UTF-8. Rename the file or its folder.") from error
 
 
 def _files_below(root: Path) -> Iterator[Path]:
@@ -278,27 +299,97 @@ def _files_below(root: Path) -> Iterator[Path]:
                 yield Path(folder, name).relative_to(root)
 
 
-def _open_csv(path: Path, kind: str) -> csv.CSVStreamingReader:
-    """Open a CSV file, every column of which is text: whoever guesses types makes 123 of 00123.
+def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
+    """Read a CSV file block by block, after a batch without rows; every column is text, letter for letter.
 
-    An empty field is missing, as in pandas; but "" is an empty text, and words such as NA and null are texts.
+    A guess at types would make 123 of 00123. An empty field is missing, as in pandas; but "" is an empty text, and
+    words such as NA and null are texts. Fields may be quoted with ", which is doubled within.
     """
-    read_options = csv.ReadOptions(block_size=_BYTES_A_BLOCK)
     delimiter = "\t" if kind == "tsv" else ","
-    with csv.open_csv(path, read_options, csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)) as guess:
-        names = guess.schema.names
-    parse_options = csv.ParseOptions(
-        delimiter=delimiter,
-        newlines_in_values=True,
-        ignore_empty_lines=len(names) > 1,  # else they are rows
+    blocks = _whole_records(path, delimiter)
+    as_header = csv.ParseOptions(delimiter=delimiter, newlines_in_values=True)
+    names = csv.read_csv(pa.BufferReader(next(blocks)), parse_options=as_header).column_names
+    schema = pa.schema([(name, pa.string()) for name in names])
+    yield pa.RecordBatch.from_pylist([], schema)
+    n_rows = 0
+    for block in blocks:
+        table = _parse_csv(block, schema, delimiter, n_rows)
+        n_rows += len(table)
+        yield from table.to_batches()
+
+
+def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -> pa.Table:
+    """Parse whole records, without the header."""
+    uneven: list[csv.InvalidRow] = []
+
+    def refuse(row: csv.InvalidRow) -> str:
+        uneven.append(row)
+        return "error"
+
+    options = (
+        csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False),
+        csv.ParseOptions(
+            delimiter=delimiter,
+            newlines_in_values=True,
+            ignore_empty_lines=len(schema) > 1,  # else they are rows
+            invalid_row_handler=refuse,
+        ),
+        csv.ConvertOptions(
+            column_types=schema,
+            strings_can_be_null=True,
+            quoted_strings_can_be_null=False,
+            null_values=[""],
+        ),
     )
-    convert_options = csv.ConvertOptions(
-        column_types=dict.fromkeys(names, pa.string()),
-        strings_can_be_null=True,
-        quoted_strings_can_be_null=False,
-        null_values=[""],
-    )
-    return csv.open_csv(path, read_options, parse_options, convert_options)
+    try:
+        return csv.read_csv(pa.BufferReader(block), *options)
+    except pa.ArrowInvalid as error:
+        if not uneven:
+            raise
+        row = uneven[0]
+        raise pa.ArrowInvalid(  # as pyarrow says it, but counted from the header on rather than in the block
+            f"Row #{n_before + row.number + 1}: Expected {row.expected_columns} columns, got {row.actual_columns}: "
+            f"{row.text[:80]}"
+        ) from error
+
+
+def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
+    """Cut a CSV file into its header and blocks of rows, each of which ends where a record does.
+
+    Where pyarrow itself cuts a record in two, it may lose a byte of a line end within quotes (apache/arrow#51368).
+    """
+    record, records = _patterns(delimiter)
+    with path.open("rb") as file:
+        block = file.read(_BYTES_A_BLOCK).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+        header = record.match(block)
+        end = header.end() if header else 0 if file.read(1) else len(block)  # it may be all that there is
+        yield _checked(block[:end]) + b"\n"
+        while True:
+            rest = block[end:]
+            more = file.read(_BYTES_A_BLOCK - len(rest))
+            block = rest + more
+            if len(block) < _BYTES_A_BLOCK:
+                break
+            whole = records.match(block)
+            end = whole.end() if whole else 0
+            yield _checked(block[:end])
+    if block:
+        yield block
+
+
+def _checked(block: bytes) -> bytes:
+    if not block:
+        raise pa.ArrowInvalid(f"A row is longer than {_BYTES_A_BLOCK:,} bytes, or a quote in it is never closed.")
+    return block
+
+
+def _patterns(delimiter: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
+    """Make what matches one record of a CSV file, and as many as there are to their end, in one pass."""
+    others = rf"[^{delimiter}\r\n]*+"  # within a field that does not begin with a quote, one is as any other character
+    field = rf'(?:"(?:[^"]++|"")*+"{others}|(?!"){others})'
+    end = r"(?:\r\n|\n|\r(?=[^\n]))"  # a \r at the end of a block may be half of one
+    record = rf"(?:{field}(?:{delimiter}{field})*+{end})"
+    return re.compile(record.encode()), re.compile(f"{record}*+".encode())
 
 
 def _values_in_path(file: str) -> dict[str, Any]:
@@ -312,7 +403,7 @@ def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
     fields = []
     for name in in_paths[0]:
         values = [value for one in in_paths if (value := one[name]) is not None]
-        is_number = all(value.lstrip("-").isdecimal() and str(int(value)) == value for value in values)
+        is_number = all(_INTEGER.fullmatch(value) and -(2**63) <= int(value) < 2**63 for value in values)
         fields.append(pa.field(name, pa.int64() if is_number and values else pa.string()))
     return fields
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import operator
 import os
 import random
 import shutil
@@ -34,6 +35,7 @@ from skembed.encoding.encoder import progress
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.optional import require
+from skembed.paths import read_path
 from skembed.training.data import TrainingData, split
 from skembed.training.losses import OBJECTIVES, check_batches, lay_out
 from skembed.training.modules import add_adapters, make_collator, make_loss
@@ -399,7 +401,7 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
         with TemporaryDirectory(prefix="skembed-training-") as temporary:
             yield Path(temporary)
         return
-    folder = Path(os.path.abspath(run.settings.checkpoint_dir)) / f"run-{key[:16]}"
+    folder = Path(os.path.abspath(read_path(run.settings.checkpoint_dir, "checkpoint_dir"))) / f"run-{key[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Others wait who are at the same training, as those of a grid search that differ in a later step only.
     with FileLock(folder.with_suffix(".lock")):
@@ -435,8 +437,8 @@ def _last_checkpoint(folder: Path) -> str | None:
             best = state["best_model_checkpoint"]  # a path, which leads nowhere once the folder was moved
             if best is not None and not Path(best).is_dir():
                 raise FileNotFoundError(best)
-            complete[state["global_step"]] = str(checkpoint)
-        except (OSError, ValueError):
+            complete[operator.index(state["global_step"])] = str(checkpoint)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # cut short, or damaged
             shutil.rmtree(checkpoint)
     return complete[max(complete)] if complete else None
 

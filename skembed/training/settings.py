@@ -10,6 +10,7 @@ from numbers import Real
 from typing import Any
 
 from skembed.encoding.settings import check_count
+from skembed.paths import read_path
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class TrainingSettings:
             isinstance(self.checkpoint_dir, (str, os.PathLike)) and os.fspath(self.checkpoint_dir)
         ):
             raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
+        if self.checkpoint_dir is not None:
+            read_path(self.checkpoint_dir, "checkpoint_dir")
 
 
 def _check_dims(dims: Any) -> None:

@@ -285,6 +285,18 @@ class TestRefused:
         with pytest.raises(ValueError, match=r"column 'text', row 6 of .*b\.parquet, is missing"):
             embed_parquet(source / "b.parquet", out, "text", model=tiny, missing="error")
 
+    @pytest.mark.parametrize("as_category", [False, True])
+    def test_a_text_that_is_not_utf_8_named_by_its_row_and_file(
+        self, tmp_path, out, tiny, as_category, small_stretches
+    ):
+        column = pa.array([b"fox"] * 10 + [b"caf\xe9"], pa.binary())
+        column = pa.StringArray.from_buffers(len(column), *column.buffers()[1:], column.buffers()[0])
+        if as_category:
+            column = pa.DictionaryArray.from_arrays(pa.array(range(11), pa.int32()), column)
+        parquet.write_table(pa.table({"text": column}), tmp_path / "a.parquet")
+        with pytest.raises(TypeError, match=r"column 'text', row 10 of .*a\.parquet, is bytes, .* not UTF-8"):
+            embed_parquet(tmp_path / "a.parquet", out, "text", model=tiny)
+
     def test_a_text_that_is_too_long_named_by_its_row_and_file(self, tmp_path, out, tiny, small_stretches):
         pd.DataFrame({"text": ["fox"] * 9 + ["fox " * 60]}).to_parquet(tmp_path / "a.parquet")
         with pytest.raises(ValueError, match=r"column 'text', row 9 of .*a\.parquet, has \d+ tokens"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 
 import pytest
@@ -29,7 +30,7 @@ def manifest(tmp_path):
     for n_rows in (3, 1):
         part = tmp_path / manifest.next_part
         part.write_bytes(b"x" * n_rows)
-        manifest.parts.append({"file": part.name, "rows": n_rows, "bytes": n_rows})
+        manifest.add_part(part, n_rows)
     manifest.save(tmp_path)
     return manifest
 
@@ -74,7 +75,11 @@ class TestManifest:
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
             Manifest.load(tmp_path)
 
-    @pytest.mark.parametrize("written", [b"[]", b"null", b"{}", b'{"format": 1}', b"\xff"], ids=repr)
+    @pytest.mark.parametrize(
+        "written",
+        [b"[]", b"null", b"{}", b'{"format": 2}', b"\xff", b"[" * 100_000, b"9" * 5000],
+        ids=lambda written: repr(written[:13]),
+    )
     def test_json_of_something_else_is_refused(self, tmp_path, written):
         (tmp_path / MANIFEST).write_bytes(written)
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
@@ -87,15 +92,60 @@ class TestManifest:
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
             Manifest.load(tmp_path)
 
-    @pytest.mark.parametrize("changed", [{"format": 2}, {"format": 2, "something": "new"}], ids=str)
+    @pytest.mark.parametrize("changed", [{"format": 3}, {"format": 3, "something": "new"}], ids=str)
     def test_another_format_is_refused_by_its_number(self, manifest, tmp_path, changed):
         file = tmp_path / MANIFEST
         file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
-        with pytest.raises(DestinationError, match=r"has format 2; this version of skembed has 1"):
+        with pytest.raises(DestinationError, match=r"has format 3; this version of skembed has 2"):
             Manifest.load(tmp_path)
 
-    @pytest.mark.parametrize("spoil", [lambda part: part.unlink(), lambda part: part.write_bytes(b"xx")])
-    def test_a_part_that_is_gone_or_of_another_size_is_named(self, manifest, tmp_path, spoil):
+    def test_a_flipped_bit_is_seen_wherever_it_is(self, manifest, tmp_path):
+        file = tmp_path / MANIFEST
+        written = file.read_bytes()
+        for position in range(0, 8 * len(written), 47):
+            flipped = bytearray(written)
+            flipped[position // 8] ^= 1 << position % 8
+            file.write_bytes(flipped)
+            try:
+                assert Manifest.load(tmp_path) == manifest  # as after a space that became another one
+            except DestinationError as error:
+                assert str(file) in str(error)  # noqa: PT017 - of thousands only some raise
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"parts": []},
+            {"sources": []},
+            {"parts": [{"file": "part-000000.parquet", "rows": 30, "bytes": 3}]},
+            {"settings": {}},
+            {"sources": [{"file": 0, "bytes": "10", "modified_ns": None}]},
+            {"settings": []},
+        ],
+        ids=str,
+    )
+    def test_what_was_changed_by_hand_is_refused(self, manifest, tmp_path, changed):
+        file = tmp_path / MANIFEST
+        file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
+        with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
+            Manifest.load(tmp_path)
+
+    def test_a_pipe_in_its_place_is_refused(self, tmp_path):
+        os.mkfifo(tmp_path / MANIFEST)
+        with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
+            Manifest.load(tmp_path)
+
+    @pytest.mark.parametrize(
+        "spoil",
+        [
+            lambda part: part.unlink(),
+            lambda part: part.write_bytes(b"xx"),
+            lambda part: part.write_bytes(b"y"),
+            lambda part: (part.unlink(), part.mkdir()),
+            lambda part: (part.unlink(), os.mkfifo(part)),
+        ],
+        ids=["gone", "longer", "a byte is another", "a folder", "a pipe"],
+    )
+    def test_a_part_that_is_not_as_it_was_finished_is_named(self, manifest, tmp_path, spoil):
         spoil(tmp_path / "part-000001.parquet")
         with pytest.raises(DestinationError, match=r"part-000001.parquet is not as it was finished.*resume=False"):
             Manifest.load(tmp_path)
@@ -207,6 +257,10 @@ class TestReplaced:
 class TestRefusals:
     """A folder goes on only with rows of the same kind, behind the same rows."""
 
+    def test_several_poolings_are_named_as_they_were_given(self, manifest, tmp_path):
+        with pytest.raises(DestinationError, match=r"not pooling=\('mean', 'cls'\)\. Choose"):
+            refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["mean"], ["cls"]]})
+
     def test_the_same_settings_and_sources_go_on(self, manifest, tmp_path):
         before = Manifest.load(tmp_path)
         refuse_other_settings(tmp_path, before, SETTINGS)
@@ -216,7 +270,7 @@ class TestRefusals:
         with pytest.raises(DestinationError) as caught:
             refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["cls"]], "new": 1})
         assert str(caught.value) == (
-            f"{tmp_path} was embedded with pooling=[['mean']], new=None, not pooling=[['cls']], new=1. Choose another "
+            f"{tmp_path} was embedded with pooling='mean', new=None, not pooling='cls', new=1. Choose another "
             "destination, the same settings, or resume=False to embed all again."
         )
 

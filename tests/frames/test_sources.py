@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import os
+import socket
 from itertools import accumulate, pairwise
+from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pyarrow as pa
@@ -27,7 +32,8 @@ def write(tmp_path):
         if isinstance(content, str):
             path.write_bytes(content.encode())
         else:
-            pa.parquet.write_table(pa.table(content), path, **params)
+            with path.open("wb") as file:  # pyarrow writes to no name that is not UTF-8
+                pa.parquet.write_table(pa.table(content), file, **params)
         return path
 
     return write
@@ -43,6 +49,15 @@ def rows(source, text="text", **params):
 
 def texts(source):
     return [row["text"] for row in rows(source)]
+
+
+def make_socket(name):
+    with socket.socket(socket.AF_UNIX) as made:
+        made.bind(name)
+
+
+def link_to_a_device(name):
+    os.symlink("/dev/zero", name)
 
 
 class TestFiles:
@@ -89,6 +104,34 @@ class TestFiles:
         write("year=2026/b.parquet", {"text": ["b"]})
         with pytest.raises(ValueError, match=r"a\.parquet and year=2026/b\.parquet differ in the columns 'year'"):
             Source(tmp_path)
+
+    @pytest.mark.parametrize(
+        "value", ["99999999999999999999", "9223372036854775808", "--5", "-", "-0", "+5", "٣", "9" * 200, "1_000"]
+    )
+    def test_parts_that_are_no_integers_of_64_bits_stay_text(self, value, write, tmp_path):
+        write(f"d={value}/a.parquet", {"text": ["a"]})
+        write("d=1/b.parquet", {"text": ["b"]})
+        assert sorted(row["d"] for row in rows(tmp_path)) == sorted([value, "1"])
+
+    @pytest.mark.parametrize("value", ["-9223372036854775808", "9223372036854775807", "0", "-5"])
+    def test_parts_that_are_are_integers(self, value, write, tmp_path):
+        write(f"d={value}/a.parquet", {"text": ["a"]})
+        assert [row["d"] for row in rows(tmp_path)] == [int(value)]
+
+    @pytest.mark.parametrize("make", [os.mkfifo, make_socket, link_to_a_device], ids=lambda make: make.__name__)
+    @pytest.mark.parametrize("is_folder", [True, False])
+    def test_what_is_no_regular_file_is_an_error_and_not_waited_for(self, make, is_folder, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)  # the name of a socket must be short
+        make("a.parquet")
+        with pytest.raises(OSError, match=r"a\.parquet is no regular file"):
+            Source("." if is_folder else "a.parquet")
+
+    @pytest.mark.parametrize("name", [b"caf\xe9.parquet", b"caf\xe9/a.parquet", b"n=caf\xe9/a.parquet"], ids=repr)
+    @pytest.mark.parametrize("is_folder", [True, False])
+    def test_a_name_that_is_not_utf_8_is_an_error_that_shows_its_bytes(self, name, is_folder, write, tmp_path):
+        path = write(os.fsdecode(name), {"text": ["a"]})
+        with pytest.raises(ValueError, match=r"caf\\xe9.*is not UTF-8. Rename the file"):
+            Source(tmp_path if is_folder else path)
 
     @pytest.mark.parametrize(("other", "values"), [("3", [3, 2026]), ("03", ["03", "2026"]), (None, [None, 2026])])
     def test_parts_are_numbers_if_all_are_written_like_numbers(self, other, values, write, tmp_path):
@@ -185,6 +228,85 @@ class TestCsv:
         (tmp_path / "a.csv").write_bytes(content)
         with pytest.raises((OSError, ValueError), match=r"a\.csv"):
             Source(tmp_path)
+
+
+def as_python_reads(content, delimiter=","):
+    """The rows that Python's csv module reads, without the header; blank lines are rows of a single column only."""
+    header, *found = csv.reader(io.StringIO(content.lstrip("\ufeff\r\n"), newline=""), delimiter=delimiter)
+    return [row or [""] for row in found if row or len(header) == 1]
+
+
+def as_read(content, block_size, ending="csv"):
+    with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(sources, "_BYTES_A_BLOCK", block_size)
+        path = Path(folder, f"a.{ending}")
+        path.write_bytes(content.encode())
+        return [[value or "" for value in row.values()] for row in rows(path)]
+
+
+FIELD = st.lists(
+    st.sampled_from(["a", "é", "🦊", ",", "\t", '"', '""', "'", "\r", "\n", "\r\n", " ", "\0", "NA"]), max_size=6
+).map("".join)
+
+
+class TestCsvBlocks:
+    """Where a file is cut into blocks makes no difference: it is read as Python's csv module reads it."""
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        st.integers(1, 3).flatmap(lambda width: st.lists(st.lists(FIELD, min_size=width, max_size=width), max_size=12)),
+        st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_MINIMAL, csv.QUOTE_NONNUMERIC]),
+        st.sampled_from(["\r\n", "\n", "\r"]),
+        st.sampled_from([("csv", ","), ("tsv", "\t")]),
+        st.booleans(),
+        st.booleans(),
+        st.integers(0, 40),
+    )
+    def test_what_python_writes_is_read_letter_for_letter(
+        self, fields, quoting, line_end, kind, has_mark, is_cut_short, more_bytes
+    ):
+        ending, delimiter = kind
+        width = len(fields[0]) if fields else 1
+        # The writer surely quotes the characters that end its own lines, so these are CR LF until all is written.
+        file = io.StringIO(newline="")
+        writer = csv.writer(file, quoting=quoting, delimiter=delimiter)
+        lines = []
+        for row in [[f"column {number}" for number in range(width)], *fields]:
+            writer.writerow(row)
+            lines.append(file.getvalue()[sum(map(len, lines)) :])
+        content = "".join(line.removesuffix("\r\n") + line_end for line in lines)
+        content = ("\ufeff" if has_mark else "") + (content.removesuffix(line_end) if is_cut_short else content)
+        longest = max(len(line.encode()) for line in lines) + 5  # a mark, and what tells that a record is over
+        assert as_read(content, longest + more_bytes, ending) == as_python_reads(content, delimiter)
+
+    @settings(deadline=None, max_examples=300)
+    @given(
+        st.lists(st.sampled_from(['"', '"', ",", "\r", "\n", "a", "é"]), max_size=40).map("".join), st.integers(0, 40)
+    )
+    def test_what_nobody_has_written_is_read_so_too_or_refused(self, soup, more_bytes):
+        content = f"x,y\n{soup}"
+        expected = as_python_reads(content)
+        longest = len(content.encode()) + 1 if '"' in soup else max(map(len, content.encode().splitlines())) + 3
+        if all(len(row) == 2 for row in expected):
+            assert as_read(content, longest + more_bytes) == expected
+        else:
+            with pytest.raises(OSError, match=r"Expected 2 columns, got \d"):
+                as_read(content, longest + more_bytes)
+
+    @pytest.mark.parametrize("shift", range(-4, 5))
+    @pytest.mark.parametrize("text", ["two\r\nlines", "ends\r\n", "\r\n", 'quoted ""words""\r\n'])
+    def test_a_line_end_in_quotes_at_the_end_of_a_block_keeps_both_its_bytes(self, text, shift):
+        before = f'x,y\n"{"a" * 50}",1\n"'
+        content = f'{before}{text}",2\nlast,3\n'
+        found = as_read(content, len(before) + text.index("\r") + shift)
+        assert found == as_python_reads(content)
+
+    def test_a_row_that_is_longer_than_a_block_is_an_error_that_says_so(self):
+        content = "x,y\n" + "a,1\n" * 30 + '"' + "never closed,1\n" * 30
+        with pytest.raises(
+            OSError, match=r"a\.csv cannot be read.*longer than 100 bytes, or a quote in it is never closed"
+        ):
+            as_read(content, 100)
 
 
 class TestColumns:
