@@ -179,23 +179,78 @@ def cut_the_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
 
 
+def break_a_link(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "elsewhere.json")
+    (folder / "config.json").symlink_to(folder / "nowhere")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         cut_the_weights,
         lambda folder: (folder / "modules.json").write_text("{"),
-        lambda folder: (folder / "modules.json").write_text('{"a": 1}'),
+        lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff"),
         lambda folder: (folder / "config.json").unlink(),
-        lambda folder: (folder / "vocab.txt").symlink_to(folder / "nowhere"),
-        lambda folder: (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": 3}'),
+        break_a_link,
     ],
-    ids=["weights cut", "broken modules.json", "wrong modules.json", "no config.json", "broken link", "wrong pooling"],
+    ids=["weights cut", "broken modules.json", "broken tokenizer", "no config.json", "broken link"],
 )
 def test_a_damaged_folder_is_one_error_that_names_it(damage, tiny, tmp_path):
     folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
     damage(folder)
     with pytest.raises(ModelNotFoundError, match=r"damaged' could not be loaded. The folder may be damaged"):
         embed(["a"], model=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("modules.json", '{"a": 1}'), ("1_Pooling/config.json", '{"pooling_mode": 3}')],
+    ids=["wrong modules.json", "wrong pooling"],
+)
+def test_a_folder_that_says_something_wrong_is_one_error_that_names_it(file, content, tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "wrong"))
+    (folder / file).write_text(content)
+    with pytest.raises(ModelNotFoundError, match=r"wrong' could not be loaded. A configuration file says something"):
+        embed(["a"], model=str(folder))
+
+
+def test_a_mistake_in_a_library_is_not_called_damage(tiny, monkeypatch):
+    def mistaken(*_, **__):
+        raise AttributeError("'NoneType' object has no attribute 'shape'")
+
+    monkeypatch.setattr(SentenceTransformer, "__init__", mistaken)
+    with pytest.raises(ModelNotFoundError, match=r"could not be loaded.*at fault.*no attribute 'shape'") as caught:
+        embed(["a"], model=tiny)
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_mistake_of_our_own_is_not_taken_for_the_models(tiny, monkeypatch):
+    def mistaken(*_):
+        raise AttributeError("a mistake of our own")
+
+    monkeypatch.setattr(models, "_cast", mistaken)
+    with pytest.raises(AttributeError, match="a mistake of our own"):
+        embed(["a"], model=tiny)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "README.md", "modules.json"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["a pipe", "a link to a device"]
+)
+def test_what_is_no_regular_file_is_refused_unread(make, file, tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "special"))
+    (folder / file).unlink(missing_ok=True)
+    make(folder / file)
+    with pytest.raises(ModelNotFoundError, match=rf"{file} is no regular file|without a model"):
+        embed(["a"], model=str(folder))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_that_nobody_reads_does_no_harm(tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "special"))
+    os.mkfifo(folder / "log")
+    assert_allclose(embed(["fox"], model=str(folder)), embed(["fox"], model=tiny))
 
 
 def test_a_folder_without_a_model_is_refused_at_once():
