@@ -1,8 +1,8 @@
 """Fingerprints: which weights, tokenizer and configuration a model has, as one digest.
 
 Two schemes, for a folder and for a live object. They never agree with each other, which costs only a second
-encoding. Beside each a stamp: a cheap sign that nothing changed since the digest was taken. Imports the standard
-library; torch only for live objects, which bring it along.
+encoding. Beside each a stamp: a cheap sign that nothing changed since the digest was taken. Imports the room of the
+model's files; torch only for live objects, which bring it along.
 """
 
 from __future__ import annotations
@@ -12,80 +12,117 @@ import inspect
 import json
 import os
 import pickle  # written only, to be digested; nothing is ever loaded
-import re
 import uuid
 import weakref
 from collections.abc import Hashable
 from pathlib import Path
+from time import time_ns
 from typing import TYPE_CHECKING, Any
+
+from skembed.encoding.model_files import ModelFiles, Stamp, find_model_files
 
 if TYPE_CHECKING:
     import torch
     from sentence_transformers import SentenceTransformer
 
-# The files of a model folder that shape its vectors. Cards, checkpoints of other frameworks and logs do not.
-_WEIGHTS = (re.compile(r".+\.safetensors$"), re.compile(r"pytorch_model.*\.bin$"))  # the first kind that is there
-_CONFIGURATION = re.compile(
-    r"((sentence_.+_|.*tokenizer_|.*processor_|router_|adapter_)?config|config_sentence_transformers|modules)\.json$"
-    r"|(tokenizer|special_tokens_map|added_tokens|vocab)\.json$|(vocab|merges)\.txt$|.+\.(model|jinja|py)$"
-)
-_OTHER_BACKENDS = ("onnx", "openvino")
 _LIBRARIES = ("sentence_transformers.", "transformers.", "torch.")  # their configurations say all there is to say
-# Entries of those files that name versions, class paths and working state, and leave the vectors as they are.
+# Entries of those configurations that name versions and working state, and leave the vectors as they are.
 _NOT_IN_FINGERPRINT = frozenset(
     {"__version__", "version", "transformers_version", "_name_or_path", "name_or_path", "architectures", "auto_map",
      "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "use_cache",
      "similarity_fn_name"}
 )  # fmt: skip
+_ATTEMPTS = 3  # to read a folder that is being written
+_FRESH_NS = 2 * 10**9  # a file that changed so lately may change again without another time
 
 
-def fingerprint_folder(folder: str | os.PathLike[str]) -> str:
-    """Digest the files of a model folder that shape its vectors, without loading torch.
+def fingerprint_folder(folder: str | os.PathLike[str], *, trust_remote_code: bool = False) -> str:
+    """Digest what loading a model's folder reads and what shapes its vectors, without loading torch.
 
     Parameters
     ----------
     folder : path
+    trust_remote_code : bool, default=False
+        Whether code that the model brings along runs, and so counts.
 
     Returns
     -------
     str
-        64 hexadecimal digits. JSON files count by their content, less versions and class paths: a model saved
-        again by another version of a library keeps its fingerprint.
+        64 hexadecimal digits. Configuration counts by its content, less versions: a model saved again by another
+        version of a library keeps its fingerprint.
     """
-    digest = hashlib.sha256(b"skembed folder 1")
-    for path in _defining_files(Path(folder)):
-        name = path.relative_to(folder).as_posix()
-        _update(digest, name, _json_content(path) if path.suffix == ".json" else sha256_file(path))
-    return digest.hexdigest()
+    return FolderState(folder, trust_remote_code=trust_remote_code).fingerprint
 
 
-def _defining_files(folder: Path) -> list[Path]:
-    """List the files that shape the vectors, sorted; pytorch_model.bin only where there are no safetensors."""
-    files: list[Path] = []
-    for here, subfolders, names in os.walk(folder):
-        subfolders[:] = [name for name in subfolders if name not in _OTHER_BACKENDS and not name.startswith(".")]
-        weights = next((found for kind in _WEIGHTS if (found := [name for name in names if kind.match(name)])), [])
-        files += [Path(here, name) for name in names if name in weights or _CONFIGURATION.match(name)]
-    return sorted(files)
+class FolderState:
+    """A model's folder as it is now, and whether it still is later.
 
+    Attributes
+    ----------
+    fingerprint : str
+    is_all : bool
+        Whether the folder says all there is to say; if not, only the loaded model can be fingerprinted.
 
-def stamp_folder(folder: str) -> Hashable:
-    """Say cheaply whether a folder changed: names, sizes and times of the files that define the model."""
-    stats = [(str(path), path.stat()) for path in _defining_files(Path(folder))]
-    return tuple((path, stat.st_size, stat.st_mtime_ns) for path, stat in stats)
+    Raises
+    ------
+    OSError
+        If a file cannot be read, or the folder never stays as it is.
+    ValueError
+        If a configuration is no JSON.
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, trust_remote_code: bool = False) -> None:
+        self._folder, self._trusts = folder, trust_remote_code
+        self._digests: dict[tuple[Path, Stamp], str] = {}
+        self._files, self.fingerprint = self._take()
+        self.is_all = self._files.is_all
+        self._is_fresh = any(max(stamp[1:], default=0) > time_ns() - _FRESH_NS for stamp in self._files.stamps.values())
+
+    def _take(self) -> tuple[ModelFiles, str]:
+        for _ in range(_ATTEMPTS):
+            files = find_model_files(self._folder, trust_remote_code=self._trusts)
+            fingerprint = self._digest(files)
+            if files.are_unchanged():
+                return files, fingerprint
+        raise OSError(f"{self._folder} changes while it is read")
+
+    def _digest(self, files: ModelFiles) -> str:
+        digest = hashlib.sha256(b"skembed folder 2")
+        for where, content in files.said:
+            _update(digest, "said", where, content)
+        digests: dict[tuple[Path, Stamp], str] = {}
+        for where, path in files.read:
+            of = path, files.stamps[path]
+            digests[of] = self._digests.get(of) or sha256_file(path)
+            _update(digest, "read", where, digests[of])
+        self._digests = digests
+        return digest.hexdigest()
+
+    def is_current(self) -> bool:
+        """Whether the folder still says the same; cheap while nothing in it changes."""
+        if self._files.are_unchanged():
+            return True
+        try:
+            files, fingerprint = self._take()
+        except Exception:  # it is gone or damaged, in whatever way
+            return False
+        if fingerprint == self.fingerprint:  # a file that does not count
+            self._files = files
+            return True
+        return False
+
+    def held(self) -> bool:
+        """Whether what was just loaded is what was fingerprinted before, however fast the folder was replaced."""
+        if self._is_fresh:
+            self._digests = {}
+            return self._take()[1] == self.fingerprint
+        return self.is_current()
 
 
 def sha256_file(path: Path) -> str:
     """Digest the bytes of one file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _json_content(path: Path) -> str:
-    content = json.loads(path.read_text(encoding="utf-8"))
-    if path.name == "modules.json":
-        content = [{**module, "type": module["type"].rpartition(".")[2]} for module in content]
-    return _canonical(content)
 
 
 def _canonical(content: Any) -> str:

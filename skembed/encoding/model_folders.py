@@ -6,12 +6,16 @@ Loads nothing. Imports fingerprints and settings; huggingface_hub only where a n
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import warnings
 from collections.abc import Hashable
+from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
-from skembed.encoding.fingerprint import sha256_file, stamp_folder
+from skembed.encoding.fingerprint import FolderState, sha256_file
+from skembed.encoding.model_files import SpecialFileError, stamp_of
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError
 
@@ -35,15 +39,76 @@ _OFFICIAL_SHA256 = {
 _package_is_official: dict[tuple[str, Hashable], bool] = {}  # by folder and its stamp
 
 
+# Models that give no vectors of texts, by what ``config_sentence_transformers.json`` calls them: what they are, and
+# what else they are loaded with.
+_OTHER_KINDS = {
+    "CrossEncoder": ("scores pairs of texts", "CrossEncoder"),
+    "SparseEncoder": ("gives sparse vectors, one number a word of its vocabulary", "SparseEncoder"),
+    "MultiVectorEncoder": ("gives several vectors a text", "MultiVectorEncoder"),
+    "ColBERT": ("gives several vectors a text", "MultiVectorEncoder"),
+}
+
+
 def refuse_folder_without_model(name: str, folder: str) -> None:
-    """Raise ModelNotFoundError where a folder is there, but no model in it."""
-    if not any((Path(folder) / file).is_file() for file in _MODEL_FILES):
+    """Refuse a folder that is there, but has no model in it, or one of another kind.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If there is no model.
+    ValueError
+        If there is one that gives no vectors of texts.
+    """
+    root = Path(folder)
+    if not any((root / file).is_file() for file in _MODEL_FILES):
         raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
+    if (kind := _other_kind(root)) is not None:
+        what, how = _OTHER_KINDS.get(kind, ("is of another kind", kind))
+        raise ValueError(
+            f"model={name!r} is a {kind}: it {what}, not one dense vector a text. Choose an embedding model, or load "
+            f"it with sentence_transformers.{how}."
+        )
 
 
-def names_its_weights(folder: str) -> bool:
-    """Whether a folder's files say which weights a model has; those of an adapter's base lie elsewhere."""
-    return not (Path(folder) / "adapter_config.json").exists()
+def _other_kind(root: Path) -> str | None:
+    """Say which other kind of model a folder holds, as sentence-transformers tells them apart; None if it embeds."""
+    if (root / "modules.json").is_file():
+        kind = _entry(root / "config_sentence_transformers.json", "model_type")
+        return None if kind in (None, "SentenceTransformer") else str(kind)
+    architectures = _entry(root / "config.json", "architectures")  # of a model of transformers
+    first = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
+    if first.endswith("ForSequenceClassification"):
+        return "CrossEncoder"
+    return "ColBERT" if first == "HF_ColBERT" else None
+
+
+def _entry(file: Path, key: str) -> Any:
+    if not file.is_file():
+        return None
+    try:
+        return json.loads(file.read_text(encoding="utf-8")).get(key)
+    except (ValueError, AttributeError):  # loading will tell what is wrong with it
+        return None
+
+
+def folder_state(name: str, folder: str, settings: Settings) -> FolderState | None:
+    """Fingerprint a folder as it is; None if its files are put together in a way that only loading understands.
+
+    Raises
+    ------
+    ModelNotFoundError
+        If a file cannot be read.
+    """
+    try:
+        return FolderState(folder, trust_remote_code=settings.trust_remote_code)
+    except SpecialFileError as error:
+        raise ModelNotFoundError(f"model={name!r} could not be loaded. {error}") from error
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"model={name!r} could not be loaded. The folder may be damaged; save or copy the model again. ({error})"
+        ) from error
+    except Exception:  # a configuration is not as it should be, in whatever way
+        return None
 
 
 def local_folder(name: str, revision: str | None) -> str | None:
@@ -60,7 +125,7 @@ def _packaged_folder() -> str | None:
     if spec is None or not spec.submodule_search_locations:
         return None
     folder = Path(spec.submodule_search_locations[0]) / "model"
-    stamp = stamp_folder(str(folder))
+    stamp = tuple(stamp_of(folder / name) for name in _OFFICIAL_SHA256)
     if (str(folder), stamp) not in _package_is_official:
         wrong = [name for name, sha256 in _OFFICIAL_SHA256.items() if not _is_official(folder / name, sha256)]
         _package_is_official[str(folder), stamp] = not wrong
@@ -78,13 +143,33 @@ def _is_official(file: Path, sha256: str) -> bool:
     return file.is_file() and sha256_file(file) == sha256
 
 
+def _repositories(name: str) -> list[str]:
+    return [name] if "/" in name else [f"sentence-transformers/{name}", name]
+
+
+def fetch_weights(name: str, settings: Settings) -> None:
+    """Download what takes longest of a model of the hub, if it is where most models have it; loading does the rest.
+
+    Models are built one after the other, but none need wait for the download of another.
+    """
+    from huggingface_hub import constants, hf_hub_download
+
+    if constants.HF_HUB_OFFLINE:
+        return
+    cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
+    for repository in _repositories(name):
+        with suppress(Exception):  # loading will tell what is wrong
+            hf_hub_download(repository, "model.safetensors", revision=settings.revision, cache_dir=cache_folder)
+            return
+
+
 def hub_snapshot(name: str, revision: str | None) -> str | None:
     """Return the folder in the hub's local cache that a name was just loaded from."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
     cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # as sentence-transformers reads it
-    for repository in [name] if "/" in name else [f"sentence-transformers/{name}", name]:
+    for repository in _repositories(name):
         try:
             return snapshot_download(repository, revision=revision, cache_dir=cache_folder, local_files_only=True)
         except (LocalEntryNotFoundError, HFValidationError):

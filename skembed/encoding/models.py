@@ -21,13 +21,14 @@ from textwrap import shorten
 from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.devices import openvino_hangs, resolve_backend, resolve_devices
-from skembed.encoding.fingerprint import fingerprint_folder, fingerprint_live, stamp_folder, stamp_live
+from skembed.encoding.fingerprint import fingerprint_live, stamp_live
 from skembed.encoding.model_folders import (
     PACKAGED_NAMES,
     current_snapshot,
+    fetch_weights,
+    folder_state,
     hub_snapshot,
     local_folder,
-    names_its_weights,
     refuse_folder_without_model,
 )
 from skembed.encoding.settings import Settings
@@ -80,7 +81,13 @@ class LoadedModel:
             self.backend.reader.tokenizer.lock = threading.Lock()
 
 
-_registry_lock = threading.RLock()
+_ATTEMPTS = 3  # to load a folder that changes meanwhile
+
+_registry_lock = threading.RLock()  # held for a moment
+_key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], threading.RLock] = (  # type: ignore[type-arg,unused-ignore]
+    weakref.WeakValueDictionary()
+)
+_building = threading.RLock()  # while transformers builds a model, other functions of its and torch's stand in
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # those that somebody holds apart, too
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
@@ -101,10 +108,34 @@ def get_model(settings: Settings) -> LoadedModel:
     RuntimeError
         If OpenVINO is asked for in a process that was forked from one that has used it.
     """
+    if isinstance(settings.model, (str, os.PathLike)):
+        return _get_named(read_model_name(settings.model), settings)
+    return _get_live(settings.model, settings)
+
+
+def _lock_of(*key: Hashable) -> threading.RLock:  # type: ignore[type-arg,unused-ignore]
+    """Return the lock under which one model is loaded: who wants the same waits, who wants another does not."""
     with _registry_lock:
-        if isinstance(settings.model, (str, os.PathLike)):
-            return _get_named(read_model_name(settings.model), settings)
-        return _get_live(settings.model, settings)
+        lock = _key_locks.get(key)
+        if lock is None:
+            lock = _key_locks[key] = threading.RLock()
+        return lock
+
+
+def _share(key: tuple[Hashable, ...], load: Callable[[], LoadedModel | None]) -> LoadedModel | None:
+    """Return the loaded model of a key; if there is none that is current, the first who asks loads it."""
+    model = _loaded.get(key)
+    if model is not None and model.is_current():
+        return model
+    with _lock_of(*key):
+        model = _loaded.get(key)
+        if model is None or not model.is_current():
+            model = None
+            _loaded.pop(key, None)  # before loading: two versions of a large model need not fit side by side
+            model = load()
+            if model is not None:
+                _loaded[key] = model
+        return model
 
 
 def unload_models() -> None:
@@ -134,15 +165,13 @@ def _get_named(name: str, settings: Settings) -> LoadedModel:
         dtype = "float32"
     folder = local_folder(name, settings.revision)
     key = (folder or name, settings.revision, settings.trust_remote_code, devices, dtype, backend)
-    model = _loaded.get(key)
-    if model is None or not model.is_current():
-        _loaded.pop(key, None)  # before loading: two versions of a large model need not fit side by side
+
+    def load() -> LoadedModel:
         if backend == "torch":
-            model = _load(name, folder, devices, dtype, settings)
-        else:
-            model = _load_converted(name, folder, dtype, settings)
-        _loaded[key] = model
-    return model
+            return _load(name, folder, devices, dtype, settings)
+        return _load_converted(name, folder, dtype, settings)
+
+    return cast("LoadedModel", _share(key, load))
 
 
 def _load_converted(name: str, folder: str | None, dtype: str, settings: Settings) -> LoadedModel:
@@ -162,22 +191,19 @@ def _load_converted(name: str, folder: str | None, dtype: str, settings: Setting
 def _find_converted(name: str, folder: str | None, dtype: str, settings: Settings) -> LoadedModel | None:
     from skembed.encoding.openvino_backend import conversion_folder, find_converted
 
-    if folder is None or not names_its_weights(folder):
+    state = folder_state(name, folder, settings) if folder is not None else None
+    if state is None or not state.is_all:
         return None
-    try:
-        stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
-    except Exception:  # loading will tell what is wrong with the folder
-        return None
-    backend = find_converted(conversion_folder(fingerprint, settings.trust_remote_code), dtype)
+    backend = find_converted(conversion_folder(state.fingerprint, settings.trust_remote_code), dtype)
     if backend is None:
         return None
     return LoadedModel(
         name,
-        fingerprint,
+        state.fingerprint,
         False,
         backend.dtype,
         backend,
-        lambda: _can_run(backend) and stamp_folder(folder) == stamp,
+        lambda: _can_run(backend) and state.is_current(),
     )
 
 
@@ -222,32 +248,58 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
 def _load(name: str, folder: str | None, devices: tuple[str, ...], dtype: str, settings: Settings) -> LoadedModel:
     if folder is not None:
         refuse_folder_without_model(name, folder)
+    for _ in range(_ATTEMPTS):
+        model = _load_unless_it_changes(name, folder, devices, dtype, settings)
+        if model is not None:
+            return model
+    raise ModelNotFoundError(
+        f"model={name!r} could not be loaded: its folder changes while it is read. Try again later."
+    )
+
+
+def _load_unless_it_changes(
+    name: str, folder: str | None, devices: tuple[str, ...], dtype: str, settings: Settings
+) -> LoadedModel | None:
+    """Load a model and fingerprint what was loaded; None if it was replaced meanwhile."""
+    state = folder_state(name, folder, settings) if folder is not None else None
+    each: list[SentenceTransformer] = []
     try:
-        stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
-        each = [_read(folder or name, devices[0], dtype, settings, local=folder is not None)]
-        folder = folder or hub_snapshot(name, settings.revision)
-        # For other devices it is read again: copies might not find room on the first one.
-        each += [_read(folder or name, device, dtype, settings, local=True) for device in devices[1:]]
-        if folder is not None and names_its_weights(folder):
-            fingerprint, stamp = fingerprint_folder(folder), stamp or stamp_folder(folder)
-        else:
-            fingerprint = fingerprint_live(each[0])
+        for device in devices:  # read for each: copies might not find room on the first one
+            each.append(_read(folder or name, device, dtype, settings, local=folder is not None))
+            if folder is None:
+                folder = _snapshot_of(name, each[0], settings)
     except (ImportError, MemoryError):
         raise
     except Exception as error:  # a damaged file may show in any way
         if "out of memory" in str(error):
             raise
+        if state is not None and not state.held():
+            return None
         raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, error)) from error
+    if state is None and folder is not None:
+        refuse_folder_without_model(name, folder)
+        state = folder_state(name, folder, settings)
+    elif state is not None and not state.held():
+        return None
+    fingerprint = state.fingerprint if state is not None and state.is_all else fingerprint_live(each[0])
     for sentence_transformer in each:
         _cast(sentence_transformer, dtype)
-    is_current = (lambda: stamp_folder(folder) == stamp) if folder is not None and stamp else (lambda: True)
-    return _loaded_model(name, fingerprint, False, each, is_current)
+    return _loaded_model(name, fingerprint, False, each, state.is_current if state is not None else lambda: True)
+
+
+def _snapshot_of(name: str, loaded: SentenceTransformer, settings: Settings) -> str | None:
+    """Return the folder in the hub's local cache that a name was loaded from; None if it is not the one of now."""
+    folder = hub_snapshot(name, settings.revision)
+    commit = getattr(loaded.config, "_commit_hash", None)
+    return folder if folder is not None and commit in (None, os.path.basename(folder)) else None
 
 
 def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
     from sentence_transformers import SentenceTransformer
 
-    with without_bars(local=local):
+    if not local and not settings.local_files_only:
+        fetch_weights(source, settings)
+    with _building, without_bars(local=local):
         return SentenceTransformer(
             source,
             device=device,
@@ -260,43 +312,46 @@ def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bo
 
 def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     """Share one copy of each distinct live model: scikit-learn deep-copies those that stand in a grid."""
-    stamp = stamp_live(given)
-    known_stamp, fingerprint = _live_fingerprints.get(given, (None, ""))
-    if known_stamp != stamp:
-        for outdated in [key for key in _loaded if key[0] == fingerprint]:
-            del _loaded[outdated]  # it, or a copy of it in another precision
-        fingerprint = fingerprint_live(given)
-        _live_fingerprints[given] = (stamp, fingerprint)
+    with _lock_of("live", id(given)):
+        stamp, fingerprint = _fingerprint_of(given)
     devices = resolve_devices(settings.device, given)
     if resolve_backend(settings, devices, is_live=True) == "openvino":
         converted = _get_live_converted(given, fingerprint, settings)
         if converted is not None:
             return converted
     dtype = _dtype_of(given) if settings.dtype == "auto" else settings.dtype
-    key = (fingerprint, devices, dtype)
-    model = _loaded.get(key)
-    if model is None or not model.is_current():
+
+    def load() -> LoadedModel:
         name = f"the given {type(given).__name__}"
         each = _on_devices(given, devices, dtype)
         resident, resident_stamp = each[0], stamp if each[0] is given else stamp_live(each[0])
-        model = _loaded[key] = _loaded_model(
-            name, fingerprint, True, each, lambda: stamp_live(resident) == resident_stamp
-        )
-    return model
+        return _loaded_model(name, fingerprint, True, each, lambda: stamp_live(resident) == resident_stamp)
+
+    return cast("LoadedModel", _share((fingerprint, devices, dtype), load))
+
+
+def _fingerprint_of(given: SentenceTransformer) -> tuple[Hashable, str]:
+    """Return a live model's stamp and fingerprint, which is taken anew if the model has changed."""
+    stamp = stamp_live(given)
+    known_stamp, fingerprint = _live_fingerprints.get(given, (None, ""))
+    if known_stamp != stamp:
+        for outdated in [key for key in list(_loaded) if key[0] == fingerprint]:
+            _loaded.pop(outdated, None)  # it, or a copy of it in another precision
+        fingerprint = fingerprint_live(given)
+        _live_fingerprints[given] = (stamp, fingerprint)
+    return stamp, fingerprint
 
 
 def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel | None:
     if fingerprint in _not_convertible:  # before a copy is made for nothing
         return None
-    key = (fingerprint, "openvino", settings.dtype)
-    model = _loaded.get(key)
-    if model is None or not model.is_current():
+
+    def load() -> LoadedModel | None:
         name = f"the given {type(given).__name__}"
         model = _loaded_model(name, fingerprint, True, _on_devices(given, ("cpu",), "float32"), lambda: True)
-        model = _convert(model, settings.dtype, settings)
-        if model is not None:
-            _loaded[key] = model
-    return model
+        return _convert(model, settings.dtype, settings)
+
+    return _share((fingerprint, "openvino", settings.dtype), load)
 
 
 def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
@@ -365,7 +420,9 @@ def _dtype_of(sentence_transformer: SentenceTransformer) -> str:
 
 def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exception) -> str:
     hint = "Check the spelling and the network, or give the path of a folder."
-    if folder is not None:
+    if folder is not None and isinstance(error, (TypeError, AttributeError, NameError, NotImplementedError)):
+        hint = "A configuration file says something wrong, or the installed sentence-transformers is at fault."
+    elif folder is not None:
         hint = "The folder may be damaged; save or copy the model again."
     elif local_files_only:
         hint = "With local_files_only=True it must be a folder or lie in the hub's local cache."
@@ -397,8 +454,8 @@ _left_behind: list[LoadedModel] = []  # by a fork; never used again, and never l
 
 def _renew_after_fork() -> None:
     """Give a forked child fresh locks: one held by another thread would stay locked for ever."""
-    global _registry_lock
-    _registry_lock = threading.RLock()
+    global _registry_lock, _key_locks, _building
+    _registry_lock, _key_locks, _building = threading.RLock(), weakref.WeakValueDictionary(), threading.RLock()
     for model in _all_models:
         model.renew_locks()
     for key, model in list(_loaded.items()):

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import gc
+import json
 import os
 import shutil
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,7 @@ from sentence_transformers import SentenceTransformer
 import skembed
 from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
 from skembed.encoding import devices, model_folders, models
+from skembed.encoding.fingerprint import fingerprint_folder
 from skembed.encoding.settings import Settings
 from tests.tiny_models import make_bert
 
@@ -88,6 +92,208 @@ def test_a_folder_that_changes_is_loaded_again(tmp_path, loads):
     assert len(loads) == 2
     assert_allclose(after, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-5)
     assert not np.allclose(before, after, atol=1e-3)
+
+
+def replace_while_loading(monkeypatch, replace):
+    """Let ``replace`` act on the folder each time after its weights were read."""
+    original = models._read
+
+    def read(source, *rest, **params):
+        loaded = original(source, *rest, **params)
+        replace(source)
+        return loaded
+
+    monkeypatch.setattr(models, "_read", read)
+
+
+@pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by another folder"])
+def test_a_folder_replaced_while_it_loads_never_gets_the_vectors_of_the_other(in_place, tmp_path, monkeypatch):
+    folder, other = make_bert(tmp_path / "model", seed=1), make_bert(tmp_path / "other", seed=2)
+    before = embed(["fox"], model=folder, cache=None)
+    skembed.unload_models()
+
+    def replace(source):
+        if not Path(other).exists() or Path(f"{source}/replaced").exists():
+            return
+        if in_place:
+            shutil.copy(Path(other, "model.safetensors"), Path(source, "model.safetensors"))
+            Path(source, "replaced").touch()
+        else:
+            Path(source).rename(f"{source}-old")
+            Path(other).rename(source)
+
+    replace_while_loading(monkeypatch, replace)
+    vectors = embed(["fox"], model=folder)
+    (model,) = models._loaded.values()
+    assert model.fingerprint == fingerprint_folder(folder)
+    assert_allclose(vectors, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-5)
+    assert not np.allclose(vectors, before, atol=1e-3)
+
+
+def test_a_file_edited_twice_within_a_tick_of_the_clock_is_noticed(tmp_path, monkeypatch):
+    folder = make_bert(tmp_path / "model", seed=1)
+    weights = Path(folder, "model.safetensors")
+    monkeypatch.setattr("skembed.encoding.model_files.stamp_of", lambda _: (1, 2, time.time_ns()))  # tells nothing
+    monkeypatch.setattr("skembed.encoding.model_files.ModelFiles.are_unchanged", lambda _: True)
+    content = bytearray(weights.read_bytes())
+    content[-3] ^= 0x40
+    edits = iter([bytes(content)])
+    replace_while_loading(monkeypatch, lambda _: [weights.write_bytes(new) for new in edits])
+    vectors = embed(["fox"], model=folder)
+    assert_allclose(vectors, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-6)
+    (model,) = models._loaded.values()
+    assert model.fingerprint == fingerprint_folder(folder)
+
+
+def test_a_folder_that_never_stays_as_it_is_is_an_error(tmp_path, monkeypatch):
+    folder = make_bert(tmp_path / "model")
+    seeds = iter(range(1, 100))
+    replace_while_loading(monkeypatch, lambda _: make_bert(tmp_path / "model", seed=next(seeds)))
+    with pytest.raises(ModelNotFoundError, match="its folder changes while it is read"):
+        embed(["fox"], model=folder)
+
+
+def test_a_file_that_does_not_count_does_not_load_a_model_again(tmp_path, loads):
+    folder = make_bert(tmp_path / "model")
+    embed(["fox"], model=folder)
+    Path(folder, "notes.txt").write_text("new")
+    Path(folder, "tokenizer.json").touch()
+    embed(["dog"], model=folder)
+    assert len(loads) == 1
+
+
+class Waiting:
+    """Stands in for what loads models by name: those called "slow" wait until they are let go on."""
+
+    def __init__(self, monkeypatch, template):
+        self.started, self.go_on, self.names = threading.Event(), threading.Event(), []
+        self._template = template
+        monkeypatch.setattr(models, "_load", self._load)
+
+    def _load(self, name, *_):
+        self.names.append(name)
+        if name.endswith("slow"):
+            self.started.set()
+            assert self.go_on.wait(60)
+        return dataclasses.replace(self._template, name=name)
+
+
+@pytest.fixture
+def waiting(tiny, tmp_path, monkeypatch):
+    """A process in which a thread is loading the folder ``tmp_path / "slow"``."""
+    embed(["a"], model=tiny)
+    (template,) = models._loaded.values()
+    waiting = Waiting(monkeypatch, template)
+    for name in ("slow", "fast"):
+        shutil.copytree(tiny, tmp_path / name)
+    thread = threading.Thread(target=models.get_model, args=(Settings(model=tmp_path / "slow"),))
+    thread.start()
+    assert waiting.started.wait(60)
+    yield waiting
+    waiting.go_on.set()
+    thread.join(60)
+
+
+def test_who_has_a_loaded_model_does_not_wait_for_another_to_load(waiting, tiny):
+    model = models.get_model(Settings(model=tiny))
+    assert model.name == tiny
+    assert len(waiting.names) == 1
+
+
+def test_two_that_load_different_models_do_not_wait_for_each_other(waiting, tmp_path):
+    assert models.get_model(Settings(model=tmp_path / "fast")).name.endswith("fast")
+
+
+def test_two_that_want_the_same_model_load_it_once(waiting, tmp_path):
+    found = []
+    other = threading.Thread(target=lambda: found.append(models.get_model(Settings(model=tmp_path / "slow"))))
+    other.start()
+    waiting.go_on.set()
+    other.join(60)
+    assert len(waiting.names) == len(found) == 1
+
+
+def test_a_load_that_fails_leaves_the_next_to_try(tiny, monkeypatch):
+    monkeypatch.setattr(models, "_load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        models.get_model(Settings(model=tiny))
+    monkeypatch.undo()
+    assert embed(["a"], model=tiny, backend="torch").shape == (1, 32)
+
+
+def test_models_are_built_one_after_the_other(model_folder, monkeypatch):
+    """While transformers builds a model, it exchanges functions of torch's and its own for the whole process."""
+    inside, most, original = [], [], SentenceTransformer.__init__
+
+    def build(self, *args, **params):
+        inside.append(1)
+        most.append(len(inside))
+        original(self, *args, **params)
+        inside.pop()
+
+    monkeypatch.setattr(SentenceTransformer, "__init__", build)
+    kinds = ["bert", "roberta", "decoder", "static"]
+    folders = [model_folder(kind) for kind in kinds]
+    most.clear()
+    threads = [threading.Thread(target=models.get_model, args=(Settings(model=folder),)) for folder in folders]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+    assert most == [1] * len(kinds)
+
+
+@pytest.fixture
+def other_kind(tiny, tmp_path):
+    """``other_kind(name)``: the folder of a model that gives no dense vectors."""
+
+    def make(kind: str) -> Path:
+        folder = Path(shutil.copytree(f"{tiny}-plain" if "plain" in kind else tiny, tmp_path / "other"))
+        config = folder / ("config.json" if "plain" in kind else "config_sentence_transformers.json")
+        said = json.loads(config.read_text())
+        if kind == "plain CrossEncoder":
+            said["architectures"] = ["BertForSequenceClassification"]
+        elif kind == "plain ColBERT":
+            said["architectures"] = ["HF_ColBERT"]
+        else:
+            said["model_type"] = kind
+        config.write_text(json.dumps(said))
+        return folder
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"),
+    [
+        ("SparseEncoder", r"is a SparseEncoder: it gives sparse .*load it with sentence_transformers.SparseEncoder"),
+        ("CrossEncoder", r"is a CrossEncoder: it scores pairs .*sentence_transformers.CrossEncoder"),
+        ("MultiVectorEncoder", r"is a MultiVectorEncoder: it gives several vectors"),
+        ("ColBERT", r"is a ColBERT: it gives several vectors .*sentence_transformers.MultiVectorEncoder"),
+        ("Unheard", r"is a Unheard: it is of another kind"),
+        ("plain CrossEncoder", r"is a CrossEncoder: it scores pairs"),
+        ("plain ColBERT", r"is a ColBERT: it gives several vectors"),
+    ],
+)
+def test_a_model_of_another_kind_is_refused_and_named(kind, said, other_kind):
+    with pytest.raises(ValueError, match=said):
+        embed(["a"], model=other_kind(kind))
+
+
+def test_a_model_of_another_kind_from_the_hub_is_refused_too(hub_model):
+    folder = Path(model_folders.hub_snapshot(hub_model, None))
+    (folder / "config_sentence_transformers.json").write_text('{"model_type": "SparseEncoder"}')
+    with pytest.raises(ValueError, match="is a SparseEncoder"):
+        embed(["a"], model=hub_model, local_files_only=True)
+
+
+def test_a_loaded_model_of_another_kind_is_refused_and_named(tiny):
+    from sentence_transformers import SparseEncoder
+    from sentence_transformers.sparse_encoder.modules import SpladePooling
+
+    model = SparseEncoder(modules=[SentenceTransformer(tiny, device="cpu")[0], SpladePooling()], device="cpu")
+    with pytest.raises(TypeError, match="loaded SentenceTransformer; got SparseEncoder"):
+        embed(["a"], model=model)
 
 
 def test_a_plain_transformers_folder_is_mean_pooled(tiny):
@@ -179,23 +385,78 @@ def cut_the_weights(folder: Path) -> None:
     (folder / "model.safetensors").write_bytes(weights[: len(weights) // 2])
 
 
+def break_a_link(folder: Path) -> None:
+    (folder / "config.json").rename(folder / "elsewhere.json")
+    (folder / "config.json").symlink_to(folder / "nowhere")
+
+
 @pytest.mark.parametrize(
     "damage",
     [
         cut_the_weights,
         lambda folder: (folder / "modules.json").write_text("{"),
-        lambda folder: (folder / "modules.json").write_text('{"a": 1}'),
+        lambda folder: (folder / "tokenizer.json").write_bytes(b"\xff"),
         lambda folder: (folder / "config.json").unlink(),
-        lambda folder: (folder / "vocab.txt").symlink_to(folder / "nowhere"),
-        lambda folder: (folder / "1_Pooling" / "config.json").write_text('{"pooling_mode": 3}'),
+        break_a_link,
     ],
-    ids=["weights cut", "broken modules.json", "wrong modules.json", "no config.json", "broken link", "wrong pooling"],
+    ids=["weights cut", "broken modules.json", "broken tokenizer", "no config.json", "broken link"],
 )
 def test_a_damaged_folder_is_one_error_that_names_it(damage, tiny, tmp_path):
     folder = Path(shutil.copytree(tiny, tmp_path / "damaged"))
     damage(folder)
     with pytest.raises(ModelNotFoundError, match=r"damaged' could not be loaded. The folder may be damaged"):
         embed(["a"], model=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [("modules.json", '{"a": 1}'), ("1_Pooling/config.json", '{"pooling_mode": 3}')],
+    ids=["wrong modules.json", "wrong pooling"],
+)
+def test_a_folder_that_says_something_wrong_is_one_error_that_names_it(file, content, tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "wrong"))
+    (folder / file).write_text(content)
+    with pytest.raises(ModelNotFoundError, match=r"wrong' could not be loaded. A configuration file says something"):
+        embed(["a"], model=str(folder))
+
+
+def test_a_mistake_in_a_library_is_not_called_damage(tiny, monkeypatch):
+    def mistaken(*_, **__):
+        raise AttributeError("'NoneType' object has no attribute 'shape'")
+
+    monkeypatch.setattr(SentenceTransformer, "__init__", mistaken)
+    with pytest.raises(ModelNotFoundError, match=r"could not be loaded.*at fault.*no attribute 'shape'") as caught:
+        embed(["a"], model=tiny)
+    assert "damaged" not in str(caught.value)
+
+
+def test_a_mistake_of_our_own_is_not_taken_for_the_models(tiny, monkeypatch):
+    def mistaken(*_):
+        raise AttributeError("a mistake of our own")
+
+    monkeypatch.setattr(models, "_cast", mistaken)
+    with pytest.raises(AttributeError, match="a mistake of our own"):
+        embed(["a"], model=tiny)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+@pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "README.md", "modules.json"])
+@pytest.mark.parametrize(
+    "make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["a pipe", "a link to a device"]
+)
+def test_what_is_no_regular_file_is_refused_unread(make, file, tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "special"))
+    (folder / file).unlink(missing_ok=True)
+    make(folder / file)
+    with pytest.raises(ModelNotFoundError, match=rf"{file} is no regular file|without a model"):
+        embed(["a"], model=str(folder))
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
+def test_a_pipe_that_nobody_reads_does_no_harm(tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "special"))
+    os.mkfifo(folder / "log")
+    assert_allclose(embed(["fox"], model=str(folder)), embed(["fox"], model=tiny))
 
 
 def test_a_folder_without_a_model_is_refused_at_once():

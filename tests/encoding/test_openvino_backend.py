@@ -304,7 +304,7 @@ class TestChoice:
             embed(["a"], model=str(tmp_path / "model"))
 
     def test_a_folder_without_a_model_is_not_searched(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(models, "stamp_folder", lambda _: pytest.fail("it was searched"))
+        monkeypatch.setattr(models, "folder_state", lambda *_: pytest.fail("it was searched"))
         with pytest.raises(skembed.ModelNotFoundError, match="a folder without a model"):
             embed(["a"], model=str(tmp_path))
 
