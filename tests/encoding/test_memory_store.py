@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import tracemalloc
 import weakref
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
+from skembed.encoding import memory_store
 from skembed.encoding.memory_store import MemoryStore, as_slice, positions_by_value
 from tests.encoding.test_recipes import OTHER_VALUE, RECIPE
+from tests.interrupts import at_each_line, interrupted_at_random
 
 DIM = 4
 UNKNOWN = -7
@@ -254,7 +257,9 @@ def test_exactly_what_fits_is_kept():
     assert known(store, RECIPE, ["a", "b"]) == ["a", "b"]
 
 
-@pytest.mark.parametrize("max_bytes", [0, 1, n_bytes_of("a" * 100) + recipe_bytes(RECIPE) - 1], ids=["nothing", "one byte", "a byte too few"])
+@pytest.mark.parametrize(
+    "max_bytes", [0, 1, n_bytes_of("a" * 100) + recipe_bytes(RECIPE) - 1], ids=["nothing", "one byte", "a byte too few"]
+)
 def test_a_text_larger_than_the_store_is_not_kept(max_bytes):
     store = MemoryStore(max_bytes=max_bytes)
     write(store, RECIPE, ["a" * 100])
@@ -749,3 +754,111 @@ def test_a_thread_may_clear_what_others_are_reading():
         pool.submit(clear_again_and_again).result()
         assert [reader.exception() for reader in readers] == [None] * 3
     assert store.n_bytes == 0
+
+
+class TestInterrupts:
+    """Whatever cuts an operation short, the store holds right vectors, and counts them right."""
+
+    texts = tuple(f"text {number}" for number in range(40))
+    recipes = (RECIPE, RECIPES[1])
+    sizes = tuple(map(n_bytes_of, texts))
+
+    def right(self, recipe, texts):
+        fills = [int(text[5:]) + 100 * self.recipes.index(recipe) for text in texts]
+        return np.repeat(np.array(fills, dtype=np.float32)[:, None], DIM, axis=1)
+
+    def write(self, store, texts):
+        n_tokens = np.array([int(text[5:]) for text in texts])
+        store.write(texts, n_tokens, {recipe: self.right(recipe, texts) for recipe in self.recipes})
+
+    def use(self, store):
+        """Fill it until much has left again; read, look, and count."""
+        for start in range(0, 40, 8):
+            self.write(store, self.texts[start : start + 8])
+            read(store, RECIPE, self.texts[:start])
+        store.missing(RECIPE, self.texts)
+        store.relatives([RECIPE], self.texts)
+        store.note_call(1, 2)
+        assert (store.count(), store.size()) is not None
+        store.clear()
+        self.write(store, self.texts[:20])
+
+    def check(self, store):
+        n_bytes = 0
+        for recipe in self.recipes:
+            vectors, n_tokens, missing = read(store, recipe, self.texts)
+            found = np.setdiff1d(np.arange(40), missing)
+            assert (vectors[found] == self.right(recipe, [self.texts[position] for position in found])).all()
+            assert n_tokens[found].tolist() == found.tolist()
+            assert store.missing(recipe, self.texts).tolist() == missing
+            n_bytes += sum(self.sizes[position] for position in found) + SIZES[recipe] * bool(len(found))
+        assert store.n_bytes == n_bytes <= store.max_bytes
+
+    def room(self):
+        return 24 * n_bytes_of(self.texts[10]) + recipe_bytes(*self.recipes)
+
+    @pytest.mark.parametrize("visits", [1, pytest.param(5, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("is_new", [True, False], ids=["one store each", "one store for all"])
+    def test_an_interrupt_at_any_line_leaves_a_store_that_is_right(self, is_new, visits):
+        n_struck, store = 0, MemoryStore(self.room())
+        for strike in at_each_line([memory_store], lambda: self.use(MemoryStore(self.room())), visits=visits):
+            store = MemoryStore(self.room()) if is_new else store
+            n_struck += strike(lambda: self.use(store))  # noqa: B023 - run at once
+            self.check(store)
+            self.use(store)
+            self.check(store)
+        assert n_struck > 70
+
+    def test_an_interrupt_loses_no_more_than_what_was_being_written(self):
+        def act(store):
+            self.write(store, self.texts[8:10])
+            read(store, RECIPE, self.texts)
+
+        def made():
+            store = MemoryStore()
+            self.write(store, self.texts[:8])
+            return store
+
+        for strike in at_each_line([memory_store], lambda: act(made())):
+            store = made()
+            strike(lambda: act(store))  # noqa: B023
+            assert known(store, RECIPE, self.texts[:8]) == self.texts[:8]
+
+    def test_what_a_signal_handler_does_in_the_midst_of_an_operation_does_no_harm(self):
+        """A handler may clear, write and read at any line of the operation that it interrupts."""
+
+        def handle(store):
+            read(store, RECIPE, self.texts)
+            self.write(store, self.texts[5:15])
+            store.clear()
+            self.write(store, self.texts[30:])
+            read(store, self.recipes[1], self.texts)
+
+        def act(store):
+            self.write(store, self.texts[:20])
+            read(store, RECIPE, self.texts[:25])
+            assert (store.count(), store.size(), store.relatives([RECIPE], self.texts)) is not None
+
+        lines = 0
+        for strike in at_each_line([memory_store], lambda: act(MemoryStore(self.room())), visits=1):
+            store = MemoryStore(self.room())
+            lines += strike(lambda: act(store), instead=lambda: handle(store))  # noqa: B023
+            self.check(store)
+            self.use(store)
+            self.check(store)
+        assert lines > 70
+
+    def test_after_a_clear_in_a_signal_handler_nothing_is_held_from_before(self):
+        store = MemoryStore()
+        self.write(store, self.texts)
+        for strike in at_each_line([memory_store], lambda: read(store, RECIPE, self.texts)):
+            self.write(store, self.texts)
+            strike(lambda: read(store, RECIPE, self.texts), instead=store.clear)
+            assert store.size() == (0, 0)
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers as on Unix")
+    @pytest.mark.slow
+    @pytest.mark.parametrize("n_interrupts", [50, pytest.param(2000, marks=pytest.mark.exhaustive)])
+    def test_real_interrupts_leave_a_store_that_is_right(self, n_interrupts):
+        store = MemoryStore(self.room())
+        assert interrupted_at_random(lambda: self.use(store), lambda: self.check(store), n_interrupts) == n_interrupts
