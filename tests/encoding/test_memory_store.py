@@ -822,7 +822,7 @@ class TestInterrupts:
         for strike in at_each_line([memory_store], lambda: act(made())):
             store = made()
             strike(lambda: act(store))  # noqa: B023
-            assert known(store, RECIPE, self.texts[:8]) == self.texts[:8]
+            assert known(store, RECIPE, self.texts[:8]) == list(self.texts[:8])
 
     def test_what_a_signal_handler_does_in_the_midst_of_an_operation_does_no_harm(self):
         """A handler may clear, write and read at any line of the operation that it interrupts."""
