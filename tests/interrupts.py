@@ -58,7 +58,13 @@ class Strike:
     def __repr__(self) -> str:
         return f"visit {self._visit} of {Path(self._line[0].co_filename).name}:{self._line[1]}"
 
-    def __call__(self, action: Callable[[], object], *, instead: Callable[[], object] | None = None) -> bool:
+    def __call__(
+        self,
+        action: Callable[[], object],
+        *,
+        instead: Callable[[], object] | None = None,
+        keep: list[BaseException] | None = None,
+    ) -> bool:
         """Run an action like the first one; say whether it was interrupted, and the interrupt came out of it.
 
         Parameters
@@ -66,6 +72,8 @@ class Strike:
         action : callable
         instead : callable, default=None
             What to do at the line instead of raising KeyboardInterrupt, as a signal handler might.
+        keep : list, default=None
+            Where the interrupt is kept, and with it all that its traceback holds, as a notebook does.
         """
         n_to_come, is_done = self._visit, False
 
@@ -80,7 +88,9 @@ class Strike:
 
         try:
             _traced(self._modules, action, on_line)
-        except KeyboardInterrupt:
+        except KeyboardInterrupt as interrupt:
+            if keep is not None:
+                keep.append(interrupt)
             return True
         return is_done and instead is not None
 
