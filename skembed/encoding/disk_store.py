@@ -13,8 +13,10 @@ written first. A process that dies takes its unfinished transaction with it. Not
 from __future__ import annotations
 
 import os
+import stat
 import struct
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import blake2b
@@ -27,16 +29,20 @@ import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
 
+from skembed.encoding.lmdb_pages import DamagedPageError, check_heads, check_trees
 from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, as_slice
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.records import KEY_BYTES, Records, write_records
-from skembed.errors import CacheError
+from skembed.errors import CacheError, CacheWarning
 
 _FORMAT = b"skembed embeddings 1"
 _DATA, _LOCK = "data.mdb", "lock.mdb"  # as LMDB calls them
+_TABLES = ("about", "index", "batches")
 _LOCK_BYTES = 32_768  # room for some 500 processes that read at the same time
 _SMALLEST_MAP = 2**26  # bytes; the map doubles when it is full
 _SECONDS_BETWEEN_TRIES = 0.01  # to get the lock that another process holds
+_TRIES = 10  # while another process may be in the middle of something
+_LEAVES_CHECKED = 4096  # when a file is opened, some 30 ms: of up to about 200,000 vectors all
 
 _NUMBER = struct.Struct(">Q")  # big-endian: numbers sort in the order in which batches were written
 _PLACE = struct.Struct("<QI")  # number of a batch, row in it
@@ -60,12 +66,25 @@ class DiskStore:
     def __init__(self, folder: Path, max_bytes: int | None) -> None:
         self.folder = folder
         self.max_bytes = max_bytes
-        self.n_hits = self.n_misses = 0  # of the texts that this process asked for
+        self._calls = 0, 0  # hits and misses, exchanged in one step
         self._lock = threading.RLock()  # one environment a process is all that LMDB allows; held through a transaction
-        self._environment: Any = None
+        self._environment: Any = None  # set the last, when the rest is there
         self._tables: dict[str, Any] = {}
         self._inode = self._least_bytes = 0
+        self._checked: tuple[int, ...] = ()  # the state of the file whose pages were found to be right
+        self._transaction_now: Any = None  # the last that was begun
+        self._flights: set[tuple[int, str]] = set()  # by thread and model
         self._damaged: set[bytes] = set()  # keys whose record was found damaged, to be written again
+
+    @property
+    def n_hits(self) -> int:
+        """How many of the texts that this process asked for were known."""
+        return self._calls[0]
+
+    @property
+    def n_misses(self) -> int:
+        """How many of the texts that this process asked for had to be encoded."""
+        return self._calls[1]
 
     def read(
         self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
@@ -161,7 +180,7 @@ class DiskStore:
 
     def _next_number(self, transaction: Any) -> int:
         with transaction.cursor(self._tables["batches"]) as cursor:
-            return _NUMBER.unpack(cursor.key())[0] + 1 if cursor.last() else 0
+            return _batch_number(cursor.key()) + 1 if cursor.last() else 0
 
     def _make_room(self, transaction: Any, n_bytes: int, first_new: int) -> bool:
         """Let go of the oldest batches until some bytes fit, and count these; False if they do not.
@@ -187,9 +206,10 @@ class DiskStore:
     def _forget_oldest(self, transaction: Any, first_new: int) -> int:
         """Remove the batch that was written first, and return its bytes; 0 if there is none from before."""
         with transaction.cursor(self._tables["batches"]) as cursor:
-            if not cursor.first() or _NUMBER.unpack(cursor.key())[0] >= first_new:
+            number = _batch_number(cursor.key()) if cursor.first() else first_new
+            if number >= first_new:
                 return 0
-            number, batch = _NUMBER.unpack(cursor.key())[0], bytes(cursor.value())
+            batch = bytes(cursor.value())
             cursor.delete()
         keys = Records(batch).keys
         for row, key in enumerate(keys):
@@ -210,7 +230,7 @@ class DiskStore:
         recipes = []
         with transaction.cursor(self._tables["about"]) as cursor:
             for _, value in (item for item in cursor if len(item[0]) == _DIGEST_BYTES):
-                with suppress(ValueError):  # one that another version of skembed wrote
+                with suppress(ValueError, TypeError):  # one that another version of skembed wrote, or a damaged one
                     recipes.append(Recipe.from_json(bytes(value).decode()))
         return recipes
 
@@ -224,19 +244,27 @@ class DiskStore:
 
         The operating system frees the lock of a process that dies.
         """
-        with self._translated():
-            self._make_folder()
-            lock = FileLock(
-                self.folder / f"{fingerprint[:16]}.lock",
-                mode=0o600,
-                poll_interval=_SECONDS_BETWEEN_TRIES,
-                fallback_to_soft=False,  # a lock that nobody frees for a dead process
-            )
-            lock.acquire()
+        name = f"{fingerprint[:16]}.lock"
+        mine = threading.get_ident(), name
+        if mine in self._flights:  # a signal handler encodes in the midst of its thread's encoding
+            yield
+            return
         start = monotonic()
+        lock = FileLock(
+            self.folder / name,
+            mode=0o600,
+            poll_interval=_SECONDS_BETWEEN_TRIES,
+            fallback_to_soft=False,  # a lock that nobody frees for a dead process
+        )
         try:
+            with self._translated():
+                self._make_folder()
+                lock.acquire()
+            self._flights.add(mine)
+            start = monotonic()
             yield
         finally:
+            self._flights.discard(mine)
             lock.release()
         if monotonic() - start > 1:  # let those get it who wait for it, before it is taken for the next window
             sleep(2 * _SECONDS_BETWEEN_TRIES)
@@ -244,7 +272,7 @@ class DiskStore:
     def note_call(self, n_hits: int, n_misses: int) -> None:
         """Count how many texts of a call were known, and how many had to be encoded."""
         with self._lock:
-            self.n_hits, self.n_misses = self.n_hits + n_hits, self.n_misses + n_misses
+            self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
 
     def count(self) -> tuple[int, int]:
         """Count distinct texts, and bytes, as all processes wrote them."""
@@ -283,14 +311,14 @@ class DiskStore:
         self._write(work)
         with self._lock:
             self._damaged.clear()
-            self.n_hits = self.n_misses = 0
+            self._calls = 0, 0
 
     def close(self) -> None:
         """Let go of the file; it is opened again when it is next needed."""
         with self._lock:
-            environment, self._environment = self._environment, None
-            if environment is not None:
-                environment.close()
+            if self._environment is not None:
+                self._environment.close()  # before it is forgotten: it can be closed twice, but not opened twice
+                self._environment = None
 
     def before_fork(self) -> None:
         """Close the file, which must not be open in two processes by one opening, and hold still."""
@@ -303,18 +331,28 @@ class DiskStore:
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Any]:
-        """Run a block in a transaction; whatever fails becomes a CacheError, except for a map that is full."""
+        """Run a block in a transaction; what fails in LMDB becomes a CacheError, except for a map that is full."""
         with self._lock, self._translated():
+            self._refuse_second_transaction()
             try:
                 self._open_or_check()
                 with self._begin(write) as transaction:
-                    self._refuse_truncated()  # another process may have written since
+                    self._transaction_now = transaction
+                    self._await_last_page()  # another process may have written since
                     yield transaction
             except lmdb.MapFullError:
                 raise
-            except (lmdb.Error, OSError):
+            except (lmdb.Error, DamagedPageError, OSError):
                 self.close()  # some failures leave it of no use; the next call starts afresh
                 raise
+
+    def _refuse_second_transaction(self) -> None:
+        """Raise where this thread is in the midst of a transaction, for which LMDB would wait for ever."""
+        if _is_open(self._transaction_now, "id"):
+            raise CacheError(
+                f"The cache in {str(self.folder)!r} cannot be used by a signal handler while the code that it "
+                "interrupted uses it. Let the handler set a flag, and do the work afterwards."
+            )
 
     def _begin(self, write: bool) -> Any:
         if write:  # a reader that was killed would keep all that it saw, and the file would grow for ever
@@ -337,62 +375,143 @@ class DiskStore:
     def _open_or_check(self) -> None:
         """Open the file, or make sure that the one that is open still is the one in the folder, and whole."""
         data = self.folder / _DATA
+        if not _is_open(self._environment, "path"):  # or closing it was interrupted
+            self._environment = None
         if self._environment is not None:
-            stat = data.stat() if data.exists() else None
-            if stat is None or stat.st_ino != self._inode:  # somebody deleted or exchanged the folder
+            found = data.stat() if data.exists() else None
+            if found is None or found.st_ino != self._inode:  # somebody deleted or exchanged the folder
                 self.close()
-            elif stat.st_size < self._least_bytes:
-                raise lmdb.CorruptedError(f"it ends after {stat.st_size} of {self._least_bytes} bytes")
+            elif found.st_size < self._least_bytes:
+                self._fill_up()
         if self._environment is None:
             self._open(data)
 
     def _open(self, data: Path) -> None:
         self._make_folder()
+        self._refuse_unsafe()
+        is_new = not data.exists() or data.stat().st_size == 0
+        if not is_new:
+            self._check_heads(data)
         _allocate(self.folder / _LOCK)
-        self._environment = lmdb.open(
-            str(self.folder),
-            map_size=max(_SMALLEST_MAP, 2 * data.stat().st_size if data.exists() else 0),
-            max_dbs=3,
-            max_readers=_LOCK_BYTES // 64,
-            mode=0o600,
-            metasync=False,  # a power cut may cost the last batch, never more
-        )
-        self._inode = data.stat().st_ino
-        self._refuse_truncated()
-        self._environment.reader_check()  # frees the places of readers that died
-        with self._environment.begin(write=True) as transaction:
+        environment = None
+        try:
+            environment = lmdb.open(
+                os.fsencode(self.folder),
+                map_size=max(_SMALLEST_MAP, 2 * data.stat().st_size if data.exists() else 0),
+                max_dbs=len(_TABLES),
+                max_readers=_LOCK_BYTES // 64,
+                mode=0o600,
+                metasync=False,  # a power cut may cost the last batch, never more
+            )
+            self._inode = data.stat().st_ino
+            self._fill_up(environment)
+            environment.reader_check()  # frees the places of readers that died
+            self._check_trees(environment)
+            self._tables = self._open_tables(environment)
+            self._environment = environment
+        except BaseException:  # also an interrupt: LMDB opens no file twice
+            if environment is not None:
+                environment.close()
+            raise
+
+    def _open_tables(self, environment: Any) -> dict[str, Any]:
+        with environment.begin(write=True) as transaction:
+            self._transaction_now = transaction
             is_new = transaction.stat()["entries"] == 0
-            self._tables = {
-                name: self._environment.open_db(name.encode(), txn=transaction, create=is_new)
-                for name in ("about", "index", "batches")
-            }
+            tables = {name: environment.open_db(name.encode(), txn=transaction, create=is_new) for name in _TABLES}
             if is_new:
-                transaction.put(b"format", _FORMAT, db=self._tables["about"])
-            elif transaction.get(b"format", db=self._tables["about"]) != _FORMAT:
+                transaction.put(b"format", _FORMAT, db=tables["about"])
+            elif transaction.get(b"format", db=tables["about"]) != _FORMAT:
                 raise lmdb.InvalidError("it was written by another version of skembed")
+        return tables
 
     def _make_folder(self) -> None:
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        """Make the folder, and what is missing above it, for its owner alone, whatever the umask."""
+        if not self.folder.is_dir():
+            for folder in [*reversed(self.folder.parents), self.folder]:
+                if not folder.is_dir():
+                    folder.mkdir(mode=0o700, exist_ok=True)
 
-    def _refuse_truncated(self) -> None:
+    def _refuse_unsafe(self) -> None:
+        """Refuse a folder that others may write to, as ssh does, and files that are not plain ones.
+
+        Whoever may write there chooses the vectors that are read, and through a link the file that is written to.
+        """
+        for name in (_DATA, _LOCK):
+            path = self.folder / name
+            if os.path.lexists(path) and not stat.S_ISREG(path.lstat().st_mode):
+                raise CacheError(
+                    f"The cache in {str(self.folder)!r} was not opened: its {name} is no regular file, but a link, "
+                    "a pipe or the like. Remove it, or choose another folder."
+                )
+        if os.name != "posix":
+            return
+        found = self.folder.stat()
+        if found.st_mode & stat.S_IWOTH or (os.geteuid() != 0 and found.st_uid not in (0, os.geteuid())):
+            raise CacheError(
+                f"The cache in {str(self.folder)!r} was not opened: other users may write to this folder, and whoever "
+                "does chooses the vectors that you get. Make it yours alone (chmod 700), or choose another."
+            )
+        if found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid):
+            warnings.warn(
+                f"A group may write to the folder {str(self.folder)!r} of a cache: whoever of them does chooses the "
+                "vectors that you get. Make it yours alone: chmod 700.",
+                CacheWarning,
+                stacklevel=2,
+            )
+
+    def _check_heads(self, data: Path) -> None:
+        """Refuse a file whose first two pages LMDB could not stand."""
+        for tries_left in reversed(range(_TRIES)):
+            try:
+                with data.open("rb", buffering=0) as file:
+                    check_heads(file)
+                break
+            except DamagedPageError:
+                if not tries_left:
+                    raise
+                sleep(_SECONDS_BETWEEN_TRIES)  # another process may just be writing one
+
+    def _check_trees(self, environment: Any, most_leaves: int = _LEAVES_CHECKED) -> None:
+        """Refuse a file whose pages would let LMDB kill the process; nothing to do if they were checked before."""
+        data = self.folder / _DATA
+        found = data.stat()
+        state = found.st_ino, found.st_size, found.st_mtime_ns
+        for _ in range(_TRIES if state != self._checked else 0):
+            with environment.begin() as transaction, data.open("rb", buffering=0) as file:
+                if check_trees(file, transaction.id(), [name.encode() for name in _TABLES], most_leaves):
+                    break
+        self._checked = state
+
+    def _await_last_page(self) -> None:
         """Refuse a file that ends before its last page: to read that page would kill the process."""
-        for _ in range(10):
-            n_bytes = self._measure()
+        for _ in range(_TRIES):
+            n_bytes = self._measure(self._environment)
             if n_bytes >= self._least_bytes:
                 return
             sleep(_SECONDS_BETWEEN_TRIES)  # another process may just be about to fill it up
         raise lmdb.CorruptedError(f"it ends after {n_bytes} of {self._least_bytes} bytes")
 
-    def _fill_up(self) -> None:
-        """Let the file end with its last page: LMDB leaves out pages that were taken and freed in one transaction."""
-        if self._environment is not None and self._measure() < self._least_bytes:
-            with self._environment.begin(write=True):  # so that nobody else makes it longer meanwhile
-                if self._measure() < self._least_bytes:
-                    os.truncate(self.folder / _DATA, self._least_bytes)
+    def _fill_up(self, environment: Any = None) -> None:
+        """Let the file end with its last page: LMDB leaves out pages that were taken and freed in one transaction.
 
-    def _measure(self) -> int:
+        Also after a process that was killed before it could do so; then nothing that is used may be missing.
+        """
+        environment = environment or self._environment
+        if environment is None or self._measure(environment) >= self._least_bytes:
+            return
+        if self._measure(environment) < 2 * environment.stat()["psize"]:
+            raise lmdb.CorruptedError("it ends within its first pages")
+        with environment.begin(write=True) as transaction:  # so that nobody else makes it longer meanwhile
+            self._transaction_now = transaction
+            if self._measure(environment) < self._least_bytes:
+                self._checked = ()
+                self._check_trees(environment, most_leaves=2**62)
+                os.truncate(self.folder / _DATA, self._least_bytes)
+
+    def _measure(self, environment: Any) -> int:
         """Note how long the file must be, and return how long it is."""
-        n_pages, page_bytes = self._environment.info()["last_pgno"] + 1, self._environment.stat()["psize"]
+        n_pages, page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
         self._least_bytes = n_pages * page_bytes
         return (self.folder / _DATA).stat().st_size
 
@@ -400,27 +519,55 @@ class DiskStore:
     def _translated(self) -> Iterator[None]:
         try:
             yield
-        except lmdb.MapFullError:
+        except (lmdb.MapFullError, CacheError):
             raise
-        except (lmdb.Error, OSError, ValueError, struct.error) as error:
+        except (lmdb.Error, DamagedPageError, OSError, UnicodeEncodeError) as error:
             raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
 
 
-_OF_DAMAGE = (lmdb.InvalidError, lmdb.CorruptedError, lmdb.PageNotFoundError, lmdb.VersionMismatchError)
+_OF_DAMAGE = (
+    DamagedPageError,
+    lmdb.InvalidError,
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
 
 
 def _explain(error: Exception) -> str:
     reason = str(error).rstrip(".")
-    if isinstance(error, (*_OF_DAMAGE, ValueError, struct.error)):
+    if isinstance(error, UnicodeEncodeError):
+        return f"{reason}. Choose a folder whose path has no such characters, or set PYTHONUTF8=1."
+    if isinstance(error, _OF_DAMAGE):
         return f"{_DATA} is damaged or not a cache of skembed: {reason}. Delete the folder, or choose another."
     if isinstance(error, lmdb.NotFoundError):
         return f"{_DATA} belongs to another program. Choose another folder."
     return f"{reason}. Make sure that it is a folder on a local disk that you may write to and that has space left."
 
 
+def _is_open(opened: Any, method: str) -> bool:
+    """Whether an environment or a transaction is there, and not yet closed; one of its methods will tell."""
+    try:
+        return opened is not None and getattr(opened, method)() is not None
+    except lmdb.Error:
+        return False
+
+
+def _is_private_group(gid: int) -> bool:
+    """Whether a group has its user as its only member, as many systems make one for each user."""
+    import grp
+    import pwd
+
+    try:
+        group, user = grp.getgrgid(gid), pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return False
+    return group.gr_name == user and set(group.gr_mem) <= {user}
+
+
 def _allocate(file: Path) -> None:
     """Reserve room for LMDB's lock file: on a full disk, its memory map would kill the process at the first touch."""
-    descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(file, os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), 0o600)
     try:
         if hasattr(os, "posix_fallocate") and os.fstat(descriptor).st_size < _LOCK_BYTES:
             os.posix_fallocate(descriptor, 0, _LOCK_BYTES)
@@ -434,7 +581,16 @@ def _read_place(written: Any) -> tuple[int, int]:
 
 
 def _number(written: Any, default: int) -> int:
-    return default if written is None else int(bytes(written))
+    try:
+        return default if written is None else int(bytes(written))
+    except ValueError:
+        raise lmdb.CorruptedError("a number in it is none") from None
+
+
+def _batch_number(key: Any) -> int:
+    if len(key) != _NUMBER.size:
+        raise lmdb.CorruptedError("a batch in it has no number")
+    return int(_NUMBER.unpack(key)[0])
 
 
 def _keys(recipe: Recipe, texts: Sequence[str]) -> list[bytes]:

@@ -22,20 +22,79 @@ _BLOCKS = 512  # at least: a small cache has smaller blocks, so that little leav
 _BYTES_AN_ENTRY = (
     160  # what a vector costs beside itself and its text: an entry in a dict, two numbers, places in lists
 )
+_BYTES_A_RECIPE = 2048  # what a recipe costs beside its prompt: itself, its shelf, a dict, a block with two arrays
 
 
-@dataclass
+@dataclass(eq=False)
 class _Block:
     """Vectors of one recipe, written one after the other; what is forgotten together.
 
     One array and one list for a thousand vectors, so that nothing weighs on a single one but its entry in a dict.
+    A row counts once its text is in the list, which comes after its vector.
     """
 
-    recipe: Recipe
+    number: int
+    shelf: _Shelf
+    n_rows: int  # at most; the arrays grow up to there
     vectors: NDArray[np.float32]
     n_tokens: NDArray[np.int64]
     texts: list[str] = field(default_factory=list)
     n_bytes: int = 0
+
+    def grow(self) -> None:
+        n_more = len(self.vectors) // (8 if len(self.vectors) < 64 else 4) + 1  # free rows are not counted: few
+        n_rows = min(len(self.vectors) + n_more, self.n_rows)
+        vectors, n_tokens = np.empty((n_rows, self.vectors.shape[1]), np.float32), np.empty(n_rows, np.int64)
+        vectors[: len(self.vectors)], n_tokens[: len(self.n_tokens)] = self.vectors, self.n_tokens
+        self.n_tokens = n_tokens
+        self.vectors = vectors  # the last, because its length is taken for that of both
+
+
+@dataclass(eq=False)
+class _Shelf:
+    """What a recipe holds: where each text's vector is, and the block that the next one goes into."""
+
+    recipe: Recipe
+    place_of: dict[str, int] = field(default_factory=dict)  # text -> number of its block * _ROWS_A_BLOCK + row in it
+    open: _Block | None = None
+
+    @property
+    def n_bytes(self) -> int:
+        """What it takes beside its vectors."""
+        return _BYTES_A_RECIPE + sys.getsizeof(self.recipe.prompt)
+
+
+class _Held:
+    """All that a store holds, in one object, so that it can be exchanged in one step.
+
+    An operation may be cut short at any line by Ctrl-C, or a signal handler may begin another one in the middle of it.
+    Both leave ``is_at_rest`` False, and then :meth:`rebuilt` makes a new object of what the blocks hold for certain.
+    """
+
+    def __init__(self) -> None:
+        self.blocks: OrderedDict[int, _Block] = OrderedDict()  # by number; the least recently used first
+        self.shelves: dict[Recipe, _Shelf] = {}  # without empty ones
+        self.n_bytes = 0
+        self.next_number = 0
+        self.is_at_rest = True
+
+    def rebuilt(self) -> _Held:
+        """Return the same once more, sharing no more than arrays, whose free rows stay free."""
+        other = _Held()
+        other.next_number = self.next_number + 1  # the number may be taken, and not yet counted
+        for number, block in list(self.blocks.items()):
+            texts, row_bytes = list(block.texts), block.vectors.shape[1] * 4 + _BYTES_AN_ENTRY
+            if not texts:
+                continue
+            shelf = other.shelves.get(block.shelf.recipe)
+            if shelf is None:
+                shelf = other.shelves[block.shelf.recipe] = _Shelf(block.shelf.recipe)
+                other.n_bytes += shelf.n_bytes
+            shelf.place_of.update(zip(texts, range(number * _ROWS_A_BLOCK, (number + 1) * _ROWS_A_BLOCK), strict=False))
+            n_bytes = sum(map(sys.getsizeof, texts)) + len(texts) * row_bytes
+            other.blocks[number] = _Block(number, shelf, len(texts), block.vectors, block.n_tokens, texts, n_bytes)
+            other.n_bytes += n_bytes
+        return other
 
 
 class MemoryStore:
@@ -47,38 +106,70 @@ class MemoryStore:
     Parameters
     ----------
     max_bytes : int or None
-        Most memory held: vectors, texts and what it takes to find them. None: 1 GiB.
+        Most memory held: vectors, texts, recipes and what it takes to find them. None: 1 GiB.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-        self.n_bytes = 0
-        self.n_hits = self.n_misses = 0  # of the texts that this process asked for
-        self._lock = threading.Lock()
-        self._blocks: OrderedDict[int, _Block] = OrderedDict()  # by number; the least recently used first
-        self._open: dict[Recipe, int] = {}  # the block that the next vector of a recipe goes into
-        self._place_of: dict[Recipe, dict[str, int]] = {}  # text -> number of its block * _ROWS_A_BLOCK + row in it
-        self._next_number = 0
+        self._calls = 0, 0  # hits and misses, exchanged in one step
+        self._lock = threading.RLock()  # a signal handler may ask the store that its thread is asking already
+        self._held = _Held()
+
+    @property
+    def n_bytes(self) -> int:
+        """The memory that is held."""
+        with self._lock:
+            return self._whole().n_bytes
+
+    @property
+    def n_hits(self) -> int:
+        """How many of the texts that this process asked for were known."""
+        return self._calls[0]
+
+    @property
+    def n_misses(self) -> int:
+        """How many of the texts that this process asked for had to be encoded."""
+        return self._calls[1]
+
+    def _whole(self) -> _Held:
+        """Return what is held, rebuilt if an operation was cut short; for looking only, and under the lock."""
+        held = self._held
+        if not held.is_at_rest:
+            whole = held.rebuilt()
+            if self._held is held:  # no signal handler has cleared the store meanwhile
+                self._held = whole
+            held = whole
+        return held
+
+    def _take(self) -> _Held:
+        """Return what is held, to be changed, under the lock; who takes it sets ``is_at_rest`` when all is done."""
+        held = self._whole()
+        held.is_at_rest = False
+        return held
 
     def read(
         self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
     ) -> NDArray[np.intp]:
         """Fill in the rows of the texts that are known; return the positions of the others."""
         with self._lock:
-            place_of = self._place_of.get(recipe, {})
+            held = self._take()
+            shelf = held.shelves.get(recipe)
+            place_of = shelf.place_of if shelf is not None else {}
             places = np.fromiter(map(place_of.get, texts, repeat(-1)), dtype=np.int64, count=len(texts))
             numbers, rows = np.divmod(places, _ROWS_A_BLOCK)
             for number, positions in positions_by_value(numbers):
                 if number >= 0:
-                    block, to, of = self._blocks[number], as_slice(positions), as_slice(rows[positions])
+                    block, to, of = held.blocks[number], as_slice(positions), as_slice(rows[positions])
                     vectors[to], n_tokens[to] = block.vectors[of], block.n_tokens[of]
-                    self._blocks.move_to_end(number)
+                    held.blocks.move_to_end(number)
+            held.is_at_rest = True
         return np.flatnonzero(places < 0)
 
     def missing(self, recipe: Recipe, texts: Iterable[str]) -> NDArray[np.intp]:
         """Return the positions of the texts that are not known."""
         with self._lock:
-            place_of = self._place_of.get(recipe, {})
+            shelf = self._whole().shelves.get(recipe)
+            place_of = shelf.place_of if shelf is not None else {}
             return np.flatnonzero([text not in place_of for text in texts])
 
     def write(
@@ -89,61 +180,76 @@ class MemoryStore:
         Those of the last recipe count as used last.
         """
         with self._lock:
+            held = self._take()
             for recipe, vectors in vectors_by.items():
+                shelf = held.shelves.get(recipe) or _Shelf(recipe)
                 for text, n, vector in zip(texts, n_tokens, vectors, strict=True):
-                    self._write_one(recipe, text, n, vector)
+                    self._write_one(held, shelf, text, n, vector)
+            held.is_at_rest = True
 
-    def _write_one(self, recipe: Recipe, text: str, n_tokens: np.int64, vector: NDArray[np.float32]) -> None:
-        n_bytes = vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
-        place = self._place_of.get(recipe, {}).get(text)
+    def _write_one(
+        self, held: _Held, shelf: _Shelf, text: str, n_tokens: np.int64, vector: NDArray[np.float32]
+    ) -> None:
+        place = shelf.place_of.get(text)
         if place is not None:
-            self._blocks.move_to_end(place // _ROWS_A_BLOCK)
+            held.blocks.move_to_end(place // _ROWS_A_BLOCK)
             return
-        if n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
+        n_bytes = vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
+        if n_bytes + shelf.n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
             return
-        while self.n_bytes + n_bytes > self.max_bytes:
-            self._forget_block(next(iter(self._blocks)))
-        number, row = divmod(self._new_place(recipe, text, n_bytes, vector.nbytes), _ROWS_A_BLOCK)
-        block = self._blocks[number]
+        while held.n_bytes + n_bytes + (0 if shelf.place_of else shelf.n_bytes) > self.max_bytes:
+            self._forget_oldest(held)
+        block = self._block_for(held, shelf, n_bytes, len(vector))
+        row = len(block.texts)
         block.vectors[row], block.n_tokens[row] = vector, n_tokens
-        self._blocks.move_to_end(number)
-
-    def _new_place(self, recipe: Recipe, text: str, n_bytes: int, n_vector_bytes: int) -> int:
-        number = self._open.get(recipe)
-        if number is None or self._is_full(self._blocks[number], n_bytes):
-            number = self._open[recipe] = self._next_number
-            self._next_number += 1
-            n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_A_BLOCK)
-            vectors = np.empty((n_rows, n_vector_bytes // 4), dtype=np.float32)
-            self._blocks[number] = _Block(recipe, vectors, np.empty(n_rows, dtype=np.int64))
-        block = self._blocks[number]
-        place = number * _ROWS_A_BLOCK + len(block.texts)
         block.texts.append(text)
         block.n_bytes += n_bytes  # kept, because the size of a text may grow once a tokenizer has read it
-        self.n_bytes += n_bytes
-        self._place_of.setdefault(recipe, {})[text] = place
-        return place
+        held.n_bytes += n_bytes
+        if not shelf.place_of:
+            held.shelves[shelf.recipe] = shelf
+            held.n_bytes += shelf.n_bytes
+        shelf.place_of[text] = block.number * _ROWS_A_BLOCK + row
+        held.blocks.move_to_end(block.number)
+
+    def _block_for(self, held: _Held, shelf: _Shelf, n_bytes: int, dim: int) -> _Block:
+        """Return the block that the next vector of a recipe goes into, with room for it.
+
+        Its arrays begin small where a recipe is new: there may be many recipes of few texts.
+        """
+        block = shelf.open
+        if block is None or self._is_full(block, n_bytes):
+            n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_A_BLOCK)
+            n_first = 1 if block is None else max(n_rows // 4, 1)
+            vectors, n_tokens = np.empty((n_first, dim), dtype=np.float32), np.empty(n_first, dtype=np.int64)
+            block = _Block(held.next_number, shelf, n_rows, vectors, n_tokens)
+            held.blocks[block.number] = shelf.open = block
+            held.next_number += 1
+        elif len(block.texts) == len(block.vectors):
+            block.grow()
+        return block
 
     def _is_full(self, block: _Block, n_bytes: int) -> bool:
         is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # it may hold long texts
-        return len(block.texts) == len(block.vectors) or is_heavy
+        return len(block.texts) == block.n_rows or is_heavy
 
-    def _forget_block(self, number: int) -> None:
-        block = self._blocks.pop(number)
-        if self._open.get(block.recipe) == number:
-            del self._open[block.recipe]
-        place_of = self._place_of[block.recipe]
+    def _forget_oldest(self, held: _Held) -> None:
+        _, block = held.blocks.popitem(last=False)
+        shelf = block.shelf
+        if shelf.open is block:
+            shelf.open = None
         for text in block.texts:
-            del place_of[text]
-        if not place_of:
-            del self._place_of[block.recipe]
-        self.n_bytes -= block.n_bytes
+            del shelf.place_of[text]
+        held.n_bytes -= block.n_bytes
+        if not shelf.place_of:
+            del held.shelves[shelf.recipe]
+            held.n_bytes -= shelf.n_bytes
 
     def relatives(self, asked: Sequence[Recipe], texts: Iterable[str]) -> list[Recipe]:
         """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
         with self._lock:
-            others = [other for other in self._place_of if other not in asked and other.family == asked[0].family]
-            return [other for other in others if not self._place_of[other].keys().isdisjoint(texts)]
+            shelves = list(self._whole().shelves.items())
+            others = [item for item in shelves if item[0] not in asked and item[0].family == asked[0].family]
+            return [other for other, shelf in others if not shelf.place_of.keys().isdisjoint(texts)]
 
     def flight(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - memory is nobody else's
         """Return what keeps other processes from encoding the same texts at the same time: nothing need."""
@@ -152,17 +258,19 @@ class MemoryStore:
     def note_call(self, n_hits: int, n_misses: int) -> None:
         """Count how many texts of a call were known, and how many had to be encoded."""
         with self._lock:
-            self.n_hits, self.n_misses = self.n_hits + n_hits, self.n_misses + n_misses
+            self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
 
     def count(self) -> tuple[int, int]:
         """Count distinct texts, and bytes."""
         with self._lock:
-            return len(set().union(*self._place_of.values())), self.n_bytes
+            held = self._whole()
+            return len(set().union(*[shelf.place_of for shelf in list(held.shelves.values())])), held.n_bytes
 
     def size(self) -> tuple[int, int]:
         """Count vectors and bytes."""
         with self._lock:
-            return sum(map(len, self._place_of.values())), self.n_bytes
+            held = self._whole()
+            return sum(len(block.texts) for block in list(held.blocks.values())), held.n_bytes
 
     def limit(self) -> int:
         """Return the most bytes held."""
@@ -171,15 +279,12 @@ class MemoryStore:
     def clear(self) -> None:
         """Forget everything, and count anew."""
         self.close()
-        self.n_hits = self.n_misses = 0
+        self._calls = 0, 0
 
     def close(self) -> None:
         """Free the memory."""
         with self._lock:
-            self._blocks.clear()
-            self._open.clear()
-            self._place_of.clear()
-            self.n_bytes = 0
+            self._held = _Held()  # an operation that a signal handler has interrupted ends with the old one
 
     def before_fork(self) -> None:
         """Hold still, so that the child gets a store that nobody was about to change."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import shutil
+import struct
 import subprocess
 import sys
 import tempfile
@@ -20,8 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skembed import CacheError, CacheWarning, EmbeddingCache, embed
+from skembed.encoding import disk_store, lmdb_pages, records
 from skembed.encoding.disk_store import DiskStore
 from skembed.encoding.recipes import Recipe
+from tests.interrupts import at_each_line, interrupted_at_random
 
 DIM = 8
 SECONDS = 120  # more than that is a hang; what a process needs to import its libraries does not count
@@ -435,6 +439,86 @@ def test_an_lmdb_file_of_another_program_is_an_error_and_left_alone(name, tmp_pa
     assert (tmp_path / "data.mdb").read_bytes() == content
 
 
+DAMAGES = """
+import random, shutil, warnings
+warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads, of which there are none of ours
+
+def damage(content, draw):
+    n_pages = len(content) // 4096
+    tree = [page for page in range(n_pages) if content[4096 * page + 10] in (1, 2, 8)]  # branches, leaves and heads
+    page = draw.choice([draw.randrange(n_pages), *draw.choices(tree, k=3), draw.choice([0, 1])])
+    start, kind = 4096 * page, draw.randrange(6)
+    if kind == 0:
+        content[start : start + 4096] = bytes(4096)
+    elif kind == 1:
+        other = 4096 * draw.choice([draw.randrange(n_pages), draw.choice(tree)])
+        content[start : start + 4096] = content[other : other + 4096]
+    elif kind == 2:
+        content[start : start + 4096] = draw.randbytes(4096)
+    elif kind == 3:
+        cut = draw.randrange(0, 4096, 512)
+        content[start + cut : start + 4096] = bytes(4096 - cut)
+    elif kind == 4:
+        cut = draw.randrange(4096 - 8)
+        content[start + cut : start + cut + 8] = draw.randbytes(8)
+    else:
+        content[start + draw.randrange(draw.choice([16, 64, 152, 4096]))] ^= 1 << draw.randrange(8)
+
+def use(damaged, texts):
+    try:
+        known = read(damaged, texts, dim=384)
+        damaged.count(), damaged.size(), damaged.relatives([replace(RECIPE, layers=(1,))], texts[:5])
+        for number in range(30):  # drives out what was there
+            write(damaged, [f"new {number} {row}" for row in range(20)], dim=384)
+        read(damaged, [*texts, *(f"new {number} {row}" for number in range(30) for row in range(20))], dim=384)
+        write(damaged, texts, dim=384)
+        return "was read"
+    except CacheError as error:
+        assert "is damaged" in str(error) or "another" in str(error), error
+        return "is damaged"
+
+texts = [f"text {number}" for number in range(600)]
+original, copied = folder / "data.mdb", folder.parent / "copy"
+content, told = original.read_bytes(), {"is damaged": 0, "was read": 0}
+for seed in range(int(sys.argv[2])):
+    child = os.fork()
+    if child == 0:
+        changed, draw = bytearray(content), random.Random(seed)
+        damage(changed, draw)
+        shutil.rmtree(copied, ignore_errors=True)
+        copied.mkdir(mode=0o700)
+        (copied / "data.mdb").write_bytes(changed)
+        try:
+            end = use(disk_store.DiskStore(copied, 900_000), texts) == "is damaged"
+        except BaseException as error:
+            print(seed, repr(error), flush=True)
+            end = 2
+        os._exit(end)
+    ended = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    if ended in (0, 1):
+        told["is damaged" if ended else "was read"] += 1
+    else:
+        print("seed", seed, "ended with", ended, flush=True)
+print(told)
+"""
+
+
+@pytest.mark.slow
+@on_unix
+@pytest.mark.parametrize("n_damages", [60, pytest.param(500, marks=pytest.mark.exhaustive)])
+def test_no_damaged_page_kills_the_process_or_gives_a_wrong_vector(n_damages, tmp_path):
+    store, draw = DiskStore(tmp_path / "cache", 1_500_000), np.random.default_rng(0)
+    start = 0
+    while start < 600:
+        stop = min(start + int(draw.choice([1, 2, 20, 64])), 600)
+        write(store, [f"text {number}" for number in range(start, stop)], dim=384)
+        start = stop
+    store.close()
+    told = finish(python(DAMAGES, tmp_path / "cache", n_damages))
+    assert told.startswith("{"), told
+    assert ast.literal_eval(told)["is damaged"] > n_damages / 4
+
+
 def test_a_path_that_is_a_file_is_an_error(tmp_path):
     (tmp_path / "file").write_text("mine")
     with pytest.raises(CacheError, match=r"file' failed: .* Make sure that it is a folder"):
@@ -614,3 +698,213 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tiny, tmp_path):
     assert 500 <= n_kept < 4000
     n_encoded = int(finish(encoder_process(tmp_path / "cache", tiny, 4000)))
     assert n_encoded == 4000 - n_kept
+
+
+# Interrupts and signal handlers
+
+
+class TestInterrupts:
+    """Whatever cuts an operation short, the next one works, and no vector is wrong."""
+
+    batches = tuple([f"{number} {row}" for row in range(6)] for number in range(6))
+
+    def use(self, store):
+        """Open it, write until it is full, read, look, count, clear and close."""
+        with store.flight("a" * 64):
+            for texts in self.batches:
+                write(store, texts)
+                read(store, texts)
+        self.look(store)
+        store.clear()
+        for texts in self.batches[:2]:
+            write(store, texts)
+        store.close()
+
+    def look(self, store):
+        texts = [text for batch in self.batches for text in batch]
+        read(store, texts)
+        store.missing(RECIPE, texts)
+        store.relatives([replace(RECIPE, pooling=("cls",))], texts)
+        store.note_call(1, 2)
+        store.count(), store.size(), store.limit()
+
+    def check(self, store):
+        """All is right: what is known, and then what is written."""
+        for texts in self.batches:
+            known = read(store, texts)
+            assert known in ([], texts)  # a batch is there as a whole or not at all
+        n_known = sum(len(read(store, texts)) for texts in self.batches)
+        assert store.size()[0] == n_known
+        assert store.size()[1] == (n_known // 6) * self.batch_bytes(store)
+        write(store, self.batches[0])
+        assert read(store, self.batches[0]) == self.batches[0]
+
+    def batch_bytes(self, store):
+        other = DiskStore(store.folder.parent / "other", None)
+        if not other.size()[0]:
+            write(other, self.batches[0])
+        n_bytes = other.size()[1]
+        other.close()
+        return n_bytes
+
+    def made(self, folder):
+        return DiskStore(folder, 4 * self.batch_bytes(DiskStore(folder, None)))
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("visits", [1, pytest.param(5, marks=pytest.mark.exhaustive)])
+    @pytest.mark.parametrize("is_new", [True, False], ids=["one store each", "one store for all"])
+    def test_an_interrupt_at_any_line_leaves_a_store_that_is_right(self, is_new, visits, tmp_path):
+        n_struck, store, kept = 0, self.made(tmp_path / "cache"), []
+        modules = [disk_store, lmdb_pages, records]
+        strikes = at_each_line(modules, lambda: self.use(self.made(tmp_path / "first")), visits=visits)
+        for number, strike in enumerate(strikes):
+            store = self.made(tmp_path / f"cache {number}") if is_new else store
+            try:
+                n_struck += strike(lambda: self.use(store), keep=kept)  # noqa: B023 - run at once
+            except CacheError as error:
+                pytest.fail(f"{strike}: {error}")
+            self.check(store)
+            store.close()
+        assert n_struck > 100
+
+    @pytest.mark.slow
+    @on_unix
+    @pytest.mark.parametrize("n_interrupts", [50, pytest.param(2000, marks=pytest.mark.exhaustive)])
+    def test_real_interrupts_leave_a_store_that_is_right(self, n_interrupts, tmp_path):
+        store = self.made(tmp_path / "cache")
+        assert interrupted_at_random(lambda: self.use(store), lambda: self.check(store), n_interrupts) == n_interrupts
+
+    def test_a_signal_handler_that_uses_the_store_in_the_midst_of_a_transaction_is_refused(self, store):
+        write(store, ["a"])
+        for within in (False, True):
+            with store._transaction(write=within):
+                for operation in (lambda: read(store, ["a"]), lambda: write(store, ["b"]), store.clear, store.count):
+                    with pytest.raises(CacheError, match="by a signal handler"):
+                        operation()
+        assert read(store, ["a", "b"]) == ["a"]
+
+    def test_a_signal_handler_that_encodes_in_the_midst_of_encoding_does_not_wait_for_itself(self, store):
+        with store.flight("a" * 64), store.flight("a" * 64):
+            write(store, ["a"])
+        with store.flight("a" * 64):
+            assert read(store, ["a"]) == ["a"]
+
+
+@pytest.mark.parametrize("error", [ValueError("a bug"), KeyError("a bug"), struct.error("a bug")], ids=repr)
+def test_an_error_of_another_kind_within_a_transaction_is_not_called_damage(error, store, monkeypatch):
+    def fail(*arguments):
+        raise error
+
+    write(store, ["a"])
+    with monkeypatch.context() as patch:
+        patch.setattr(disk_store, "write_records", fail)
+        with pytest.raises(type(error), match="a bug"):
+            write(store, ["b"])
+    assert read(store, ["a", "b"]) == ["a"]
+
+
+@pytest.mark.slow
+@on_unix
+@pytest.mark.parametrize("encoded", ["os.fsdecode('caf\\u00e9'.encode())", "'caf\\u00e9'"])
+def test_in_an_ascii_locale_a_path_with_an_accent_works_or_the_error_says_why(encoded, tmp_path):
+    code = f"""
+import os, sys
+from pathlib import Path
+from skembed import CacheError, EmbeddingCache
+try:
+    print(EmbeddingCache(Path(sys.argv[1]) / {encoded}).stats()["texts"])
+except CacheError as error:
+    print("PYTHONUTF8" in str(error) and "damaged" not in str(error))
+"""
+    ascii_only = {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path], env={**os.environ, **ascii_only}, capture_output=True, text=True
+    )
+    assert done.stdout.strip() in ("0", "True"), done.stdout + done.stderr
+
+
+# Foreign hands
+
+
+@on_unix
+class TestSafety:
+    @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+    def test_a_link_to_a_file_of_somebody_is_refused_and_the_file_left_alone(self, name, tmp_path):
+        victim, folder = tmp_path / "victim", tmp_path / "cache"
+        victim.write_bytes(b"precious")
+        folder.mkdir(mode=0o700)
+        (folder / name).symlink_to(victim)
+        store = DiskStore(folder, None)
+        for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), store.clear):
+            with pytest.raises(CacheError, match=f"its {name} is no regular file"):
+                operation()
+        assert victim.read_bytes() == b"precious"
+
+    def test_a_link_in_place_of_the_lock_of_a_model_is_refused_and_the_file_left_alone(self, store, tmp_path):
+        victim = tmp_path / "victim"
+        victim.write_bytes(b"precious")
+        write(store, ["a"])
+        (store.folder / f"{'a' * 16}.lock").symlink_to(victim)
+        with pytest.raises(CacheError), store.flight("a" * 64):
+            pass
+        assert victim.read_bytes() == b"precious"
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+    @pytest.mark.parametrize("make", ["os.mkfifo(path)", "path.mkdir()", "path.symlink_to('/dev/zero')"])
+    def test_a_special_file_is_refused(self, make, name, tmp_path):
+        code = f"""
+import signal
+signal.alarm(60)
+folder.mkdir(mode=0o700)
+path = folder / {name!r}
+{make}
+try:
+    read(store, ["a"])
+except CacheError as error:
+    print("no regular file" in str(error))
+"""
+        assert finish(python(code, tmp_path / "cache")) == "True"
+
+    def test_a_folder_that_everybody_may_write_to_is_refused(self, tmp_path):
+        store = DiskStore(tmp_path, None)
+        tmp_path.chmod(0o777)
+        with pytest.raises(CacheError, match="other users may write to this folder"):
+            write(store, ["a"])
+        assert list(tmp_path.iterdir()) == []
+        tmp_path.chmod(0o755)
+        write(store, ["a"])
+        assert read(store, ["a"]) == ["a"]
+        store.close()
+
+    def test_of_a_folder_that_a_group_may_write_to_a_warning_says_so(self, tmp_path, monkeypatch):
+        store = DiskStore(tmp_path, None)
+        tmp_path.chmod(0o770)
+        monkeypatch.setattr(disk_store, "_is_private_group", lambda gid: False)
+        with pytest.warns(CacheWarning, match="A group may write to the folder"):
+            write(store, ["a"])
+        store.close()
+        monkeypatch.setattr(disk_store, "_is_private_group", lambda gid: True)
+        assert read(store, ["a"]) == ["a"]
+        store.close()
+
+    @pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="only root may give a folder away")
+    def test_a_folder_of_another_user_is_refused(self, tmp_path, monkeypatch):
+        os.chown(tmp_path, 12_345, -1)
+        monkeypatch.setattr(os, "geteuid", lambda: 54_321)
+        with pytest.raises(CacheError, match="other users may write to this folder"):
+            read(DiskStore(tmp_path, None), ["a"])
+
+    @pytest.mark.parametrize("umask", [0o000, 0o002, 0o022, 0o077], ids=oct)
+    def test_what_is_made_above_the_folder_is_its_owner_s_alone_too(self, umask, tmp_path):
+        before = os.umask(umask)
+        try:
+            store = DiskStore(tmp_path / "a" / "b" / "c", None)
+            write(store, ["a"])
+            store.close()
+        finally:
+            os.umask(before)
+        assert {path.name: path.stat().st_mode & 0o777 for path in (tmp_path / "a", tmp_path / "a" / "b")} == {
+            "a": 0o700,
+            "b": 0o700,
+        }

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import sys
 import tracemalloc
 import weakref
@@ -15,8 +16,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
+from skembed.encoding import memory_store
 from skembed.encoding.memory_store import MemoryStore, as_slice, positions_by_value
 from tests.encoding.test_recipes import OTHER_VALUE, RECIPE
+from tests.interrupts import at_each_line, interrupted_at_random
 
 DIM = 4
 UNKNOWN = -7
@@ -42,10 +45,23 @@ def known(store, recipe, texts):
 
 
 def n_bytes_of(text):
-    """What a store counts for one text and its vector."""
+    """What a store counts for one text and its vector, by a recipe of which it holds another one."""
     store = MemoryStore()
+    write(store, RECIPE, [text + "another"])
+    before = store.n_bytes
     write(store, RECIPE, [text])
-    return store.n_bytes
+    return store.n_bytes - before
+
+
+def recipe_bytes(*recipes):
+    """What a store counts for recipes beside their texts and vectors."""
+    return sum(_recipe_bytes(recipe) for recipe in recipes)
+
+
+def _recipe_bytes(recipe):
+    store = MemoryStore()
+    write(store, recipe, ["a"])
+    return store.n_bytes - n_bytes_of("a")
 
 
 def fresh(text):
@@ -150,7 +166,7 @@ def test_writing_a_text_again_takes_no_more_memory():
     store = MemoryStore()
     write(store, RECIPE, ["a", "a"])
     write(store, RECIPE, ["a"])
-    assert store.n_bytes == n_bytes_of("a")
+    assert store.n_bytes == n_bytes_of("a") + recipe_bytes(RECIPE)
 
 
 def test_stored_vectors_do_not_change_with_the_array_they_came_from():
@@ -185,18 +201,18 @@ def test_the_count_covers_vectors_and_texts():
 def test_the_count_of_several_is_the_sum_of_each():
     store = MemoryStore()
     write(store, RECIPE, ["a", "bb", "naïve"])
-    assert store.n_bytes == sum(map(n_bytes_of, ["a", "bb", "naïve"]))
+    assert store.n_bytes == sum(map(n_bytes_of, ["a", "bb", "naïve"])) + recipe_bytes(RECIPE)
 
 
 def test_the_first_written_leaves_first():
-    store = MemoryStore(max_bytes=3 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=3 * n_bytes_of("a") + recipe_bytes(RECIPE))
     for text in "abcd":
         write(store, RECIPE, [text])
     assert known(store, RECIPE, ["a", "b", "c", "d"]) == ["b", "c", "d"]
 
 
 def test_a_text_that_was_read_stays_longer():
-    store = MemoryStore(max_bytes=3 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=3 * n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a", "b", "c"])
     read(store, RECIPE, ["a"])
     write(store, RECIPE, ["d"])
@@ -204,7 +220,7 @@ def test_a_text_that_was_read_stays_longer():
 
 
 def test_a_text_that_was_written_again_stays_longer():
-    store = MemoryStore(max_bytes=3 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=3 * n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a", "b", "c"])
     write(store, RECIPE, ["a"])
     write(store, RECIPE, ["d"])
@@ -212,7 +228,7 @@ def test_a_text_that_was_written_again_stays_longer():
 
 
 def test_asking_for_a_text_that_is_missing_keeps_nothing_longer():
-    store = MemoryStore(max_bytes=2 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=2 * n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a", "b"])
     read(store, replace(RECIPE, prompt="query: "), ["a"])
     write(store, RECIPE, ["c"])
@@ -220,15 +236,15 @@ def test_asking_for_a_text_that_is_missing_keeps_nothing_longer():
 
 
 def test_all_recipes_share_the_memory():
-    store = MemoryStore(max_bytes=2 * n_bytes_of("a"))
     recipes = [replace(RECIPE, prompt=prompt) for prompt in ("1", "2", "3")]
+    store = MemoryStore(max_bytes=2 * n_bytes_of("a") + recipe_bytes(*recipes[:2]))
     for recipe in recipes:
         write(store, recipe, ["a"])
     assert [known(store, recipe, ["a"]) for recipe in recipes] == [[], ["a"], ["a"]]
 
 
 def test_what_was_written_last_by_a_recipe_may_leave_before_what_it_wrote_earlier():
-    store = MemoryStore(max_bytes=2 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=2 * n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a", "b"])
     read(store, RECIPE, ["a"])
     write(store, OTHER_RECIPE, ["c", "d"])
@@ -236,12 +252,14 @@ def test_what_was_written_last_by_a_recipe_may_leave_before_what_it_wrote_earlie
 
 
 def test_exactly_what_fits_is_kept():
-    store = MemoryStore(max_bytes=2 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=2 * n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a", "b"])
     assert known(store, RECIPE, ["a", "b"]) == ["a", "b"]
 
 
-@pytest.mark.parametrize("max_bytes", [0, 1, n_bytes_of("a" * 100) - 1], ids=["nothing", "one byte", "a byte too few"])
+@pytest.mark.parametrize(
+    "max_bytes", [0, 1, n_bytes_of("a" * 100) + recipe_bytes(RECIPE) - 1], ids=["nothing", "one byte", "a byte too few"]
+)
 def test_a_text_larger_than_the_store_is_not_kept(max_bytes):
     store = MemoryStore(max_bytes=max_bytes)
     write(store, RECIPE, ["a" * 100])
@@ -250,7 +268,7 @@ def test_a_text_larger_than_the_store_is_not_kept(max_bytes):
 
 
 def test_a_store_works_on_after_a_text_larger_than_it():
-    store = MemoryStore(max_bytes=n_bytes_of("a"))
+    store = MemoryStore(max_bytes=n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a" * 1000])
     write(store, RECIPE, ["a"])
     assert known(store, RECIPE, ["a"]) == ["a"]
@@ -258,32 +276,32 @@ def test_a_store_works_on_after_a_text_larger_than_it():
 
 def test_a_text_that_a_tokenizer_read_meanwhile_is_counted_out_as_it_was_counted_in():
     text = fresh("é" * 1000)
-    store = MemoryStore(max_bytes=n_bytes_of(text))
+    store = MemoryStore(max_bytes=n_bytes_of(text) + recipe_bytes(RECIPE))
     write(store, RECIPE, [text])
     Tokenizer(models.BPE()).encode(text)  # CPython now keeps the text in UTF-8 too, and sys.getsizeof counts it
     write(store, RECIPE, ["a"])
-    assert store.n_bytes == n_bytes_of("a")
+    assert store.n_bytes == n_bytes_of("a") + recipe_bytes(RECIPE)
 
 
 def test_an_equal_text_that_takes_more_memory_is_counted_out_as_it_was_counted_in():
     text, larger = fresh("é" * 1000), fresh("é" * 1000)
     Tokenizer(models.BPE()).encode(larger)
-    store = MemoryStore(max_bytes=n_bytes_of(text))
+    store = MemoryStore(max_bytes=n_bytes_of(text) + recipe_bytes(RECIPE))
     write(store, RECIPE, [text])
     write(store, RECIPE, [larger])
     write(store, RECIPE, ["a"])
-    assert store.n_bytes == n_bytes_of("a")
+    assert store.n_bytes == n_bytes_of("a") + recipe_bytes(RECIPE)
 
 
 def test_the_bound_holds_after_texts_that_a_tokenizer_read_meanwhile():
     texts = [fresh(f"{number}" + "é" * 1000) for number in range(20)]
-    store = MemoryStore(max_bytes=20 * n_bytes_of(texts[0]) + 1000)
+    store = MemoryStore(max_bytes=20 * n_bytes_of(texts[0]) + 1000 + recipe_bytes(RECIPE))
     write(store, RECIPE, texts)
     Tokenizer(models.BPE()).encode_batch(texts)
     for number in range(1000):
         write(store, RECIPE, [f"{number:04}"])
     n_held = len(known(store, RECIPE, [f"{number:04}" for number in range(1000)]))
-    assert n_held * n_bytes_of("0000") <= store.max_bytes
+    assert n_held * n_bytes_of("0000") + recipe_bytes(RECIPE) <= store.max_bytes
 
 
 def test_clear_forgets_everything():
@@ -304,7 +322,7 @@ def test_a_cleared_store_gives_no_recipe_the_vectors_of_another():
 
 
 def test_an_entry_that_could_never_stay_drives_nobody_out():
-    store = MemoryStore(max_bytes=n_bytes_of("a"))
+    store = MemoryStore(max_bytes=n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, RECIPE, ["a"], fill=1)
     write(store, RECIPE, ["x" * 10_000], fill=2)
     assert read(store, RECIPE, ["a"])[0][:, 0].tolist() == [1]
@@ -325,13 +343,17 @@ class LeastRecentlyUsed:
 
     @property
     def n_bytes(self):
-        return sum(n_bytes_of(text) for _, text in self.fills)
+        return sum(SIZES[text] for _, text in self.fills) + sum(SIZES[recipe] for recipe in self.recipes)
+
+    @property
+    def recipes(self):
+        return {recipe for recipe, _ in self.fills}
 
     def write(self, recipes, texts, fill):
         for key in [(recipe, text) for recipe in recipes for text in texts]:
-            size = n_bytes_of(key[1])
-            if key not in self.fills and size <= self.max_bytes:
-                while self.n_bytes + size > self.max_bytes:
+            size = SIZES[key[1]]
+            if key not in self.fills and size + SIZES[key[0]] <= self.max_bytes:
+                while self.n_bytes + size + SIZES[key[0]] * (key[0] not in self.recipes) > self.max_bytes:
                     self.fills.popitem(last=False)
                 self.fills[key], self.written[key] = fill, next(self.clock)
             if key in self.fills:
@@ -346,8 +368,10 @@ class LeastRecentlyUsed:
         return [position for position, text in enumerate(texts) if (recipe, text) not in self.fills]
 
 
-SOME_TEXTS = st.lists(st.sampled_from(["", "a", "b", "é", "naïve 🦊", "x" * 300, "y" * 3000]), max_size=4)
+TEXTS = ["", "a", "b", "é", "naïve 🦊", "x" * 300, "y" * 3000]
+SOME_TEXTS = st.lists(st.sampled_from(TEXTS), max_size=4)
 RECIPES = [RECIPE, replace(RECIPE, prompt="query: "), replace(RECIPE, layers=(5,))]
+SIZES = {text: n_bytes_of(text) for text in TEXTS} | {recipe: recipe_bytes(recipe) for recipe in RECIPES}
 SOME_RECIPES = st.lists(st.sampled_from(RECIPES), min_size=1, max_size=3, unique=True)
 OPERATIONS = st.lists(
     st.tuples(st.just("write"), SOME_RECIPES, SOME_TEXTS)
@@ -359,7 +383,7 @@ OPERATIONS = st.lists(
 
 
 @settings(max_examples=300, deadline=None)
-@given(OPERATIONS, st.sampled_from([0, 500, 1000, 4000]) | st.integers(0, 6000))
+@given(OPERATIONS, st.sampled_from([0, 2500, 3000, 6000]) | st.integers(0, 12_000))
 @pytest.mark.slow
 def test_whatever_is_done_the_bound_holds_and_what_is_read_is_what_was_written_first(operations, max_bytes):
     store, reference = MemoryStore(max_bytes), LeastRecentlyUsed(max_bytes)
@@ -379,13 +403,18 @@ def test_whatever_is_done_the_bound_holds_and_what_is_read_is_what_was_written_f
         assert store.n_bytes <= max_bytes
 
 
+def full_of(n_bytes, *recipes):
+    """A store that has room for as many bytes of texts and vectors."""
+    return MemoryStore(n_bytes + recipe_bytes(*recipes or [RECIPE]))
+
+
 class TestBlocks:
     """Of a store that is large enough for blocks of several vectors."""
 
     @pytest.mark.parametrize("n_a_block", [2, 7, 100])
     def test_what_leaves_is_the_block_that_was_written_first(self, n_a_block):
         size = n_bytes_of("000000")
-        store, texts = MemoryStore(512 * n_a_block * size), [f"{number:06}" for number in range(512 * n_a_block + 1)]
+        store, texts = full_of(512 * n_a_block * size), [f"{number:06}" for number in range(512 * n_a_block + 1)]
         write(store, RECIPE, texts)
         assert store.missing(RECIPE, texts).tolist() == list(range(n_a_block))
 
@@ -393,13 +422,13 @@ class TestBlocks:
         size = n_bytes_of("000000")
         store, texts = MemoryStore(10**7 * size), [f"{number:06}" for number in range(3000)]
         write(store, RECIPE, texts)
-        store.max_bytes = 3000 * size  # as if it were full
+        store.max_bytes = 3000 * size + recipe_bytes(RECIPE)  # as if it were full
         write(store, RECIPE, ["999999"])
         assert store.missing(RECIPE, texts).tolist() == list(range(1024))
 
     def test_reading_one_text_keeps_its_whole_block(self):
         size = n_bytes_of("0000")
-        store, texts = MemoryStore(512 * 3 * size), [f"{number:04}" for number in range(512 * 3)]
+        store, texts = full_of(512 * 3 * size), [f"{number:04}" for number in range(512 * 3)]
         write(store, RECIPE, texts)
         read(store, RECIPE, [texts[1]])
         write(store, RECIPE, ["9999"])
@@ -407,7 +436,7 @@ class TestBlocks:
 
     def test_asking_what_is_missing_keeps_no_block(self):
         size = n_bytes_of("0000")
-        store, texts = MemoryStore(512 * 3 * size), [f"{number:04}" for number in range(512 * 3)]
+        store, texts = full_of(512 * 3 * size), [f"{number:04}" for number in range(512 * 3)]
         write(store, RECIPE, texts)
         store.missing(RECIPE, [texts[1]])
         write(store, RECIPE, ["9999"])
@@ -425,7 +454,7 @@ class TestBlocks:
 
     def test_a_block_holds_vectors_of_one_recipe_only(self):
         size = n_bytes_of("0000")
-        store, texts = MemoryStore(512 * 4 * size), [f"{number:04}" for number in range(512 * 2)]
+        store, texts = full_of(512 * 4 * size, RECIPE, OTHER_RECIPE), [f"{number:04}" for number in range(512 * 2)]
         for text in texts:
             write(store, RECIPE, [text])
             write(store, OTHER_RECIPE, [text])
@@ -465,18 +494,20 @@ class TestBlocks:
                 held[recipe].append(text)
                 n_bytes = n_bytes_of(text)
                 assert store.n_bytes <= max_bytes
-                # no more than it needs, but for what leaves with the last block
-                assert before + n_bytes - store.n_bytes <= max(before + n_bytes - max_bytes, 0) + max(
-                    max_bytes // 512, 3500
+                # no more than it needs, but for what leaves with the last block, and its recipe
+                needed = max(before + n_bytes + SIZES[recipe] - max_bytes, 0)
+                assert before + n_bytes - store.n_bytes <= needed + max(max_bytes // 512, 3500) + max(
+                    SIZES[other] for other in RECIPES
                 )
             assert known(store, recipe, texts[-1:]) == texts[-1:]
             known(store, recipe, held[recipe][-100:-90][:n_read])  # which stay longer
         still = [text for recipe in RECIPES for text in known(store, recipe, held[recipe])]
-        assert store.size() == (len(still), sum(map(n_bytes_of, still)))
+        n_recipes_bytes = recipe_bytes(*[recipe for recipe in RECIPES if known(store, recipe, held[recipe])])
+        assert store.size() == (len(still), sum(map(n_bytes_of, still)) + n_recipes_bytes)
 
     def test_short_texts_make_no_block_in_which_many_long_ones_leave_together(self):
         long = [f"{number:03}".ljust(100_000) for number in range(41)]
-        store = MemoryStore(n_bytes_of("short") + 41 * n_bytes_of(long[0]))
+        store = full_of(n_bytes_of("short") + 41 * n_bytes_of(long[0]))
         write(store, RECIPE, ["short", *long])  # fills it to the last byte
         write(store, RECIPE, ["another"])
         assert len(known(store, RECIPE, long)) >= 40
@@ -502,6 +533,22 @@ def test_memory_stays_within_the_bound():
     assert most < 1.1 * max_bytes
 
 
+@pytest.mark.parametrize("n_texts", [1, 2, 5, 70])
+def test_memory_stays_within_the_bound_with_many_recipes_of_few_texts(n_texts):
+    max_bytes, dim = 8_000_000, 384
+    texts, n_tokens, vectors = ["a text", *map(str, range(n_texts - 1))], np.full(n_texts, 3), np.ones((n_texts, dim))
+    store = MemoryStore(max_bytes)
+    tracemalloc.start()
+    try:
+        for number in range(4000 // n_texts):
+            store.write(texts, n_tokens, {replace(RECIPE, prompt=f"prompt {number}"): vectors.astype(np.float32)})
+        held = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert store.n_bytes > 0.8 * max_bytes
+    assert held < 1.1 * max_bytes
+
+
 def test_vectors_of_several_recipes_are_written_at_once():
     store = MemoryStore()
     ones = np.ones((2, DIM), dtype=np.float32)
@@ -511,7 +558,7 @@ def test_vectors_of_several_recipes_are_written_at_once():
 
 
 def test_of_what_is_written_at_once_the_last_recipe_stays_longest():
-    store = MemoryStore(max_bytes=3 * n_bytes_of("a"))
+    store = MemoryStore(max_bytes=3 * n_bytes_of("a") + recipe_bytes(RECIPE, OTHER_RECIPE))
     ones = np.ones((1, DIM), dtype=np.float32)
     store.write(["a"], np.array([3]), {RECIPE: ones, OTHER_RECIPE: ones})
     write(store, RECIPE, ["b", "c"])
@@ -570,7 +617,7 @@ def test_a_recipe_that_knows_none_of_the_texts_is_no_relative():
 
 
 def test_a_recipe_whose_last_vector_left_is_no_relative():
-    store = MemoryStore(max_bytes=n_bytes_of("a"))
+    store = MemoryStore(max_bytes=n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, OTHER_RECIPE, ["a"])
     write(store, RECIPE, ["b"])
     assert store.relatives([RECIPE], ["a"]) == []
@@ -660,7 +707,7 @@ def _threads_take_turns_often():
 def test_threads_that_share_a_store_never_see_a_wrong_vector_or_break_the_bound():
     texts = [f"text {number}" for number in range(10, 20)]
     recipes = [replace(RECIPE, prompt=f"{number}") for number in range(3)]
-    store = MemoryStore(max_bytes=12 * n_bytes_of(texts[0]))
+    store = MemoryStore(max_bytes=12 * n_bytes_of(texts[0]) + recipe_bytes(*recipes))
     start = Barrier(8)
 
     def hammer(seed):
@@ -679,7 +726,9 @@ def test_threads_that_share_a_store_never_see_a_wrong_vector_or_break_the_bound(
 
     with ThreadPoolExecutor(8) as pool:
         assert list(chain.from_iterable(pool.map(hammer, range(8)))) == []
-    held = sum(n_bytes_of(text) for recipe in recipes for text in known(store, recipe, texts))
+    held_by = {recipe: known(store, recipe, texts) for recipe in recipes}
+    held = sum(n_bytes_of(text) for texts in held_by.values() for text in texts)
+    held += recipe_bytes(*[recipe for recipe, texts in held_by.items() if texts])
     assert store.n_bytes == held <= store.max_bytes
 
 
@@ -705,3 +754,111 @@ def test_a_thread_may_clear_what_others_are_reading():
         pool.submit(clear_again_and_again).result()
         assert [reader.exception() for reader in readers] == [None] * 3
     assert store.n_bytes == 0
+
+
+class TestInterrupts:
+    """Whatever cuts an operation short, the store holds right vectors, and counts them right."""
+
+    texts = tuple(f"text {number}" for number in range(40))
+    recipes = (RECIPE, RECIPES[1])
+    sizes = tuple(map(n_bytes_of, texts))
+
+    def right(self, recipe, texts):
+        fills = [int(text[5:]) + 100 * self.recipes.index(recipe) for text in texts]
+        return np.repeat(np.array(fills, dtype=np.float32)[:, None], DIM, axis=1)
+
+    def write(self, store, texts):
+        n_tokens = np.array([int(text[5:]) for text in texts])
+        store.write(texts, n_tokens, {recipe: self.right(recipe, texts) for recipe in self.recipes})
+
+    def use(self, store):
+        """Fill it until much has left again; read, look, and count."""
+        for start in range(0, 40, 8):
+            self.write(store, self.texts[start : start + 8])
+            read(store, RECIPE, self.texts[:start])
+        store.missing(RECIPE, self.texts)
+        store.relatives([RECIPE], self.texts)
+        store.note_call(1, 2)
+        assert (store.count(), store.size()) is not None
+        store.clear()
+        self.write(store, self.texts[:20])
+
+    def check(self, store):
+        n_bytes = 0
+        for recipe in self.recipes:
+            vectors, n_tokens, missing = read(store, recipe, self.texts)
+            found = np.setdiff1d(np.arange(40), missing)
+            assert (vectors[found] == self.right(recipe, [self.texts[position] for position in found])).all()
+            assert n_tokens[found].tolist() == found.tolist()
+            assert store.missing(recipe, self.texts).tolist() == missing
+            n_bytes += sum(self.sizes[position] for position in found) + SIZES[recipe] * bool(len(found))
+        assert store.n_bytes == n_bytes <= store.max_bytes
+
+    def room(self):
+        return 24 * n_bytes_of(self.texts[10]) + recipe_bytes(*self.recipes)
+
+    @pytest.mark.parametrize("visits", [1, pytest.param(5, marks=pytest.mark.slow)])
+    @pytest.mark.parametrize("is_new", [True, False], ids=["one store each", "one store for all"])
+    def test_an_interrupt_at_any_line_leaves_a_store_that_is_right(self, is_new, visits):
+        n_struck, store = 0, MemoryStore(self.room())
+        for strike in at_each_line([memory_store], lambda: self.use(MemoryStore(self.room())), visits=visits):
+            store = MemoryStore(self.room()) if is_new else store
+            n_struck += strike(lambda: self.use(store))  # noqa: B023 - run at once
+            self.check(store)
+            self.use(store)
+            self.check(store)
+        assert n_struck > 70
+
+    def test_an_interrupt_loses_no_more_than_what_was_being_written(self):
+        def act(store):
+            self.write(store, self.texts[8:10])
+            read(store, RECIPE, self.texts)
+
+        def made():
+            store = MemoryStore()
+            self.write(store, self.texts[:8])
+            return store
+
+        for strike in at_each_line([memory_store], lambda: act(made())):
+            store = made()
+            strike(lambda: act(store))  # noqa: B023
+            assert known(store, RECIPE, self.texts[:8]) == list(self.texts[:8])
+
+    def test_what_a_signal_handler_does_in_the_midst_of_an_operation_does_no_harm(self):
+        """A handler may clear, write and read at any line of the operation that it interrupts."""
+
+        def handle(store):
+            read(store, RECIPE, self.texts)
+            self.write(store, self.texts[5:15])
+            store.clear()
+            self.write(store, self.texts[30:])
+            read(store, self.recipes[1], self.texts)
+
+        def act(store):
+            self.write(store, self.texts[:20])
+            read(store, RECIPE, self.texts[:25])
+            assert (store.count(), store.size(), store.relatives([RECIPE], self.texts)) is not None
+
+        lines = 0
+        for strike in at_each_line([memory_store], lambda: act(MemoryStore(self.room())), visits=1):
+            store = MemoryStore(self.room())
+            lines += strike(lambda: act(store), instead=lambda: handle(store))  # noqa: B023
+            self.check(store)
+            self.use(store)
+            self.check(store)
+        assert lines > 70
+
+    def test_after_a_clear_in_a_signal_handler_nothing_is_held_from_before(self):
+        store = MemoryStore()
+        self.write(store, self.texts)
+        for strike in at_each_line([memory_store], lambda: read(store, RECIPE, self.texts)):
+            self.write(store, self.texts)
+            strike(lambda: read(store, RECIPE, self.texts), instead=store.clear)
+            assert store.size() == (0, 0)
+
+    @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="timers as on Unix")
+    @pytest.mark.slow
+    @pytest.mark.parametrize("n_interrupts", [50, pytest.param(2000, marks=pytest.mark.exhaustive)])
+    def test_real_interrupts_leave_a_store_that_is_right(self, n_interrupts):
+        store = MemoryStore(self.room())
+        assert interrupted_at_random(lambda: self.use(store), lambda: self.check(store), n_interrupts) == n_interrupts

@@ -1,0 +1,173 @@
+"""Exceptions at every line: runs an action again and again, and each time raises at another line of some modules.
+
+    for strike in at_each_line([memory_store], lambda: use(MemoryStore())):
+        store = MemoryStore()
+        strike(lambda: use(store))      # KeyboardInterrupt at one line, once
+        check(store)
+
+Left out are lines at which CPython handles no signal before what they must do is done: the return to the header of a
+``with``, what stands in ``finally``, and ``__exit__`` and ``__del__``.
+"""
+
+from __future__ import annotations
+
+import ast
+import signal
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from random import Random
+from time import perf_counter
+from types import CodeType, FrameType, ModuleType
+from typing import Any
+
+Line = tuple[CodeType, int]
+
+
+def at_each_line(modules: Sequence[ModuleType], action: Callable[[], object], *, visits: int = 2) -> Iterator[Strike]:
+    """Yield, for each line that an action comes by, what runs an action and raises KeyboardInterrupt there.
+
+    Parameters
+    ----------
+    modules : sequence of module
+        Whose lines are meant.
+    action : callable
+        Run once, to see which lines it comes by.
+    visits : int, default=2
+        How many visits of each line count: the first, the last, and others in between.
+
+    Yields
+    ------
+    Strike
+    """
+    seen: Counter[Line] = Counter()
+    _traced(modules, action, lambda line: seen.update([line]))
+    for line, n_visits in seen.items():
+        for visit in sorted({1 + round(step * (n_visits - 1) / max(visits - 1, 1)) for step in range(visits)}):
+            yield Strike(modules, line, visit)
+
+
+class Strike:
+    """Runs an action, and interrupts it once, at one visit of one line."""
+
+    def __init__(self, modules: Sequence[ModuleType], line: Line, visit: int) -> None:
+        self._modules, self._line, self._visit = modules, line, visit
+
+    def __repr__(self) -> str:
+        return f"visit {self._visit} of {Path(self._line[0].co_filename).name}:{self._line[1]}"
+
+    def __call__(
+        self,
+        action: Callable[[], object],
+        *,
+        instead: Callable[[], object] | None = None,
+        keep: list[BaseException] | None = None,
+    ) -> bool:
+        """Run an action like the first one; say whether it was interrupted, and the interrupt came out of it.
+
+        Parameters
+        ----------
+        action : callable
+        instead : callable, default=None
+            What to do at the line instead of raising KeyboardInterrupt, as a signal handler might.
+        keep : list, default=None
+            Where the interrupt is kept, and with it all that its traceback holds, as a notebook does.
+        """
+        n_to_come, is_done = self._visit, False
+
+        def on_line(line: Line) -> None:
+            nonlocal n_to_come, is_done
+            n_to_come -= line == self._line
+            if n_to_come == 0 and not is_done:
+                is_done = True
+                if instead is None:
+                    raise KeyboardInterrupt(repr(self))
+                instead()
+
+        try:
+            _traced(self._modules, action, on_line)
+        except KeyboardInterrupt as interrupt:
+            if keep is not None:
+                keep.append(interrupt)
+            return True
+        return is_done and instead is not None
+
+
+def interrupted_at_random(action: Callable[[], object], check: Callable[[], object], n_interrupts: int) -> int:
+    """Run an action again and again, each time until a real signal raises KeyboardInterrupt in it, and check.
+
+    Returns
+    -------
+    int
+        How many interrupts came out of it. None is sent while ``check`` runs.
+    """
+    random, n_struck = Random(0), 0
+    seconds = 0.02
+    before = signal.signal(signal.SIGALRM, signal.default_int_handler)
+    try:
+        while n_struck < n_interrupts:
+            try:
+                start = perf_counter()
+                signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, seconds))
+                action()
+                signal.setitimer(signal.ITIMER_REAL, 0)
+                seconds = max(perf_counter() - start, 1e-4)  # to strike anywhere in it
+            except KeyboardInterrupt:
+                n_struck += 1
+            check()
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    return n_struck
+
+
+def _traced(modules: Sequence[ModuleType], action: Callable[[], object], on_line: Callable[[Line], None]) -> None:
+    """Run an action, and tell of each line of the modules before it is run."""
+    files = {str(module.__file__) for module in modules}
+
+    def enter(frame: FrameType, _event: str, _arg: Any) -> Callable[..., Any] | None:
+        code = frame.f_code
+        if code.co_filename not in files or code.co_name in ("__exit__", "__del__"):
+            return None
+        previous = 0
+
+        def step(frame: FrameType, event: str, _arg: Any) -> Any:
+            nonlocal previous
+            if event == "line":
+                before, previous = previous, frame.f_lineno
+                if not _is_left_out(code.co_filename, before, frame.f_lineno):
+                    on_line((code, frame.f_lineno))
+            return step
+
+        return step
+
+    outer = sys.gettrace()
+    sys.settrace(enter)
+    try:
+        action()
+    finally:
+        sys.settrace(outer)
+
+
+def _is_left_out(file: str, before: int, line: int) -> bool:
+    withs, finals = _withs_and_finals(file)
+    returns = any(line in header and before in body for header, body in withs)
+    return returns or any(line in lines for lines in finals)
+
+
+@cache
+def _withs_and_finals(file: str) -> tuple[list[tuple[range, range]], list[range]]:
+    """Where the headers of a file's ``with`` are, and their bodies; and where its ``finally`` are."""
+    nodes = list(ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))))
+    withs = [
+        (range(node.lineno, node.body[0].lineno), range(node.body[0].lineno, (node.end_lineno or 0) + 1))
+        for node in nodes
+        if isinstance(node, ast.With)
+    ]
+    finals = [
+        range(node.finalbody[0].lineno, (node.finalbody[-1].end_lineno or 0) + 1)
+        for node in nodes
+        if isinstance(node, ast.Try) and node.finalbody
+    ]
+    return withs, finals
