@@ -129,6 +129,7 @@ def _add_parameters(group: Any) -> None:
     add("--truncate-dim", type=int, help="keep the first so many dimensions")
     add("--prompt", help="put before every text")
     add("--prompt-name", help="name of one of the model's own prompts")
+    add("--task", help="query or document: what the texts are, for models that tell them apart")
     add("--max-seq-length", type=int, help="most tokens of a text that are read")
     add("--long-texts", help="truncate, mean or error")
     add("--missing", help="error, empty, zero or nan (nan)")

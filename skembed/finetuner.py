@@ -45,7 +45,9 @@ if TYPE_CHECKING:
     from skembed.encoding.models import LoadedModel
     from skembed.encoding.torch_backend import TorchBackend
 
-_IN_KEY = ("pooling", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "max_seq_length", "missing")
+_IN_KEY = (
+    "pooling", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "task", "max_seq_length", "missing",
+)  # fmt: skip
 
 
 class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -114,7 +116,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         same machine.
     show_progress_bar : {"auto"} or bool, default="auto"
         As for :class:`SentenceEmbeddingTransformer`, with the loss.
-    pooling, prompt, prompt_name, max_seq_length
+    pooling, prompt, prompt_name, task, max_seq_length
         As for :class:`SentenceEmbeddingTransformer`; the model is trained with them, and keeps them when it is saved.
     normalize_embeddings, truncate_dim, long_texts, batch_tokens
         As for :class:`SentenceEmbeddingTransformer`, when texts are embedded. Training always cuts long texts.
@@ -207,6 +209,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         truncate_dim: int | None = None,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        task: Literal["query", "document"] | None = None,
         max_seq_length: int | None = None,
         long_texts: Literal["truncate", "mean", "error"] = "truncate",
         missing: Literal["error", "empty", "zero", "nan"] = "error",
@@ -240,6 +243,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         self.truncate_dim = truncate_dim
         self.prompt = prompt
         self.prompt_name = prompt_name
+        self.task = task
         self.max_seq_length = max_seq_length
         self.long_texts = long_texts
         self.missing = missing
@@ -472,7 +476,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _plan(self) -> Plan:
         """Plan an encoding with the tuned model, which pools and cuts texts in its own way by now."""
-        own: dict[str, Any] = {"pooling": "default", "prompt": None, "prompt_name": None, "max_seq_length": None}
+        own: dict[str, Any] = dict.fromkeys(("prompt", "prompt_name", "task", "max_seq_length"))
+        if isinstance(self.pooling, str) or self.matryoshka_dims is not None:
+            own["pooling"] = "default"  # else several are still named, as truncate_dim cuts each of them
         if self._saved is None:
             settings = replace(self._settings(), model=self.model_, **own)
             return make_plan(settings, self._hold(settings))

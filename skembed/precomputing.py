@@ -163,7 +163,7 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
         each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
         each.add_texts(texts)
-        settings.add((plan.recipes, plan.finished_dim, plan.normalize, wanted.missing))
+        settings.add((plan.recipes, plan.kept, plan.normalize, wanted.missing))
     return list(passes.values()), settings
 
 

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import Literal
 
-from skembed.encoding.plan import make_plan
+from skembed.encoding.plan import TASK_PROMPTS, make_plan
 from skembed.transformer import SentenceEmbeddingTransformer
-
-# What sentence-transformers' encode_query and encode_document look for among a model's prompts, in this order
-_NAMES = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 # Prompts that models were trained with, though their files may not say so; from their model cards
 _E5 = {"query": "query: ", "document": "passage: "}
@@ -33,7 +31,7 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
     -------
     str
         The embedder's own prompt if it was given one; else, if the model has one for either side, that of this side;
-        else the model's default prompt. "" if there is none.
+        else the model's default prompt. "" if there is none. The embedder's own task, if it has one, holds for both.
 
     Raises
     ------
@@ -45,14 +43,16 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
     >>> own_prompt(SentenceEmbeddingTransformer(prompt="Question: "), "query")
     'Question: '
     """
-    plan = make_plan(embedder._settings())
-    default = plan.family.prompt
+    side = embedder.task or side
+    plan = make_plan(replace(embedder._settings(), task=side))
     if embedder.prompt is not None or embedder.prompt_name is not None:
-        return default
-    prompts = plan.model.backend.defaults.prompts
-    if any(prompts.get(name) for names in _NAMES.values() for name in names):
+        return plan.family.prompt
+    own = plan.model.backend.defaults
+    prompts = own.prompts
+    if any(prompts.get(name) for names in TASK_PROMPTS.values() for name in names):
         # sentence-transformers adds an empty "document" to a model that has "passage"
-        return next((str(prompts[name]) for name in _NAMES[side] if prompts.get(name)), "")
+        return next((str(prompts[name]) for name in TASK_PROMPTS[side] if prompts.get(name)), "")
     name = embedder.model if isinstance(embedder.model, (str, os.PathLike)) else ""
     known = _OF_MODEL.get(os.path.basename(os.path.normpath(name)).lower())
+    default = prompts.get(own.default_prompt_name or "") or ""
     return default if known is None else known[side]

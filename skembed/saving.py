@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,8 +36,8 @@ _PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
 # What shapes a vector. The others say how it is computed on one machine (device, cache, ...), or what a file should not
 # decide (trust_remote_code).
 _SHAPING = (
-    "pooling", "layers", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "max_seq_length",
-    "long_texts", "missing", "backend", "dtype", "revision",
+    "pooling", "layers", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "task",
+    "max_seq_length", "long_texts", "missing", "backend", "dtype", "revision",
 )  # fmt: skip
 _MAY_DIFFER = ("missing", "backend", "dtype")  # between corpus and queries: none of them moves a vector that matters
 
@@ -221,7 +222,7 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
     if fingerprint is None:
         return embedder
     try:
-        embedder._learn(embedder._settings())
+        embedder._learn(replace(embedder._settings(), task=embedder.task or "query"))
     except ModelNotFoundError as error:
         raise ModelNotFoundError(
             f"The model that the corpus of {folder} was embedded with is gone: {error} "

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -56,6 +57,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
         documents, as its files say; those of the English E5 (also multilingual) and BGE models are known by name.
         If the embedder's ``prompt`` or ``prompt_name`` is set, that holds for both.
+
+    Queries are embedded as ``task="query"`` and documents as ``task="document"``, which decides the route through a
+    model with a Router. If the embedder's own ``task`` is set, that holds for both.
 
     Attributes
     ----------
@@ -388,11 +392,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def _add(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> None:
         is_first = not hasattr(self, "corpus_")
         n_before = 0 if is_first else len(self.corpus_)
-        maker = maker_of(X, self.embedder_)
+        embedder = self._for_side(self.embedder_, X, "document")
+        maker = maker_of(X, embedder)
         if is_first:
             self._maker: str | None = maker
         refuse_other_maker(maker, self._maker, ("X", "the corpus"))
-        embedder = self._with_prompt(self.embedder_, X, "document")
         vectors = embed_column(X, embedder, fit=is_first, name=name, stacklevel=stacklevel + 1)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
@@ -477,8 +481,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return n_hits
 
     def _embed_queries(self, X: Any, *, stacklevel: int, name: str = "queries") -> NDArray[np.float32]:
-        refuse_other_maker(maker_of(X, self.embedder_), self._maker, (name, "the corpus"))
-        embedder = self._with_prompt(self.embedder_, X, "query")
+        embedder = self._for_side(self.embedder_, X, "query")
+        refuse_other_maker(maker_of(X, embedder), self._maker, (name, "the corpus"))
         vectors = embed_column(X, embedder, fit=False, name=name, stacklevel=stacklevel + 1)
         self._refuse_other_dimensions(vectors, name)
         return vectors
@@ -488,13 +492,15 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if vectors.shape[1] != dim:
             raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
 
-    def _with_prompt(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
+    def _for_side(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
+        """Give an embedder of ours the prompt and the task of one side of the search."""
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return embedder
+        task = embedder.task or side
         if not hasattr(embedder, "model_fingerprint_"):
-            embedder._learn(embedder._settings())
+            embedder._learn(replace(embedder._settings(), task=task))
         embedder = copy.copy(embedder)
-        embedder.prompt, embedder.prompt_name = self._prompt(side), None
+        embedder.prompt, embedder.prompt_name, embedder.task = self._prompt(side), None, task
         return embedder
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:

@@ -55,11 +55,17 @@ them, default="default"
         Whether vectors get unit length. "default": as the model says. False also removes the model's own last
         Normalize step.
     truncate_dim : int, default=None
-        Keep the first so many dimensions; a result that is to be normalised is normalised after the cut.
+        Keep the first so many dimensions, of each pooling where ``pooling`` names several; a result that is to be
+        normalised is normalised after the cut.
     prompt : str, default=None
-        Put before every text. None: the prompt that ``prompt_name`` names, or the model's default prompt.
+        Put before every text. None: the prompt that ``prompt_name`` names, that of the ``task``, or the model's default
+        prompt.
     prompt_name : str, default=None
         Name of one of the model's own prompts, e.g. "query".
+    task : {"query", "document"}, default=None
+        What the texts are in a search, for models that embed questions and documents in different ways: their prompt,
+        their limit of tokens and, in a model with a Router, their route, as ``encode_query`` and ``encode_document`` of
+        sentence-transformers take them. ``prompt`` and ``prompt_name`` replace the prompt alone.
     max_seq_length : int, default=None
         Most tokens of a text that are read, special tokens included. None: the model's own limit.
     long_texts : {"truncate", "mean", "error"}, default="truncate"
@@ -95,7 +101,9 @@ them, default="default"
     trust_remote_code : bool, default=False
         Whether to run Python code that comes with a model from the hub.
     show_progress_bar : {"auto"} or bool, default="auto"
-        "auto" shows a bar once a call takes more than about two seconds, on a terminal or in a notebook.
+        "auto" shows a bar once a call takes more than about two seconds, on a terminal or in a notebook; True shows one
+        anywhere, but for a call with one text to encode, such as a request to a pipeline that was saved. The
+        environment variable ``TQDM_DISABLE=1`` hides all bars.
 
     Attributes
     ----------
@@ -138,6 +146,7 @@ them, default="default"
         truncate_dim: int | None = None,
         prompt: str | None = None,
         prompt_name: str | None = None,
+        task: Literal["query", "document"] | None = None,
         max_seq_length: int | None = None,
         long_texts: Literal["truncate", "mean", "error"] = "truncate",
         missing: Literal["error", "empty", "zero", "nan"] = "error",
@@ -158,6 +167,7 @@ them, default="default"
         self.truncate_dim = truncate_dim
         self.prompt = prompt
         self.prompt_name = prompt_name
+        self.task = task
         self.max_seq_length = max_seq_length
         self.long_texts = long_texts
         self.missing = missing

@@ -233,6 +233,30 @@ class TestModel:
         tuner = SentenceEmbeddingFineTuner(live, matryoshka_dims=dims, **FAST).fit(*training_data[kind])
         assert tuner.transform(["a fox"]).shape == (1, 8)
 
+    @pytest.mark.parametrize("task", ["query", "document"])
+    @pytest.mark.parametrize("early_stopping", [False, True])
+    def test_a_task_is_trained_with_its_prompt_and_route(self, task, early_stopping, labelled, model_folder, reference):
+        tuner = SentenceEmbeddingFineTuner(model_folder("router"), task=task, early_stopping=early_stopping, **FAST)
+        texts = labelled[0][:6]
+        vectors, model, before = tuner.fit(*labelled).transform(texts), tuner.model_, reference("router")
+        trained, other = (model.encode_query, model.encode_document)[:: 1 if task == "query" else -1]
+        untouched = {"query": before.encode_document, "document": before.encode_query}[task]
+        assert_allclose(vectors, model.encode(texts), atol=1e-5)
+        assert_allclose(vectors, trained(texts), atol=1e-5)
+        assert_allclose(other(texts), untouched(texts), atol=1e-5)
+        assert np.abs(vectors - skembed.embed(texts, model=model_folder("router"), task=task)).max() > 1e-4
+
+    def test_a_task_is_trained_with_its_limit_of_tokens(self, labelled, model_folder):
+        tuner = SentenceEmbeddingFineTuner(model_folder("lengths"), task="query", **FAST).fit(*labelled)
+        with pytest.warns(skembed.TruncationWarning, match="more than 6 tokens"):
+            tuner.transform(["fox " * 20])
+
+    def test_of_several_poolings_each_is_cut(self, labelled, tiny):
+        params = {"pooling": ("cls", "mean"), "normalize_embeddings": False}
+        whole = SentenceEmbeddingFineTuner(tiny, **params, **FAST).fit(*labelled).transform(["fox"])
+        cut = SentenceEmbeddingFineTuner(tiny, truncate_dim=4, **params, **FAST).fit(*labelled).transform(["fox"])
+        assert_allclose(cut, np.hstack([whole[:, :4], whole[:, 32:36]]), atol=1e-6)
+
     def test_vectors_are_finished_as_asked(self, labelled, tuner):
         tuner.set_params(normalize_embeddings=False, truncate_dim=5).fit(*labelled)
         lengths = np.linalg.norm(tuner.transform(labelled[0]), axis=1)

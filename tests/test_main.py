@@ -110,6 +110,7 @@ def test_what_is_not_given_is_left_to_the_function(called):
         ("--normalize-embeddings", {"normalize_embeddings": True}),
         ("--no-normalize-embeddings", {"normalize_embeddings": False}),
         ("--truncate-dim 5 --max-seq-length 9", {"truncate_dim": 5, "max_seq_length": 9}),
+        ("--task query --prompt-name other", {"task": "query", "prompt_name": "other"}),
         ("--local-files-only --trust-remote-code", {"local_files_only": True, "trust_remote_code": True}),
         ("--cache disk --batch-tokens 512", {"cache": "disk", "batch_tokens": 512}),
     ],

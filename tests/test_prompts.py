@@ -193,6 +193,49 @@ def test_another_prompt_for_queries_takes_effect_without_fitting_again(tiny):
     assert_allclose(found["score"], expected.search(QUERIES)["score"], atol=1e-6)
 
 
+# Tasks
+
+
+def cosines_of(queries, documents):
+    queries, documents = (some / np.linalg.norm(some, axis=1, keepdims=True) for some in (queries, documents))
+    return queries @ documents.T
+
+
+@pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
+@pytest.mark.parametrize("live", [False, True], ids=["by path", "loaded"])
+@pytest.mark.parametrize("kind", ["router", "router_without_default", "router_static", "lengths"])
+def test_queries_and_documents_take_their_own_route(kind, live, model_folder, reference):
+    embedder = SentenceEmbeddingTransformer(reference(kind) if live else model_folder(kind))
+    found = SemanticSearch(embedder).fit(CORPUS).search(QUERIES, k=3).sort_values(["query", "position"])
+    expected = cosines_of(reference(kind).encode_query(sorted(QUERIES)), reference(kind).encode_document(CORPUS))
+    assert_allclose(found["score"].to_numpy().reshape(expected.shape), expected, atol=1e-5)
+
+
+def test_documents_that_are_added_and_a_search_that_was_saved_take_their_route_too(model_folder, reference, tmp_path):
+    embedder = SentenceEmbeddingTransformer(model_folder("router_without_default"))
+    SemanticSearch(embedder).fit(CORPUS[:1]).partial_fit(CORPUS[1:]).save(tmp_path / "search")
+    found = SemanticSearch.load(tmp_path / "search").search(QUERIES[0], k=3).sort_values("position")
+    model = reference("router_without_default")
+    expected = cosines_of(model.encode_query(QUERIES[:1]), model.encode_document(CORPUS))
+    assert_allclose(found["score"].to_numpy(), expected[0], atol=1e-5)
+
+
+def test_a_prompt_of_ones_own_leaves_the_route(model_folder, reference):
+    model = reference("router")
+    search = SemanticSearch(SentenceEmbeddingTransformer(model), query_prompt="Q: ", document_prompt=None).fit(CORPUS)
+    found = search.search(QUERIES[0], k=3).sort_values("position")
+    queries, documents = model.encode_query(QUERIES[:1], prompt="Q: "), model.encode_document(CORPUS, prompt="")
+    assert_allclose(found["score"].to_numpy(), cosines_of(queries, documents)[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["query", "document"])
+def test_an_embedders_own_task_holds_for_both_sides(task, model_folder, reference):
+    search = SemanticSearch(SentenceEmbeddingTransformer(model_folder("router"), task=task)).fit(CORPUS)
+    encode = {"query": reference("router").encode_query, "document": reference("router").encode_document}[task]
+    found = search.search(QUERIES[0], k=3).sort_values("position")
+    assert_allclose(found["score"].to_numpy(), cosines_of(encode(QUERIES[:1]), encode(CORPUS))[0], atol=1e-5)
+
+
 def test_an_embedder_of_another_kind_has_no_prompts():
     search = SemanticSearch(TfidfVectorizer()).fit(CORPUS)
     assert (search.query_prompt_, search.document_prompt_) == ("", "")

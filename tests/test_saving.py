@@ -571,7 +571,7 @@ def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, folder, embe
 @pytest.mark.parametrize(
     "other",
     [{"pooling": "cls"}, {"layers": 1}, {"truncate_dim": 8}, {"normalize_embeddings": False}, {"prompt": "Q: "},
-     {"max_seq_length": 10}, {"long_texts": "mean"}],
+     {"task": "query"}, {"max_seq_length": 10}, {"long_texts": "mean"}],
     ids=str,
 )  # fmt: skip
 def test_an_embedder_that_makes_other_vectors_is_refused_by_what_differs(other, saved, tiny):

@@ -55,10 +55,10 @@ def test_init_stores_its_arguments_and_nothing_else():
 def test_the_parameters_are_those_of_the_contract():
     assert SentenceEmbeddingTransformer().get_params() == {
         "model": "all-MiniLM-L6-v2", "pooling": "default", "layers": -1, "normalize_embeddings": "default",
-        "truncate_dim": None, "prompt": None, "prompt_name": None, "max_seq_length": None, "long_texts": "truncate",
-        "missing": "error", "device": "auto", "backend": "auto", "dtype": "auto", "batch_tokens": "auto",
-        "cache": "memory", "revision": None, "local_files_only": False, "trust_remote_code": False,
-        "show_progress_bar": "auto",
+        "truncate_dim": None, "prompt": None, "prompt_name": None, "task": None, "max_seq_length": None,
+        "long_texts": "truncate", "missing": "error", "device": "auto", "backend": "auto", "dtype": "auto",
+        "batch_tokens": "auto", "cache": "memory", "revision": None, "local_files_only": False,
+        "trust_remote_code": False, "show_progress_bar": "auto",
     }  # fmt: skip
 
 
@@ -77,6 +77,7 @@ def test_an_illegal_parameter_is_refused_when_work_starts(method, tiny):
         {"normalize_embeddings": False},
         {"truncate_dim": 5},
         {"prompt": "fox "},
+        {"task": "query"},
         {"max_seq_length": 3},
         {"dtype": "bfloat16"},
     ],
@@ -112,7 +113,7 @@ def test_fit_transform_is_fit_then_transform(transformer):
 
 
 def test_fit_learns_the_dimension_and_the_fingerprint(transformer, model_folder):
-    transformer.set_params(pooling=("cls", "max"), truncate_dim=40).fit(TEXTS)
+    transformer.set_params(pooling=("cls", "max"), truncate_dim=20).fit(TEXTS)
     assert transformer.embedding_dim_ == transformer.transform(TEXTS).shape[1] == 40
     assert len(transformer.model_fingerprint_) == 64
 

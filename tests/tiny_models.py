@@ -6,13 +6,17 @@ from pathlib import Path
 
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.base.modules import Dense, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import (
+    BartConfig,
+    BartModel,
     BertConfig,
     BertModel,
     BertTokenizerFast,
+    FunnelConfig,
+    FunnelModel,
     GPT2Config,
     GPT2Model,
     PreTrainedTokenizerFast,
@@ -119,6 +123,78 @@ def make_static(folder: Path) -> str:
     return str(folder)
 
 
+def make_router(folder: Path) -> str:
+    """Two BERTs, one for queries and one for documents, which is the default; prompts for both."""
+    routes = {"query": _route(folder, "query", seed=7), "document": _route(folder, "document", seed=8)}
+    router = Router(routes, default_route="document")
+    return _save_modules(folder, router, Normalize(), prompts={"query": "search for: ", "document": "a text: "})
+
+
+def make_router_without_default(folder: Path) -> str:
+    """The same, but a text without a task has no route; no prompts."""
+    routes = {"query": _route(folder, "query", seed=7), "document": _route(folder, "document", seed=8)}
+    return _save_modules(folder, Router(routes, allow_empty_key=False), Normalize())
+
+
+def make_router_static(folder: Path) -> str:
+    """A table of vectors for queries, BERT for documents."""
+    torch.manual_seed(9)
+    core = _byte_level_bpe(["<pad>"])
+    table = StaticEmbedding(core, embedding_weights=torch.randn(core.get_vocab_size(), HIDDEN))
+    return _save_modules(folder, Router.for_query_document([table], _route(folder, "document", seed=8)), Normalize())
+
+
+def make_router_dense(folder: Path) -> str:
+    """One BERT, and after it a Dense layer for queries and another one, of more dimensions, for documents."""
+    modules = _route(folder, "both", seed=9)
+    return _save_modules(folder, *modules, Router.for_query_document([Dense(HIDDEN, 16)], [Dense(HIDDEN, 20)]))
+
+
+def make_lengths(folder: Path) -> str:
+    """BERT that reads fewer tokens of a query, and more of a document, than of another text."""
+    model = SentenceTransformer(make_bert(folder.with_name(folder.name + "-same")), device="cpu")
+    model[0].query_length, model[0].document_length = 6, 40
+    model.save(str(folder), create_model_card=False)
+    return str(folder)
+
+
+def make_bart(folder: Path) -> str:
+    """An encoder and a decoder, whose layers' hidden states do not come in one row."""
+    core = _byte_level_bpe(["<s>", "<pad>", "</s>"])
+    core.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 0))
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<s>", pad_token="<pad>", eos_token="</s>", model_max_length=MAX_SEQ_LENGTH
+    )
+    torch.manual_seed(10)
+    config = BartConfig(
+        vocab_size=core.get_vocab_size(), d_model=HIDDEN, encoder_layers=LAYERS, decoder_layers=LAYERS,
+        encoder_attention_heads=4, decoder_attention_heads=4, encoder_ffn_dim=64, decoder_ffn_dim=64,
+        max_position_embeddings=64, pad_token_id=1, bos_token_id=0, eos_token_id=2, decoder_start_token_id=2,
+    )  # fmt: skip
+    return _save(folder, BartModel(config), tokenizer, "mean", False, True)
+
+
+def make_funnel(folder: Path) -> str:
+    """A transformer that shortens its rows on the way, so that hidden states differ in length."""
+    plain = SentenceTransformer(make_bert(folder.with_name(folder.name + "-same")), device="cpu")
+    torch.manual_seed(11)
+    config = FunnelConfig(
+        vocab_size=400, block_sizes=[1, 1], num_decoder_layers=1, d_model=HIDDEN, n_head=4, d_head=8, d_inner=64
+    )
+    return _save(folder, FunnelModel(config), plain.tokenizer, "mean", False, True)
+
+
+def _route(folder: Path, name: str, seed: int) -> list[torch.nn.Module]:
+    """Return the modules of a BERT that differs clearly from one of another seed."""
+    model = SentenceTransformer(make_bert(folder.with_name(f"{folder.name}-{name}"), seed=seed), device="cpu")
+    return [model[0], model[1]]
+
+
+def _save_modules(folder: Path, *modules: torch.nn.Module, prompts: dict[str, str] | None = None) -> str:
+    SentenceTransformer(modules=list(modules), prompts=prompts, device="cpu").save(str(folder), create_model_card=False)
+    return str(folder)
+
+
 def _byte_level_bpe(special: list[str]) -> Tokenizer:
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -151,4 +227,11 @@ MAKERS = {
     "dense": make_dense,
     "dense_raw": make_dense_raw,
     "static": make_static,
+    "router": make_router,
+    "router_without_default": make_router_without_default,
+    "router_static": make_router_static,
+    "router_dense": make_router_dense,
+    "lengths": make_lengths,
+    "bart": make_bart,
+    "funnel": make_funnel,
 }

@@ -5,6 +5,7 @@ The only file that knows the order of the steps. Imports the rooms beside it.
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Generator, Iterator, Sequence
@@ -293,7 +294,8 @@ def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
 
 def _n_bytes(plan: Plan, recipes: Sequence[Recipe]) -> int:
     """Estimate what the vectors of a text take in a cache."""
-    return sum(4 * plan.model.backend.vector_dim(recipe.pooling) + _BYTES_BESIDE_A_VECTOR for recipe in recipes)
+    dims = [plan.model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes]
+    return sum(4 * dim + _BYTES_BESIDE_A_VECTOR for dim in dims)
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
@@ -313,7 +315,7 @@ def _run_model(
     backend, family = plan.model.backend, plan.family
     views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
     if backend.reader is None:
-        yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens)
+        yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens, plan.settings.task)
         return
     if tokens is None:
         tokens = _tokenize(texts, plan)
@@ -359,7 +361,7 @@ def _take(
 ) -> None:
     """Keep the vectors of a batch, and finish those that were asked for."""
     plan = call.plan
-    dims = [plan.model.backend.vector_dim(recipe.pooling) for recipe in recipes]
+    dims = [plan.model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes]
     vectors_by = {recipe: vectors[:, columns] for recipe, columns in zip(recipes, _column_slices(dims), strict=True)}
     raw = np.concatenate([vectors_by[recipe] for recipe in plan.recipes], axis=1)
     is_finite = np.isfinite(raw).all(axis=1)
@@ -382,18 +384,29 @@ def _take(
 def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> None:
     """Stop before an overflow becomes a feature: float16 ends at 65,504, and some models go beyond."""
     way_out = "The model's weights may be damaged." if plan.family.dtype == "float32" else "Choose dtype='float32'."
+    row, backend = texts.first_row(codes), plan.model.backend
+    text = plan.family.prompt + texts.unique[texts.codes[row]]
+    if backend.reader is None and cast("TorchBackend", backend).reads_nothing_of(text, plan.settings.task):
+        raise ValueError(
+            f"{texts.where(row)} has no word that {plan.model.name} knows, and without one its vector is NaN. Drop "
+            "the row, or make it missing (None) and choose missing='zero' or 'nan'."
+        )
     raise ValueError(
-        f"{texts.where(texts.first_row(codes))} gets infinite or NaN values from {plan.model.name} in "
+        f"{texts.where(row)} gets infinite or NaN values from {plan.model.name} in "
         f"{plan.family.dtype}, as {len(codes)} texts do. {way_out}"
     )
 
 
 def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
-    """Cut the vectors and give them unit length, in place.
+    """Cut the vectors and give them unit length, in place unless several parts are cut.
 
     Cutting first and normalising once gives what normalising, cutting and normalising again would.
     """
     finished = raw[:, : plan.finished_dim]
+    if len(plan.kept) > 1 and plan.finished_dim < raw.shape[1]:
+        starts = (columns.start for columns in _column_slices(plan.dims))
+        parts = [raw[:, start : start + kept] for start, kept in zip(starts, plan.kept, strict=True)]
+        finished = np.concatenate(parts, axis=1)
     if plan.normalize:
         norms = np.sqrt(np.einsum("ij,ij->i", finished, finished))
         finished /= np.maximum(norms, 1e-12)[:, None]  # as torch.nn.functional.normalize
@@ -433,14 +446,16 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         if reader is not None:
             known[codes] = reader.tokenizer.tokenize(prompted, limit).n_tokens
         else:
-            known[codes] = [cast("TorchBackend", plan.model.backend).count_tokens(text) for text in prompted]
+            count, task = cast("TorchBackend", plan.model.backend).count_tokens, plan.settings.task
+            known[codes] = [count(text, task) for text in prompted]
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)
+        others = "'mean' or 'truncate'" if reader is not None else "'truncate'"
         raise ValueError(
             f"{texts.where(row)} has {known[texts.codes[row]]} tokens, more than the {limit} that the model reads, "
             f"as {np.isin(texts.codes, too_long).sum()} of {len(texts)} texts have. Shorten them, or choose "
-            "long_texts='mean' or 'truncate'."
+            f"long_texts={others}."
         )
 
 
@@ -454,9 +469,11 @@ def _n_cut(call: _Call) -> int:
 def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, stacklevel: int) -> None:
     """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
     if n_cut:
+        way_out = "choose long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it"
+        if plan.model.backend.reader is None:
+            way_out = "this model cannot read more of a text, so embed shorter ones"
         warnings.warn(
-            f"{n_cut} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; choose "
-            "long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it.",
+            f"{n_cut} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; {way_out}.",
             TruncationWarning,
             stacklevel=stacklevel + 1,
         )
@@ -472,11 +489,15 @@ def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, st
 def progress(
     show: Any, total: int | None, doing: str = "Embedding", unit: str = "text", initial: int = 0
 ) -> Iterator[Any]:
-    """Draw a bar: "auto" waits two seconds, and draws where somebody watches."""
+    """Draw a bar: "auto" waits two seconds, and draws where somebody watches.
+
+    There is none for one text, as in a request to a pipeline that was saved with True, nor where TQDM_DISABLE is set.
+    """
     from tqdm.auto import tqdm
 
     watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
     hidden = not watched if isinstance(show, str) else not show
+    hidden = hidden or total == 1 or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
     delay = 2 if show == "auto" else 0
     with tqdm(total=total, desc=doing, unit=unit, initial=initial, disable=hidden, delay=delay) as bar:
         yield bar

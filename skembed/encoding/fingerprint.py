@@ -128,8 +128,15 @@ def sha256_file(path: Path) -> str:
 def _canonical(content: Any) -> str:
     """Write a configuration in one way only, without what has no say in the vectors."""
     if isinstance(content, dict):
-        content = {key: value for key, value in content.items() if key not in _NOT_IN_FINGERPRINT}
+        content = {key: _with_written_keys(value) for key, value in content.items() if key not in _NOT_IN_FINGERPRINT}
     return json.dumps(content, sort_keys=True, default=repr)
+
+
+def _with_written_keys(content: Any) -> Any:
+    """Write down keys that JSON has not: those of a Router's mappings are tuples."""
+    if not isinstance(content, dict):
+        return content
+    return {repr(key) if isinstance(key, tuple) else key: value for key, value in content.items()}
 
 
 def _update(digest: Any, *parts: str) -> None:

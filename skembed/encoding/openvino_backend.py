@@ -54,7 +54,7 @@ def _import_openvino() -> Any:
 
 openvino = _import_openvino()
 
-FORMAT = 2  # of the folder; to be raised when it comes to hold something else
+FORMAT = 3  # of the folder; to be raised when it comes to hold something else
 LIBRARIES = ("openvino", "transformers", "sentence-transformers", "tokenizers")  # that have a say in what it holds
 ABOUT, MODEL, TAIL, PROBE = "about.json", "model.xml", "tail.xml", "probe.npy"
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32
@@ -167,6 +167,7 @@ class OpenVINOBackend:
     device = "cpu"
     has_activations = True
     not_standard = None  # else it would not have been converted
+    why_no_layers = None  # likewise
 
     def __init__(self, conversion: Conversion, dtype: str, *, keep_compiled: bool = True) -> None:
         self._folder, self.dtype = conversion.folder, dtype
@@ -178,7 +179,10 @@ class OpenVINOBackend:
         self._tail: Any = None
         self._queue(self._last_layer, _ONE_AT_A_TIME)  # fails now, when torch can take over
 
-    def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
+    def route(self, task: str | None) -> None:
+        """Return None: all texts take one way through a standard model, whatever their task."""
+
+    def vector_dim(self, pooling: tuple[str, ...] | None, route: str | None = None) -> int:  # noqa: ARG002
         """Count the dimensions of a vector, before it is cut.
 
         Raises

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.models import LoadedModel, get_model
@@ -13,6 +14,9 @@ from skembed.encoding.tokens import UNLIMITED
 
 if TYPE_CHECKING:
     from skembed.encoding.torch_backend import TorchBackend
+
+# Where sentence-transformers' encode_query and encode_document look for a prompt among those of a model, in this order
+TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
 
@@ -32,11 +36,11 @@ class Plan:
     settings : Settings
     model : LoadedModel
     recipes : tuple of Recipe
-        A vector is theirs side by side, then cut and normalised. All are of one family.
+        A vector is theirs side by side, each cut, then normalised. All are of one family.
     dims : tuple of int
         Dimensions of each.
-    finished_dim : int
-        Dimensions of the result.
+    kept : tuple of int
+        Of which the first so many stay.
     normalize : bool
         Whether the result has unit length.
     batch_tokens : int
@@ -46,9 +50,14 @@ class Plan:
     model: LoadedModel
     recipes: tuple[Recipe, ...]
     dims: tuple[int, ...]
-    finished_dim: int
+    kept: tuple[int, ...]
     normalize: bool
     batch_tokens: int
+
+    @property
+    def finished_dim(self) -> int:
+        """Dimensions of the result."""
+        return sum(self.kept)
 
     @property
     def family(self) -> Recipe:
@@ -82,23 +91,20 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         split_long_texts=settings.long_texts == "mean",
         layers=_layers(settings, model),
         pooling=None,
+        route=_route(settings, model),
     )
     recipes = tuple(replace(recipe, pooling=pooling) for pooling in _poolings(settings, model))
     try:
-        dims = tuple(model.backend.vector_dim(recipe.pooling) for recipe in recipes)
+        dims = tuple(model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes)
     except ValueError as error:
         raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
-    dim = sum(dims)
-    cut_to = settings.truncate_dim or model.backend.defaults.truncate_dim or dim
-    if settings.truncate_dim is not None and cut_to > dim:
-        raise ValueError(f"truncate_dim={cut_to}: the vectors have only {dim} dimensions.")
     normalize = settings.normalize_embeddings
     return Plan(
         settings=settings,
         model=model,
         recipes=recipes,
         dims=dims,
-        finished_dim=min(int(cut_to), dim),
+        kept=_kept(settings, model, dims),
         normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
         batch_tokens=_batch_tokens(settings, model),
     )
@@ -129,6 +135,21 @@ def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...] |
     return tuple((mode,) for mode in asked or reader.own_pooling)
 
 
+def _kept(settings: Settings, model: LoadedModel, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Count the first dimensions that stay: of each pooling if the caller named several, else of the whole vector."""
+    asked, names = settings.truncate_dim, settings.pooling_names or ()
+    cut_to = asked or model.backend.defaults.truncate_dim or sum(dims)
+    if len(names) > 1:
+        for name, dim in zip(names, dims, strict=True):
+            if asked is not None and asked > dim:
+                raise ValueError(f"truncate_dim={asked}: the vectors of pooling {name!r} have only {dim} dimensions.")
+        return tuple(min(int(cut_to), dim) for dim in dims)
+    if asked is not None and asked > sum(dims):
+        raise ValueError(f"truncate_dim={asked}: the vectors have only {sum(dims)} dimensions.")
+    starts = accumulate(dims, initial=0)  # a model's own poolings are cut as one, as sentence-transformers cuts them
+    return tuple(min(max(int(cut_to) - start, 0), dim) for start, dim in zip(starts, dims, strict=False))
+
+
 def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
     asked, reader = settings.layer_numbers, model.backend.reader
     if reader is None:
@@ -142,14 +163,22 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
                 f"layers={settings.layers!r}: the model has {reader.n_layers} layers, numbered "
                 f"0 (input embeddings) to {reader.n_layers}, or -{n_states} to -1."
             )
-    return tuple(sorted(layer % n_states for layer in asked))
+    numbers = tuple(sorted(layer % n_states for layer in asked))
+    if set(numbers) != {reader.n_layers}:
+        with model.lock:
+            why_not = model.backend.why_no_layers
+        if why_not is not None:
+            raise ValueError(_cannot_be_had("layers", settings.layers, model, why_not))
+    return numbers
 
 
 def _prompt(settings: Settings, model: LoadedModel) -> str:
-    own = model.backend.defaults
+    own, name = model.backend.defaults, settings.prompt_name
     if settings.prompt is not None:
         return settings.prompt
-    name = settings.prompt_name if settings.prompt_name is not None else own.default_prompt_name
+    if name is None:
+        of_task = TASK_PROMPTS.get(settings.task or "", ())
+        name = next((known for known in of_task if known in own.prompts), own.default_prompt_name)
     if name is None:
         return ""
     if name not in own.prompts:
@@ -158,10 +187,18 @@ def _prompt(settings: Settings, model: LoadedModel) -> str:
     return own.prompts[name] or ""
 
 
+def _route(settings: Settings, model: LoadedModel) -> str | None:
+    try:
+        return model.backend.route(settings.task)
+    except ValueError as error:
+        instead = "Choose task='query' or 'document'." if settings.task is None else "Leave it out."
+        raise ValueError(f"task={settings.task!r} cannot be had from {model.name}: {error}. {instead}") from None
+
+
 def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
-    reader, asked = model.backend.reader, settings.max_seq_length
-    own = model.backend.defaults.max_seq_length
+    reader, asked, defaults = model.backend.reader, settings.max_seq_length, model.backend.defaults
+    own = defaults.task_lengths.get(settings.task or "", defaults.max_seq_length)
     if reader is None:
         if asked is not None:
             raise ValueError(_cannot_be_had("max_seq_length", asked, model))
@@ -191,5 +228,6 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
     return int(min(max(fitting, _FEWEST_BATCH_TOKENS), _BATCH_TOKENS))
 
 
-def _cannot_be_had(parameter: str, value: Any, model: LoadedModel) -> str:
-    return f"{parameter}={value!r} cannot be had from {model.name}: {model.backend.not_standard}. Leave it out."
+def _cannot_be_had(parameter: str, value: Any, model: LoadedModel, why: str | None = None) -> str:
+    why = why or model.backend.not_standard
+    return f"{parameter}={value!r} cannot be had from {model.name}: {why}. Leave it out."

@@ -43,12 +43,16 @@ class Reader:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a model does where the caller says nothing."""
+    """What a model does where the caller says nothing.
+
+    ``task_lengths`` are the tokens that it reads of a text of a task, where these are not ``max_seq_length``.
+    """
 
     prompts: dict[str, str | None]
     default_prompt_name: str | None
     truncate_dim: int | None
     max_seq_length: int | None
+    task_lengths: dict[str, int | None]
 
 
 @dataclass(frozen=True)

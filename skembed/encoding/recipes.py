@@ -32,6 +32,8 @@ class Recipe:
         Hidden layers that are averaged; None: the model's own modules do all of it.
     pooling : tuple of str or None
         Pooling modes whose vectors lie side by side before the model's tail; None: as above.
+    route : str or None, default=None
+        The way through the model that the texts' task decides; None: there is one for all.
     """
 
     format_version: int
@@ -43,6 +45,7 @@ class Recipe:
     split_long_texts: bool
     layers: tuple[int, ...] | None
     pooling: tuple[str, ...] | None
+    route: str | None = None
 
     @property
     def family(self) -> Recipe:

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from skembed.encoding.cache import EmbeddingCache
-from skembed.encoding.texts import MISSING_POLICIES
+from skembed.encoding.texts import MISSING_POLICIES, about_surrogates
 from skembed.paths import read_model_name, read_path
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+TASKS = ("query", "document")
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
 # parameter -> the values it allows; parameters with a rule of their own are checked in functions below
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "normalize_embeddings": ("default", True, False),
+    "task": (None, *TASKS),
     "long_texts": ("truncate", "mean", "error"),
     "missing": MISSING_POLICIES,
     "backend": ("auto", "torch", "openvino"),
@@ -55,6 +57,7 @@ class Settings:
     truncate_dim: int | None = None
     prompt: str | None = None
     prompt_name: str | None = None
+    task: Literal["query", "document"] | None = None
     max_seq_length: int | None = None
     long_texts: Literal["truncate", "mean", "error"] = "truncate"
     missing: Literal["error", "empty", "zero", "nan"] = "error"
@@ -173,7 +176,7 @@ def _check_prompt(settings: Settings) -> None:
     try:
         (settings.prompt or "").encode()
     except UnicodeEncodeError as error:
-        raise ValueError(f"prompt has a lone surrogate at character {error.start}, which is no valid text.") from error
+        raise ValueError(f"prompt {about_surrogates(settings.prompt or '')}") from error
     if settings.prompt is not None and settings.prompt_name is not None:
         raise ValueError(
             f"prompt={settings.prompt!r} and prompt_name={settings.prompt_name!r} are two answers to one question; "

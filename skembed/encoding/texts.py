@@ -5,6 +5,7 @@ Imports numpy and pandas; polars and pyarrow are recognised without being import
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -19,6 +20,8 @@ from numpy.typing import NDArray
 MISSING = -1  # the code of a row without a text
 MISSING_POLICIES = ("error", "empty", "zero", "nan")
 
+
+_LONE_SURROGATE = re.compile(r"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
 # Rows that are elsewhere, or not there yet, by the library they belong to, and what to do with them instead.
 _ENGINES = {
@@ -95,7 +98,7 @@ def read_texts(
     TypeError
         If X is no column of text, or an element is neither a string nor missing.
     ValueError
-        If X has several columns, a row is missing and ``missing="error"``, or a text holds a lone surrogate.
+        If X has several columns, a row is missing and ``missing="error"``, or a text holds surrogates.
 
     Examples
     --------
@@ -106,7 +109,7 @@ def read_texts(
     rows, labels = _rows_and_labels(X)
     unique, codes, refusal = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
     texts = Texts(unique, codes, labels, name, where_is)
-    _refuse_lone_surrogates(texts)  # before the refusal below, which is of a later row
+    _refuse_surrogates(texts)  # before the refusal below, which is of a later row
     if refusal is not None:
         kind, reason = refusal
         raise kind(f"{texts.where(len(texts))} {reason}")
@@ -315,15 +318,25 @@ def _advice(value: Any) -> str:
     return "Convert it with str() if it is meant as text, or drop it."
 
 
-def _refuse_lone_surrogates(texts: Texts) -> None:
-    """Refuse half a character, which no tokenizer can read."""
+def _refuse_surrogates(texts: Texts) -> None:
+    """Refuse halves of characters, which no tokenizer can read."""
     is_ascii = np.fromiter(map(str.isascii, texts.unique), dtype=bool, count=len(texts.unique))
     for code in np.flatnonzero(~is_ascii).tolist():
         try:
             texts.unique[code].encode()
         except UnicodeEncodeError as error:
             row = texts.first_row(np.array([code]))
-            raise ValueError(
-                f"{texts.where(row)} has a lone surrogate at character {error.start}, which is no valid text. "
-                "Repair it, e.g. with text.encode('utf-8', 'replace').decode()."
-            ) from error
+            raise ValueError(f"{texts.where(row)} {about_surrogates(texts.unique[code])}") from error
+
+
+def about_surrogates(text: str) -> str:
+    """Say which halves of characters a text has, and how to repair it: two together are one character, one is lost."""
+    lone = _LONE_SURROGATE.search(text)
+    repair = "text.encode('utf-16', 'surrogatepass').decode('utf-16'"
+    if lone is not None:
+        return f"has a lone surrogate at character {lone.start()}, which is no text. Replace it: {repair}, 'replace')."
+    at = next(position for position, character in enumerate(text) if "\ud800" <= character <= "\udfff")
+    return (
+        f"has a pair of surrogates at character {at}: one character, such as an emoji, that was read as two halves, as "
+        f"from JSON or UTF-16. Put them together: {repair})."
+    )

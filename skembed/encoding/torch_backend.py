@@ -9,23 +9,25 @@ from __future__ import annotations
 import copy
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
+from urllib.parse import quote
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Transformer
+from sentence_transformers.base.modules import Dense, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling
 from torch import Tensor, nn
 
 from skembed.encoding.batching import length_batches
 from skembed.encoding.pooling import POOLERS
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
+from skembed.encoding.settings import TASKS
 from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
@@ -94,9 +96,9 @@ class TorchBackend:
         # (a text may hold "<pad>"). Others may want one.
         self._runs_without_mask = type(self.transformer).__module__.startswith("transformers.models.")
         self._pad_ids = self._find_pad_ids()
-        self._own_dim = 0 if self.reader else self._measure_dim()
+        self._own_dims = {} if self.reader else self._measure_dims()
 
-    def vector_dim(self, pooling: tuple[str, ...] | None) -> int:
+    def vector_dim(self, pooling: tuple[str, ...] | None, route: str | None = None) -> int:
         """Count the dimensions of a vector, before it is cut.
 
         Raises
@@ -105,7 +107,7 @@ class TorchBackend:
             If a layer of the tail does not take vectors of the dimensions that the pooling gives.
         """
         if self.reader is None or pooling is None:
-            return self._own_dim
+            return self._own_dims[route]
         return dim_after(self.tail, self.reader.hidden_dim * len(pooling))
 
     @property
@@ -120,12 +122,32 @@ class TorchBackend:
             for module in self.modules_after
         )
 
-    @property
+    @cached_property
     def defaults(self) -> Defaults:
         """What the model does where the caller says nothing."""
-        own, limit = self.sentence_transformer, self.sentence_transformer.max_seq_length
-        limit = None if limit is None or limit > UNLIMITED else int(limit)
-        return Defaults(dict(own.prompts), own.default_prompt_name, own.truncate_dim, limit)
+        own, limit = self.sentence_transformer, self._own_limit(None)
+        task_limits = {task: self._own_limit(task) for task in TASKS}
+        others = {task: other for task, other in task_limits.items() if other != limit}
+        return Defaults(dict(own.prompts), own.default_prompt_name, own.truncate_dim, limit, others)
+
+    def route(self, task: str | None) -> str | None:
+        """Name the way that texts of a task take through the model; None if all texts take the same.
+
+        Raises
+        ------
+        ValueError
+            If there is no way for the task.
+        """
+        return None if self.reader is not None else "/".join(_ways(self.modules_after, task)) or None
+
+    def _own_limit(self, task: str | None) -> int | None:
+        """Find how many tokens the model itself reads of a text; None: there is no limit, or no way for the task."""
+        try:
+            module = input_module(self.sentence_transformer, task)
+        except ValueError:
+            return None
+        limit = getattr(module, f"{task}_length", None) or getattr(module, "max_seq_length", None)
+        return None if limit is None or limit > UNLIMITED else int(limit)
 
     @property
     def has_activations(self) -> bool:
@@ -224,7 +246,7 @@ class TorchBackend:
             yield np.concatenate([rows for rows, _ in some]), torch.cat([vectors for _, vectors in some]).cpu().numpy()
 
     def embed_texts(
-        self, texts: Sequence[str], prompt: str | None, batch_tokens: int
+        self, texts: Sequence[str], prompt: str | None, batch_tokens: int, task: str | None = None
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
         """Run texts through a model that tokenises and pools in its own way, batch by batch.
 
@@ -242,18 +264,27 @@ class TorchBackend:
 
         def run(backend: TorchBackend, rows: NDArray[np.intp]) -> Tensor:
             with backend.inference():
-                pooled, is_full = backend._run_texts([texts[row] for row in rows], prompt)
+                pooled, is_full = backend._run_texts([texts[row] for row in rows], prompt, task)
             for row in rows[is_full]:
-                n_tokens[row] = backend.count_tokens((prompt or "") + texts[row])
+                n_tokens[row] = backend.count_tokens((prompt or "") + texts[row], task)
             return pooled
 
         batches = length_batches(lengths, batch_tokens)
         for rows, vectors in self._compute(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
             yield rows, vectors, n_tokens[rows]
 
-    def _measure_dim(self) -> int:
-        with self.inference():
-            return self._run_texts(["a"], prompt=None)[0].shape[1]
+    def _measure_dims(self) -> dict[str | None, int]:
+        """Count the dimensions of the model's vectors by route."""
+        dims: dict[str | None, int] = {}
+        for task in (None, *TASKS):
+            try:
+                route = self.route(task)
+            except ValueError:  # whoever asks for it will hear of it
+                continue
+            if route not in dims:
+                with self.inference():
+                    dims[route] = self._run_texts(["a"], None, task)[0].shape[1]
+        return dims
 
     @property
     def _reader(self) -> Reader:
@@ -300,9 +331,28 @@ class TorchBackend:
         )
         if last_only:
             return dict.fromkeys(wanted, output.last_hidden_state.float())
-        if len(output.hidden_states) != n_layers + 1:
-            raise TypeError(f"the model gives {len(output.hidden_states)} hidden states for {n_layers} layers")
         return {layers: _mean([output.hidden_states[layer].float() for layer in layers]) for layers in wanted}
+
+    @cached_property
+    def why_no_layers(self) -> str | None:
+        """Why layers other than the last cannot be had, or None if they can: not every model gives what each made."""
+        if self.transformer is None:
+            return self.not_standard
+        ids = self._reader.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
+        with self.inference():
+            input_ids = self._to_device(ids)
+            mask = torch.ones_like(input_ids)
+            output = self.transformer(
+                input_ids=input_ids, attention_mask=mask, output_hidden_states=True, return_dict=True
+            )
+        states = getattr(output, "hidden_states", None)
+        if states is None:
+            return f"its {type(self.transformer).__name__} gives no hidden states by layer"
+        if len(states) != self._reader.n_layers + 1 or any(state.shape != states[0].shape for state in states):
+            return (
+                f"its {type(self.transformer).__name__} gives {len(states)} hidden states for another number of layers"
+            )
+        return None
 
     def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[View]) -> Tensor:
         each = {(layers, mode) for layers, pooling in views for mode in pooling}
@@ -319,10 +369,11 @@ class TorchBackend:
             features = module(features)
         return features[_VECTOR].float()
 
-    def _run_texts(self, texts: list[str], prompt: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
+    def _run_texts(self, texts: list[str], prompt: str | None, task: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
         """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
-        features = self.sentence_transformer.preprocess(texts, prompt=prompt)
-        limit = self.sentence_transformer.max_seq_length
+        of_task = {} if task is None else {"task": task}
+        features = self.sentence_transformer.preprocess(texts, prompt=prompt, **of_task)
+        limit = self._own_limit(task)
         mask = features.get("attention_mask")
         is_full = np.zeros(len(texts), dtype=bool)
         if mask is not None and limit is not None and len(mask) == len(texts):
@@ -331,12 +382,18 @@ class TorchBackend:
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
         }
         for module in self.modules_after:
-            features = module(features)
+            features = module(features, **(of_task if _takes_task(module) else {}))
         return features[_VECTOR].float(), is_full
 
-    def count_tokens(self, text: str) -> int:
+    def reads_nothing_of(self, text: str, task: str | None = None) -> bool:
+        """Whether the model's own tokenizer finds no token in a text, as where it knows a list of words only."""
+        of_task = {} if task is None else {"task": task}
+        mask = self.sentence_transformer.preprocess([text], **of_task).get("attention_mask")
+        return mask is not None and not bool(mask.any())
+
+    def count_tokens(self, text: str, task: str | None = None) -> int:
         """Count the tokens of a whole text with the model's own tokenizer."""
-        tokenizer = self.sentence_transformer.tokenizer
+        tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
         return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
@@ -432,6 +489,44 @@ def _is_trailing_normalize(module: nn.Module) -> bool:
     return isinstance(module, Normalize) and {module.module_input_name, module.module_output_name} == {_VECTOR}
 
 
+def input_module(modules: Any, task: str | None) -> Any:
+    """Return the module that tokenises the texts of a task."""
+    first = modules[0]
+    return input_module(first.sub_modules[route_through(first, task)], task) if isinstance(first, Router) else first
+
+
+def route_through(router: Router, task: str | None) -> str:
+    """Name the modules that a Router sends the texts of a task through."""
+    try:
+        return str(router._resolve_route(task=task, modality="text"))
+    except ValueError:
+        routes = " and ".join(map(repr, router.sub_modules))
+        raise ValueError(f"the model's routes are {routes}, none of which is for task={task!r}") from None
+
+
+def _ways(modules: Iterable[Any], task: str | None) -> Iterator[str]:
+    """Name what a task decides on the way through modules: the routes, and the task itself where a module reads it."""
+    for module in modules:
+        if isinstance(module, Router):
+            route, routes = route_through(module, task), cast("Mapping[str, Any]", module.sub_modules)
+            yield quote(route, safe="")  # so that no name looks like two
+            yield from _ways(routes[route], task)
+        elif task is not None and _may_read_task(module):
+            yield f"task={task}"
+
+
+def _may_read_task(module: Any) -> bool:
+    """Whether a module may do something else for another task, the number of tokens apart."""
+    is_foreign = not type(module).__module__.startswith("sentence_transformers.")
+    template = getattr(getattr(module, "tokenizer", None), "chat_template", None)
+    expands = getattr(module, "query_expansion", None) is not None
+    return _takes_task(module) or (is_foreign and hasattr(module, "preprocess")) or expands or "task" in str(template)
+
+
+def _takes_task(module: Any) -> bool:
+    return "task" in getattr(module, "forward_kwargs", ())
+
+
 def _why_not_standard(modules: list[Any]) -> str | None:
     """Say why a model is not transformer + Pooling + tail over a fast tokenizer, or None if it is."""
     first = modules[0]
@@ -449,6 +544,8 @@ def _why_not_standard(modules: list[Any]) -> str | None:
     text = first.modality_config.get("text")
     if first.transformer_task != "feature-extraction" or text != plain_text or "message" in first.modality_config:
         return "its Transformer does more with a text than read its tokens"
+    if getattr(first, "query_expansion", None) is not None:
+        return "its Transformer lengthens queries"
     if first.processing_kwargs:
         return "its Transformer has processing_kwargs of its own"
     return None

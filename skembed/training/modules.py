@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer import losses
 from sentence_transformers.sentence_transformer.data_collator import SentenceTransformerDataCollator
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
 from skembed.encoding.plan import Plan
-from skembed.encoding.torch_backend import TorchBackend, will_run
+from skembed.encoding.settings import TASKS
+from skembed.encoding.torch_backend import TorchBackend, input_module, route_through, will_run
 from skembed.optional import require
 from skembed.training.data import TrainingData
 from skembed.training.losses import OBJECTIVES, TEXT_COLUMNS, compares_drawn_pairs
@@ -40,15 +43,19 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     Returns
     -------
     SentenceTransformer
-        Whose pooling, limit of tokens and default prompt are those of the plan.
+        Whose pooling, limit of tokens and default prompt are those of the plan. Its route for texts without a task is
+        that of the plan's task.
 
     Raises
     ------
     ValueError
-        If several poolings are to go through a layer that was trained for one.
+        If several poolings are to go through a layer that was trained for one, or the model's own code reads the task.
     """
     will_run()
     backend, recipe = cast("TorchBackend", plan.model.backend), plan.recipes[0]  # the one that trains
+    task = plan.settings.task
+    if "task=" in (recipe.route or ""):
+        raise ValueError(f"task={task!r}: the model's own code reads the task, so that it cannot be trained for one.")
     with plan.model.lock:
         model = copy.deepcopy(backend.sentence_transformer)
     model.requires_grad_(True)
@@ -58,12 +65,23 @@ def private_copy(plan: Plan) -> SentenceTransformer:
             if len(modes) > 1 and backend.tail:
                 raise ValueError(f"pooling={modes!r}: the model's {backend.tail[0].name} layer takes one at a time.")
             model[1] = Pooling(backend.reader.hidden_dim, modes, include_prompt=backend.reader.include_prompt)
-        if recipe.max_seq_length is not None:
-            model.max_seq_length = recipe.max_seq_length
+    if recipe.max_seq_length is not None:
+        input_module(model, task).max_seq_length = recipe.max_seq_length
+    if task is not None:
+        _take_route_by_default(model, task)
     if recipe.prompt:
         model.prompts = {**model.prompts, _PROMPT_NAME: recipe.prompt}
     model.default_prompt_name = _PROMPT_NAME if recipe.prompt else None
     return model
+
+
+def _take_route_by_default(model: SentenceTransformer, task: str) -> None:
+    """Send texts without a task through the route of one; those with a task go where they went before."""
+    for router in model.modules():
+        if isinstance(router, Router):
+            for asked, of in [*((other, other) for other in TASKS), (None, task)]:
+                with suppress(ValueError):  # there is none
+                    router.route_mappings[asked, "text"] = route_through(router, of)
 
 
 def make_loss(

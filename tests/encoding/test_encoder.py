@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -10,17 +11,20 @@ import time
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
 import skembed
-from skembed import EmbeddingCache, TruncationWarning, embed
+from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
+from skembed.encoding.encoder import progress
 from skembed.encoding.pooling import POOLERS
 
 POOLINGS = list(POOLERS)
@@ -203,6 +207,59 @@ def test_a_static_embedding_refuses_what_makes_no_sense_for_it(parameter, value,
 def test_a_pooling_that_a_dense_layer_does_not_take_is_refused(model_folder):
     with pytest.raises(ValueError, match=r"pooling='max': the model's Dense layer takes 64 .* pooling='default'"):
         embed(["a"], model=model_folder("dense"), pooling="max")
+
+
+@pytest.mark.parametrize("normalize", ["default", False])
+@pytest.mark.parametrize("kind", ["bert", "dense_raw", "decoder"])
+def test_of_several_poolings_each_is_cut(kind, normalize, path_of):
+    poolings, texts = ("max", "mean", "cls"), ["a quick fox", "dog", "a quick fox"]
+    params = {"model": path_of(kind), "cache": None}
+    parts = [embed(texts, pooling=mode, normalize_embeddings=False, **params)[:, :5] for mode in poolings]
+    expected = np.hstack(parts)
+    if normalize == "default" and kind != "dense_raw":
+        expected /= np.linalg.norm(expected, axis=1, keepdims=True)
+    found = embed(texts, pooling=poolings, truncate_dim=5, normalize_embeddings=normalize, **params)
+    assert_allclose(found, expected, atol=1e-6)
+    assert found.flags.c_contiguous
+
+
+def test_a_models_own_default_cut_holds_for_each_pooling(tiny):
+    model = SentenceTransformer(tiny, device="cpu", truncate_dim=5)
+    expected = embed(["fox"], model=tiny, pooling=("max", "mean"), truncate_dim=5)
+    assert_allclose(embed(["fox"], model=model, pooling=("max", "mean")), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("dim", [5, 32, 40])
+def test_a_models_own_poolings_are_cut_as_one_as_sentence_transformers_cuts_them(dim, reference):
+    model = SentenceTransformer(modules=[reference("bert")[0], Pooling(32, ("cls", "mean"))], device="cpu")
+    texts = ["a quick fox", "dog"]
+    assert_allclose(embed(texts, model=model, truncate_dim=dim), model.encode(texts, truncate_dim=dim), atol=1e-5)
+
+
+def test_cut_parts_from_the_cache_are_those_computed(tiny):
+    cache, params = EmbeddingCache(), {"model": tiny, "pooling": ("cls", "mean")}
+    whole = embed(["fox", "dog"], cache=cache, normalize_embeddings=False, **params)
+    cut = embed(["fox", "dog"], cache=cache, normalize_embeddings=False, truncate_dim=4, **params)
+    assert_array_equal(cut, np.hstack([whole[:, :4], whole[:, 32:36]]))
+    assert cache.stats()["misses"] == 2
+
+
+def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
+    with pytest.raises(ValueError, match="truncate_dim=33: the vectors of pooling 'cls' have only 32 dimensions"):
+        embed(["a"], model=tiny, pooling=("cls", "mean"), truncate_dim=33)
+
+
+@pytest.mark.parametrize("layers", [1, -2, (0, 1)], ids=str)
+@pytest.mark.parametrize("kind", ["bart", "funnel"])
+def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
+    with pytest.raises(
+        ValueError, match=rf"^layers={re.escape(repr(layers))} cannot be had from .*{kind}: its .*Model gives"
+    ):
+        embed(["a"], model=model_folder(kind), layers=layers)
+    for last in (-1, reference(kind)[0].model.config.num_hidden_layers):
+        assert_allclose(
+            embed(["fox"], model=model_folder(kind), layers=last), reference(kind).encode(["fox"]), atol=1e-5
+        )
 
 
 def test_more_dimensions_than_there_are_is_refused(tiny):
@@ -491,6 +548,29 @@ def test_the_bar_counts_texts_also_where_long_ones_are_split(tiny, capsys):
 def test_a_bar_is_drawn_when_asked_for(show, drawn, tiny, capsys):
     embed(["a", "b"], model=tiny, show_progress_bar=show)
     assert ("2/2" in capsys.readouterr().err) == drawn
+
+
+@pytest.mark.parametrize("show", [True, "auto"])
+def test_no_bar_is_drawn_for_one_text(show, tiny, capsys):
+    SentenceEmbeddingTransformer(tiny, show_progress_bar=show).fit(["a"]).transform(["a", "a"])
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(("said", "drawn"), [("1", False), ("true", False), ("0", True), ("", True)])
+@pytest.mark.parametrize("show", [True, "auto"])
+def test_the_environment_has_the_last_word_on_bars(show, said, drawn, tiny, capsys, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", said)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress(show, 3) as bar:
+        assert bar.disable != drawn
+
+
+def test_a_text_without_a_word_that_the_model_knows_is_named():
+    words = WordEmbeddings(WhitespaceTokenizer(["fox", "dog"]), np.eye(2, 4, dtype=np.float32))
+    model = SentenceTransformer(modules=[words, Pooling(4, "max"), Normalize()], device="cpu")
+    assert embed(["fox", "dog"], model=model).shape == (2, 4)
+    with pytest.raises(ValueError, match=r"^X\[1\] \(index label 'y'\) has no word that .* knows, .* missing='zero'"):
+        embed(pd.Series(["fox", "cat", "dog"], index=list("xyz")), model=model)
 
 
 @pytest.mark.parametrize("dtype", ["auto", "float16"])

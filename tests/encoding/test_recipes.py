@@ -22,6 +22,7 @@ RECIPE = Recipe(
     split_long_texts=False,
     layers=(6,),
     pooling=("mean",),
+    route=None,
 )
 OTHER_VALUE = {
     "format_version": 2,
@@ -33,6 +34,7 @@ OTHER_VALUE = {
     "split_long_texts": True,
     "layers": (5, 6),
     "pooling": ("cls",),
+    "route": "query",
 }
 VIEW = ["layers", "pooling"]  # what one forward pass can give several of
 
@@ -47,6 +49,7 @@ SOME_RECIPE = st.builds(
     split_long_texts=st.booleans(),
     layers=st.none() | st.lists(st.integers(0, 100), min_size=1, max_size=3).map(tuple),
     pooling=st.none() | st.lists(st.sampled_from(["mean", "cls", "max"]), min_size=1, max_size=3).map(tuple),
+    route=st.none() | st.text(max_size=10),
 )
 
 

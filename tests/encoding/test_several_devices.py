@@ -62,6 +62,11 @@ def test_give_the_vectors_of_one_where_a_model_reads_in_its_own_way(reference, m
     assert_allclose(embed(mixed_texts, device=TWO, **params), embed(mixed_texts, **params), atol=1e-6)
 
 
+def test_are_told_the_task(model_folder, mixed_texts):
+    params = {"model": model_folder("router"), "cache": None, "batch_tokens": 60, "task": "query"}
+    assert_allclose(embed(mixed_texts, device=TWO, **params), embed(mixed_texts, **params), atol=1e-6)
+
+
 def test_leave_a_given_model_as_it_was(tiny):
     model = SentenceTransformer(tiny, device="cpu").train()
     before = [parameter.data_ptr() for parameter in model.parameters()]

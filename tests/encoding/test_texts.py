@@ -539,6 +539,35 @@ def test_a_lone_surrogate_is_refused(text):
         read_texts(["a", "a", text, text])
 
 
+REPAIR = re.compile(r"text\.encode\(.*\)(?=\.$)")
+
+
+@pytest.mark.parametrize(
+    "text", cases({"alone": "\ud83d\ude00", "inside": "né \ud83e\udd8a!", "two": "\ud83d\ude00\ud83e\udd8a"})
+)
+def test_a_pair_of_surrogates_is_told_from_a_lone_one_and_the_advice_restores_the_character(text):
+    with pytest.raises(ValueError, match=r"^X\[1\] has a pair of surrogates at character \d") as caught:
+        read_texts(["a", text])
+    repaired = eval(REPAIR.search(str(caught.value))[0], {"text": text})  # as a reader of the message would
+    assert repaired == text.encode("utf-16", "surrogatepass").decode("utf-16")
+    assert read_texts([repaired]).unique == [repaired]
+
+
+@pytest.mark.parametrize(
+    ("text", "at", "repaired"),
+    [
+        ("\ud83d\ude00\ud83d b", 2, "😀\ufffd b"),
+        ("\ude00\ud83d", 0, "\ufffd\ufffd"),
+        ("a\ud83d\ud83d\ude00", 1, "a\ufffd😀"),
+    ],
+    ids=["after a pair", "in the wrong order", "before a pair"],
+)
+def test_the_advice_for_a_lone_surrogate_loses_nothing_else(text, at, repaired):
+    with pytest.raises(ValueError, match=rf"^X\[0\] has a lone surrogate at character {at}") as caught:
+        read_texts([text])
+    assert eval(REPAIR.search(str(caught.value))[0], {"text": text}) == repaired
+
+
 def test_a_lone_surrogate_is_refused_in_a_numpy_array():
     with pytest.raises(ValueError, match=r"^X\[1\] has a lone surrogate"):
         read_texts(np.array(["a", "\ud800"]))

@@ -106,9 +106,9 @@ def test_cut_texts_are_counted_for_a_model_that_reads_in_its_own_way(reference):
     modules = list(reference("bert").children())[:2]
     router = Router({"query": modules, "document": modules}, default_route="document")
     model = SentenceTransformer(modules=[router], device="cpu")
-    with pytest.warns(TruncationWarning, match="1 of 2 texts have more than 24 tokens"):
+    with pytest.warns(TruncationWarning, match=r"1 of 2 texts have more than 24 tokens .* embed shorter ones"):
         embed(["fox", "fox " * 40], model=model)
-    with pytest.raises(ValueError, match=r"X\[1\] has 42 tokens"):
+    with pytest.raises(ValueError, match=r"X\[1\] has 42 tokens, .* or choose long_texts='truncate'"):
         embed(["fox", "fox " * 40], model=model, long_texts="error")
     with pytest.raises(ValueError, match=r"long_texts='mean' cannot be had .*Router"):
         embed(["fox", "fox " * 40], model=model, long_texts="mean")

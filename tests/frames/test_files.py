@@ -18,6 +18,8 @@ import pyarrow as pa
 import pytest
 from numpy.testing import assert_allclose
 from pyarrow import parquet
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 
 import skembed
 from skembed import DestinationError, TruncationWarning, embed_parquet
@@ -199,6 +201,18 @@ class TestRefused:
         embed_parquet(source, out, "text", model=tiny)
         with pytest.raises(DestinationError, match=named):
             embed_parquet(source, out, "text", **{"model": tiny, **params})
+
+    def test_vectors_of_two_tasks_in_one_folder(self, source, out, model_folder):
+        embed_parquet(source, out, "text", model=model_folder("router"), prompt="")
+        with pytest.raises(DestinationError, match="route='document', not route='query'"):
+            embed_parquet(source, out, "text", model=model_folder("router"), prompt="", task="query")
+
+    def test_vectors_of_one_length_that_were_cut_in_two_ways(self, source, out, model_folder, reference):
+        modules = [reference("bert")[0], Pooling(32, ("cls", "mean"))]
+        model = SentenceTransformer(modules=modules, device="cpu")
+        embed_parquet(source, out, "text", model=model, truncate_dim=32)
+        with pytest.raises(DestinationError, match=r"dims=\[32, 0\], not dims=\[16, 16\]"):
+            embed_parquet(source, out, "text", model=model, pooling=("cls", "mean"), truncate_dim=16)
 
     def test_vectors_of_two_models_in_one_folder(self, source, out, tiny, model_folder):
         embed_parquet(source, out, "text", model=tiny)
