@@ -167,7 +167,8 @@ def _find_converted(name: str, folder: str | None, dtype: str, settings: Setting
         stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
     except Exception:  # loading will tell what is wrong with the folder
         return None
-    backend = find_converted(conversion_folder(fingerprint, settings.trust_remote_code), dtype)
+    kept = conversion_folder(fingerprint, settings.trust_remote_code)
+    backend = None if kept is None else find_converted(kept, dtype, name)
     if backend is None:
         return None
     return LoadedModel(
@@ -196,6 +197,7 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
             cast("TorchBackend", model.backend),
             None if model.is_live else model.fingerprint,  # one in training has many states, none of which comes again
             dtype,
+            model.name,
             trust_remote_code=settings.trust_remote_code,
         )
     except NotConvertibleError as error:
