@@ -55,7 +55,7 @@ _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _MOST_BLOBS = 8  # of a model; the one that was not used for longest leaves
 _SETTINGS_OF_LIBRARIES = ("ONEDNN_", "DNNL_", "OV_", "OPENVINO_")  # environment variables that choose code
 
-# Signals that come from outside; what else ends a child is the variant's doing. Of Windows, the least status of a crash.
+# Signals that come from outside; what else ends a child is the variant's doing. On Windows a crash has a large status.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _WINDOWS_CRASH = 0xC0000000
 
@@ -84,7 +84,7 @@ class CannotRunError(RuntimeError):
 
 
 class Outcome(NamedTuple):
-    """How a trial went: why a variant must not run in this process (None: it may), and whether that is worth keeping."""
+    """How a trial went: why a variant must not run here (None: it may), and whether that is worth keeping."""
 
     reason: str | None
     lasts: bool
@@ -278,9 +278,8 @@ class Trials:
     def _is_known(self, variant: Variant) -> bool:
         if variant.key() not in self._known:
             try:
-                self._known[variant.key()] = Outcome(
-                    unsealed(self._verdict(variant).read_bytes())["reason"], lasts=True
-                )
+                reason = unsealed(self._verdict(variant).read_bytes())["reason"]
+                self._known[variant.key()] = Outcome(reason, lasts=True)
             except (OSError, ValueError):
                 return False
         return True
@@ -314,7 +313,7 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     seconds = SECONDS_A_VARIANT + sum(file.stat().st_size for file in folder.glob("*.bin")) / _BYTES_A_SECOND
     said = {"folder": str(folder), "asked": asked, "examples": examples, "seconds": seconds}
     try:
-        child = subprocess.run(
+        child = subprocess.run(  # noqa: S603
             [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],  # not this process's __main__, whatever that is
             input=json.dumps({"path": [str(entry) for entry in sys.path], **said}).encode(),
             capture_output=True,
