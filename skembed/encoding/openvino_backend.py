@@ -324,7 +324,9 @@ class OpenVINOBackend:
             tried = [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]
             wanted, *_ = outcomes = [*self._outcomes_up_to_a_good_one(tried)]
             if outcomes[-1].reason is not None:
-                raise CannotRunError(f"in {self.dtype}, {wanted.reason}", lasts=all(each.lasts for each in outcomes))
+                advice = "" if layers == self._last_layer else f"; choose backend='torch' for layers={list(layers)}"
+                said = f"in {self.dtype}, {wanted.reason}{advice}"
+                raise CannotRunError(said, lasts=all(each.lasts for each in outcomes))
             chosen = self._variants[layers, hint] = tried[len(outcomes) - 1]
             if wanted.reason is not None:
                 self._warn_of_change(chosen, wanted.reason)

@@ -9,7 +9,7 @@ import stat
 import warnings
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from itertools import chain
@@ -42,6 +42,7 @@ from skembed.encoding.openvino_backend import (
 from skembed.encoding.openvino_trial import (
     MODEL,
     TAIL,
+    UNFINISHED,
     CannotRunError,
     is_out_of_memory,
     openvino,
@@ -57,7 +58,6 @@ _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followe
 # Ways to find positions that change with the length of a text; a converted model has the one of short texts.
 _ROPES_THAT_CHANGE = ("dynamic", "longrope")
 
-_UNFINISHED = ".unfinished-"
 _TEMPORARY, _IN_USE = "skembed-openvino-", "in-use"
 _NEW_SECONDS = 60.0  # in which whoever makes a temporary folder has come to hold its lock
 _OUTDATED_SECONDS = 24 * 3600  # after which whoever left something unfinished is dead
@@ -133,30 +133,29 @@ def make_converted(
 
 def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenVINOBackend:
     """Convert a model into a temporary folder, which goes with what is returned."""
-    parent = None
     try:
         _sweep_temporary()
-        parent = Path(mkdtemp(prefix=_TEMPORARY))
-        lock = FileLock(parent / _IN_USE)
-        lock.acquire()
-        convert(backend, parent / "model")
-        made = _ready(parent / "model", dtype, model_name)
-    except BaseException as error:
-        if parent is not None:
-            shutil.rmtree(parent, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise NotConvertibleError(f"there is no room for the converted model: {error}") from error
-        raise
-    weakref.finalize(made, _remove, parent, lock, os.getpid())
-    return made
+        with ExitStack() as undo:
+            parent = Path(mkdtemp(prefix=_TEMPORARY))
+            lock = FileLock(parent / _IN_USE)
+            undo.callback(_remove, parent, lock, os.getpid())
+            lock.acquire()
+            convert(backend, parent / "model")
+            made = _ready(parent / "model", dtype, model_name)
+            weakref.finalize(made, _remove, parent, lock, os.getpid())
+            undo.pop_all()
+            return made
+    except OSError as error:
+        raise NotConvertibleError(f"there is no room for the converted model: {error}") from error
 
 
 def _sweep_temporary() -> None:
     """Remove the temporary folders of this user's processes that were killed: nobody holds their locks any more."""
+    own = getattr(os, "getuid", int)()
     for left in Path(gettempdir()).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
             state = left.lstat()
-            if state.st_uid == os.getuid() and stat.S_ISDIR(state.st_mode) and time() - state.st_mtime > _NEW_SECONDS:
+            if state.st_uid == own and stat.S_ISDIR(state.st_mode) and time() - state.st_mtime > _NEW_SECONDS:
                 with FileLock(left / _IN_USE, timeout=0):
                     shutil.rmtree(left, ignore_errors=True)
 
@@ -164,8 +163,9 @@ def _sweep_temporary() -> None:
 def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
-        for left in folder.parent.glob(f"{_UNFINISHED}*"):
-            if time() - left.stat().st_mtime > _OUTDATED_SECONDS:
+        for left in folder.parent.glob(f"{UNFINISHED}*"):
+            is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
+            if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
             _convert_unless_it_failed(backend, folder)
@@ -226,7 +226,7 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     OSError
         If the folder cannot be written.
     """
-    unfinished = Path(mkdtemp(dir=folder.parent, prefix=_UNFINISHED))
+    unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
     try:
         try:
             _refuse_changing_positions(backend.transformer)
