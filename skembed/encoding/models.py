@@ -194,7 +194,8 @@ def _find_converted(name: str, folder: str | None, dtype: str, settings: Setting
     state = folder_state(name, folder, settings) if folder is not None else None
     if state is None or not state.is_all:
         return None
-    backend = find_converted(conversion_folder(state.fingerprint, settings.trust_remote_code), dtype)
+    kept = conversion_folder(state.fingerprint, settings.trust_remote_code)
+    backend = None if kept is None else find_converted(kept, dtype, name)
     if backend is None:
         return None
     return LoadedModel(
@@ -223,6 +224,7 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
             cast("TorchBackend", model.backend),
             None if model.is_live else model.fingerprint,  # one in training has many states, none of which comes again
             dtype,
+            model.name,
             trust_remote_code=settings.trust_remote_code,
         )
     except NotConvertibleError as error:

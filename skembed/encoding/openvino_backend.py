@@ -8,26 +8,21 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
     model.xml, model.bin    token ids -> every hidden layer, and the last one
     tail.xml, tail.bin      pooled vector -> vector, where the model has modules after its pooling
     probe.npy               vectors of a few texts in float32
-    about.json              what Reader, Defaults and tail say; versions of libraries; a checksum of each file
+    about.json              what Reader, Defaults and tail say; versions of libraries; a checksum of each file; sealed
     *.blob                  the model compiled for a processor, with a checksum
+    *.verdict               whether a compiled model runs on a processor, or ends the process; sealed
 """
 
 from __future__ import annotations
 
-import importlib
-import io
-import json
 import os
-import sys
+import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
-from hashlib import blake2b
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 from zlib import crc32
 
@@ -37,26 +32,30 @@ from numpy.typing import NDArray
 
 from skembed.encoding.batching import length_batches
 from skembed.encoding.numpy_pooling import NUMPY_POOLERS
+from skembed.encoding.openvino_trial import (
+    MODEL,
+    ONE_AT_A_TIME,
+    SEVERAL_AT_A_TIME,
+    TAIL,
+    CannotRunError,
+    Outcome,
+    Trials,
+    Variant,
+    compile_variant,
+    core,
+    export_blob,
+    import_blob,
+    is_out_of_memory,
+    openvino,
+    processor_flags,
+    unsealed,
+)
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
 from skembed.encoding.tokens import TextTokenizer, Tokens
 
-
-def _import_openvino() -> Any:
-    """Import openvino without its telemetry, which would send a message over the network at once, from a fork."""
-    if "openvino" in sys.modules or "openvino_telemetry" in sys.modules:
-        return importlib.import_module("openvino")  # the user's own doing
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as if not installed, which it copes with
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        del sys.modules["openvino_telemetry"]
-
-
-openvino = _import_openvino()
-
 FORMAT = 3  # of the folder; to be raised when it comes to hold something else
 LIBRARIES = ("openvino", "transformers", "sentence-transformers", "tokenizers")  # that have a say in what it holds
-ABOUT, MODEL, TAIL, PROBE = "about.json", "model.xml", "tail.xml", "probe.npy"
+ABOUT, PROBE = "about.json", "probe.npy"
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32
 
 # Texts that bfloat16 is tried on: short and long ones, of words, numbers and signs. Thanks and other short answers lose
@@ -75,10 +74,9 @@ PROBE_TEXTS = [
     "We report a randomised trial of two doses in 412 patients; the primary outcome was survival at 28 days. " * 12,
 ]
 
-_PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _BYTES_A_READ = 2**24
-_ONE_AT_A_TIME, _SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches that are computed, as OpenVINO's hints say it
-_MOST_BLOBS = 8  # of a model; the one that was not used for longest leaves
+_TAIL = Variant(None, "float32")
+_LONGEST_EXAMPLE = 256  # tokens of a text that a compiled model is tried on
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -128,7 +126,7 @@ def versions() -> dict[str, str]:
 def read_conversion(folder: Path) -> Conversion | None:
     """Read what a folder says of its model; None if there is none that is of use here."""
     try:
-        about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
+        about = unsealed((folder / ABOUT).read_bytes())
         if about["versions"] != versions():
             return None
         reader = {**about["reader"], "tokenizer": TextTokenizer.from_dict(about["reader"]["tokenizer"])}
@@ -154,6 +152,8 @@ class OpenVINOBackend:
     ----------
     conversion : Conversion
     dtype : {"float32", "bfloat16"}
+    model_name : str, default="the model"
+        How to call it in messages.
     keep_compiled : bool, default=True
         Whether to keep the compiled model for the next process.
 
@@ -161,6 +161,11 @@ class OpenVINOBackend:
     ----------
     reader, defaults, tail, ends_normalized
         As of the conversion.
+
+    Raises
+    ------
+    CannotRunError
+        If the model ends the process that runs it, or could not be tried in another one.
     """
 
     name = "openvino"
@@ -169,15 +174,22 @@ class OpenVINOBackend:
     not_standard = None  # else it would not have been converted
     why_no_layers = None  # likewise
 
-    def __init__(self, conversion: Conversion, dtype: str, *, keep_compiled: bool = True) -> None:
+    def __init__(
+        self, conversion: Conversion, dtype: str, model_name: str = "the model", *, keep_compiled: bool = True
+    ) -> None:
         self._folder, self.dtype = conversion.folder, dtype
         self.reader, self.defaults = conversion.reader, conversion.defaults
         self.tail, self.ends_normalized = conversion.tail, conversion.ends_normalized
-        self._keep_compiled = keep_compiled
+        self._model_name, self._keep_compiled = model_name, keep_compiled
         self._last_layer = (conversion.reader.n_layers,)
-        self._queues: dict[tuple[tuple[int, ...], str], Any] = {}
+        self._trials = trials_of(conversion, is_private=not keep_compiled)
+        *_, tail = self._trials.outcomes(usual_variants(conversion, dtype))  # in one child
+        if conversion.tail and tail.reason is not None:
+            raise CannotRunError(f"of the modules after its pooling, {tail.reason}", lasts=tail.lasts)
+        self._variants: dict[tuple[tuple[int, ...], str], Variant] = {}
+        self._queues: dict[Variant, Any] = {}
         self._tail: Any = None
-        self._queue(self._last_layer, _ONE_AT_A_TIME)  # fails now, when torch can take over
+        self._queue(self._last_layer, ONE_AT_A_TIME)  # fails now, when torch can take over
 
     def route(self, task: str | None) -> None:
         """Return None: all texts take one way through a standard model, whatever their task."""
@@ -227,7 +239,7 @@ class OpenVINOBackend:
         """Give all cores to a batch that is alone, which takes a compiled model of its own."""
         is_alone = len(lengths) * int(lengths.max(initial=0)) <= batch_tokens or len(lengths) == 1
         is_usual = all(layers == self._last_layer for layers, _ in views)
-        return _ONE_AT_A_TIME if is_alone and is_usual else _SEVERAL_AT_A_TIME
+        return ONE_AT_A_TIME if is_alone and is_usual else SEVERAL_AT_A_TIME
 
     def _embed_rows(
         self,
@@ -283,7 +295,7 @@ class OpenVINOBackend:
             raise
         finally:
             if not is_whole:  # a queue that failed fails for ever, and one that was left may still be running
-                self._queues.pop((layers, hint), None)
+                self._queues.pop(self._variant(layers, hint), None)
                 with suppress(RuntimeError):
                     queue.wait_all()
 
@@ -292,35 +304,62 @@ class OpenVINOBackend:
 
         Those of the last layer stay, and that of the layers which were asked for last.
         """
-        if (layers, hint) not in self._queues:
-            self._queues = {key: queue for key, queue in self._queues.items() if key[0] == self._last_layer}
-            compiled = self._compile(layers, hint)
+        variant = self._variant(layers, hint)
+        if variant not in self._queues:
+            self._queues = {kept: queue for kept, queue in self._queues.items() if kept.layers == self._last_layer}
+            compiled = self._compile(variant)
             n_at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            n_waiting = int(hint == _SEVERAL_AT_A_TIME)  # so that no core waits
-            self._queues[layers, hint] = openvino.AsyncInferQueue(compiled, n_at_once + n_waiting)
-        return self._queues[layers, hint]
+            n_waiting = int(variant.hint == SEVERAL_AT_A_TIME)  # so that no core waits
+            self._queues[variant] = openvino.AsyncInferQueue(compiled, n_at_once + n_waiting)
+        return self._queues[variant]
 
     def is_there(self) -> bool:
         """Whether the folder still is: parts of it are read when they are first needed."""
         return (self._folder / ABOUT).exists()
 
-    def _compile(self, layers: tuple[int, ...], hint: str) -> Any:
-        options = {
-            "PERFORMANCE_HINT": hint,
-            "INFERENCE_PRECISION_HINT": _PRECISION[self.dtype],
-            "INFERENCE_NUM_THREADS": _n_threads(),
-        }
-        kept = self._folder / f"{_digest(options)}.blob"
-        is_kept = self._keep_compiled and layers == self._last_layer  # what nearly everyone asks for
-        if is_kept and (compiled := _import(kept, options)) is not None:
+    def _variant(self, layers: tuple[int, ...], hint: str) -> Variant:
+        """Choose how to compile the model for some layers, of the ways that do not end the process.
+
+        Vectors of inner layers may be computed in float32 instead; for those of the last one a backend has one dtype.
+        """
+        if (layers, hint) not in self._variants:
+            dtypes = [self.dtype] if layers == self._last_layer else [*dict.fromkeys([self.dtype, "float32"])]
+            hints = sorted([ONE_AT_A_TIME, SEVERAL_AT_A_TIME], key=lambda other: other != hint)
+            tried = [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]
+            wanted, *_ = outcomes = [*self._outcomes_up_to_a_good_one(tried)]
+            if outcomes[-1].reason is not None:
+                advice = "" if layers == self._last_layer else f"; choose backend='torch' for layers={list(layers)}"
+                said = f"in {self.dtype}, {wanted.reason}{advice}"
+                raise CannotRunError(said, lasts=all(each.lasts for each in outcomes))
+            chosen = self._variants[layers, hint] = tried[len(outcomes) - 1]
+            if wanted.reason is not None:
+                self._warn_of_change(chosen, wanted.reason)
+        return self._variants[layers, hint]
+
+    def _outcomes_up_to_a_good_one(self, variants: Sequence[Variant]) -> Iterator[Outcome]:
+        for variant in variants:
+            (outcome,) = self._trials.outcomes([variant])
+            yield outcome
+            if outcome.reason is None:
+                return
+
+    def _warn_of_change(self, variant: Variant, reason: str) -> None:
+        how = "one batch at a time" if variant.hint == ONE_AT_A_TIME else "several batches at a time"
+        warnings.warn(
+            f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, as otherwise {reason}. With "
+            "backend='torch' there is no such warning.",
+            UserWarning,
+            stacklevel=2,
+        )
+
+    def _compile(self, variant: Variant) -> Any:
+        is_kept = self._keep_compiled and variant.layers == self._last_layer  # what nearly everyone asks for
+        if is_kept and (compiled := import_blob(self._folder, variant)) is not None:
             return compiled
-        model = _core().read_model(self._folder / MODEL)
-        results = model.get_results()
-        some = openvino.Model([results[layer] for layer in layers], model.get_parameters())
-        compiled = _core().compile_model(some, "CPU", options)
+        compiled = compile_variant(self._folder, variant)
         if is_kept:
             with suppress(OSError):  # a full disk, say: then it is compiled again next time
-                _export(compiled, kept)
+                export_blob(compiled, self._folder, variant)
         return compiled
 
     def _pool(
@@ -336,9 +375,48 @@ class OpenVINOBackend:
         if not self.tail:
             return pooled
         if self._tail is None:
-            self._tail = _core().compile_model(self._folder / TAIL, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+            self._tail = compile_variant(self._folder, _TAIL)
         vectors: NDArray[np.float32] = self._tail(pooled)[0]
         return vectors
+
+
+def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:
+    """List the compiled models that most calls take; the tail, if there is one, is the last."""
+    last_layer, n_threads = (conversion.reader.n_layers,), _n_threads()
+    variants = [Variant(last_layer, dtype, hint, n_threads) for hint in (ONE_AT_A_TIME, SEVERAL_AT_A_TIME)]
+    return [*variants, _TAIL] if conversion.tail else variants
+
+
+def usual_key() -> str:
+    """Name what decides which code most calls run, beside the model and its precision."""
+    return Variant(None, "float32", None, _n_threads()).key()
+
+
+def usual_dtypes(dtype: str) -> list[str]:
+    """List the precisions that a model may be run in, the one to be preferred first."""
+    if dtype != "auto":
+        return [dtype]
+    return ["bfloat16", "float32"] if _has_native_bfloat16() else ["float32"]
+
+
+def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
+    """Return the trials of a converted model, with examples of the shapes that choose other code."""
+
+    def examples() -> dict[str, Any]:
+        reader = conversion.reader
+        limits = [limit for limit in (conversion.defaults.max_seq_length, reader.max_positions) if limit is not None]
+        longest = min([*limits, _LONGEST_EXAMPLE])
+        ids = reader.tokenizer.tokenize(PROBE_TEXTS, longest).ids
+        pairs = []
+        for n_texts, n_tokens in ((1, 1), (1, 7), (3, 17), (16, 32), (1, longest)):
+            shape = n_texts, min(n_tokens, longest)
+            is_token = np.ones(shape, dtype=np.int64)
+            is_token[1::2, shape[1] // 2 + 1 :] = 0
+            pairs.append([np.where(is_token, np.resize(ids, shape), reader.pad_id).tolist(), is_token.tolist()])
+        tail_dim = conversion.tail[0].takes if conversion.tail else None
+        return {"tokens": pairs, "tail_dim": tail_dim or reader.hidden_dim * len(reader.own_pooling)}
+
+    return Trials(conversion.folder, examples, is_private=is_private)
 
 
 def embed_in_own_way(backend: Any, texts: Sequence[str]) -> NDArray[np.float32]:
@@ -353,18 +431,21 @@ def embed_in_own_way(backend: Any, texts: Sequence[str]) -> NDArray[np.float32]:
     return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
 
 
-def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path:
-    """Return where a converted model is kept: where the operating system keeps a user's caches.
+def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path | None:
+    """Return where a converted model is kept: where the operating system keeps a user's caches; None if nowhere.
 
     What brings code of its own is not served to those who do not trust it.
     """
     from platformdirs import user_cache_path
 
-    name = f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
-    return user_cache_path("skembed", appauthor=False) / "openvino" / name
+    try:
+        caches = user_cache_path("skembed", appauthor=False)
+    except RuntimeError:  # a user without a home, as in containers
+        return None
+    return caches / "openvino" / f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
 
 
-def find_converted(folder: Path, dtype: str) -> OpenVINOBackend | None:
+def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend | None:
     """Make ready a model that was converted before; None if it was not, or is of no use any more.
 
     Parameters
@@ -372,23 +453,37 @@ def find_converted(folder: Path, dtype: str) -> OpenVINOBackend | None:
     folder : Path
     dtype : {"auto", "float32", "bfloat16"}
         "auto" is bfloat16 where the processor has it and the probe texts' vectors stay what they are, else float32.
+    model_name : str
+        How to call it in messages.
     """
     conversion = read_conversion(folder)
     try:
-        return None if conversion is None else make_backend(conversion, dtype)
+        return None if conversion is None else make_backend(conversion, dtype, model_name)
     except RuntimeError:  # OpenVINO's own
         return None
 
 
-def make_backend(conversion: Conversion, dtype: str) -> OpenVINOBackend:
+def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVINOBackend:
     """Make a backend in a precision; see :func:`find_converted`."""
+    cannot = None
     if dtype == "auto" and _has_native_bfloat16():
-        backend = OpenVINOBackend(conversion, "bfloat16")
-        found = embed_in_own_way(backend, PROBE_TEXTS)
-        expected = np.load(conversion.folder / PROBE, allow_pickle=False)
-        if np.isfinite(found).all() and cosines(found, expected).min() >= SMALLEST_COSINE:
-            return backend
-    return OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype)
+        try:
+            backend = OpenVINOBackend(conversion, "bfloat16", model_name)
+            found = embed_in_own_way(backend, PROBE_TEXTS)
+            expected = np.load(conversion.folder / PROBE, allow_pickle=False)
+            if np.isfinite(found).all() and cosines(found, expected).min() >= SMALLEST_COSINE:
+                return backend
+        except CannotRunError as error:
+            cannot = error
+    backend = OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype, model_name)
+    if cannot is not None:
+        warnings.warn(
+            f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. With dtype='float32' there is no such "
+            "warning.",
+            UserWarning,
+            stacklevel=2,
+        )
+    return backend
 
 
 def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -405,23 +500,13 @@ def _raised(result: Any) -> Any:
     return result
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Tell that memory ran out from other errors of OpenVINO's."""
-    return any(said in str(error).lower() for said in ("bad_alloc", "bad alloc", "allocat", "out of memory"))
-
-
 def _mean(states: list[NDArray[np.float32]]) -> NDArray[np.float32]:
     return states[0] if len(states) == 1 else np.mean(states, axis=0, dtype=np.float32)
 
 
-@cache
-def _core() -> Any:
-    return openvino.Core()
-
-
 def has_run() -> bool:
     """Whether OpenVINO has started threads in this process."""
-    return _core.cache_info().currsize > 0
+    return core.cache_info().currsize > 0
 
 
 def _n_threads() -> int:
@@ -430,48 +515,6 @@ def _n_threads() -> int:
     return min(n_cores, int(said)) if said.isdecimal() and int(said) > 0 else int(n_cores)
 
 
-@cache
 def _has_native_bfloat16() -> bool:
     """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); only Linux tells."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return False
-    return any(_BF16_FLAGS.intersection(line.split()) for line in lines if line.startswith("flags"))
-
-
-def _digest(options: dict[str, Any]) -> str:
-    """Name what a compiled model depends on beside its weights: options, version and processor."""
-    processor = (
-        _core().get_property("CPU", "FULL_DEVICE_NAME"),
-        _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES"),
-    )
-    said = json.dumps([openvino.get_version(), processor, options], sort_keys=True, default=str)
-    return blake2b(said.encode(), digest_size=8).hexdigest()
-
-
-def _import(kept: Path, options: dict[str, Any]) -> Any:
-    """Read a compiled model; None if there is none, or it is damaged or of no use here."""
-    try:
-        content = kept.read_bytes()
-        if len(content) > 4 and crc32(memoryview(content)[4:]) == int.from_bytes(content[:4], "little"):
-            compiled = _core().import_model(io.BytesIO(memoryview(content)[4:]), "CPU", options)
-            os.utime(kept)
-            return compiled
-    except (OSError, RuntimeError):
-        pass
-    return None
-
-
-def _export(compiled: Any, kept: Path) -> None:
-    """Keep a compiled model, and let those go that were not used for long: of other versions, processors or threads."""
-    content = compiled.export_model().getvalue()
-    with NamedTemporaryFile(dir=kept.parent, delete=False) as unfinished:
-        try:
-            unfinished.write(crc32(content).to_bytes(4, "little") + content)
-        except BaseException:
-            os.unlink(unfinished.name)
-            raise
-    os.replace(unfinished.name, kept)
-    for outdated in sorted(kept.parent.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
-        outdated.unlink(missing_ok=True)
+    return not _BF16_FLAGS.isdisjoint(processor_flags())

@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import stat
 import warnings
 import weakref
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
+from itertools import chain
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import gettempdir, mkdtemp
 from time import time
 from typing import Any
 
@@ -23,19 +25,29 @@ from torch import Tensor, nn
 
 from skembed.encoding.openvino_backend import (
     ABOUT,
-    MODEL,
     PROBE,
     PROBE_TEXTS,
-    TAIL,
     OpenVINOBackend,
     checksum,
     conversion_folder,
     embed_in_own_way,
-    is_out_of_memory,
     make_backend,
-    openvino,
     read_conversion,
+    trials_of,
+    usual_dtypes,
+    usual_key,
+    usual_variants,
     versions,
+)
+from skembed.encoding.openvino_trial import (
+    MODEL,
+    TAIL,
+    UNFINISHED,
+    CannotRunError,
+    is_out_of_memory,
+    openvino,
+    sealed,
+    why_no_trial,
 )
 from skembed.encoding.reader import Reader
 from skembed.encoding.torch_backend import TorchBackend
@@ -46,7 +58,8 @@ _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followe
 # Ways to find positions that change with the length of a text; a converted model has the one of short texts.
 _ROPES_THAT_CHANGE = ("dynamic", "longrope")
 
-_UNFINISHED = ".unfinished-"
+_TEMPORARY, _IN_USE = "skembed-openvino-", "in-use"
+_NEW_SECONDS = 60.0  # in which whoever makes a temporary folder has come to hold its lock
 _OUTDATED_SECONDS = 24 * 3600  # after which whoever left something unfinished is dead
 
 
@@ -85,7 +98,7 @@ class _Tail(nn.Module):
 
 
 def make_converted(
-    backend: TorchBackend, fingerprint: str | None, dtype: str, *, trust_remote_code: bool
+    backend: TorchBackend, fingerprint: str | None, dtype: str, model_name: str, *, trust_remote_code: bool
 ) -> OpenVINOBackend:
     """Make ready a model for OpenVINO, and keep what was converted for other processes.
 
@@ -97,67 +110,102 @@ def make_converted(
         None: it is kept for as long as it is used.
     dtype : {"auto", "float32", "bfloat16"}
         See :func:`find_converted`.
+    model_name : str
+        How to call it in messages.
     trust_remote_code : bool
         Whether the model may have brought code of its own.
 
     Raises
     ------
     NotConvertibleError
-        If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere.
+        If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere, or it cannot be tried.
     """
     if backend.reader is None or backend.transformer is None:
         raise NotConvertibleError(str(backend.not_standard))
-    if fingerprint is not None:
+    if (why := why_no_trial()) is not None:  # before it is converted for nothing
+        raise NotConvertibleError(why)
+    folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
+    if folder is not None:
         with suppress(OSError):  # it cannot be kept
-            return _keep_converted(backend, conversion_folder(fingerprint, trust_remote_code), dtype)
+            return _keep_converted(backend, folder, dtype, model_name)
+    return _make_temporary(backend, dtype, model_name)
+
+
+def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenVINOBackend:
+    """Convert a model into a temporary folder, which goes with what is returned."""
     try:
-        parent = Path(mkdtemp(prefix="skembed-openvino-"))
-        convert(backend, parent / "model")
+        _sweep_temporary()
+        with ExitStack() as undo:
+            parent = Path(mkdtemp(prefix=_TEMPORARY))
+            lock = FileLock(parent / _IN_USE)
+            undo.callback(_remove, parent, lock, os.getpid())
+            lock.acquire()
+            convert(backend, parent / "model")
+            made = _ready(parent / "model", dtype, model_name)
+            weakref.finalize(made, _remove, parent, lock, os.getpid())
+            undo.pop_all()
+            return made
     except OSError as error:
         raise NotConvertibleError(f"there is no room for the converted model: {error}") from error
-    made = _ready(parent / "model", dtype)
-    weakref.finalize(made, _remove, parent, os.getpid())
-    return made
 
 
-def _keep_converted(backend: TorchBackend, folder: Path, dtype: str) -> OpenVINOBackend:
+def _sweep_temporary() -> None:
+    """Remove the temporary folders of this user's processes that were killed: nobody holds their locks any more."""
+    own = getattr(os, "getuid", int)()
+    for left in Path(gettempdir()).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            state = left.lstat()
+            if state.st_uid == own and stat.S_ISDIR(state.st_mode) and time() - state.st_mtime > _NEW_SECONDS:
+                with FileLock(left / _IN_USE, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with FileLock(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
-        for left in folder.parent.glob(f"{_UNFINISHED}*"):
-            if time() - left.stat().st_mtime > _OUTDATED_SECONDS:
+        for left in folder.parent.glob(f"{UNFINISHED}*"):
+            is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
+            if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
             _convert_unless_it_failed(backend, folder)
-    return _ready(folder, dtype)
+    return _ready(folder, dtype, model_name)
 
 
 def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
-    """Convert a model, unless the same libraries could not: what failed is written down, as trying takes long."""
+    """Convert a model, unless the same libraries could not: what failed is written down, as trying takes long.
+
+    What could be converted but not run may run elsewhere, or in other threads.
+    """
     failed, libraries = Path(f"{folder}.failed"), {**versions(), "skembed": version("skembed")}
+    here = usual_key()
     with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
-        of, reason = json.loads(failed.read_text(encoding="utf-8"))
-        if of == libraries:
+        of, where, reason = json.loads(failed.read_text(encoding="utf-8"))
+        if of == libraries and where in (None, here):
             raise NotConvertibleError(reason)
     try:
         convert(backend, folder)
     except NotConvertibleError as error:
-        if not is_out_of_memory(error):  # which may be otherwise next time
-            failed.write_text(json.dumps([libraries, str(error)]), encoding="utf-8")
+        cause = error.__cause__
+        if cause.lasts if isinstance(cause, CannotRunError) else not is_out_of_memory(error):
+            where = here if isinstance(cause, CannotRunError) else None
+            failed.write_text(json.dumps([libraries, where, str(error)]), encoding="utf-8")
         raise
 
 
-def _ready(folder: Path, dtype: str) -> OpenVINOBackend:
+def _ready(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
     try:
-        return make_backend(conversion, dtype)
+        return make_backend(conversion, dtype, model_name)
     except RuntimeError as error:  # OpenVINO's own
         raise NotConvertibleError(f"the converted model fails: {error}") from error
 
 
-def _remove(folder: Path, pid: int) -> None:
+def _remove(folder: Path, lock: FileLock, pid: int) -> None:
     if os.getpid() == pid:  # not a forked child, which comes to its end while its parent goes on
+        lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -178,7 +226,7 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     OSError
         If the folder cannot be written.
     """
-    unfinished = Path(mkdtemp(dir=folder.parent, prefix=_UNFINISHED))
+    unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
     try:
         try:
             _refuse_changing_positions(backend.transformer)
@@ -186,6 +234,8 @@ def convert(backend: TorchBackend, folder: Path) -> None:
             _compare(backend, unfinished)
         except (NotConvertibleError, OSError, MemoryError):
             raise
+        except CannotRunError as error:
+            raise NotConvertibleError(f"the converted model cannot be run: {error}") from error
         except Exception as error:  # whatever an architecture makes of being traced
             if "iostream error" in str(error):
                 raise OSError(f"{unfinished} cannot be written") from error
@@ -228,7 +278,7 @@ def _write(backend: TorchBackend, folder: Path) -> None:
         "ends_normalized": backend.ends_normalized,
         "checksums": {file.name: checksum(file) for file in sorted(folder.iterdir())},
     }
-    (folder / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+    (folder / ABOUT).write_bytes(sealed(about))
 
 
 def _compare(backend: TorchBackend, folder: Path) -> None:
@@ -236,6 +286,8 @@ def _compare(backend: TorchBackend, folder: Path) -> None:
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
+    every_variant = [usual_variants(conversion, dtype) for dtype in ("float32", *usual_dtypes("auto"))]
+    trials_of(conversion, is_private=True).outcomes([*dict.fromkeys(chain.from_iterable(every_variant))])  # at once
     converted = OpenVINOBackend(conversion, "float32", keep_compiled=False)
     found = np.vstack([embed_in_own_way(converted, texts) for texts in (PROBE_TEXTS, [_LONG_TEXT])])
     expected = np.vstack([np.load(folder / PROBE, allow_pickle=False), embed_in_own_way(backend, [_LONG_TEXT])])

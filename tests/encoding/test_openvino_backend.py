@@ -28,7 +28,7 @@ from skembed.encoding.settings import Settings
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
 
-from skembed.encoding import openvino_backend, openvino_conversion
+from skembed.encoding import openvino_backend, openvino_conversion, openvino_trial
 
 KINDS = ["bert", "roberta", "decoder", "gpt2", "dense", "dense_raw"]
 POOLINGS = ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("max", "cls")]
@@ -251,8 +251,9 @@ class TestChoice:
         assert [model.dtype for model in models._loaded.values()] == ["float32"]
 
     def test_where_nothing_is_known_of_the_processor_it_has_no_bfloat16(self, monkeypatch):
-        monkeypatch.setattr(openvino_backend, "Path", lambda _: Path("/no/such/file"))
-        assert openvino_backend._has_native_bfloat16.__wrapped__() is False
+        monkeypatch.setattr(openvino_trial, "Path", lambda _: Path("/no/such/file"))
+        monkeypatch.setattr(openvino_backend, "processor_flags", openvino_trial.processor_flags.__wrapped__)
+        assert openvino_backend._has_native_bfloat16() is False
 
     def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: False)
@@ -383,7 +384,7 @@ class TestWhatCannotBeConverted:
         config = backend.transformer.config
         monkeypatch.setattr(config, "rope_parameters", {"rope_type": "dynamic"}, raising=False)
         with pytest.raises(openvino_conversion.NotConvertibleError, match="rope_type='dynamic'"):
-            openvino_conversion.make_converted(backend, None, "float32", trust_remote_code=False)
+            openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
     @pytest.mark.parametrize("is_converted", [False, True])
     def test_is_what_cannot_be_compiled(self, is_converted, tiny, new_caches, monkeypatch):
@@ -400,7 +401,7 @@ class TestWhatCannotBeConverted:
         stranger = copy.copy(backend)
         stranger.reader = replace(backend.reader, n_layers=7)
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"hidden states for 7 layers"):
-            openvino_conversion.make_converted(stranger, None, "float32", trust_remote_code=False)
+            openvino_conversion.make_converted(stranger, None, "float32", "m", trust_remote_code=False)
 
     def test_is_what_nowhere_finds_room(self, tiny, monkeypatch):
         backend = models.get_model(Settings(model=tiny, backend="torch")).backend
@@ -410,7 +411,7 @@ class TestWhatCannotBeConverted:
 
         monkeypatch.setattr(openvino_conversion, "mkdtemp", fail)
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"no room .* No space left on device"):
-            openvino_conversion.make_converted(backend, None, "float32", trust_remote_code=False)
+            openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
     def test_keeps_the_precision_asked_for(self, model_folder):
         with pytest.warns(UserWarning, match="OpenVINO cannot run"):
@@ -499,7 +500,7 @@ class TestWhatIsKept:
             file.write = raise_no_space
             return file
 
-        monkeypatch.setattr(openvino_backend, "NamedTemporaryFile", full_disk)
+        monkeypatch.setattr(openvino_trial, "NamedTemporaryFile", full_disk)
         vectors = embed(["a"], model=tiny, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, **TORCH), atol=1e-5)
         names = {path.name for path in conversion_of(new_caches).iterdir()}
@@ -514,7 +515,7 @@ class TestWhatIsKept:
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == [".unfinished-new"]
 
     def test_leaves_no_more_than_a_few_compiled_models(self, tiny, new_caches, monkeypatch):
-        monkeypatch.setattr(openvino_backend, "_MOST_BLOBS", 4)
+        monkeypatch.setattr(openvino_trial, "_MOST_BLOBS", 4)
         for n_threads in range(1, 7):
             monkeypatch.setattr(openvino_backend, "_n_threads", lambda n_threads=n_threads: n_threads)
             embed(["a"], model=tiny, **FLOAT32)
@@ -536,7 +537,7 @@ class TestABatchThatIsAlone:
         monkeypatch.setattr(
             openvino_backend.OpenVINOBackend,
             "_compile",
-            lambda backend, layers, hint: (seen.append(hint), original(backend, layers, hint))[1],
+            lambda backend, variant: (seen.append(variant.hint), original(backend, variant))[1],
         )
         return seen
 
