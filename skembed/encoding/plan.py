@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Where sentence-transformers' encode_query and encode_document look for a prompt among those of a model, in this order
 TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
-FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
+FORMAT_VERSION = 2  # of the vectors; to be raised when the same recipe comes to give other vectors
 
 # On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
 # should be enough work to fill the device, as far as its memory goes.
