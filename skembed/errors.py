@@ -1,4 +1,4 @@
-"""The package's own errors and warnings; imports nothing.
+"""The package's own errors and warnings, and whom a warning is for; imports nothing of the package.
 
 Each is also the built-in that people already catch::
 
@@ -11,6 +11,8 @@ Each is also the built-in that people already catch::
     CacheWarning            (UserWarning) vectors were computed but could not be kept
     TruncationWarning       (UserWarning) texts were longer than the model reads
 """
+
+import sys
 
 
 class SkembedError(Exception):
@@ -43,3 +45,18 @@ class CacheWarning(UserWarning):
 
 class TruncationWarning(UserWarning):
     """Texts exceeded ``max_seq_length`` tokens and only their beginning was embedded."""
+
+
+def level_of_user() -> int:
+    """Count the frames from the caller, which warns, up to the first outside of skembed and scikit-learn.
+
+    Returns
+    -------
+    int
+        The ``stacklevel`` for :func:`warnings.warn`, with which the warning names the user's line, be it
+        ``estimator.fit`` or ``pipeline.fit``.
+    """
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("skembed", "sklearn"):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import shutil
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -30,11 +31,11 @@ from skembed.encoding.models import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
-from skembed.errors import ModelChangedError
+from skembed.errors import ModelChangedError, level_of_user
 from skembed.optional import require
 from skembed.paths import read_path
 from skembed.training.data import TrainingData, read_examples
-from skembed.training.losses import describe_loss, name_loss
+from skembed.training.losses import describe_loss, doubt, name_loss
 from skembed.training.settings import TrainingSettings
 from skembed.transformer import clone_sharing
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from skembed.encoding.models import LoadedModel
     from skembed.encoding.torch_backend import TorchBackend
 
+_ORDER = 2  # of examples; a training that was interrupted under another one starts anew
 _IN_KEY = (
     "pooling", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "task", "max_seq_length", "missing",
 )  # fmt: skip
@@ -283,7 +285,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         Warns
         -----
         UserWarning
-            If memory ran out, with the number of parts that a batch was computed in.
+            If memory ran out, with the number of parts that a batch was computed in. If there is nothing to learn from
+            the examples, or from some of them, and why. If the loss was 0 from the first step to the last.
         """
         for module in ("accelerate", "datasets"):
             require(module, extra="train", needed_by=type(self).__name__)
@@ -291,8 +294,18 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         encoding = self._settings()
         data = read_examples(X, y, missing=encoding.missing)
         loss_name = name_loss(settings.loss, data, settings.batch_size)
+        message = doubt(data, loss_name, settings.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
+        if message is not None:
+            warnings.warn(message, UserWarning, stacklevel=level_of_user())
         self._train(settings, encoding, loss_name, data, seed)
+        if message is None and (self.history_["loss"].dropna() == 0).all():
+            warnings.warn(
+                "The loss was 0 from the first step to the last, so the examples taught the model nothing: it already "
+                f"does with them what loss={loss_name!r} asks for. Give harder examples, or another loss.",
+                UserWarning,
+                stacklevel=level_of_user(),
+            )
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -451,6 +464,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         """Digest all that a training's result depends on, but a seed that was drawn."""
         plain = asdict(replace(settings, loss=loss_name, checkpoint_dir=None))
         parts = [
+            _ORDER,
             {**plain, "about_loss": describe_loss(settings.loss)},
             {name: getattr(self, name) for name in _IN_KEY},
             int(self.random_state) if isinstance(self.random_state, (int, np.integer)) else None,

@@ -155,6 +155,27 @@ class TestLearning:
         assert nested.embedding_dim_ == 8
         assert nested.history_["loss"].iloc[0] > 1.5 * plain.history_["loss"].iloc[0]  # a loss for each dimension
 
+    @pytest.mark.parametrize("fit", ["fit", "pipeline"])
+    @pytest.mark.parametrize(
+        ("pairs", "said"),
+        [
+            ([("a fox", "a dog")] * 12, "All 12 pairs hold the text 'a (fox|dog)'.*the model learns nothing"),
+            ([(f"fox {row}", "a dog") for row in range(12)], "All 12 pairs hold the text 'a dog'"),
+            ([(f"fox {row}", f"dog {max(row, 8)}") for row in range(12)], "6 of them are alone"),
+        ],
+    )
+    def test_pairs_that_teach_nothing_are_told_at_the_users_line(self, fit, pairs, said, tuner):
+        estimator = tuner if fit == "fit" else make_pipeline(tuner)
+        with pytest.warns(UserWarning, match=said) as caught:
+            estimator.fit(pairs)
+        assert [warning.filename for warning in caught] == [__file__]
+
+    def test_a_loss_of_zero_throughout_is_told(self, training_data, tiny):  # noqa: F811
+        loss = partial(losses.TripletLoss, triplet_margin=-100)  # which every triplet meets
+        with pytest.warns(UserWarning, match="The loss was 0 from the first step to the last") as caught:
+            SentenceEmbeddingFineTuner(tiny, loss=loss, **FAST).fit(*training_data["triplets"])
+        assert [warning.filename for warning in caught] == [__file__]
+
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["static", "dense", "gpt2"])
     def test_other_kinds_of_models_are_tuned_too(self, kind, labelled, model_folder):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal
@@ -217,3 +218,74 @@ def check_batches(columns: dict[str, list[Any]], loss_name: str, batch_size: int
         raise ValueError(f"loss={loss_name!r} takes texts in twos; batch_size must be even, 4 or more: {batch_size}.")
     if (np.bincount(columns["label"]) >= 2).sum() < 2:
         raise ValueError(f"loss={loss_name!r} compares classes; at least two need two texts or more.")
+
+
+def doubt(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
+    """Say how many examples a loss will learn nothing from, and why.
+
+    Parameters
+    ----------
+    data : TrainingData
+    loss_name : str
+    batch_size : int
+
+    Returns
+    -------
+    str or None
+        A message, or None if all is well as far as the texts and labels tell.
+    """
+    objective = OBJECTIVES.get(loss_name)
+    if data.kind == "triplets" and data.columns[1] == data.columns[2]:
+        return "The positive of each triplet is its negative as well, so the triplets teach nothing."
+    if objective is None or objective.batches == "any":
+        return None
+    if objective.batches == "group_by_label":
+        return _doubt_groups(data, loss_name, batch_size)
+    return None if data.kind == "triplets" else _doubt_company(data, loss_name, batch_size)
+
+
+def _doubt_company(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
+    """Count the pairs that no batch can hold beside another, because too many share a text."""
+    n = len(data)
+    if batch_size == 1:
+        return (
+            f"loss={loss_name!r} compares each example with the others of its batch; with batch_size=1 there are none, "
+            "and the model learns nothing. Take a larger batch_size."
+        )
+    if data.kind == "texts":  # of which each distinct one is taken once
+        return None
+    shares = Counter(text for pair in zip(*data.columns, strict=True) for text in set(pair))
+    text, n_sharing = shares.most_common(1)[0]
+    n_alone = 2 * n_sharing - n  # each of the others keeps one of them company
+    if n_alone <= 0:
+        return None
+    which = f"All {n} pairs" if n_alone == n else f"{n_sharing} of the {n} pairs"
+    what = "the model learns nothing" if n_alone == n else f"{n_alone} of them are alone in theirs and teach nothing"
+    return (
+        f"{which} hold the text {_shortened(text)!r}. loss={loss_name!r} compares a pair with the others of its batch, "
+        f"where no text may stand twice, so {what}. Add pairs with other texts; or give pairs that do not belong "
+        "together as well, and y with 1 and 0 to say which do."
+    )
+
+
+def _doubt_groups(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
+    """Count the texts that are left over when two classes or more take turns to give two texts each."""
+    if data.labels is None or data.classes is None:
+        return None
+    n_twos = np.bincount(data.labels) // 2
+    n_turns = np.sort(n_twos)[-2]
+    n_taken = 2 * int(np.minimum(n_twos, n_turns).sum())
+    rest = n_taken % batch_size
+    n_left = len(data) - (n_taken - (rest if rest < 4 else 0))
+    if n_turns == 0 or n_left == 0:  # none at all is an error later on
+        return None
+    largest = data.classes.tolist()[int(n_twos.argmax())]
+    return (
+        f"loss={loss_name!r} takes texts of two classes or more into each batch, two of each in turn, so an epoch goes "
+        f"without {n_left} of the {len(data)} texts; the largest class is {largest!r}. Each epoch leaves others out: "
+        "take more epochs, or loss='auto', which learns from all of them."
+    )
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= 40 else text[:37] + "..."

@@ -7,12 +7,14 @@ import json
 import operator
 import os
 import random
+import re
 import shutil
 import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +24,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
+from accelerate.state import AcceleratorState, GradientState, PartialState
 from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
@@ -34,8 +37,10 @@ from transformers.utils import logging
 from skembed.encoding.encoder import progress
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
+from skembed.errors import level_of_user
 from skembed.optional import require
 from skembed.paths import read_path
+from skembed.training.batches import TextsApart
 from skembed.training.data import TrainingData, split
 from skembed.training.losses import OBJECTIVES, check_batches, lay_out
 from skembed.training.modules import add_adapters, make_collator, make_loss
@@ -48,6 +53,12 @@ _CHECKPOINTS = 10  # over a run that is not early stopped, about
 _PAIRS_A_VALIDATION_TEXT = 32
 _ONE_BY_ONE = ("contrastive", "cosine_similarity", "softmax", "triplet")  # losses that average over examples
 _LOSS_METRIC = "eval_loss"  # what a run is judged by where there is no evaluator
+
+# By which the launchers of torch, accelerate and MPI tell a process its place among others.
+_LAUNCH_VARIABLE = re.compile(
+    "((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|MASTER_(ADDR|PORT)|"
+    "(ACCELERATE|FSDP|OMPI_COMM_WORLD|PARALLELISM_CONFIG|PMI|MPI|MV2_COMM_WORLD|TORCHELASTIC)_.*"
+)
 
 _one_at_a_time = threading.Lock()  # the trainer seeds, and the random numbers it draws are those of the process
 
@@ -129,7 +140,7 @@ def train(run: Run, key: str) -> Tuned:
     ValueError
         If there are too few examples for a batch, or to be set aside.
     """
-    with _one_at_a_time, _random_states_kept(), _quiet(), _folder(run, key) as folder:
+    with _one_at_a_time, _random_states_kept(), _alone(), _quiet(), _folder(run, key) as folder:
         while True:
             try:
                 return _train_once(run, folder)
@@ -212,6 +223,15 @@ def _batches(run: Run) -> str:
     return "batch_sampler" if kind == "any" else kind
 
 
+def _sampler(run: Run) -> Any:
+    """Name the trainer's own way to compose batches, or give one that keeps texts apart and leaves no example out."""
+    kind = _batches(run)
+    if kind != "no_duplicates":
+        return kind
+    is_ranking = isinstance(run.settings.loss, str)  # one of ours, to which a negative is one to the whole batch
+    return partial(TextsApart, n_apart=2) if is_ranking else TextsApart
+
+
 def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) -> SentenceTransformerTrainingArguments:
     settings, stops_early = run.settings, run.settings.early_stopping
     keeps_all = settings.checkpoint_dir is not None
@@ -225,7 +245,7 @@ def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) 
         learning_rate=settings.learning_rate,
         warmup_steps=settings.warmup_ratio,
         weight_decay=settings.weight_decay,
-        batch_sampler=_batches(run),
+        batch_sampler=_sampler(run),
         seed=run.seed,
         use_cpu=is_cpu,
         bf16=is_cuda and torch.cuda.is_bf16_supported(including_emulation=False),
@@ -390,7 +410,7 @@ def _train_in_parts(run: Run, n_parts: int) -> None:
     warnings.warn(
         f"Memory ran out: batches of {run.settings.batch_size} are computed in {n_parts} parts{but}.",
         UserWarning,
-        stacklevel=5,  # who called fit
+        stacklevel=level_of_user(),
     )
 
 
@@ -414,7 +434,10 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
         finally:
             if is_done or not any(folder.glob("checkpoint-*")):
                 shutil.rmtree(folder)
-                folder.with_suffix(".lock").unlink(missing_ok=True)
+                # Who waits for this file looks whether it is still there, and else waits for the next (filelock 4).
+                # Windows removes no file that is open; there it stays.
+                with suppress(PermissionError):
+                    folder.with_suffix(".lock").unlink(missing_ok=True)
 
 
 def _seed_of(folder: Path, seed: int) -> int:
@@ -460,8 +483,35 @@ def _random_states_kept() -> Iterator[None]:
     """Give the process back the random numbers that it would have drawn without a training."""
     python, numpy = random.getstate(), np.random.get_state()
     try:
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=_seeded_devices()):
             yield
     finally:
         random.setstate(python)
         np.random.set_state(numpy)
+
+
+def _seeded_devices() -> list[int]:
+    """List the CUDA devices whose random numbers the trainer seeds anew: all of them, or none before CUDA is in use."""
+    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Hide from the trainer what a launcher has said of other processes, and from these what the trainer says."""
+    states = [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
+    kept_states, kept_names = [dict(state) for state in states], _launch_variables()
+    for name in kept_names:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        for name in _launch_variables():
+            del os.environ[name]
+        os.environ.update(kept_names)
+        for state, kept in zip(states, kept_states, strict=True):
+            state.clear()
+            state.update(kept)
+
+
+def _launch_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if _LAUNCH_VARIABLE.fullmatch(name)}

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from functools import partial
 
 import numpy as np
 import pytest
+from datasets import Dataset
+from sentence_transformers.base.sampler import GroupByLabelBatchSampler
 from sentence_transformers.sentence_transformer import losses
 
 from skembed.training.data import KINDS, TrainingData
-from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, lay_out, name_loss
+from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, doubt, lay_out, name_loss
 
 LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
 BY_KIND = {
@@ -141,3 +144,52 @@ class TestBatches:
     def test_a_loss_that_compares_classes_needs_two_of_two_texts(self):
         with pytest.raises(ValueError, match="at least two need two texts or more"):
             check_batches({"text_a": LEFT, "label": [0, 0, 0, 1]}, "batch_hard_triplet", 4)
+
+
+class TestDoubt:
+    """What is said of examples that teach nothing, and the count of them."""
+
+    @pytest.mark.parametrize(
+        ("columns", "batch_size", "said"),
+        [
+            ((LEFT, ["e"] * 4), 4, r"^All 4 pairs hold the text 'e'\. .* so the model learns nothing\. Add pairs"),
+            ((["a"] * 4, ["e"] * 4), 2, r"^All 4 pairs hold the text"),
+            (
+                (LEFT, ["e", "e", "e", "f"]),
+                4,
+                r"^3 of the 4 pairs hold the text 'e'\. .* 2 of them are alone in theirs",
+            ),
+            ((LEFT, ["e" * 41, *["f"] * 3]), 4, "hold the text 'f'"),
+            ((LEFT, ["e" * 41] * 4), 4, rf"hold the text '{'e' * 37}\.\.\.'"),
+            ((LEFT, RIGHT), 1, "with batch_size=1 there are none"),
+        ],
+    )
+    def test_pairs_that_no_other_keeps_company_are_counted(self, columns, batch_size, said):
+        message = doubt(TrainingData("positives", columns), "multiple_negatives_ranking", batch_size)
+        assert re.search(said, message)
+
+    @pytest.mark.parametrize("columns", [(LEFT, RIGHT), (LEFT, ["e", "e", "f", "f"]), (LEFT, ["a", "b", "c", "d"])])
+    def test_pairs_that_keep_each_other_company_are_not_doubted(self, columns):
+        assert doubt(TrainingData("positives", columns), "multiple_negatives_ranking", 2) is None
+
+    @pytest.mark.parametrize("loss_name", ["multiple_negatives_ranking", "triplet", "SomeLossOfOnesOwn"])
+    def test_triplets_have_a_negative_of_their_own_unless_it_is_the_positive(self, loss_name):
+        assert doubt(TrainingData("triplets", (["a"] * 4, ["e"] * 4, OTHER)), loss_name, 4) is None
+        message = doubt(TrainingData("triplets", (LEFT, RIGHT, RIGHT)), loss_name, 4)
+        assert message.startswith("The positive of each triplet is its negative")
+
+    @pytest.mark.parametrize("counts", [(10, 10), (3, 3), (90, 10), (50, 20, 7), (5, 4, 1), (30, 1, 30), (9, 8, 7, 6)])
+    @pytest.mark.parametrize("batch_size", [4, 6, 8, 16])
+    def test_texts_that_are_left_over_by_twos_of_classes_are_counted(self, counts, batch_size):
+        labels = np.repeat(np.arange(len(counts)), counts)
+        data = TrainingData("classes", ([f"text {row}" for row in range(len(labels))],), labels, np.arange(len(counts)))
+        message = doubt(data, "batch_all_triplet", batch_size)
+        rows = Dataset.from_dict({"text_a": data.columns[0], "label": labels.tolist()})
+        sampler = GroupByLabelBatchSampler(rows, batch_size, drop_last=False, valid_label_columns=["label"])
+        n_left = len(labels) - sum(map(len, sampler))
+        assert (message is None) == (n_left == 0)
+        assert message is None or f"goes without {n_left} of the {len(labels)} texts" in message
+
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_ordinary_examples_are_not_doubted(self, kind):
+        assert doubt(BY_KIND[kind], AUTO[kind], 2) is None

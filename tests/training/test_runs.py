@@ -11,6 +11,7 @@ import sys
 import textwrap
 import threading
 import time
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -19,7 +20,7 @@ import torch
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer import evaluation
+from sentence_transformers.sentence_transformer import evaluation, losses
 from sklearn.utils import check_random_state
 
 from skembed import PairSimilarity, SentenceEmbeddingFineTuner
@@ -145,6 +146,15 @@ class TestInterrupted:
         SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert list(tmp_path.iterdir()) == []
 
+    def test_a_system_that_keeps_open_files_keeps_the_lock_file(self, training_data, tiny, tmp_path, monkeypatch):
+        def unlink(self, missing_ok=False):
+            raise PermissionError(self)
+
+        monkeypatch.setattr(runs.Path, "unlink", unlink)
+        SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
+        (left,) = tmp_path.iterdir()
+        assert left.suffix == ".lock"
+
     def test_nothing_is_left_of_a_training_that_could_not_begin(self, training_data, tiny, tmp_path):
         X, y = training_data["scores"]
         with pytest.raises(ValueError, match="fewer than batch_size=64"):
@@ -206,8 +216,113 @@ class TestInterrupted:
         assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
+def test_one_of_many_processes_at_a_time_holds_a_run(tmp_path):
+    script = textwrap.dedent(f"""
+        import os
+        from types import SimpleNamespace
+        from skembed.training import runs
+        run = SimpleNamespace(settings=SimpleNamespace(checkpoint_dir={str(tmp_path)!r}), seed=0)
+        for _ in range(40):
+            with runs._folder(run, "key") as folder:
+                os.close(os.open(folder / "held", os.O_CREAT | os.O_EXCL))
+                (folder / "held").unlink()
+    """)
+    others = [subprocess.Popen([sys.executable, "-c", script], env=_environment()) for _ in range(4)]
+    assert [other.wait() for other in others] == [0] * 4
+    assert list(tmp_path.iterdir()) == []
+
+
 def _environment():
     return {**os.environ, "HF_HUB_OFFLINE": "1"}
+
+
+ANSWERS = [f"sentence {number} of the parcel" for number in range(8)]
+FAQ = [(f"question {number} of the fox", ANSWERS[number % 8]) for number in range(96)]
+SHARED = {
+    "8 answers": FAQ,
+    "one frequent answer": [
+        (question, ANSWERS[0] if row < 40 else answer) for row, (question, answer) in enumerate(FAQ)
+    ],
+    "one negative": [(question, f"{answer} {row}", "a lazy dog") for row, (question, answer) in enumerate(FAQ)],
+    "a circle": [(f"fox {row}", f"fox {(row + 1) % 96}") for row in range(96)],
+}
+
+
+class TestExamples:
+    @pytest.fixture
+    def seen(self, monkeypatch):
+        """Examples in the order in which they were trained on, by batch."""
+        batches, original = [], runs.make_collator
+
+        def make_collator(*given):
+            collate = original(*given)
+
+            def noting(features):
+                batches.append([tuple(row[name] for name in row if name.startswith("text_")) for row in features])
+                return collate(features)
+
+            noting.include_prompt_lengths = False
+            noting.valid_label_columns = collate.valid_label_columns
+            return noting
+
+        monkeypatch.setattr(runs, "make_collator", make_collator)
+        return batches
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("examples", SHARED.values(), ids=list(SHARED))
+    @pytest.mark.parametrize(
+        "loss",
+        [
+            "multiple_negatives_ranking",
+            "cached_multiple_negatives_ranking",
+            partial(losses.MultipleNegativesRankingLoss, scale=10.0),
+            losses.MegaBatchMarginLoss,
+        ],
+    )
+    def test_each_is_trained_on_once_an_epoch_however_many_share_a_text(self, examples, loss, seen, tiny):
+        if loss is losses.MegaBatchMarginLoss:
+            examples = [example[:2] for example in examples]  # it takes no negatives
+        tuner = SentenceEmbeddingFineTuner(tiny, loss=loss, **{**FAST, "epochs": 3, "batch_size": 16}).fit(examples)
+        n_steps = len(seen) // 3
+        assert tuner.history_["step"].iloc[-1] == len(seen) == 3 * n_steps
+        for epoch in range(3):
+            batches = seen[epoch * n_steps : (epoch + 1) * n_steps]
+            assert sorted(row for batch in batches for row in batch) == sorted(examples)
+        assert tuner.n_iter_ == 3
+
+    def test_the_learning_rate_falls_to_zero_at_the_last_batch_that_comes(self, seen, tiny, monkeypatch):
+        rates, original = [], runs._Watcher.on_step_end
+
+        def on_step_end(self, args, state, control, lr_scheduler=None, **rest):
+            rates.append(lr_scheduler.get_last_lr()[0])
+            original(self, args, state, control, **rest)
+
+        monkeypatch.setattr(runs._Watcher, "on_step_end", on_step_end)
+        SentenceEmbeddingFineTuner(tiny, **{**FAST, "batch_size": 16, "epochs": 2}).fit(FAQ)
+        assert len(rates) == len(seen) == 24
+        assert rates[-1] == 0 < rates[-2]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("early_stopping", [False, True])
+    def test_an_interrupted_training_goes_on_with_those_that_are_left(
+        self, early_stopping, seen, tiny, tmp_path, interrupt
+    ):
+        parameters = {**FAST, "batch_size": 16, "epochs": 3, "early_stopping": early_stopping}
+        whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(FAQ)
+        every = [row for batch in seen for row in batch]
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
+        interrupt(int(whole.history_["step"].max() * 0.7))
+        with pytest.raises(_StoppedError):
+            tuner.fit(FAQ)
+        seen.clear()
+        interrupt(None)
+        tuner.fit(FAQ)
+        resumed = [row for batch in seen for row in batch]
+        assert 0 < len(resumed) < len(every) / 2
+        assert resumed == every[-len(resumed) :]
+        texts = [question for question, _ in FAQ]
+        assert_array_equal(tuner.transform(texts), whole.transform(texts))
 
 
 class TestEarlyStopping:
@@ -391,6 +506,13 @@ class TestTraces:
         SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
         assert draw() == expected
 
+    def test_the_random_numbers_of_no_device_are_saved_before_cuda_is_in_use(self, training_data, tiny, monkeypatch):
+        saved, original = [], torch.random.fork_rng
+        monkeypatch.setattr(torch.random, "fork_rng", lambda devices: saved.append(devices) or original(devices))
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+        SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
+        assert saved == [[]]
+
     def test_environment_and_output_stay_as_they_were(self, training_data, tiny, capfd, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         before = dict(os.environ)
@@ -433,6 +555,40 @@ class TestTraces:
         assert "Training: 100%" in shown
         assert "6/6" in shown
         assert "loss=" in shown
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "launched",
+    [
+        {"LOCAL_RANK": "0"},
+        {"LOCAL_RANK": "0", "RANK": "0", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29511"},
+        {"OMPI_COMM_WORLD_SIZE": "2", "OMPI_COMM_WORLD_RANK": "1", "ACCELERATE_USE_DEEPSPEED": "true"},
+    ],
+    ids=["LOCAL_RANK alone", "torchrun", "MPI and DeepSpeed"],
+)
+def test_a_process_that_a_launcher_has_started_trains_for_itself(launched, training_data, tiny):
+    script = textwrap.dedent(f"""
+        import json, os, sys
+        from accelerate.state import PartialState
+        from skembed import SentenceEmbeddingFineTuner
+        X, y = json.loads(sys.stdin.read())
+        tuner = SentenceEmbeddingFineTuner({tiny!r}, **{FAST!r})
+        import skembed.training.runs
+        before = dict(os.environ)
+        vectors = tuner.fit(X, y).transform(X)
+        assert dict(os.environ) == before
+        assert PartialState._shared_state == {{}}
+        print(json.dumps(vectors.tolist()))
+    """)
+    X, y = training_data["classes"]
+    environment = {**_environment(), **launched}
+    done = subprocess.run(
+        [sys.executable, "-c", script], input=json.dumps([X, y]), text=True, env=environment, capture_output=True
+    )
+    assert done.returncode == 0, done.stderr
+    alone = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
+    assert_allclose(json.loads(done.stdout), alone, atol=1e-5)
 
 
 def test_pairs_are_tuned_by_their_similarity(training_data, tiny):
