@@ -20,7 +20,7 @@ reviews = reviews.set_index("product")
 queries = ["too loud to sleep", "my back hurts", "water came in", "good for the money"]
 search = SemanticSearch().fit(reviews["review"])
 hits = search.search(queries, k=3)
-print(hits[["query", "rank", "score", "label", "text"]].round(2).to_string(index=False, max_colwidth=90))
+print(hits[["query", "rank", "score", "id", "text"]].round(2).to_string(index=False, max_colwidth=90))
 
 # %% [markdown]
 # ## Words are not enough

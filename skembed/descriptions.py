@@ -10,13 +10,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, maker_of, read_labels, refuse_other_maker
-from skembed.encoding.vectors import holds_vectors
-from skembed.transformer import SentenceEmbeddingTransformer
+from skembed.embedders import embed_column, maker_of, place, read_labels, refuse_other_maker, take_embedder
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -30,7 +28,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts and descriptions; None: a :class:`SentenceEmbeddingTransformer`.
+        What embeds texts and descriptions; None: a :class:`SentenceEmbeddingTransformer`. A fitted embedder is used as
+        it is; one that is not fitted is cloned, and learns from the descriptions.
     temperature : float, default=0.05
         What cosines are divided by before ``predict_proba`` makes probabilities of them: the lower, the surer. The
         default is the scale of 20 that sentence-transformers trains with; no data has calibrated it.
@@ -95,9 +94,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
-        embedder = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
-        if isinstance(embedder, SentenceEmbeddingTransformer) and not holds_vectors(descriptions):
-            embedder._learn(embedder._settings())
+        embedder = take_embedder(self.embedder)
         vectors = embed_column(descriptions, embedder, fit=True, name="descriptions", stacklevel=4)
         if len(vectors) != len(labels):
             raise ValueError(f"y has {len(labels)} labels for {len(vectors)} descriptions.")
@@ -180,9 +177,13 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = self._scores(X, stacklevel=4)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
-            raise ValueError(f"X[{is_missing.argmax()}] is missing, so that it has no label; drop it.")
+            raise ValueError(f"{place('X', X, int(is_missing.argmax()))} is missing, so that it has no label; drop it.")
         labels: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return labels
+
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        texts = _read_descriptions(X, None)[0] if isinstance(X, Mapping) else X
+        return [(take_embedder(self.embedder), texts)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

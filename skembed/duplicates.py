@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from skembed.embedders import unit_vectors
+from skembed.embedders import embed_column, take_embedder
 from skembed.neighbours import distinct_rows
 
 if TYPE_CHECKING:
@@ -35,13 +35,16 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``.
+        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+        embedder is used as it is; one that is not fitted is cloned, and learns from what ``fit`` is given.
     threshold : float, default=0.9
         Smallest cosine, from -1 to 1, that makes two rows near-duplicates. What is nearly the same depends on model
         and texts: look at the scores in ``duplicates_``.
 
     Attributes
     ----------
+    embedder_ : transformer
+        What embedded the texts.
     labels_ : ndarray of int, shape (n_rows,)
         Number of each row's group, in order of first appearance; -1 for a missing text.
     representatives_ : ndarray of int, shape (n_groups,)
@@ -120,9 +123,10 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._fit(X, stacklevel=5).labels_
 
-    def _fit(self, X: Any, *, stacklevel: int) -> Self:
+    def _fit(self, X: Any, *, stacklevel: int, name: str = "X") -> Self:
         _check_threshold(self.threshold)
-        vectors = unit_vectors(X, self.embedder, stacklevel=stacklevel)
+        self.embedder_: Any = take_embedder(self.embedder, missing="nan")
+        vectors = embed_column(X, self.embedder_, fit=True, name=name, stacklevel=stacklevel)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(vectors[rows])
         group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
@@ -132,6 +136,9 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(vectors))
         self.duplicates_ = _duplicates(vectors, rows, self.representatives_[group_of], labels)
         return self
+
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        return [(take_embedder(self.embedder, missing="nan"), X)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

@@ -5,18 +5,22 @@ Imports the transformer and ``skembed.encoding``.
 
 from __future__ import annotations
 
+import copy
 import re
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, clone
-from sklearn.utils.validation import column_or_1d
+from sklearn.exceptions import NotFittedError
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import FeatureUnion, Pipeline
+from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skembed.encoding.texts import read_texts
+from skembed.encoding.texts import of_column, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 from skembed.transformer import LIVE_MARK, SentenceEmbeddingTransformer
 
@@ -33,7 +37,8 @@ def unit_vectors(
     X : column of texts or of vectors
         What :class:`skembed.SentenceEmbeddingTransformer` or :class:`skembed.VectorArray` reads.
     embedder : transformer or None
-        What embeds texts; None: a ``SentenceEmbeddingTransformer`` with ``missing="nan"``.
+        What embeds texts: a fitted one as it is, a clone of any other; None: a ``SentenceEmbeddingTransformer`` with
+        ``missing="nan"``.
     name : str, default="X"
         What messages call the column.
     stacklevel : int, default=3
@@ -49,65 +54,154 @@ def unit_vectors(
     TypeError, ValueError
         If a text or a vector is not what it must be; the message names the position.
     """
-    return embed_column(X, _own_copy(embedder), fit=True, name=name, stacklevel=stacklevel + 1)
+    embedder = take_embedder(embedder, missing="nan")
+    fit = not isinstance(embedder, SentenceEmbeddingTransformer)  # which would note its model for later, and is let go
+    return embed_column(X, embedder, fit=fit, name=name, stacklevel=stacklevel + 1)
 
 
-def fit_embedder(embedder: BaseEstimator | None, columns: Sequence[Any]) -> Any:
-    """Copy an embedder, and let it learn from several columns together, so that their vectors can be compared.
+def take_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "nan"] = "error") -> Any:
+    """Return the embedder that an estimator works with: a fitted one as it is, a clone of any other.
 
     Parameters
     ----------
     embedder : transformer or None
-        None: a ``SentenceEmbeddingTransformer`` with ``missing="nan"``, which has nothing to learn.
-    columns : sequence of columns of texts or of vectors
+        A FrozenEstimator stands for the fitted embedder in it. None: a new ``SentenceEmbeddingTransformer``.
+    missing : {"error", "nan"}, default="error"
+        What the new one does with a missing text.
 
     Returns
     -------
     transformer
+        Of a ``SentenceEmbeddingTransformer``, fitted or not, a copy that knows the same model.
+
+    Raises
+    ------
+    NotFittedError
+        If the embedder in a FrozenEstimator is not fitted.
     """
-    embedder = _own_copy(embedder)
+    while isinstance(embedder, FrozenEstimator):
+        check_is_fitted(embedder)
+        embedder = embedder.estimator
+    if embedder is None:
+        return SentenceEmbeddingTransformer(missing=missing)
+    if isinstance(embedder, SentenceEmbeddingTransformer):
+        return copy.copy(embedder)
+    return embedder if is_fitted(embedder) else clone(embedder)
+
+
+def is_fitted(embedder: Any) -> bool:
+    """Return whether an embedder can be used as it is, without learning from texts first.
+
+    That is what ``check_is_fitted`` says. Of a Pipeline and a FeatureUnion all steps are asked, because scikit-learn
+    asks the last one alone: TF-IDF before a Normalizer, which learns nothing, would be taken for fitted.
+    """
+    if isinstance(embedder, (Pipeline, FeatureUnion)):
+        steps = [step for _, step in getattr(embedder, "steps", None) or embedder.transformer_list]
+        return all(is_fitted(step) for step in steps if step is not None and not isinstance(step, str))
+    if isinstance(embedder, SentenceEmbeddingTransformer):  # works unfitted, but knows its model only when fitted
+        return hasattr(embedder, "model_fingerprint_")
+    try:
+        check_is_fitted(embedder)
+    except NotFittedError:
+        return False
+    return True
+
+
+def fit_embedder(embedder: Any, columns: Sequence[Any]) -> Any:
+    """Let an embedder learn from several columns together, so that their vectors can be compared.
+
+    Parameters
+    ----------
+    embedder : transformer
+        From ``take_embedder``. A fitted one stays as it is.
+    columns : sequence of columns of texts or of vectors
+        Vectors are left out. Without texts nothing is learned.
+
+    Returns
+    -------
+    transformer
+        The same.
+    """
     texts = [plain_texts(column) for column in columns if not holds_vectors(column)]
-    if texts and not isinstance(embedder, SentenceEmbeddingTransformer):
+    if not texts:
+        return embedder
+    if isinstance(embedder, SentenceEmbeddingTransformer):
+        embedder._keep_to_model()
+    elif not is_fitted(embedder):
+        _refuse_texts_alone(embedder)
         embedder.fit(pd.Series(np.concatenate(texts)), None)
     return embedder
 
 
-def _own_copy(embedder: BaseEstimator | None) -> Any:
-    return SentenceEmbeddingTransformer(missing="nan") if embedder is None else clone(embedder)
-
-
-def embed_column(X: Any, embedder: Any, *, fit: bool, name: str = "X", stacklevel: int = 3) -> NDArray[np.float32]:
+def embed_column(
+    X: Any, embedder: Any, *, fit: bool, y: Any = None, name: str = "X", stacklevel: int = 3
+) -> NDArray[np.float32]:
     """Do the same with an embedder of one's own, which is fitted or to be fitted.
 
     Parameters
     ----------
     X : column of texts or of vectors
     embedder : transformer
-        Embeds texts; vectors never reach it.
+        From ``take_embedder``. Embeds texts; vectors never reach it.
     fit : bool
-        Whether it is to learn from the texts first. A ``SentenceEmbeddingTransformer`` has nothing to learn.
+        Whether it is to learn from the texts first, unless it is fitted. A ``SentenceEmbeddingTransformer`` only notes
+        which model it has.
+    y : column of labels, default=None
+        What it is fitted with beside the texts.
     name, stacklevel
         As for :func:`unit_vectors`.
 
     Returns
     -------
     ndarray of float32, shape (n_rows, dim)
+
+    Raises
+    ------
+    ModelChangedError
+        If the embedder was fitted, and its model has since changed under the same name.
+    ValueError
+        If it is a fine-tuner that should train on texts without labels, and no loss was chosen for that.
     """
     if holds_vectors(X):
         vectors = read_vectors(X)
     elif isinstance(embedder, SentenceEmbeddingTransformer):
+        if fit:
+            embedder._keep_to_model()
         vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
     else:
         texts = pd.Series(plain_texts(X, name))  # a frame would be a list of its columns' names to a TfidfVectorizer
-        if fit and hasattr(embedder, "fit_transform"):
-            vectors = embedder.fit_transform(texts)
-        else:  # a FrozenEstimator has no such method, and wants a y
-            vectors = (embedder.fit(texts, None) if fit else embedder).transform(texts)
+        vectors = _fit_transform(embedder, texts, y) if fit and not is_fitted(embedder) else embedder.transform(texts)
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
         raise ValueError(f"{place(name, X, int(is_bad.argmax()))} holds NaN or infinity.")
     return _to_unit_length(vectors)
+
+
+def _fit_transform(embedder: Any, texts: pd.Series[Any], y: Any) -> Any:
+    if y is None:
+        _refuse_texts_alone(embedder)
+    if hasattr(embedder, "fit_transform"):
+        return embedder.fit_transform(texts) if y is None else embedder.fit_transform(texts, y)
+    return embedder.fit(texts, y).transform(texts)
+
+
+def _refuse_texts_alone(embedder: Any) -> None:
+    """Let a fine-tuner, also one within a pipeline, refuse to train on texts that have no labels."""
+    if hasattr(embedder, "_refuse_texts_alone"):
+        embedder._refuse_texts_alone()
+    for step in nested_estimators(embedder):
+        if not is_fitted(step):
+            _refuse_texts_alone(step)
+
+
+def nested_estimators(estimator: Any) -> Iterator[Any]:
+    """List the estimators that are parameters of an estimator, alone, or in lists such as those of (name, step)."""
+    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
+        return
+    for value in estimator.get_params(deep=False).values():
+        for part in value if isinstance(value, (list, tuple)) else [value]:
+            yield from (item for item in (part if isinstance(part, tuple) else [part]) if hasattr(item, "get_params"))
 
 
 def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
@@ -132,9 +226,10 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def place(name: str, X: Any, row: int) -> str:
-    """Name a row as the user knows it: its position, and its index label if there is one."""
+    """Name a row as the user knows it: its position, its index label if there is one, and that of its column."""
     has_labels = isinstance(X, (pd.Series, pd.DataFrame))
-    return f"{name}[{row}]" + (f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else "")
+    label = f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else ""
+    return f"{name}[{row}]{label}" + (of_column(X) if name == "X" else "")
 
 
 def maker_of(X: Any, embedder: Any) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from skembed.encoding.encoder import encode
 from skembed.encoding.plan import make_plan
-from skembed.encoding.settings import Settings
+from skembed.encoding.settings import Settings, check_names
 from skembed.encoding.texts import read_texts
 
 
@@ -45,9 +44,6 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     >>> (vectors @ vectors[0]).round(2)
     array([1.  , 0.86, 0.1 ], dtype=float32)
     """
-    known = [field.name for field in fields(Settings)]
-    for name in params:
-        if name not in known:
-            raise TypeError(f"embed() got an unexpected keyword argument {name!r}; it takes texts, {', '.join(known)}.")
+    check_names(params, "embed", "texts")
     settings = Settings(**params)
     return encode(read_texts(texts, missing=settings.missing), make_plan(settings), stacklevel=3)

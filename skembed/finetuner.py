@@ -24,7 +24,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.encoding.cache import EmbeddingCache
-from skembed.encoding.devices import resolve_backend
+from skembed.encoding.devices import resolve_backend, resolve_devices
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.fingerprint import fingerprint_folder
 from skembed.encoding.models import hold_apart, without_bars
@@ -507,8 +507,20 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     def _hold(self, settings: Settings) -> LoadedModel:
         key = (settings.device, settings.dtype, settings.backend)
         if self._held is None or self._held[0] != key or not self._held[1].is_current():
-            self._held = (key, hold_apart(self.model_, settings))
+            # Not where the tuned weights are: after unpickling that is the CPU, whatever device was meant.
+            given = None if isinstance(self.model, (str, os.PathLike)) else self.model
+            devices = list(resolve_devices(settings.device, given))
+            self._held = (key, hold_apart(self.model_, replace(settings, device=devices)))
         return self._held[1]
+
+    def _refuse_texts_alone(self) -> None:
+        """Refuse to be trained, as the embedder of an estimator, on texts without labels that nobody meant for it."""
+        if isinstance(self.loss, str) and self.loss == "auto":
+            raise ValueError(
+                "The embedder is a SentenceEmbeddingFineTuner that is not fitted, and the texts it would be trained on "
+                "have no labels. Fit it on labelled texts first, and pass the fitted one. To train on the texts alone, "
+                "choose a loss for that, e.g. loss='multiple_negatives_ranking'."
+            )
 
     def _refuse_disk_cache(self, *, is_saved: bool) -> None:
         in_memory = self.cache is None or (isinstance(self.cache, str) and self.cache == "memory")

@@ -7,10 +7,18 @@ from typing import TYPE_CHECKING, Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, fit_embedder, maker_of, read_labels, refuse_other_maker
+from skembed.embedders import (
+    embed_column,
+    fit_embedder,
+    is_fitted,
+    maker_of,
+    read_labels,
+    refuse_other_maker,
+    take_embedder,
+)
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
@@ -28,7 +36,13 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``.
+        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+        embedder is used as it is; one that is not fitted is cloned, and learns from what ``fit`` is given.
+
+    Attributes
+    ----------
+    embedder_ : transformer
+        What embeds texts after ``fit``.
 
     Notes
     -----
@@ -51,7 +65,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def fit(self, X: Any, y: Any = None) -> Self:
         """Check that there are two columns, and let an embedder that learns, such as TF-IDF, learn from both.
 
-        A :class:`SentenceEmbeddingFineTuner` learns from the pairs as such, and from y.
+        A :class:`SentenceEmbeddingFineTuner` that is not fitted learns from the pairs as such, and from y.
 
         Parameters
         ----------
@@ -70,11 +84,12 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If X has not two columns.
         """
         columns = [column for _, column in _two_columns(X)]
-        if isinstance(self.embedder, SentenceEmbeddingFineTuner):
+        embedder = take_embedder(self.embedder, missing="nan")
+        if isinstance(embedder, SentenceEmbeddingFineTuner) and not is_fitted(embedder):
             _refuse_integer_scores(y)
-            self.embedder_ = clone(self.embedder).fit(X, y)
+            self.embedder_: Any = embedder.fit(X, y)
         else:
-            self.embedder_ = fit_embedder(self.embedder, columns)
+            self.embedder_ = fit_embedder(embedder, columns)
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -93,17 +108,18 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError
-            Before ``fit``, if the embedder learns.
+            Before ``fit``, if the embedder learns and is not fitted.
+        ModelChangedError
+            If the embedder's model has changed under the same name since ``fit``.
         TypeError, ValueError
             If X has not two columns, a text is not what it must be, or the vectors differ in dimensions or model; the
             message names column, position and index label.
         """
         (left_name, left_column), (right_name, right_column) = _two_columns(X)
-        if not self._learns():
-            embedder = fit_embedder(self.embedder, [])
-        else:
+        if self._learns():
             check_is_fitted(self, "embedder_")
-            embedder = self.embedder_
+        has_own = hasattr(self, "embedder_")
+        embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
         makers = maker_of(left_column, embedder), maker_of(right_column, embedder)
         refuse_other_maker(*makers, (left_name, right_name))
         # stacklevel: past the wrapper that set_output puts around this method
@@ -127,7 +143,12 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _learns(self) -> bool:
-        return not isinstance(self.embedder, (SentenceEmbeddingTransformer, type(None)))
+        is_ours = isinstance(self.embedder, (SentenceEmbeddingTransformer, type(None)))
+        return not is_ours and not is_fitted(self.embedder)
+
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        embedder = take_embedder(self.embedder, missing="nan")
+        return [(embedder, column) for _, column in _two_columns(X)]
 
 
 def similarity_score(estimator: Any, X: Any, y: Any) -> float:

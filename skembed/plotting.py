@@ -30,7 +30,15 @@ from skembed.drawing import (
     wrapped_html,
     write_numbers,
 )
-from skembed.embedders import embed_column, fit_embedder, maker_of, plain_texts, refuse_other_maker, unit_vectors
+from skembed.embedders import (
+    embed_column,
+    fit_embedder,
+    maker_of,
+    plain_texts,
+    refuse_other_maker,
+    take_embedder,
+    unit_vectors,
+)
 from skembed.encoding.vectors import holds_vectors
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.optional import require
@@ -198,7 +206,8 @@ class EmbeddingMapDisplay:
         texts : column of texts, length n_rows
             As :class:`SentenceEmbeddingTransformer` reads them; missing ones are left out.
         embedder : transformer, default=None
-            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``.
+            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+            embedder is used as it is; one that is not fitted is cloned, and learns from these texts.
         labels, method, random_state, ax
             As of :meth:`from_embeddings`.
 
@@ -498,7 +507,8 @@ class SimilarityDisplay:
         other : column of texts, length n_columns, default=None
             What the texts are compared with; None: themselves.
         embedder : transformer, default=None
-            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``.
+            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+            embedder is used as it is; one that is not fitted is cloned, and learns from these texts.
         ax : matplotlib Axes, default=None
             What to draw on; None: a new figure.
 
@@ -517,7 +527,7 @@ class SimilarityDisplay:
         rows = _read_texts(texts, "texts")
         columns = rows if other is None else _read_texts(other, "other")
         _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
-        embedder = fit_embedder(embedder, [texts] if other is None else [texts, other])
+        embedder = fit_embedder(take_embedder(embedder, missing="nan"), [texts] if other is None else [texts, other])
         left = embed_column(texts, embedder, fit=False, name="texts", stacklevel=4)
         right = None if other is None else embed_column(other, embedder, fit=False, name="other", stacklevel=4)
         return cls.from_embeddings(left, right, row_labels=rows, column_labels=columns, ax=ax)
@@ -798,12 +808,19 @@ def _predictor(estimator: Any) -> Any:
 def _features(estimator: Any, X: Any) -> Any:
     """Find what a transformer makes of X, or what goes into what predicts."""
     estimator = getattr(estimator, "best_estimator_", estimator)
-    if _predictor(estimator) is not None:
-        if not isinstance(estimator, Pipeline) or len(estimator) == 1:
-            texts, embedder = _maybe_texts(X), getattr(_predictor(estimator), "embedder", X)
-            return X if embedder is X or texts is None else _with_index_of(X, unit_vectors(texts, embedder))
-        estimator = estimator[:-1]
-    features = estimator.transform(X)
+    predictor = _predictor(estimator)
+    if predictor is not None:
+        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
+        given = estimator[:-1].transform(X) if has_steps_before else X
+        texts = _maybe_texts(given) if hasattr(predictor, "embedder") else None
+        if texts is not None:
+            embedder = getattr(predictor, "embedder_", predictor.embedder)  # what it learned, if it is fitted
+            return _with_index_of(X, unit_vectors(texts, embedder))
+        if not has_steps_before:
+            return X
+        features = given
+    else:
+        features = estimator.transform(X)
     return _with_index_of(X, features.toarray() if issparse(features) else np.asarray(features))
 
 

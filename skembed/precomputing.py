@@ -1,45 +1,51 @@
 """``precompute``: fills the cache with every embedding that a search will ask for, one forward pass a model.
 
 Walks through scikit-learn's searches and compositions to find the transformers in them, and the texts that reach
-each. Imports scikit-learn, the transformer and ``skembed.encoding``.
+each. Imports scikit-learn, the transformer, the fine-tuner, what embeds texts and ``skembed.encoding``.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import joblib
+import numpy as np
 from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 
+from skembed.embedders import is_fitted, nested_estimators
 from skembed.encoding.cache import find_store
 from skembed.encoding.encoder import encode_ahead, progress
 from skembed.encoding.memory_store import MemoryStore
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts, read_texts
+from skembed.encoding.vectors import holds_vectors
+from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
     from skembed.encoding.cache import Store
 
 _BYTES_BESIDE_A_VECTOR = 200  # about: what it takes to find it
+_MOST_VALUES = 10_000  # of a distribution, to be computed all
 
 
 @dataclass(frozen=True)
 class _Use:
-    """A transformer with all its parameters set, and what will reach it."""
+    """An embedder with all its parameters set, and what will reach it."""
 
-    transformer: SentenceEmbeddingTransformer
+    embedder: SentenceEmbeddingTransformer | SentenceEmbeddingFineTuner  # the latter fitted
     X: Any
     in_processes: bool  # whether it will run in processes that do not share this one's memory
 
@@ -86,10 +92,13 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
     Parameters
     ----------
     estimator : estimator
-        A :class:`SentenceEmbeddingTransformer`, a Pipeline, ColumnTransformer, FeatureUnion or another estimator
-        around it, or a GridSearchCV, RandomizedSearchCV, HalvingGridSearchCV or HalvingRandomSearchCV around any of
-        these. Nothing is fitted but clones of steps that come before a transformer in a Pipeline, to see the texts
-        that it will get.
+        A :class:`SentenceEmbeddingTransformer`; a :class:`SemanticSearch`, :class:`PairSimilarity`,
+        :class:`NearDuplicates` or :class:`NearestDescription`; a Pipeline, ColumnTransformer, StackingClassifier or
+        another estimator around any of these; or a search around that: GridSearchCV, RandomizedSearchCV,
+        HalvingGridSearchCV, HalvingRandomSearchCV, or OptunaSearchCV of Optuna. Nothing is fitted but clones of steps
+        that come before a transformer in a Pipeline, to see the texts that it will get. Of a
+        :class:`SentenceEmbeddingFineTuner`, which has no vectors before it is fitted, only one that stays as it is
+        counts: a fitted one that is the embedder of an estimator, or is in a FrozenEstimator.
     X : array-like or frame
         What will be passed to ``fit``.
 
@@ -102,9 +111,9 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
     Raises
     ------
     ValueError
-        If the estimator holds no SentenceEmbeddingTransformer; if an embedding parameter has a distribution instead
-        of a list of values; if the search uses several processes and the cache is in memory, which they do not share;
-        if nothing is cached (``cache=None``), or the cache is too small.
+        If nothing in the estimator embeds texts; if an embedding parameter has a distribution that is continuous, or
+        of more than 10,000 values, instead of a list; if the search uses several processes and the cache is in memory,
+        which they do not share; if nothing is cached (``cache=None``), or the cache is too small.
     CacheError
         If vectors could not be kept.
 
@@ -114,7 +123,9 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
 
     Notes
     -----
-    Of a randomized search all listed values are computed, in all combinations, because they cost one pass together.
+    Of a randomized search all values are computed, in all combinations, because they cost one pass together: those of
+    lists, categories, and distributions of integers. The documents of a SemanticSearch are computed with the prompt of
+    queries too, because in a cross-validation the same texts are both.
 
     Examples
     --------
@@ -132,12 +143,13 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
     uses = list(_uses(estimator, X, in_processes=False))
     if not uses:
         raise ValueError(
-            f"{type(estimator).__name__} holds no SentenceEmbeddingTransformer, so nothing can be computed."
+            f"{type(estimator).__name__} holds no SentenceEmbeddingTransformer that gets texts, so nothing can be "
+            "computed. A SentenceEmbeddingFineTuner has no vectors before it is fitted."
         )
     passes, settings = _plan_passes(uses)
     _refuse_too_small(passes)
     work = [(texts, each.whole_plan) for each in passes for texts in each.texts]
-    with progress(uses[0].transformer.show_progress_bar, sum(len(texts.unique) for texts, _ in work)) as bar:
+    with progress(uses[0].embedder.show_progress_bar, sum(len(texts.unique) for texts, _ in work)) as bar:
         for texts, plan in work:
             encode_ahead(texts, plan, bar)
     if not all(each.is_kept() for each in passes):
@@ -156,10 +168,10 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
     passes: dict[tuple[int, Recipe], _Pass] = {}
     settings = set()
     for use in uses:
-        wanted = use.transformer._settings()
+        is_tuned, wanted = isinstance(use.embedder, SentenceEmbeddingFineTuner), use.embedder._settings()
         key = id(use.X), wanted.missing
         texts = texts_of[key] = texts_of.get(key) or read_texts(use.X, missing=wanted.missing)
-        plan, store = make_plan(wanted), _store_of(use)
+        plan, store = use.embedder._plan() if is_tuned else make_plan(wanted), _store_of(use)
         each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
         each.add_texts(texts)
@@ -168,7 +180,7 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
 
 
 def _store_of(use: _Use) -> Store:
-    store = find_store(use.transformer.cache)
+    store = find_store(use.embedder.cache)
     if store is None:
         raise ValueError("cache=None keeps no vectors; choose cache='memory', 'disk' or a folder to precompute them.")
     if isinstance(store, MemoryStore) and use.in_processes:
@@ -189,35 +201,55 @@ def _refuse_too_small(passes: list[_Pass]) -> None:
             )
 
 
-def _uses(estimator: Any, X: Any, *, in_processes: bool) -> Iterator[_Use]:
-    """Find each transformer in an estimator, once for each setting that will be tried."""
-    if isinstance(estimator, SentenceEmbeddingTransformer):
+def _uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = False) -> Iterator[_Use]:
+    """Find each embedder in an estimator, once for each setting that will be tried.
+
+    One that is used as it is, rather than fitted, may also be a fine-tuner.
+    """
+    is_tuned = as_it_is and isinstance(estimator, SentenceEmbeddingFineTuner)
+    if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
-    in_processes = in_processes or (hasattr(estimator, "n_jobs") and _is_in_processes(estimator.n_jobs))
+    uses_threads = type(estimator).__module__.startswith("optuna")
+    in_processes = in_processes or (
+        hasattr(estimator, "n_jobs") and not uses_threads and _is_in_processes(estimator.n_jobs)
+    )
     if _is_search(estimator):
         for candidate in _candidates(estimator):
             yield from _uses(candidate, X, in_processes=in_processes)
+    elif isinstance(estimator, FrozenEstimator):
+        yield from _uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
+    elif hasattr(estimator, "_embedded_columns"):  # one of skembed's own
+        if _holds_embedder(estimator):
+            for embedder, column in estimator._embedded_columns(X):
+                if not holds_vectors(column):
+                    yield from _uses(embedder, column, in_processes=in_processes, as_it_is=is_fitted(embedder))
     elif isinstance(estimator, Pipeline):
-        yield from _uses_in_pipeline(estimator, X, in_processes)
+        yield from _uses_in_pipeline(estimator, X, in_processes, as_it_is)
     elif isinstance(estimator, ColumnTransformer):
         for part, columns in _column_parts(estimator, X):
-            if _holds_transformer(part):
-                yield from _uses(part, _safe_indexing(X, columns, axis=1), in_processes=in_processes)
+            if _holds_embedder(part):
+                part_X = _safe_indexing(X, columns, axis=1)
+                yield from _uses(part, part_X, in_processes=in_processes, as_it_is=as_it_is)
     else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
-        for part in _parts(estimator):
-            yield from _uses(part, X, in_processes=in_processes)
+        for part in nested_estimators(estimator):
+            yield from _uses(part, X, in_processes=in_processes, as_it_is=as_it_is)
 
 
-def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool) -> Iterator[_Use]:
+def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: bool) -> Iterator[_Use]:
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
-    holds = [_holds_transformer(step) for step in steps]
-    for number, step in enumerate(steps):
-        yield from _uses(step, X, in_processes=in_processes)
-        if not any(holds[number + 1 :]):
+    holds = [_holds_embedder(step) for step in steps]
+    for step, holds_it in zip(steps, holds, strict=True):
+        if holds_it:
+            yield from _uses(step, X, in_processes=in_processes, as_it_is=as_it_is)
+            return  # what comes out of it is vectors
+        if not any(holds):
             return
-        step = clone(step)
-        X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
+        if as_it_is:
+            X = step.transform(X)
+        else:
+            step = clone(step)
+            X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
 
 
 def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tuple[Any, Any]]:
@@ -227,24 +259,18 @@ def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tupl
         columns = columns(X) if callable(columns) else columns
         named.update(_get_column_indices(X, columns))
         yield part, columns
-    if _holds_transformer(columns_and_parts.remainder):
+    if _holds_embedder(columns_and_parts.remainder):
         yield columns_and_parts.remainder, sorted(set(range(X.shape[1])) - named)
 
 
-def _parts(estimator: Any) -> Iterator[Any]:
-    """List the estimators that are parameters of an estimator."""
-    if not hasattr(estimator, "get_params") or isinstance(estimator, type):
-        return
-    for value in estimator.get_params(deep=False).values():
-        for part in value if isinstance(value, (list, tuple)) else [value]:
-            yield from (item for item in (part if isinstance(part, tuple) else [part]) if hasattr(item, "get_params"))
-
-
-def _holds_transformer(estimator: Any) -> bool:
-    if isinstance(estimator, SentenceEmbeddingTransformer):
+def _holds_embedder(estimator: Any) -> bool:
+    """Tell whether something in an estimator embeds texts: one of ours does so by default."""
+    if isinstance(estimator, (SentenceEmbeddingTransformer, SentenceEmbeddingFineTuner)):
         return True
-    tried = [value for grid in _grids(estimator) or [] for values in grid.values() for value in _listed(values)]
-    return any(map(_holds_transformer, [*_parts(estimator), *tried]))
+    if hasattr(estimator, "_embedded_columns") and estimator.embedder is None:
+        return True
+    tried = [value for grid in _grids(estimator) or [] for values in grid.values() for value in _listed(values) or ()]
+    return any(map(_holds_embedder, [*nested_estimators(estimator), *tried]))
 
 
 def _is_search(estimator: Any) -> bool:
@@ -256,15 +282,33 @@ def _grids(search: Any) -> list[Mapping[str, Any]] | None:
     return [grids] if isinstance(grids, Mapping) else grids
 
 
-def _listed(values: Any) -> Iterable[Any]:
-    return () if hasattr(values, "rvs") else values
+def _listed(values: Any) -> Iterable[Any] | None:
+    """List all values that a search may try for a parameter; None if they are continuous, or too many."""
+    if hasattr(values, "choices"):  # a categorical distribution of Optuna
+        return list(values.choices)
+    if isinstance(getattr(values, "low", None), int) and isinstance(getattr(values, "high", None), int):  # its integers
+        return _few(range(values.low, values.high + 1, getattr(values, "step", None) or 1))
+    if hasattr(getattr(values, "dist", values), "pmf"):  # a distribution of scipy over integers
+        return _support(values)
+    return None if hasattr(values, "rvs") or not isinstance(values, Iterable) else values
+
+
+def _few(values: range) -> Sequence[int] | None:
+    return list(values) if len(values) <= _MOST_VALUES else None
+
+
+def _support(distribution: Any) -> Sequence[Any] | None:
+    """List the integers that a distribution of scipy may give."""
+    low, high = distribution.support()
+    values = _few(range(int(low), int(high) + 1)) if np.isfinite(low) and np.isfinite(high) else None
+    return values and [value for value in values if distribution.pmf(value) > 0]
 
 
 def _candidates(search: Any) -> Iterator[Any]:
     """Set the parameters of the searched estimator to each combination that may change an embedding."""
     for grid in _grids(search) or []:
         names = [name for name in grid if _may_change_embeddings(search.estimator, name, grid)]
-        for params in ParameterGrid({name: grid[name] for name in names}):
+        for params in ParameterGrid({name: _listed(grid[name]) for name in names}):
             yield clone(search.estimator).set_params(**{name: _fresh(value) for name, value in params.items()})
 
 
@@ -277,12 +321,12 @@ def _fresh(value: Any) -> Any:
 
 def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -> bool:
     """Tell parameters of embeddings, and of what comes before them, from those of a classifier after them."""
-    params, values = estimator.get_params(deep=True), grid[name]
+    params, values = estimator.get_params(deep=True), _listed(grid[name])
     owner_name, _, parameter = name.rpartition("__")
     owner = params.get(owner_name) if owner_name else estimator
     is_replaced = any(f"{owner_name}__".startswith(f"{other}__") for other in grid if other != name)
     is_known = hasattr(owner, "get_params") and not is_replaced
-    if hasattr(values, "rvs"):
+    if values is None:
         is_ours = parameter in SentenceEmbeddingTransformer._get_param_names()
         if isinstance(owner, SentenceEmbeddingTransformer) or (is_ours and not is_known):
             raise ValueError(
@@ -292,8 +336,8 @@ def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -
     if not is_known or isinstance(owner, SentenceEmbeddingTransformer):
         return True
     if owner_name:
-        return hasattr(owner, "transform") or _holds_transformer(owner)
-    return any(hasattr(value, "transform") or _holds_transformer(value) for value in [params.get(parameter), *values])
+        return hasattr(owner, "transform") or _holds_embedder(owner)
+    return any(hasattr(value, "transform") or _holds_embedder(value) for value in [params.get(parameter), *values])
 
 
 def _is_in_processes(n_jobs: int | None) -> bool:

@@ -9,15 +9,14 @@ import hashlib
 import json
 import os
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
-from sklearn.base import clone
 
+from skembed.embedders import take_embedder
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
@@ -75,12 +74,12 @@ def _write_all(search: SemanticSearch, folder: Path, described: dict[str, Any]) 
             old.unlink()
 
 
-def load_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
+def load_search(search: SemanticSearch, path: str | os.PathLike[str], *, local_files_only: bool) -> None:
     """Read a search from a folder into a new one; see :meth:`skembed.SemanticSearch.load`."""
     folder = read_path(path, "path")
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
-    embedder = _find_embedder(description, search.embedder, folder)
+    embedder = _find_embedder(description, search.embedder, folder, local_files_only=local_files_only)
     fitted = _fitted(embedder, description, folder)
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
@@ -189,7 +188,7 @@ def _check(folder: Path, file: dict[str, str]) -> Path:
     return path
 
 
-def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any:
+def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, local_files_only: bool) -> Any:
     """Take the embedder that was given, or make the one that was saved; refuse it if it makes other vectors."""
     saved = description["embedder"]
     if given is None and "model" not in saved:
@@ -197,9 +196,10 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any
             f"The embedder of {folder} cannot be read from a file ({saved['kind']}); "
             "give it: SemanticSearch.load(path, embedder=...)."
         )
-    is_ours = isinstance(given, SentenceEmbeddingTransformer)
+    taken = None if given is None else take_embedder(given)
+    is_ours = isinstance(taken, SentenceEmbeddingTransformer)
     if given is not None and is_ours != ("parameters" in saved):
-        raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(given).__name__}.")
+        raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(taken).__name__}.")
     if given is not None and not is_ours:
         return given
     shaping = {name: saved["parameters"][name] for name in _SHAPING}  # and nothing else that a file may say
@@ -207,25 +207,25 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path) -> Any
         as_given: dict[str, Any] = {
             name: tuple(value) if isinstance(value, list) else value for name, value in shaping.items()
         }
-        return SentenceEmbeddingTransformer(saved["model"], **as_given)
+        return SentenceEmbeddingTransformer(saved["model"], **as_given, local_files_only=local_files_only)
     for name, value in shaping.items():
-        if name not in _MAY_DIFFER and _plain(getattr(given, name)) != value:
-            raise ValueError(f"The corpus was embedded with {name}={value!r}; embedder has {getattr(given, name)!r}.")
+        if name not in _MAY_DIFFER and _plain(getattr(taken, name)) != value:
+            raise ValueError(f"The corpus was embedded with {name}={value!r}; embedder has {getattr(taken, name)!r}.")
     return given
 
 
 def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
-    """Clone an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
-    if not isinstance(embedder, SentenceEmbeddingTransformer):
-        return embedder
-    embedder, fingerprint = clone(embedder), description["model_fingerprint"]
-    if fingerprint is None:
+    """Take an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
+    embedder, fingerprint = take_embedder(embedder), description["model_fingerprint"]
+    if fingerprint is None or not isinstance(embedder, SentenceEmbeddingTransformer):
         return embedder
     try:
-        embedder._learn(replace(embedder._settings(), task=embedder.task or "query"))
+        embedder._keep_to_model("query")
     except ModelNotFoundError as error:
+        download = "To download it: SemanticSearch.load(path, local_files_only=False). "
         raise ModelNotFoundError(
             f"The model that the corpus of {folder} was embedded with is gone: {error} "
+            f"{download if embedder.local_files_only else ''}"
             "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
         ) from error
     was_loaded, is_loaded = "model" not in description["embedder"], not isinstance(embedder.model, (str, os.PathLike))

@@ -7,18 +7,26 @@ from __future__ import annotations
 
 import copy
 import os
+import warnings
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, maker_of, place, plain_texts, read_labels, refuse_other_maker
+from skembed.embedders import (
+    embed_column,
+    maker_of,
+    place,
+    plain_texts,
+    read_labels,
+    refuse_other_maker,
+    take_embedder,
+)
 from skembed.encoding.settings import check_count
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError
@@ -47,7 +55,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     embedder : transformer, default=None
         What embeds texts; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents without a
-        text are never found.
+        text are never found. A fitted embedder is used as it is; one that is not fitted is cloned, and learns from the
+        documents, and from y.
     n_neighbors : int, default=5
         How many to find where a call does not say.
     index : {"auto", "hnsw"}, default="auto"
@@ -93,9 +102,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> corpus = pd.Series(["It fell apart.", "Great sound.", "Arrived late."], index=["r1", "r2", "r3"])
     >>> search = SemanticSearch().fit(corpus)
     >>> search.search("The parcel took weeks.", k=2).round(2)
-                        query  rank  score  position label            text
-    0  The parcel took weeks.     1   0.44         2    r3   Arrived late.
-    1  The parcel took weeks.     2   0.16         0    r1  It fell apart.
+                        query  query_id  rank  score  position  id            text
+    0  The parcel took weeks.         0     1   0.44         2  r3   Arrived late.
+    1  The parcel took weeks.         0     2   0.16         0  r1  It fell apart.
     >>> distances, positions = search.kneighbors(["The parcel took weeks."], n_neighbors=2)
     >>> positions
     array([[2, 0]])
@@ -196,6 +205,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a query is missing or no text, its vector has other dimensions or is of another model, there are fewer
             documents than neighbours asked for, or X is None and a document has no text.
+
+        Warns
+        -----
+        UserWarning
+            If queries are empty or blank: what is nearest to them means nothing.
         """
         cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
         return (1 - cosines, positions) if return_distance else positions
@@ -213,8 +227,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         DataFrame
-            One hit a row: ``query`` (its text, or its position if it is a vector), ``rank`` (from 1), ``score`` (the
-            cosine), ``position``, index ``label`` and ``text`` of the document.
+            One hit a row: ``query`` (its text, or its position if it is a vector), ``query_id`` (its index label, or
+            its position if it has none), ``rank`` (from 1), ``score`` (the cosine), and ``position``, ``id`` (index
+            label) and ``text`` of the document.
 
         Raises
         ------
@@ -222,6 +237,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             Before ``fit``.
         TypeError, ValueError
             If a query is missing or no text, or there are fewer documents than hits asked for.
+
+        Warns
+        -----
+        UserWarning
+            If queries are empty or blank: what is nearest to them means nothing.
         """
         return self._search(queries, k, stacklevel=4)
 
@@ -320,8 +340,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         save_search(self, path)
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str], embedder: Any = None) -> Self:
+    def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:
         """Read a search that was saved.
+
+        The model that the folder names is looked for on this machine only: a file does not decide what is downloaded.
 
         Parameters
         ----------
@@ -330,6 +352,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embedder : transformer, default=None
             What embeds queries; None: what was saved. It must be given where a loaded model, an embedder of another
             kind or ``trust_remote_code`` was used, because a file cannot hold or should not decide that.
+        local_files_only : bool, default=True
+            False lets the model be downloaded from the hub; ignored if ``embedder`` is given, which says so itself.
 
         Returns
         -------
@@ -348,12 +372,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ImportError
             If pyarrow (extra ``parquet``), or faiss for a graph, is not installed.
         ModelNotFoundError
-            If the model is gone.
+            If the model is gone, or not on this machine.
         ModelChangedError
             If the model is not the one that the corpus was embedded with.
         """
         search = cls(embedder)
-        load_search(search, path)
+        load_search(search, path, local_files_only=local_files_only)
         return search
 
     @property
@@ -385,19 +409,22 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
-        self.embedder_ = SentenceEmbeddingTransformer() if self.embedder is None else clone(self.embedder)
+        self.embedder_ = take_embedder(self.embedder)
         self._add(X, y, stacklevel=stacklevel + 1, name=name)
         return self
 
     def _add(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> None:
         is_first = not hasattr(self, "corpus_")
         n_before = 0 if is_first else len(self.corpus_)
+        if isinstance(self.embedder_, SentenceEmbeddingTransformer) and not holds_vectors(X):
+            self.embedder_._keep_to_model("document")  # it, rather than the copy that has the prompt
         embedder = self._for_side(self.embedder_, X, "document")
         maker = maker_of(X, embedder)
         if is_first:
             self._maker: str | None = maker
         refuse_other_maker(maker, self._maker, ("X", "the corpus"))
-        vectors = embed_column(X, embedder, fit=is_first, name=name, stacklevel=stacklevel + 1)
+        is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
+        vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name, stacklevel=stacklevel + 1)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         corpus = _read_corpus(X, n_before, len(vectors))
@@ -431,12 +458,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         asked: Any = range(len(scores)) if holds_vectors(queries) else plain_texts(queries, "queries")
         n_hits = positions.shape[1]
         found = positions.ravel()
+        labels = queries.index if isinstance(queries, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(scores))
         table = {
             "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "query_id": labels.repeat(n_hits).to_flat_index(),
             "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
             "score": scores.ravel(),
             "position": found,
-            "label": self.corpus_.index.take(found).to_flat_index(),
+            "id": self.corpus_.index.take(found).to_flat_index(),
             "text": self.corpus_["text"].to_numpy().take(found),
         }
         return pd.DataFrame(table)
@@ -453,6 +482,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if is_missing.any():
             row = place("queries", X, int(is_missing.argmax()))
             raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
+        warn_of_blank_texts(X, "queries", stacklevel=stacklevel)
         return self._nearest(vectors, n_hits)
 
     def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
@@ -492,33 +522,50 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if vectors.shape[1] != dim:
             raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
 
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        embedder = take_embedder(self.embedder)
+        return [(self._for_side(embedder, X, side), X) for side in ("document", "query")]
+
     def _for_side(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
         """Give an embedder of ours the prompt and the task of one side of the search."""
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return embedder
-        task = embedder.task or side
-        if not hasattr(embedder, "model_fingerprint_"):
-            embedder._learn(replace(embedder._settings(), task=task))
-        embedder = copy.copy(embedder)
-        embedder.prompt, embedder.prompt_name, embedder.task = self._prompt(side), None, task
-        return embedder
+        of_side = copy.copy(embedder)
+        of_side.prompt, of_side.prompt_name = self._prompt(embedder, side), None
+        of_side.task = embedder.task or side
+        return of_side
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", None)
         if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
             raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
         try:
-            return self._prompt(side)
+            return self._prompt(take_embedder(self.embedder) if embedder is None else embedder, side)
         except (ModelNotFoundError, ValueError) as error:  # a notebook asks for every attribute to show it
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
-    def _prompt(self, side: Literal["query", "document"]) -> str:
-        embedder = getattr(self, "embedder_", self.embedder)
-        embedder = SentenceEmbeddingTransformer() if embedder is None else embedder
+    def _prompt(self, embedder: Any, side: Literal["query", "document"]) -> str:
         asked = _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         if not isinstance(embedder, SentenceEmbeddingTransformer):
             return ""
         return own_prompt(embedder, side) if asked == "default" else asked or ""
+
+
+def warn_of_blank_texts(queries: Any, name: str, *, stacklevel: int) -> None:
+    """Warn, once, if queries are empty or blank: they are texts, and find something, but it means nothing."""
+    if holds_vectors(queries):
+        return
+    texts = plain_texts(queries, name)
+    blank = [row for row, text in enumerate(texts) if text is not None and not text.strip()]
+    if blank:
+        others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
+        verb = "are" if others else "is"
+        warnings.warn(
+            f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to it means nothing. "
+            "Drop such queries.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
 
 
 def _check_prompt(name: str, prompt: Any) -> str | None:

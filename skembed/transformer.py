@@ -6,7 +6,7 @@ Imports scikit-learn and ``skembed.encoding``; loads no model library before a m
 from __future__ import annotations
 
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -289,9 +289,18 @@ them, default="default"
 
     def _learn(self, settings: Settings) -> Plan:
         plan = make_plan(settings)
+        self._note_model(plan)
+        return plan
+
+    def _keep_to_model(self, task: Literal["query", "document"] | None = None) -> None:
+        """Learn which model this is, as ``fit`` does; if that is known already, refuse another one under its name."""
+        plan = make_plan(replace(self._settings(), task=self.task or task))
+        self._refuse_changed_model(plan)
+        self._note_model(plan)
+
+    def _note_model(self, plan: Plan) -> None:
         self.model_fingerprint_, self.embedding_dim_ = plan.model.fingerprint, plan.finished_dim
         self._fitted_model = None if plan.model.is_live else (self.model, self.revision)
-        return plan
 
     def _model_note(self) -> str:
         """Name and fingerprint of the model, short enough to stand beside its vectors."""

@@ -6,22 +6,47 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import uniform
+from scipy.stats import loguniform, poisson, randint, rv_discrete, uniform
 from sentence_transformers import SentenceTransformer
 from sklearn.base import BaseEstimator, clone
 from sklearn.calibration import CalibratedClassifierCV
-from sklearn.compose import ColumnTransformer, make_column_selector, make_column_transformer
+from sklearn.compose import (
+    ColumnTransformer,
+    TransformedTargetRegressor,
+    make_column_selector,
+    make_column_transformer,
+)
 from sklearn.decomposition import PCA
-from sklearn.ensemble import VotingClassifier
+from sklearn.ensemble import BaggingClassifier, StackingClassifier, VotingClassifier
 from sklearn.experimental import enable_halving_search_cv  # noqa: F401 - scikit-learn asks for it
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, RandomizedSearchCV
+from sklearn.linear_model import LogisticRegression, Ridge
+from sklearn.model_selection import (
+    GridSearchCV,
+    HalvingGridSearchCV,
+    HalvingRandomSearchCV,
+    RandomizedSearchCV,
+    TunedThresholdClassifierCV,
+)
+from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
 
-from skembed import CacheError, EmbeddingCache, SentenceEmbeddingTransformer, embed, precompute
+from skembed import (
+    CacheError,
+    EmbeddingCache,
+    NearDuplicates,
+    NearestDescription,
+    PairSimilarity,
+    SemanticSearch,
+    SentenceEmbeddingFineTuner,
+    SentenceEmbeddingTransformer,
+    embed,
+    precompute,
+)
+from tests.training.test_runs import FAST
 
 TEXTS = [f"a {kind} number {number}" for number in range(20) for kind in ("fox", "parcel")]
 LABELS = np.array([0, 1] * 20)
@@ -248,6 +273,13 @@ AROUND = {
     "frozen": lambda e: FrozenEstimator(e.fit(["a"])),
     "voting": lambda e: VotingClassifier([("a", make_pipeline(e, LogisticRegression()))]),
     "calibrated": lambda e: CalibratedClassifierCV(make_pipeline(e, LogisticRegression())),
+    "stacking": lambda e: StackingClassifier([("a", make_pipeline(e, LogisticRegression()))], LogisticRegression()),
+    "one-vs-rest": lambda e: OneVsRestClassifier(make_pipeline(e, LogisticRegression())),
+    "tuned threshold": lambda e: TunedThresholdClassifierCV(make_pipeline(e, LogisticRegression())),
+    "transformed target": lambda e: TransformedTargetRegressor(make_pipeline(e, Ridge()), func=abs, inverse_func=abs),
+    "frozen pipeline": lambda e: CalibratedClassifierCV(
+        FrozenEstimator(make_pipeline(e, LogisticRegression()).fit(["a", "b"], [0, 1]))
+    ),
     "search in a pipeline": lambda e: make_pipeline(
         e, GridSearchCV(LogisticRegression(), {"C": [1, 2]}, cv=2)
     ),
@@ -256,7 +288,7 @@ AROUND = {
         {"cv": [2, 3]},
     ),
 }  # fmt: skip
-N_AROUND = {"union": 2, "frozen": 1, "voting": 1, "calibrated": 1, "search in a pipeline": 1, "search in a search": 2}
+N_AROUND = {**dict.fromkeys(AROUND, 1), "union": 2, "search in a search": 2}
 
 
 @pytest.mark.parametrize("kind", AROUND)
@@ -266,6 +298,215 @@ def test_it_is_found_inside_other_estimators(kind, tiny, counted):
     assert report(precompute(estimator, TEXTS)) == (40, 1, N_AROUND[kind])
     estimator.fit(TEXTS, LABELS)
     assert len(counted) == 40
+
+
+@pytest.mark.parametrize(
+    ("wrap", "y"),
+    [
+        (BaggingClassifier, LABELS),
+        (OneVsOneClassifier, LABELS),
+        (MultiOutputClassifier, np.c_[LABELS, 1 - LABELS]),
+    ],
+    ids=["bagging", "one-vs-one", "multi-output"],
+)
+def test_it_is_found_inside_estimators_of_tables(wrap, y, tiny, counted):
+    columns = make_column_transformer((SentenceEmbeddingTransformer(tiny), 0))
+    table = np.array([[text] for text in TEXTS], dtype=object)
+    estimator = wrap(make_pipeline(columns, LogisticRegression()))
+    assert report(precompute(estimator, table)) == (40, 1, 1)
+    estimator.fit(table, y)
+    assert len(counted) == 40
+
+
+# skembed's own estimators
+
+PAIRS = pd.DataFrame({"a": TEXTS, "b": [f"{text} too" for text in TEXTS]})
+OWN = {  # name: (estimator around an embedder, X, how many texts go through the model, how many settings)
+    "pairs": (PairSimilarity, PAIRS, 80, 1),
+    "search": (lambda e: SemanticSearch(e, n_neighbors=2), TEXTS, 80, 2),  # with the prompt of each side
+    "search without prompts": (lambda e: SemanticSearch(e, query_prompt=None), TEXTS, 40, 1),
+    "duplicates": (NearDuplicates, TEXTS, 40, 1),
+    "descriptions": (NearestDescription, TEXTS, 40, 1),
+    "search after a step": (lambda e: make_pipeline(FunctionTransformer(), SemanticSearch(e)), TEXTS, 80, 2),
+}
+
+
+def use(estimator, X) -> None:
+    """Do what a cross-validation does: fit, and ask with the same texts."""
+    estimator.fit(X, LABELS)
+    for method in ("transform", "predict"):
+        if hasattr(estimator, method):
+            getattr(estimator, method)(X)
+
+
+@pytest.mark.parametrize("kind", OWN)
+@pytest.mark.parametrize(
+    "wrap",
+    [lambda e: e, lambda e: make_pipeline(e, Normalizer()), lambda e: FrozenEstimator(e.fit(["a"]))],
+    ids=["transformer", "pipeline", "frozen"],
+)
+def test_what_skembeds_own_estimators_embed_is_found(kind, wrap, tiny, counted):
+    make, X, n_texts, n_settings = OWN[kind]
+    is_pipeline = isinstance(wrap(SentenceEmbeddingTransformer(tiny)), Pipeline)
+    if is_pipeline and kind.startswith("search"):  # a search knows the prompts of a transformer alone
+        n_texts, n_settings = 40, 1
+    estimator = make(wrap(SentenceEmbeddingTransformer(tiny)))
+    counted.clear()
+    done = precompute(estimator, X)
+    assert (len(counted), done.settings) == (n_texts, n_settings)
+    use(estimator, X)
+    assert len(counted) == n_texts
+
+
+@pytest.mark.parametrize("kind", OWN)
+def test_a_search_over_the_embedder_of_skembeds_own_estimators_only_reads(kind, tiny, counted):
+    make, X, n_texts, _ = OWN[kind]
+    estimator = make(SentenceEmbeddingTransformer(tiny))
+    (name,) = (name for name in estimator.get_params() if name.endswith("embedder__pooling"))
+    search = GridSearchCV(estimator, {name: ["mean", "cls", "max"]}, cv=2, scoring=lambda *_: use(*_[:2]) or 0.0)
+    precompute(search, X)
+    assert len(counted) == n_texts
+    use(search.best_estimator_ if hasattr(search, "best_estimator_") else estimator, X)
+    assert len(counted) == n_texts
+
+
+def test_the_default_embedder_of_skembeds_own_estimators_is_found(counted):
+    few = ["a fox", "a parcel", "a dog"]
+    for estimator in (NearDuplicates(), SemanticSearch(n_neighbors=1), NearestDescription()):
+        assert precompute(estimator, few).texts == 3
+    assert sorted(counted) == sorted(few)
+    assert precompute(PairSimilarity(), [("a fox", "a cat"), ("a dog", None)]).texts == 3
+
+
+def test_a_pair_of_columns_in_a_column_transformer_is_found(tiny, counted):
+    columns = make_column_transformer(
+        (PairSimilarity(SentenceEmbeddingTransformer(tiny)), ["title", "body"]), (StandardScaler(), ["stars"])
+    )
+    assert report(precompute(columns, FRAME)) == (80, 1, 1)
+    columns.fit_transform(FRAME)
+    assert len(counted) == 80
+
+
+def test_descriptions_in_a_mapping_are_found(tiny, counted):
+    descriptions = {"fox": ["a fox", "foxes"], "parcel": "a parcel"}
+    classifier = NearestDescription(SentenceEmbeddingTransformer(tiny))
+    assert report(precompute(classifier, descriptions)) == (3, 1, 1)
+    classifier.fit(descriptions)
+    assert len(counted) == 3
+
+
+def test_vectors_are_left_alone(tiny, counted):
+    vectors = np.eye(4)
+    pipe = make_pipeline(SentenceEmbeddingTransformer(tiny), SemanticSearch(n_neighbors=1))
+    assert report(precompute(pipe, TEXTS)) == (40, 1, 1)
+    with pytest.raises(ValueError, match="holds no SentenceEmbeddingTransformer that gets texts"):
+        precompute(SemanticSearch(n_neighbors=1), vectors)
+
+
+@pytest.fixture(scope="module")
+def fitted_tuner(model_folder) -> SentenceEmbeddingFineTuner:
+    return SentenceEmbeddingFineTuner(model_folder("bert"), **{**FAST, "cache": "memory"}).fit(TEXTS, LABELS)
+
+
+@pytest.mark.parametrize("wrap", [lambda e: e, FrozenEstimator], ids=["fitted", "frozen"])
+def test_the_vectors_of_a_fine_tuner_that_stays_as_it_is_are_computed(wrap, fitted_tuner, counted):
+    estimator = NearDuplicates(wrap(fitted_tuner))
+    assert report(precompute(estimator, TEXTS)) == (40, 1, 1)
+    estimator.fit(TEXTS)
+    assert len(counted) == 40
+
+
+@pytest.mark.parametrize(
+    "make",
+    [lambda e: e, lambda e: make_pipeline(e, SemanticSearch()), SemanticSearch, lambda e: NearDuplicates(clone(e))],
+    ids=["alone", "before a search", "of a search", "of duplicates"],
+)
+def test_a_fine_tuner_that_will_be_fitted_is_left_alone(make, fitted_tuner, counted, monkeypatch):
+    monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+    with pytest.raises(ValueError, match="has no vectors before it is fitted"):
+        precompute(make(clone(fitted_tuner)), TEXTS)
+
+
+# Distributions
+
+
+class Choices:
+    """As optuna.distributions.CategoricalDistribution."""
+
+    def __init__(self, choices):
+        self.choices = tuple(choices)
+
+
+class Integers:
+    """As optuna.distributions.IntDistribution."""
+
+    def __init__(self, low, high, step=1):
+        self.low, self.high, self.step = low, high, step
+
+
+class Floats:
+    """As optuna.distributions.FloatDistribution."""
+
+    def __init__(self, low, high):
+        self.low, self.high, self.step = float(low), float(high), None
+
+
+class OptunaLikeSearchCV(BaseEstimator):
+    """As optuna_integration.OptunaSearchCV."""
+
+    def __init__(self, estimator, param_distributions):
+        self.estimator = estimator
+        self.param_distributions = param_distributions
+
+
+FINITE = {
+    "choices": (Choices([None, 8, 16]), [None, 8, 16]),
+    "integers": (Integers(8, 32, step=8), [8, 16, 24, 32]),
+    "scipy's integers": (randint(8, 12), [8, 9, 10, 11]),
+    "scipy's list": (rv_discrete(values=([8, 16], [0.5, 0.5])), [8, 16]),
+}
+
+
+@pytest.mark.parametrize("kind", FINITE)
+@pytest.mark.parametrize("around", [OptunaLikeSearchCV, RandomizedSearchCV])
+def test_all_values_of_a_finite_distribution_are_computed(kind, around, tiny, counted):
+    distribution, values = FINITE[kind]
+    tried = {"embed__truncate_dim": distribution, "embed__pooling": Choices(["mean", "max"]), "clf__C": Floats(0.1, 9)}
+    assert report(precompute(around(pipeline(tiny), tried), TEXTS)) == (40, 1, 2 * len(values))
+    for value in values:
+        embed(TEXTS, model=tiny, truncate_dim=value, pooling="max")
+    assert len(counted) == 40
+
+
+@pytest.mark.parametrize(
+    "distribution",
+    [uniform(1, 9), loguniform(1, 9), poisson(5), randint(1, 10**9), Floats(1, 9), Integers(1, 10**9)],
+    ids=["uniform", "loguniform", "without an end", "many", "floats", "many integers"],
+)
+def test_distributions_of_other_parameters_change_nothing(distribution, tiny):
+    search = OptunaLikeSearchCV(pipeline(tiny), {"embed__pooling": ["mean", "max"], "clf__C": distribution})
+    assert report(precompute(search, TEXTS)) == (40, 1, 2)
+    search = OptunaLikeSearchCV(pipeline(tiny), {"embed__truncate_dim": distribution})
+    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* give a list"):
+        precompute(search, TEXTS)
+
+
+def test_embedders_may_be_choices(tiny, counted):
+    embedders = [SentenceEmbeddingTransformer(tiny), SentenceEmbeddingTransformer(tiny, layers=1)]
+    search = OptunaLikeSearchCV(
+        Pipeline([("embed", TfidfVectorizer()), ("clf", LogisticRegression())]), {"embed": Choices(embedders)}
+    )
+    assert report(precompute(search, TEXTS)) == (40, 1, 2)
+
+
+def test_the_real_distributions_of_optuna_are_understood(tiny):
+    distributions = pytest.importorskip("optuna.distributions")
+    tried = {
+        "embed__truncate_dim": distributions.IntDistribution(8, 32, step=8),
+        "embed__pooling": distributions.CategoricalDistribution(["mean", "max"]),
+        "clf__C": distributions.FloatDistribution(0.1, 9, log=True),
+    }
+    assert report(precompute(OptunaLikeSearchCV(pipeline(tiny), tried), TEXTS)) == (40, 1, 8)
 
 
 def test_nothing_that_was_passed_is_fitted_or_changed(tiny):

@@ -176,7 +176,7 @@ LABELS = {
 def test_index_labels_come_back(index, kind, folder, embedder):
     search = SemanticSearch(embedder, index=index).fit(pd.Series(TEXTS, index=LABELS[kind], dtype=object), range(6))
     search.save(folder)
-    found, expected = (made.search(QUERIES, k=6)["label"] for made in (SemanticSearch.load(folder), search))
+    found, expected = (made.search(QUERIES, k=6)["id"] for made in (SemanticSearch.load(folder), search))
     assert found.isna().tolist() == expected.isna().tolist()
     assert found.dropna().tolist() == expected.dropna().tolist()
     assert found.dtype == expected.dtype or kind == "some missing"
@@ -217,7 +217,7 @@ def test_missing_vectors_are_not_found_after_loading(index, folder):
         folder
     )
     hits = SemanticSearch.load(folder).search([[0.1, 1.0]], k=2)
-    assert hits["label"].tolist() == ["c", "a"]
+    assert hits["id"].tolist() == ["c", "a"]
     assert hits["text"].tolist() == [None, None]
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -38,7 +39,7 @@ from skembed import SemanticSearch, SentenceEmbeddingTransformer, TruncationWarn
 NAN = float("nan")
 TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "naive resume"]
 LONG = "fox " * 60
-COLUMNS = ["query", "rank", "score", "position", "label", "text"]
+COLUMNS = ["query", "query_id", "rank", "score", "position", "id", "text"]
 INDEXES = ["auto", "hnsw"]
 
 
@@ -176,7 +177,7 @@ def test_without_queries_missing_documents_are_refused(tiny):
 def test_hits_are_a_tidy_table(search):
     hits = search.search(["a quick fox", "login"], k=2)
     assert hits.columns.tolist() == COLUMNS
-    assert [hits[column].dtype.kind for column in ("rank", "score", "position", "label")] == ["i", "f", "i", "i"]
+    assert [hits[column].dtype.kind for column in ("query_id", "rank", "score", "position", "id")] == [*"iifii"]
     assert hits["query"].tolist() == ["a quick fox"] * 2 + ["login"] * 2
     assert hits["rank"].tolist() == [1, 2, 1, 2]
     assert hits["text"].tolist() == [TEXTS[position] for position in hits["position"]]
@@ -207,17 +208,36 @@ QUERIES = {
 
 @pytest.mark.parametrize("kind", QUERIES)
 def test_every_column_of_queries_finds_the_same(kind, search):
+    queries = QUERIES[kind]
     expected = pd.concat([search.search("fox"), search.search("login")], ignore_index=True)
-    assert_frame_equal(search.search(QUERIES[kind]), expected)
+    labels = queries.index.tolist() if isinstance(queries, (pd.Series, pd.DataFrame)) else [0, 1]
+    expected["query_id"] = pd.Series(labels).repeat(2).to_numpy()
+    assert_frame_equal(search.search(queries), expected)
 
 
 def test_one_text_is_one_query(search):
     assert search.search("fox")["query"].tolist() == ["fox", "fox"]
 
 
-@pytest.mark.parametrize("text", ["", "   ", "emoji 🦊 漢字", "a NUL \0"])
+@pytest.mark.parametrize("text", ["emoji 🦊 漢字", "a NUL \0"])
 def test_odd_texts_are_queries_too(text, search):
     assert search.search(text)["query"].tolist() == [text] * 2
+
+
+@pytest.mark.parametrize("text", ["", "   ", " \n\t"])
+@pytest.mark.parametrize("method", ["search", "kneighbors"])
+def test_an_empty_query_finds_something_with_a_warning_at_the_callers_line(method, text, search):
+    with pytest.warns(UserWarning, match=r"queries\[1\] is empty or blank: .* means nothing") as caught:
+        found = getattr(search, method)(["fox", text])
+    assert [Path(warning.filename).name for warning in caught] == ["test_search.py"]
+    assert len(found) == (4 if method == "search" else 2)
+
+
+def test_several_empty_queries_are_one_warning_that_names_the_first(search):
+    queries = pd.Series(["", "fox", " ", ""], index=list("pqrs"))
+    with pytest.warns(UserWarning, match=r"queries\[0\] \(index label 'p'\), and 2 more, are empty or blank") as caught:
+        search.search(queries)
+    assert len(caught) == 1
 
 
 @pytest.mark.parametrize(
@@ -269,23 +289,32 @@ LABELS = {
 @pytest.mark.parametrize("container", [pd.DataFrame, lambda rows, index: pd.Series(VectorArray(rows), index=index)])
 def test_documents_are_named_by_their_index_labels(kind, container):
     search = of_vectors().fit(container(np.eye(3), index=LABELS[kind]))
-    labels = search.search(np.eye(3)[[2, 0]], k=1)["label"]
+    labels = search.search(np.eye(3)[[2, 0]], k=1)["id"]
     assert labels.tolist() == LABELS[kind].take([2, 0]).tolist()
     if "levels" not in kind and kind != "tuples":
         assert labels.dtype == LABELS[kind].dtype
+
+
+@pytest.mark.parametrize("kind", LABELS)
+def test_queries_are_told_apart_by_their_index_labels_even_if_they_are_equal(kind):
+    queries = pd.Series(VectorArray([[1.0, 0, 0]] * 3), index=LABELS[kind])
+    query_id = of_vectors().fit(np.eye(3)).search(queries, k=2)["query_id"]
+    assert query_id.tolist() == LABELS[kind].take([0, 0, 1, 1, 2, 2]).tolist()
+    if "levels" not in kind and kind != "tuples":
+        assert query_id.dtype == LABELS[kind].dtype
 
 
 def test_the_corpus_can_be_looked_up_by_the_labels_of_hits(embedder):
     reviews = pd.Series(TEXTS, index=list("uvwxyz"))
     search = SemanticSearch(embedder).fit(reviews)
     hits = search.search(["fox", "login"], k=3)
-    assert reviews[hits["label"]].tolist() == hits["text"].tolist()
-    assert search.corpus_.loc[hits["label"], "text"].tolist() == hits["text"].tolist()
+    assert reviews[hits["id"]].tolist() == hits["text"].tolist()
+    assert search.corpus_.loc[hits["id"], "text"].tolist() == hits["text"].tolist()
 
 
 def test_without_index_labels_positions_are_the_labels(search):
     hits = search.search("fox", k=6)
-    assert hits["label"].tolist() == hits["position"].tolist()
+    assert hits["id"].tolist() == hits["position"].tolist()
 
 
 def test_with_the_real_model_meaning_is_found():
@@ -651,7 +680,7 @@ def test_however_the_documents_are_divided_the_same_are_found(cuts, seed, vector
 def test_added_documents_are_labelled_by_position_or_by_their_own_labels():
     search = of_vectors().fit(pd.DataFrame(np.eye(4)[:2], index=["r", "s"]))
     search.partial_fit(np.eye(4)[2:3]).partial_fit(pd.DataFrame(np.eye(4)[3:], index=["t"]))
-    assert search.search(np.eye(4), k=1)["label"].tolist() == ["r", "s", 2, "t"]
+    assert search.search(np.eye(4), k=1)["id"].tolist() == ["r", "s", 2, "t"]
 
 
 def test_adding_nothing_changes_nothing(search):

@@ -6,7 +6,7 @@ import operator
 import os
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -105,6 +105,34 @@ class Settings:
         if not layers:
             raise ValueError("layers is empty; name at least one hidden layer, e.g. -1 for the last.")
         return tuple(_integer("layers", layer) for layer in layers)
+
+
+def check_names(params: Iterable[str], call: str, *own: str) -> None:
+    """Raise TypeError for a keyword that is none of the transformer's parameters.
+
+    Parameters
+    ----------
+    params : iterable of str
+        The keywords that were passed on.
+    call : str
+        What the user called, e.g. "text.search".
+    *own : str
+        What it takes beside the transformer's parameters.
+
+    Raises
+    ------
+    TypeError
+        The message names the call, the first unknown keyword, and all that the call takes.
+
+    Examples
+    --------
+    >>> check_names({"pooling": "mean"}, "text.embed", "output")
+    """
+    known = [field.name for field in fields(Settings)]
+    unknown = [name for name in params if name not in known]
+    if unknown:
+        takes = ", ".join([*own, *known])
+        raise TypeError(f"{call}() got an unexpected keyword argument {unknown[0]!r}; it takes {takes}.")
 
 
 def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from skembed.encoding.settings import check_names
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -48,6 +49,7 @@ class BatchEmbedder:
     """
 
     def __init__(self, column: str, *, vector_column: str = "vector", **params: Any) -> None:
+        check_names(params, "BatchEmbedder", "column", "vector_column")
         self.column = column
         self.vector_column = vector_column
         self.transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params})

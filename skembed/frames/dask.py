@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from dask.dataframe.extensions import make_array_nonempty, register_series_accessor
 
+from skembed.encoding.settings import check_names
 from skembed.frames.batches import BatchEmbedder
 from skembed.frames.pandas import Output, embed_column
 from skembed.frames.vectors import VectorArray, VectorDtype
@@ -63,6 +64,7 @@ class TextColumn:
         """
         if output not in ("frame", "vector"):
             raise ValueError(f"output must be 'frame' or 'vector'; got {output!r}.")
+        check_names(params, "text.embed", "output")
         transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params}).fit([])
         meta = embed_column(self._column._meta, output, transformer, stacklevel=2)
         return self._column.map_partitions(_embed_partition, output, transformer, meta=meta)
@@ -104,6 +106,7 @@ def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any
     >>> embed(ddf, "review").dtypes["vector"]
     vector[float32, 384]
     """
+    check_names(params, "skembed.frames.dask.embed", "ddf", "column", "vector_column")
     embedder = BatchEmbedder(column, vector_column=vector_column, **params)
     embedder.transformer.fit([])  # so that a worker that finds another model under the name refuses it
     return ddf.map_partitions(embedder, meta=embedder(ddf._meta))

@@ -157,8 +157,9 @@ class TextFrame:
 
         Returns
         -------
-        DataFrame, shape (n_queries * k, 5)
-            Under the index labels of the rows found: ``query``, ``rank``, ``score``, ``position`` and ``text``.
+        DataFrame, shape (n_queries * k, 7)
+            Under the index labels of the rows found: ``query``, ``query_id``, ``rank``, ``score``, ``position``, ``id``
+            and ``text``.
 
         Raises
         ------
@@ -209,7 +210,7 @@ class TextFrame:
         Returns
         -------
         DataFrame, shape (n_rows * k, 5)
-            With the frame's index, each label ``k`` times: ``rank``, ``score``, ``position``, ``label`` and ``text``.
+            With the frame's index, each label ``k`` times: ``rank``, ``score``, ``position``, ``id`` and ``text``.
 
         Raises
         ------
@@ -435,9 +436,10 @@ class TextColumn:
 
         Returns
         -------
-        DataFrame, shape (n_queries * k, 5)
-            Under the index labels of the rows found: ``query`` (its text, or its position if it is a vector), ``rank``
-            (from 1), ``score`` (the cosine), ``position`` in the column, and ``text``. Rows without a text are not
+        DataFrame, shape (n_queries * k, 7)
+            Under the index labels of the rows found: ``query`` (its text, or its position if it is a vector),
+            ``query_id`` (its index label, or its position if it has none), ``rank`` (from 1), ``score`` (the cosine),
+            ``position`` in the column, ``id`` (the index label once more), and ``text``. Rows without a text are not
             found.
 
         Raises
@@ -445,6 +447,11 @@ class TextColumn:
         TypeError, ValueError
             If a query is missing or no text, ``k`` is larger than the number of texts, or vectors have other dimensions
             or are of another model.
+
+        Warns
+        -----
+        UserWarning
+            If queries are empty or blank: what is nearest to them means nothing.
 
         See Also
         --------
@@ -482,8 +489,8 @@ class TextColumn:
         -------
         DataFrame, shape (n_rows * k, 5)
             With the column's index, each label ``k`` times: ``rank`` (from 1), ``score`` (the cosine), and
-            ``position``, index ``label`` and ``text`` of what was found in ``other``. A row without a text keeps its
-            place and finds nothing.
+            ``position``, ``id`` (index label) and ``text`` of what was found in ``other``. A row without a text keeps
+            its place and finds nothing.
 
         Raises
         ------
@@ -497,10 +504,10 @@ class TextColumn:
         >>> import skembed
         >>> asked = pd.Series(["Where is my parcel?", "It does not start."])
         >>> answers = pd.Series(["Delivery takes two days.", "Charge it first."], index=["a1", "a2"])
-        >>> asked.text.join(answers)[["label", "text"]]
-          label                      text
-        0    a1  Delivery takes two days.
-        1    a2          Charge it first.
+        >>> asked.text.join(answers)[["id", "text"]]
+           id                      text
+        0  a1  Delivery takes two days.
+        1  a2          Charge it first.
         """
         return verbs.join(self._column, other, k, vectors, other_vectors, params, stacklevel=4)
 
@@ -588,8 +595,10 @@ class TextColumn:
 
 
 def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stacklevel: int) -> Any:
+    from skembed.encoding.settings import check_names
     from skembed.transformer import SentenceEmbeddingTransformer
 
+    check_names(params, "text.embed", "output")
     if output not in ("frame", "vector", "numpy"):
         raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
     transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})

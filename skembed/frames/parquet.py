@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from skembed.encoding.settings import check_count
+from skembed.encoding.settings import check_count, check_names
 from skembed.frames.vectors import VectorDtype
 from skembed.optional import require
 from skembed.paths import is_url, read_path
@@ -117,6 +117,8 @@ def embed_parquet(
     from skembed.frames.sources import Source
     from skembed.transformer import SentenceEmbeddingTransformer
 
+    own = ("source", "destination", "column", "vector_column", "resume", "rows_per_file")
+    check_names(params, "embed_parquet", *own)
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
     transformer = SentenceEmbeddingTransformer(

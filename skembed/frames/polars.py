@@ -12,6 +12,7 @@ import numpy as np
 import polars as pl
 
 from skembed.encoding.plan import make_plan
+from skembed.encoding.settings import check_names
 from skembed.transformer import SentenceEmbeddingTransformer
 
 
@@ -114,6 +115,7 @@ class TextSeries:
 
 
 def _transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
+    check_names(params, "text.embed")
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 

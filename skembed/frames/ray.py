@@ -7,6 +7,7 @@ from typing import Any
 import ray
 from ray.data import ActorPoolStrategy, Dataset
 
+from skembed.encoding.settings import check_names
 from skembed.frames.batches import BatchEmbedder
 
 _ROWS_A_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
@@ -69,6 +70,8 @@ def embed(
     >>> reviews = ray.data.read_parquet("reviews.parquet")  # doctest: +SKIP
     >>> embed(reviews, "review").write_parquet("embedded")  # doctest: +SKIP
     """
+    own = ("ds", "column", "vector_column", "n_workers", "num_cpus", "num_gpus", "batch_size")
+    check_names(params, "skembed.frames.ray.embed", *own)
     keywords = {"column": column, "vector_column": vector_column, **params}
     BatchEmbedder(**keywords)  # a wrong parameter is an error here rather than in a worker
     if not ray.is_initialized():

@@ -5,6 +5,8 @@ Imports pandas; the estimators when something is called.
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,7 +20,7 @@ def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, An
     """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
     from skembed.embedders import maker_of, refuse_other_maker, unit_vectors
 
-    embedder, subject = _embedder(params), _subject(column, vectors)
+    embedder, subject = _embedder(params, similarity), _subject(column, vectors)
     opposite = _aligned(_as_column(other), column)
     refuse_other_maker(maker_of(subject, embedder), maker_of(opposite, embedder), ("the column", "other"))
     left = unit_vectors(subject, embedder, name=describe(column), stacklevel=stacklevel + 1)
@@ -38,11 +40,11 @@ def search(
     from skembed.search import SemanticSearch
 
     check_count("k", k)
-    engine, subject = SemanticSearch(_embedder(params)), _subject(column, vectors)
+    engine, subject = SemanticSearch(_embedder(params, search)), _subject(column, vectors)
     engine._fit(subject, None, name=describe(column), stacklevel=stacklevel + 1)
     hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
     positions = hits["position"].to_numpy()
-    return hits.drop(columns="label").assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
+    return hits.assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
 
 
 def join(
@@ -50,26 +52,28 @@ def join(
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
     from skembed.encoding.settings import check_count
-    from skembed.search import SemanticSearch
+    from skembed.search import SemanticSearch, warn_of_blank_texts
 
     check_count("k", k)
     texts = _as_series(other)
-    engine = SemanticSearch(_embedder(params), n_neighbors=k)
+    engine = SemanticSearch(_embedder(params, join), n_neighbors=k)
     engine._fit(_subject(texts, other_vectors), None, name="other", stacklevel=stacklevel + 1)
-    queries = engine._embed_queries(_subject(column, vectors), name=describe(column), stacklevel=stacklevel + 1)
+    subject = _subject(column, vectors)
+    queries = engine._embed_queries(subject, name=describe(column), stacklevel=stacklevel + 1)
+    warn_of_blank_texts(subject, describe(column), stacklevel=stacklevel)
     is_there = ~np.isnan(queries).any(axis=1)
     score = np.full((len(column), k), np.nan)
     position = np.full((len(column), k), -1)
     score[is_there], position[is_there] = engine._nearest(queries[is_there], engine._n_hits(k))
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
-    label = texts.index.to_flat_index().to_numpy(dtype=object)[found]
+    labels = texts.index.to_flat_index().to_numpy(dtype=object)[found]
     text = _texts(texts)[found]
-    label[found < 0] = text[found < 0] = None
+    labels[found < 0] = text[found < 0] = None
     table = {
         "rank": np.tile(np.arange(1, k + 1), len(column)),
         "score": score.ravel(),
         "position": pd.arrays.IntegerArray(found, mask=found < 0),
-        "label": label,
+        "id": labels,
         "text": text,
     }
     return pd.DataFrame(table, index=column.index.take(rows))
@@ -81,8 +85,8 @@ def duplicates(
     """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
     from skembed.duplicates import NearDuplicates
 
-    made = NearDuplicates(_embedder(params), threshold=threshold)
-    made._fit(_subject(column, vectors), stacklevel=stacklevel + 2)
+    made = NearDuplicates(_embedder(params, duplicates), threshold=threshold)
+    made._fit(_subject(column, vectors), name=describe(column), stacklevel=stacklevel + 2)
     others, kept = made.duplicates_, np.arange(len(column))
     score = np.where(made.labels_ < 0, np.nan, 1.0)
     kept[others["position"]], score[others["position"]] = others["representative"], others["score"]
@@ -105,7 +109,8 @@ def cluster(
     from skembed.encoding.settings import check_count
 
     check_count("n_clusters", n_clusters)
-    unit = unit_vectors(_subject(column, vectors), _embedder(params), name=describe(column), stacklevel=stacklevel + 1)
+    embedder = _embedder(params, cluster)
+    unit = unit_vectors(_subject(column, vectors), embedder, name=describe(column), stacklevel=stacklevel + 1)
     is_there = ~np.isnan(unit).any(axis=1)
     if is_there.sum() < n_clusters:
         raise ValueError(f"{n_clusters} clusters were asked for, and there are {is_there.sum()} rows with a text.")
@@ -126,9 +131,12 @@ def describe(column: pd.Series) -> str:
     return "series" if column.name is None else f"column {column.name!r}"
 
 
-def _embedder(params: dict[str, Any]) -> Any:
+def _embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
+    from skembed.encoding.settings import check_names
     from skembed.transformer import SentenceEmbeddingTransformer
 
+    own = [name for name in inspect.signature(verb).parameters if name not in ("column", "params", "stacklevel")]
+    check_names(params, f"text.{verb.__name__}", *own)
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 

@@ -25,8 +25,8 @@ LONG = "the quick brown fox " * 60
 VERBS = ["similarity", "search", "join", "duplicates", "cluster"]
 COLUMNS = {
     "similarity": ["score"],
-    "search": ["query", "rank", "score", "position", "text"],
-    "join": ["rank", "score", "position", "label", "text"],
+    "search": ["query", "query_id", "rank", "score", "position", "id", "text"],
+    "join": ["rank", "score", "position", "id", "text"],
     "duplicates": ["group", "is_duplicate", "representative", "score"],
     "cluster": ["cluster", "rank", "score"],
 }
@@ -110,10 +110,13 @@ class TestEveryVerb:
         made, expected = call(column.set_axis(index).text, verb), call(column.reset_index(drop=True).text, verb)
         rows = expected.index
         assert_index_equal(made.index, index.take(rows), exact="equiv")
+        labels = ["representative", "id"] if verb != "join" else "representative"
         assert_frame_equal(
-            made.reset_index(drop=True).drop(columns="representative", errors="ignore"),
-            expected.reset_index(drop=True).drop(columns="representative", errors="ignore"),
+            made.reset_index(drop=True).drop(columns=labels, errors="ignore"),
+            expected.reset_index(drop=True).drop(columns=labels, errors="ignore"),
         )
+        if verb == "search":
+            assert made["id"].tolist() == made.index.tolist()
 
     def test_the_frame_is_not_changed(self, verb, df):
         before = df.copy(deep=True)
@@ -142,9 +145,15 @@ class TestEveryVerb:
         with pytest.raises(TypeError, match=r"\[1\] \(index label 'b'\) is float, not str"):
             call(column.text, verb)
 
-    def test_an_unknown_parameter_is_refused(self, verb, column, vectors):
-        with pytest.raises(TypeError, match="poolin"):
-            call(column.text, verb, vectors=vectors, poolin="cls")
+    @pytest.mark.parametrize("of_frame", [True, False], ids=["frame", "column"])
+    def test_an_unknown_parameter_is_refused_with_the_verb_and_what_it_takes(self, verb, of_frame, df, vectors):
+        accessor = df.text if of_frame else df["review"].text
+        own = {"similarity": "other", "search": "k", "join": "other_vectors", "duplicates": "threshold"}.get(verb, "")
+        message = (
+            rf"^text\.{verb}\(\) got an unexpected keyword argument 'poolin'; it takes (?=.*{own}.*pooling).*vectors.*"
+        )
+        with pytest.raises(TypeError, match=message):
+            call(accessor, verb, vectors=vectors, poolin="cls")
 
     def test_parameters_of_the_transformer_are_passed_on(self, verb, column):
         vectors = column.embed(pooling="cls", output="vector")
@@ -256,13 +265,13 @@ class TestMissingTexts:
         assert joined.index.tolist() == list("aabbccdd")
         assert joined["rank"].tolist() == [1, 2] * 4
         lost = [False, False, True, True, False, False, False, False]
-        for name in ("score", "position", "label", "text"):
+        for name in ("score", "position", "id", "text"):
             assert joined[name].isna().tolist() == lost
         assert joined["position"].dtype == "Int64"
         assert joined["position"].iloc[2] is pd.NA
 
     def test_join_never_finds_them(self, gappy):
-        assert set(OTHER.text.join(gappy, k=3)["label"]) == set("acd")
+        assert set(OTHER.text.join(gappy, k=3)["id"]) == set("acd")
 
     def test_they_are_in_no_group(self, gappy):
         groups = gappy.text.duplicates(0.9999)
@@ -280,7 +289,7 @@ class TestMissingTexts:
 
 @pytest.mark.parametrize("index", INDEXES.values(), ids=INDEXES)
 def test_join_finds_labels_of_any_index_and_missing_ones(index):
-    found = pd.Series([TEXTS[1], None]).text.join(pd.Series(TEXTS, index=index), prompt="")["label"]
+    found = pd.Series([TEXTS[1], None]).text.join(pd.Series(TEXTS, index=index), prompt="")["id"]
     assert found[0] == index.to_flat_index()[1]
     assert pd.isna(found[1])
 
@@ -301,7 +310,7 @@ class TestNoRows:
 
     @pytest.mark.parametrize("queries", [[], np.array([]), np.empty((0, 32)), pd.Series([], dtype=object)], ids=repr)
     def test_no_queries_find_nothing(self, queries, column):
-        assert column.text.search(queries, k=2).shape == (0, 5)
+        assert column.text.search(queries, k=2).shape == (0, 7)
 
     def test_nothing_is_found_in_no_texts_which_is_an_error(self, column):
         for empty in (column[:0], pd.Series([None, None], dtype=object)):
@@ -317,7 +326,7 @@ class TestNoRows:
     def test_a_column_of_missing_texts_has_no_pairs_groups_or_hits(self):
         column = pd.Series([None, None], dtype=object)
         assert column.text.similarity("x")["score"].isna().all()
-        assert column.text.join(OTHER)["label"].isna().all()
+        assert column.text.join(OTHER)["id"].isna().all()
         assert column.text.duplicates()["group"].tolist() == [-1, -1]
 
 
@@ -396,21 +405,22 @@ class TestVectorsThatAreThere:
         expected = column.text.search(column, k=1, prompt="")
         counted.clear()
         made = column.text.search(make(vectors), k=1, vectors=vectors)
-        assert_close(made, expected, rough=name == "float16")
+        other = ["query", "query_id"]  # of vectors without an index: their positions
+        assert_close(made.drop(columns=other), expected.drop(columns=other), rough=name == "float16")
         assert made["query"].tolist() == [0, 1, 2, 3, 4]
         assert made["text"].tolist() == TEXTS
         assert counted == []
 
     def test_they_are_where_join_looks(self, name, make, column, vectors, counted):
         expected = column.text.join(column, k=2, prompt="")
-        label = expected["label"] if name in _LABELLED else expected["position"]
+        label = expected["id"] if name in _LABELLED else expected["position"]
         counted.clear()
         made = column.text.join(make(vectors), k=2, vectors=vectors)
         assert_close(made[["rank", "score"]], expected[["rank", "score"]], rough=name == "float16")
         assert made["text"].isna().all()
         if name != "float16":
             assert made["position"].tolist() == expected["position"].tolist()
-            assert made["label"].tolist() == label.tolist()
+            assert made["id"].tolist() == label.tolist()
         assert counted == []
 
     def test_they_stand_for_the_texts_where_join_looks(self, name, make, column, vectors, counted):
@@ -623,12 +633,12 @@ class TestJoin:
         joined = column.text.join(OTHER, k=2)
         assert joined.index.tolist() == list("aabbccddee")
         assert joined["rank"].tolist() == [1, 2] * 5
-        assert joined["label"].tolist() == OTHER.index[joined["position"]].tolist()
+        assert joined["id"].tolist() == OTHER.index[joined["position"]].tolist()
         assert joined["text"].tolist() == OTHER.iloc[joined["position"]].tolist()
 
     def test_the_label_joins_with_the_frame_that_was_looked_in(self, column):
         answers = pd.DataFrame({"answer": OTHER, "n": range(4)}, index=OTHER.index)
-        joined = column.text.join(answers["answer"]).join(answers, on="label")
+        joined = column.text.join(answers["answer"]).join(answers, on="id")
         assert joined["answer"].tolist() == joined["text"].tolist()
 
     @pytest.mark.parametrize(
@@ -638,14 +648,14 @@ class TestJoin:
     )
     def test_other_containers_of_texts_are_labelled_by_position(self, make, column):
         joined = column.text.join(make(OTHER.tolist()))
-        assert joined["label"].tolist() == joined["position"].tolist()
+        assert joined["id"].tolist() == joined["position"].tolist()
         assert joined["text"].tolist() == OTHER.iloc[joined["position"]].tolist()
 
     def test_a_frame_of_one_column_keeps_its_labels(self, column):
         assert_frame_equal(column.text.join(OTHER.to_frame()), column.text.join(OTHER))
 
     def test_one_text_is_a_column_of_one(self, column):
-        assert column.text.join("a fox")["label"].tolist() == [0] * 5
+        assert column.text.join("a fox")["id"].tolist() == [0] * 5
 
     @pytest.mark.parametrize(
         ("other", "error", "message"),
@@ -676,7 +686,7 @@ class TestJoin:
     def test_the_real_model_finds_answers(self, minilm_folder):
         asked = pd.Series(["Where is my parcel?", "It does not start."])
         answers = pd.Series(["Delivery takes two days.", "Charge it first."], index=["a1", "a2"])
-        assert asked.text.join(answers, model=minilm_folder)["label"].tolist() == ["a1", "a2"]
+        assert asked.text.join(answers, model=minilm_folder)["id"].tolist() == ["a1", "a2"]
 
     @given(seed=st.integers(0, 2**32 - 1), k=st.integers(1, 9))
     @settings(deadline=None, max_examples=25)

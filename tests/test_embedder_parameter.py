@@ -1,0 +1,273 @@
+"""``embedder=`` of every estimator: a fitted one is used as it is, another learns, and a changed model is refused."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from pathlib import Path
+
+import matplotlib.pyplot
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_allclose, assert_array_equal
+from sklearn.base import clone
+from sklearn.decomposition import TruncatedSVD
+from sklearn.exceptions import NotFittedError
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline, make_union
+from sklearn.preprocessing import FunctionTransformer, Normalizer
+
+import skembed
+from skembed import (
+    EmbeddingMapDisplay,
+    ModelChangedError,
+    NearDuplicates,
+    NearestDescription,
+    PairSimilarity,
+    SemanticSearch,
+    SentenceEmbeddingFineTuner,
+    SentenceEmbeddingTransformer,
+    SimilarityDisplay,
+)
+from skembed.embedders import is_fitted
+from tests.tiny_models import make_bert
+from tests.training.test_runs import FAST
+
+TEXTS = ["a quick fox", "a lazy dog", "the wrong address", "login", "the update", "a fox jumps"]
+OTHERS = ["a fox", "a dog", "an address", "log in", "an update", "foxes"]
+LABELS = ["fox", "dog", "mail", "app", "app", "fox"]
+
+
+@pytest.fixture(autouse=True)
+def _close_figures():
+    matplotlib.pyplot.switch_backend("agg")
+    yield
+    matplotlib.pyplot.close("all")
+
+
+def pairs() -> pd.DataFrame:
+    return pd.DataFrame({"a": TEXTS, "b": OTHERS})
+
+
+# name -> fits an estimator that holds the embedder, or draws a display, and returns what came out, and the estimator
+USES = {
+    "search": lambda e: (s := SemanticSearch(e, n_neighbors=2).fit(TEXTS)) and (s.kneighbors(OTHERS)[0], s),
+    "duplicates": lambda e: (s := NearDuplicates(e, threshold=-1).fit(TEXTS)) and (s.duplicates_["score"], s),
+    "descriptions": lambda e: (s := NearestDescription(e).fit(dict(zip("abcdef", TEXTS, strict=True)))) and (
+        s.decision_function(OTHERS), s
+    ),
+    "pairs": lambda e: (s := PairSimilarity(e).fit(pairs())) and (s.transform(pairs()), s),
+    "map": lambda e: (EmbeddingMapDisplay.from_texts(TEXTS, embedder=e, method="pca").positions, None),
+    "heat map": lambda e: (SimilarityDisplay.from_texts(TEXTS, OTHERS, embedder=e).similarities, None),
+}  # fmt: skip
+ESTIMATORS = ["search", "duplicates", "descriptions", "pairs"]
+each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
+each_estimator = pytest.mark.parametrize("use", [USES[name] for name in ESTIMATORS], ids=ESTIMATORS)
+
+
+@pytest.fixture(scope="module")
+def fitted_tuner(model_folder) -> SentenceEmbeddingFineTuner:
+    tuner = SentenceEmbeddingFineTuner(model_folder("bert"), **FAST)
+    return tuner.fit([f"{text} {number}" for number in range(4) for text in TEXTS], LABELS * 4)
+
+
+def lsa() -> object:
+    return make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0), Normalizer())
+
+
+FITTED = {
+    "tf-idf": lambda: TfidfVectorizer(analyzer="char").fit([*TEXTS, *OTHERS, "7"]),
+    "pipeline": lambda: lsa().fit([*TEXTS, *OTHERS, "7"]),
+}
+
+
+class TestFitted:
+    @each_use
+    def test_a_fine_tuner_is_not_trained_again(self, use, fitted_tuner, monkeypatch):
+        monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+        before = fitted_tuner.model_fingerprint_
+        made, estimator = use(fitted_tuner)
+        assert fitted_tuner.model_fingerprint_ == before
+        assert estimator is None or estimator.embedder_ is fitted_tuner
+        expected, _ = use(FrozenEstimator(fitted_tuner))
+        assert_array_equal(made, expected)
+
+    @each_use
+    @pytest.mark.parametrize("kind", FITTED)
+    def test_what_has_learned_elsewhere_does_not_learn_again(self, use, kind, monkeypatch):
+        embedder = FITTED[kind]()
+        for part in (TfidfVectorizer, TruncatedSVD):
+            for method in ("fit", "fit_transform"):
+                monkeypatch.setattr(part, method, lambda *_, **__: pytest.fail("it was fitted"))
+        _, estimator = use(embedder)
+        assert estimator is None or estimator.embedder_ is embedder
+
+    @each_estimator
+    def test_a_clone_has_one_that_learns_anew(self, use):
+        embedder = FITTED["tf-idf"]()
+        _, estimator = use(embedder)
+        again = clone(estimator)
+        assert not is_fitted(again.embedder)
+        again.fit(pairs() if isinstance(estimator, PairSimilarity) else TEXTS, LABELS)
+        assert "7" not in again.embedder_.vocabulary_
+
+    @each_estimator
+    def test_a_clone_keeps_what_is_frozen(self, use):
+        embedder = FITTED["tf-idf"]()
+        _, estimator = use(FrozenEstimator(embedder))
+        again = clone(estimator)
+        again.fit(pairs() if isinstance(estimator, PairSimilarity) else TEXTS, LABELS)
+        assert again.embedder_ is embedder
+
+    @each_use
+    def test_a_frozen_transformer_is_the_transformer(self, use, tiny):
+        embedder = SentenceEmbeddingTransformer(tiny).fit(["a fox"])
+        assert_array_equal(use(FrozenEstimator(embedder))[0], use(embedder)[0])
+
+    def test_a_frozen_transformer_gets_the_prompts_of_a_search(self, tiny):
+        embedder = FrozenEstimator(SentenceEmbeddingTransformer(tiny).fit(["a fox"]))
+        assert SemanticSearch(embedder).fit(TEXTS).query_prompt_ != ""
+
+    @each_use
+    def test_what_is_frozen_must_be_fitted(self, use):
+        with pytest.raises(NotFittedError):
+            use(FrozenEstimator(TfidfVectorizer()))
+
+    def test_pairs_can_be_compared_without_a_fit(self, fitted_tuner):
+        expected = PairSimilarity(fitted_tuner).fit(pairs()).transform(pairs())
+        assert_array_equal(PairSimilarity(fitted_tuner).transform(pairs()), expected)
+        with pytest.raises(NotFittedError):
+            PairSimilarity(clone(fitted_tuner)).transform(pairs())
+
+
+class TestNotFitted:
+    @each_use
+    @pytest.mark.parametrize("make", [TfidfVectorizer, lsa], ids=["tf-idf", "pipeline that ends in a stateless step"])
+    def test_what_learns_is_fitted_on_what_the_estimator_is_fitted_with(self, use, make):
+        embedder = make()
+        _, estimator = use(embedder)
+        assert not is_fitted(embedder)
+        assert estimator is None or is_fitted(estimator.embedder_)
+
+    @each_use
+    @pytest.mark.parametrize("wrap", [lambda e: e, make_pipeline, make_union], ids=["alone", "pipeline", "union"])
+    def test_a_fine_tuner_refuses_texts_without_labels(self, use, wrap, tiny, monkeypatch):
+        monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+        tuner = SentenceEmbeddingFineTuner(tiny, **FAST)
+        if use is USES["pairs"]:  # which are labels enough for a fine-tuner itself
+            tuner = make_pipeline(tuner, FunctionTransformer())
+        with pytest.raises(
+            ValueError, match=r"is not fitted, and the texts .* have no labels. Fit it on labelled texts"
+        ):
+            use(wrap(tuner))
+
+    def test_a_fine_tuner_is_trained_on_texts_alone_by_a_loss_for_that(self, tiny):
+        params = {**FAST, "batch_size": 3}
+        tuner = SentenceEmbeddingFineTuner(tiny, loss="multiple_negatives_ranking", **params)
+        search = SemanticSearch(tuner, n_neighbors=2).fit(TEXTS)
+        assert search.embedder_.loss_ == "multiple_negatives_ranking"
+        assert not is_fitted(tuner)
+
+    def test_a_fine_tuner_is_trained_on_the_labels_of_a_search(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingFineTuner(tiny, **FAST), n_neighbors=2).fit(TEXTS * 2, LABELS * 2)
+        assert search.embedder_.loss_ == "cosine_similarity"
+
+    def test_vectors_never_reach_it(self, tiny):
+        duplicates = NearDuplicates(SentenceEmbeddingFineTuner(tiny)).fit(np.eye(3))
+        assert duplicates.labels_.tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("embedder", "expected"),
+    [
+        (TfidfVectorizer(), False),
+        (TfidfVectorizer().fit(TEXTS), True),
+        (FunctionTransformer(), True),
+        (make_pipeline(TfidfVectorizer(), Normalizer()), False),
+        (make_pipeline(TfidfVectorizer(), Normalizer()).fit(TEXTS), True),
+        (make_union(TfidfVectorizer(), make_pipeline(TfidfVectorizer(), Normalizer())), False),
+        (make_pipeline(TfidfVectorizer().fit(TEXTS), "passthrough"), True),
+        (SentenceEmbeddingTransformer(), False),
+    ],
+    ids=str,
+)
+def test_fitted_is_what_needs_to_learn_nothing_more(embedder, expected):
+    assert is_fitted(embedder) is expected
+
+
+# What is asked of an estimator after it was unpickled
+QUESTIONS = {
+    "search": lambda s: s.search("fox"),
+    "duplicates": lambda s: s.set_params(embedder=s.embedder_).fit(TEXTS),
+    "descriptions": lambda s: s.predict(["fox"]),
+    "pairs": lambda s: s.transform(pairs()),
+    "map": lambda s: EmbeddingMapDisplay.from_estimator(s, TEXTS),
+}
+
+
+class TestChangedModel:
+    @pytest.fixture
+    def model(self, tmp_path) -> str:
+        """A model that a test may replace."""
+        return make_bert(tmp_path / "model", seed=1)
+
+    @staticmethod
+    def replace(model: str) -> None:
+        shutil.rmtree(model)
+        make_bert(Path(model), seed=2)
+
+    @pytest.mark.parametrize("wrap", [lambda e: e, make_pipeline], ids=["alone", "pipeline"])
+    @pytest.mark.parametrize(("name", "question"), [*QUESTIONS.items()], ids=QUESTIONS)
+    def test_another_model_of_the_same_name_is_refused_after_unpickling(self, name, question, wrap, model):
+        _, estimator = USES["duplicates" if name == "map" else name](wrap(SentenceEmbeddingTransformer(model)))
+        pickled = pickle.dumps(estimator)
+        question(pickle.loads(pickled))
+        self.replace(model)
+        with pytest.raises(ModelChangedError, match="is not the one this transformer was fitted with"):
+            question(pickle.loads(pickled))
+
+    @each_use
+    def test_a_transformer_that_was_fitted_before_keeps_to_its_model(self, use, model):
+        embedder = SentenceEmbeddingTransformer(model).fit(["a fox"])
+        self.replace(model)
+        with pytest.raises(ModelChangedError):
+            use(embedder)
+
+    @each_estimator
+    def test_another_fit_accepts_the_new_model(self, use, model):
+        _, estimator = use(SentenceEmbeddingTransformer(model))
+        self.replace(model)
+        estimator.fit(pairs() if isinstance(estimator, PairSimilarity) else TEXTS, LABELS)
+
+    @each_estimator
+    def test_a_transformer_that_was_told_of_another_model_knows_that_one(self, use, model, tiny):
+        embedder = SentenceEmbeddingTransformer(model).fit(["a fox"]).set_params(model=tiny)
+        _, estimator = use(embedder)
+        assert estimator.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit([]).model_fingerprint_
+
+
+class TestSearch:
+    def test_queries_change_nothing_in_the_embedder(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=1).fit(skembed.embed(TEXTS, model=tiny))
+        before = {**vars(search.embedder_)}
+        search.search(["login"])
+        assert vars(search.embedder_) == before
+
+    def test_a_map_of_what_predicts_is_that_of_the_embedder_that_it_has(self):
+        descriptions = {"fox": "a quick brown fox", "dog": "the lazy dog", "mail": "a wrong address and update"}
+        classifier = NearestDescription(TfidfVectorizer()).fit(descriptions)
+        made = EmbeddingMapDisplay.from_estimator(classifier, TEXTS, method="pca")
+        vectors = classifier.embedder_.transform(TEXTS).toarray()
+        expected = EmbeddingMapDisplay.from_embeddings(vectors, method="pca")
+        assert_allclose(made.positions, expected.positions, atol=1e-6)
+
+    @pytest.mark.parametrize("of", [NearestDescription, NearDuplicates])
+    def test_a_map_behind_other_steps_is_that_of_the_embedder_too(self, of):
+        upper = FunctionTransformer(lambda texts: [text.lower() for text in texts])
+        pipe = make_pipeline(upper, of(TfidfVectorizer())).fit(TEXTS, LABELS)
+        shouted = [text.upper() for text in TEXTS]
+        made = EmbeddingMapDisplay.from_estimator(pipe, shouted, labels=LABELS, method="pca")
+        vectors = pipe[-1].embedder_.transform(TEXTS).toarray()
+        assert_allclose(made.positions, EmbeddingMapDisplay.from_embeddings(vectors, method="pca").positions, atol=1e-6)
