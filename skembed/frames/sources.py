@@ -21,6 +21,7 @@ from skembed.paths import read_path, refuse_special_file
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
 _ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
 _BYTES_A_READ = 2**20  # of a column of a parquet file
+_BYTES_A_GROUP = 2**26  # a row group of a parquet file up to here is read whole
 _BYTES_A_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes it
@@ -139,10 +140,16 @@ class Source:
             yield from self._readable(lambda: _read_csv(self._path(self.files[number]), self._format), number, "", 0)
             return
         # The scanner of pyarrow.dataset decodes whole row groups, however large; this reader goes through them.
+        path = self._path(self.files[number])
+        metadata = parquet.read_metadata(path)
+        groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        # Small ones are read whole: a damaged length of a page must not become as many bytes of memory.
+        buffer_size = _BYTES_A_READ if max(groups, default=0) > _BYTES_A_GROUP else 0
         file = parquet.ParquetFile(
-            self._path(self.files[number]),
+            path,
+            metadata=metadata,
             pre_buffer=False,
-            buffer_size=_BYTES_A_READ,
+            buffer_size=buffer_size,
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,  # of pages that have a checksum
         )
@@ -320,19 +327,12 @@ def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
 
 def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -> pa.Table:
     """Parse whole records, without the header."""
-    uneven: list[csv.InvalidRow] = []
-
-    def refuse(row: csv.InvalidRow) -> str:
-        uneven.append(row)
-        return "error"
-
     options = (
         csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False),
         csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
             ignore_empty_lines=len(schema) > 1,  # else they are rows
-            invalid_row_handler=refuse,
         ),
         csv.ConvertOptions(
             column_types=schema,
@@ -343,14 +343,9 @@ def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -
     )
     try:
         return csv.read_csv(pa.BufferReader(block), *options)
-    except pa.ArrowInvalid as error:
-        if not uneven:
-            raise
-        row = uneven[0]
-        raise pa.ArrowInvalid(  # as pyarrow says it, but counted from the header on rather than in the block
-            f"Row #{n_before + row.number + 1}: Expected {row.expected_columns} columns, got {row.actual_columns}: "
-            f"{row.text[:80]}"
-        ) from error
+    except pa.ArrowInvalid as error:  # which counts rows in the block, from 1, rather than from the header
+        said = re.sub(r"Row #(\d+)", lambda row: f"Row #{n_before + int(row[1]) + 1}", str(error), count=1)
+        raise pa.ArrowInvalid(said) from error
 
 
 def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
