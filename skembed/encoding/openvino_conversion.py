@@ -38,7 +38,7 @@ from skembed.encoding.openvino_backend import (
     versions,
 )
 from skembed.encoding.reader import Reader
-from skembed.encoding.torch_backend import TorchBackend
+from skembed.encoding.torch_backend import TorchBackend, without_hooks_left
 
 _LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
 _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 80
@@ -107,6 +107,8 @@ def make_converted(
     """
     if backend.reader is None or backend.transformer is None:
         raise NotConvertibleError(str(backend.not_standard))
+    if backend.company != "any":
+        raise NotConvertibleError("its vectors depend on the padding of their batch")
     if fingerprint is not None:
         with suppress(OSError):  # it cannot be kept
             return _keep_converted(backend, conversion_folder(fingerprint, trust_remote_code), dtype)
@@ -206,7 +208,7 @@ def _refuse_changing_positions(transformer: Any) -> None:
 
 def _write(backend: TorchBackend, folder: Path) -> None:
     reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
-    with _silence(), backend.inference():
+    with _silence(), backend.inference(), without_hooks_left(backend.transformer):
         examples = reader.tokenizer.tokenize(["a b c d e", "a b"], None).padded(np.arange(2), reader.pad_id)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples)
         model = openvino.convert_model(

@@ -193,32 +193,40 @@ def test_windows_count_by_the_tokens_that_are_pooled(reference):
         embed([text], model=model, prompt="fox " * 40, long_texts="mean")
 
 
+def masks_of(model, monkeypatch) -> list:
+    """Note the masks that a model is given."""
+    masks, kind = [], type(model[0].model)
+    original = kind.forward
+
+    def forward(self, *args, **params):
+        masks.append(params["attention_mask"])
+        return original(self, *args, **params)
+
+    monkeypatch.setattr(kind, "forward", forward)
+    return masks
+
+
 @pytest.mark.parametrize("kind", ["bert", "roberta", "decoder", "gpt2"])
-def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, model_folder):
+def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, model_folder, monkeypatch):
     unload_models()  # or else a copy from another test would serve
     model = SentenceTransformer(model_folder(kind), device="cpu")
-    masks = []
-    model[0].model.register_forward_pre_hook(
-        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-    )
+    masks = masks_of(model, monkeypatch)
     params = {"model": model, "pooling": ("mean", "cls", "lasttoken"), "cache": None}
     alone = embed(["the lazy dog"], **params)
     padded = embed(["the lazy dog", "the quick brown fox jumps over the lazy dog"], **params)
-    assert masks[0] is None
-    assert masks[1] is not None
+    assert masks[-2] is None
+    assert masks[-1] is not None
     assert_allclose(alone[0], padded[0], atol=1e-6)
 
 
-def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny):
+def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny, monkeypatch):
     unload_models()
     model = SentenceTransformer(tiny, device="cpu")
-    masks = []
-    model[0].model.register_forward_pre_hook(
-        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-    )
+    masks = masks_of(model, monkeypatch)
     text = f"a {model.tokenizer.pad_token} fox"
-    assert_allclose(embed([text], model=model, cache=None), model.encode([text]), atol=1e-6)
-    assert masks[0] is not None
+    vectors = embed([text], model=model, cache=None)
+    assert masks[-1] is not None
+    assert_allclose(vectors, model.encode([text]), atol=1e-6)
 
 
 def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
@@ -233,7 +241,7 @@ def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
 
     model[0].model.__class__ = Own
     embed(["fox"], model=model, cache=None)
-    assert masks == [[[1] * len(masks[0][0])]]
+    assert masks[-1] == [[1] * len(masks[-1][0])]
 
 
 FORK = """
