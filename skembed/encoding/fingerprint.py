@@ -198,7 +198,9 @@ def _set_on(module: torch.nn.Module) -> list[str]:
     places = vars(module)
     hooks = [key for kind in ("_forward_hooks", "_forward_pre_hooks") for key, hook in places[kind].items()
              if getattr(hook, "__module__", "") != "transformers.utils.output_capturing"]  # fmt: skip
-    methods = [_unique_token(places[name]) for name in ("forward", "preprocess", "tokenize", "encode") if name in places]
+    methods = [
+        _unique_token(places[name]) for name in ("forward", "preprocess", "tokenize", "encode") if name in places
+    ]
     return [_unique_token(module), *map(str, hooks), *methods] if hooks or methods else []
 
 

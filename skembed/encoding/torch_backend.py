@@ -57,7 +57,7 @@ _TOKENIZER_METHODS = (
     "__call__", "encode", "_encode_plus", "_batch_encode_plus", "batch_encode_plus", "encode_plus", "tokenize", "pad",
     "prepare_for_tokenization", "convert_tokens_to_ids", "set_truncation_and_padding",
 )  # fmt: skip
-_LIBRARIES = ("sentence_transformers.", "transformers.", "huggingface_hub.", "torch.", "builtins.", "abc.", "typing.")
+_LIBRARIES = ("sentence_transformers.", "transformers.", "huggingface_hub.", "torch.", "builtins.")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 _OF_CAPTURING = "transformers.utils.output_capturing"  # hooks of transformers' own, which read hidden layers
 
@@ -509,7 +509,9 @@ def is_out_of_memory(error: RuntimeError) -> bool:
 
 
 def _is_trailing_normalize(module: Any) -> bool:
-    return type(module) is Normalize and not _changes_of(module, _MODULE_METHODS) and {module.module_input_name, module.module_output_name} == {_VECTOR}
+    if type(module) is not Normalize or _changes_of(module, _MODULE_METHODS):
+        return False
+    return {module.module_input_name, module.module_output_name} == {_VECTOR}
 
 
 def _probe_texts(model: SentenceTransformer) -> list[str]:
