@@ -32,6 +32,7 @@ _NOT_IN_FINGERPRINT = frozenset(
      "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "use_cache",
      "similarity_fn_name"}
 )  # fmt: skip
+_METHODS = frozenset({"forward", "preprocess", "tokenize", "encode"})  # that may be set on a live module
 _ATTEMPTS = 3  # to read a folder that is being written
 _FRESH_NS = 2 * 10**9  # a file that changed so lately may change again without another time
 
@@ -196,12 +197,13 @@ def _live_configuration(model: SentenceTransformer) -> list[str]:
 def _set_on(module: torch.nn.Module) -> list[str]:
     """Name hooks and methods that were set on a module: what they do cannot be told, so it is shared with nobody."""
     places = vars(module)
-    hooks = [key for kind in ("_forward_hooks", "_forward_pre_hooks") for key, hook in places[kind].items()
-             if getattr(hook, "__module__", "") != "transformers.utils.output_capturing"]  # fmt: skip
-    methods = [
-        _unique_token(places[name]) for name in ("forward", "preprocess", "tokenize", "encode") if name in places
-    ]
-    return [_unique_token(module), *map(str, hooks), *methods] if hooks or methods else []
+    if not places["_forward_hooks"] and not places["_forward_pre_hooks"] and _METHODS.isdisjoint(places):
+        return []
+    hooks = {**places["_forward_hooks"], **places["_forward_pre_hooks"]}  # by numbers that are given once
+    of_transformers = "transformers.utils.output_capturing"  # which only reads
+    said = [str(key) for key, hook in hooks.items() if getattr(hook, "__module__", "") != of_transformers]
+    said += [_unique_token(places[name]) for name in sorted(_METHODS.intersection(places))]
+    return [_unique_token(module), *said] if said else []
 
 
 def _own_state(module: torch.nn.Module) -> str:
