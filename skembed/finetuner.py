@@ -26,7 +26,7 @@ from sklearn.utils.validation import check_is_fitted
 from skembed.encoding.cache import EmbeddingCache
 from skembed.encoding.devices import resolve_backend, resolve_devices
 from skembed.encoding.encoder import encode, refuse_long_texts
-from skembed.encoding.fingerprint import fingerprint_folder
+from skembed.encoding.fingerprint import FolderState, fingerprint_live
 from skembed.encoding.models import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
@@ -406,7 +406,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             raise
         shutil.rmtree(old, ignore_errors=True)
         self._saved = str(folder)
-        self.model_fingerprint_ = fingerprint_folder(folder)
+        state = FolderState(folder, trust_remote_code=self.trust_remote_code)
+        self.model_fingerprint_ = state.fingerprint if state.is_all else fingerprint_live(self.model_)
         self._tuned = self._held = None
 
     @property

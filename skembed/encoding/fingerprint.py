@@ -32,6 +32,7 @@ _NOT_IN_FINGERPRINT = frozenset(
      "tokenizer_class", "processor_class", "torch_dtype", "dtype", "padding", "truncation", "use_cache",
      "similarity_fn_name"}
 )  # fmt: skip
+_METHODS = frozenset({"forward", "preprocess", "tokenize", "encode"})  # that may be set on a live module
 _ATTEMPTS = 3  # to read a folder that is being written
 _FRESH_NS = 2 * 10**9  # a file that changed so lately may change again without another time
 
@@ -150,12 +151,23 @@ def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
 
     Weights count by their values, whatever the precision they are held in.
     """
-    digest = hashlib.sha256(b"skembed live 1")
+    digest = hashlib.sha256(b"skembed live 2")
     _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(sentence_transformer))
     for name, tensor in sorted(sentence_transformer.state_dict().items()):
         _update(digest, name, str(tuple(tensor.shape)))
+        tensor = _offloaded(sentence_transformer, name) if tensor.is_meta else tensor
         digest.update(_bytes_of(tensor.float() if tensor.is_floating_point() else tensor))
     return digest.hexdigest()
+
+
+def _offloaded(model: SentenceTransformer, name: str) -> torch.Tensor:
+    """Fetch a weight that accelerate keeps in memory or on disk until it is needed, as ``device_map`` says."""
+    place, _, own_name = name.rpartition(".")
+    hook: Any = getattr(model.get_submodule(place), "_hf_hook", None)
+    hooks = [hook, *getattr(hook, "hooks", ())]
+    weights = next(weights for one in hooks if (weights := getattr(one, "weights_map", None)) is not None)
+    fetched: torch.Tensor = weights[own_name]
+    return fetched
 
 
 def stamp_live(model: SentenceTransformer) -> Hashable:
@@ -164,7 +176,7 @@ def stamp_live(model: SentenceTransformer) -> Hashable:
     Storage and version counter of each tensor catch training and loading. Writes through ``.data`` bypass the
     counter: they are caught by a few values of each tensor, so not if they touch only some others.
     """
-    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers())]
+    tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
     places = tuple((tensor.data_ptr(), _version(tensor)) for tensor in tensors)
     return places, _samples(tensors), _tokenizer_outline(model), *_live_configuration(model)
 
@@ -180,9 +192,25 @@ def _live_configuration(model: SentenceTransformer) -> list[str]:
             parts.append(_canonical(module.get_config_dict()))
         if not type(module).__module__.startswith(_LIBRARIES):
             parts.append(_own_state(module))
+        parts += _set_on(module)
+    kind = type(getattr(model[0], "tokenizer", None))
+    if not f"{kind.__module__}.".startswith((*_LIBRARIES, "tokenizers.", "builtins.")):
+        parts.append(_own_code(kind))
     if model.transformers_model is not None:
         parts.append(_canonical(model.transformers_model.config.to_dict()))
     return parts
+
+
+def _set_on(module: torch.nn.Module) -> list[str]:
+    """Name hooks and methods that were set on a module: what they do cannot be told, so it is shared with nobody."""
+    places = vars(module)
+    if not places["_forward_hooks"] and not places["_forward_pre_hooks"] and _METHODS.isdisjoint(places):
+        return []
+    hooks = {**places["_forward_hooks"], **places["_forward_pre_hooks"]}  # by numbers that are given once
+    of_transformers = "transformers.utils.output_capturing"  # which only reads
+    said = [str(key) for key, hook in hooks.items() if getattr(hook, "__module__", "") != of_transformers]
+    said += [_unique_token(places[name]) for name in sorted(_METHODS.intersection(places))]
+    return [_unique_token(module), *said] if said else []
 
 
 def _own_state(module: torch.nn.Module) -> str:
@@ -198,8 +226,15 @@ def _own_state(module: torch.nn.Module) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def _unique_token(module: torch.nn.Module) -> str:
-    return _tokens.setdefault(module, uuid.uuid4().hex)
+def _own_code(kind: type) -> str:
+    try:
+        return inspect.getsource(kind)
+    except Exception:  # it is out of reach
+        return _unique_token(kind)
+
+
+def _unique_token(of: Any) -> str:
+    return _tokens.setdefault(of, uuid.uuid4().hex)
 
 
 _tokens: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
@@ -236,8 +271,9 @@ def _version(tensor: torch.Tensor) -> int:
 
 
 def _samples(tensors: list[torch.Tensor]) -> bytes:
-    """Take a few values of each tensor, with one copy from the device."""
+    """Take a few values of each tensor, with one copy from each device."""
     import torch
 
     flat = [tensor.reshape(-1)[:: max(1, tensor.numel() // 16)].contiguous().view(torch.uint8) for tensor in tensors]
-    return _bytes_of(torch.cat(flat)) if flat else b""
+    devices = dict.fromkeys(some.device for some in flat)  # more than one where ``device_map`` spread a model
+    return b"".join(_bytes_of(torch.cat([some for some in flat if some.device == device])) for device in devices)

@@ -216,7 +216,7 @@ class _Finder:
             self._tokenizer(label, folder, config)
 
     def _transformer(self, label: str, folder: Path, config_names: Iterable[str]) -> None:
-        own = next((content for name in config_names if (content := self._json(folder / name))), {})
+        own: dict[str, Any] = next((content for name in config_names if (content := self._json(folder / name))), {})
         self._say(f"{label}.transformer", own)
         self._follow_kwargs(own)
         config = self._json(folder / "config.json") or {}
@@ -294,15 +294,12 @@ class _Finder:
     def _weights(self, label: str, folder: Path, names: Iterable[str], is_there: Callable[[Path], bool]) -> None:
         for name in names:
             _is_file(folder / name)  # nor may a pipe be passed over for the next
-        name = next((name for name in names if is_there(folder / name)), None)
-        if name is None:
-            return
-        if not name.endswith(".index.json"):
-            self._read(f"{label}.{name}", folder / name)
-            return
-        index = self._json(folder / name) or {}
-        for shard in sorted(set(index["weight_map"].values())):
-            self._read(f"{label}.{shard}", folder / shard)
+        found = next((name for name in names if is_there(folder / name)), None)
+        if found is not None and found.endswith(".index.json"):
+            for shard in sorted(set(self._json(folder / found)["weight_map"].values())):
+                self._read(f"{label}.{shard}", folder / shard)
+        elif found is not None:
+            self._read(f"{label}.{found}", folder / found)
 
     def _every_file(self, folder: Path) -> None:
         for file in _all_files(folder, self._look_into):

@@ -52,7 +52,7 @@ from skembed.encoding.openvino_trial import (
     why_no_trial,
 )
 from skembed.encoding.reader import Reader
-from skembed.encoding.torch_backend import TorchBackend
+from skembed.encoding.torch_backend import TorchBackend, without_hooks_left
 
 _LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
 
@@ -127,6 +127,8 @@ def make_converted(
     """
     if backend.reader is None or backend.transformer is None:
         raise NotConvertibleError(str(backend.not_standard))
+    if backend.company != "any":
+        raise NotConvertibleError("its vectors depend on the padding of their batch")
     if (why := why_no_trial()) is not None:  # before it is converted for nothing
         raise NotConvertibleError(why)
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
@@ -290,7 +292,7 @@ def _refuse_changing_positions(transformer: Any) -> None:
 
 def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
-    with _silence(), _masks_that_can_be_traced(), backend.inference():
+    with _silence(), _masks_that_can_be_traced(), backend.inference(), without_hooks_left(backend.transformer):
         examples = reader.tokenizer.tokenize(["a b c d e", "a b"], None).padded(np.arange(2), reader.pad_id)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples)
         model = openvino.convert_model(

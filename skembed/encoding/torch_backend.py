@@ -47,6 +47,22 @@ _BATCHES_A_COPY = 16
 # processor would wait for, as transformers looks into it.
 _TOKENS_OF_ONE_LENGTH = 8192
 
+# A short text, and a longer one that it is padded beside, to see whether a text's vector depends on its company. In
+# float32 those of ordinary models differ by 1e-6 of their length, those of others by 4e-2 and more.
+_COMPANY = ["Where is my fox?", "I cannot log in: nobody answers my messages."]
+_OTHER_VECTOR, _OTHER_VECTOR_IN_HALF = 1e-3, 3e-2
+
+# What a model may have of its own, in a subclass or set on an object, in the place of what we do for it.
+_MODEL_METHODS = ("__call__", "forward", "preprocess", "tokenize", "encode")
+_MODULE_METHODS = ("forward", "preprocess", "tokenize")
+_TOKENIZER_METHODS = (
+    "__call__", "encode", "_encode_plus", "_batch_encode_plus", "batch_encode_plus", "encode_plus", "tokenize", "pad",
+    "prepare_for_tokenization", "convert_tokens_to_ids", "set_truncation_and_padding",
+)  # fmt: skip
+_LIBRARIES = ("sentence_transformers.", "transformers.", "huggingface_hub.", "torch.", "builtins.")
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+_OF_CAPTURING = "transformers.utils.output_capturing"  # hooks of transformers' own, which read hidden layers
+
 _SHARE_OF_FREE_MEMORY = 0.5  # that a batch may take by our estimate
 
 _has_run = False  # whether torch may have started threads
@@ -75,6 +91,9 @@ class TorchBackend:
         The modules after the reader (after nothing, if there is none), without a trailing Normalize.
     ends_normalized : bool
         Whether the model's last module is a Normalize.
+    company : {"any", "of its length", "none"}
+        Which rows may share a batch with a row, so that its vector is what it is alone: few models (FNet, MobileBERT,
+        Nystromformer, ...) let a text's padding into its vector.
     """
 
     name = "torch"
@@ -83,10 +102,11 @@ class TorchBackend:
         self.sentence_transformer = sentence_transformer
         self.device: torch.device = sentence_transformer.device
         modules: list[Any] = list(sentence_transformer.children())
-        self.ends_normalized = _is_trailing_normalize(modules[-1])
+        self._is_run_whole = _changes_of(sentence_transformer, ("__call__", "forward", "encode")) is not None
+        self.ends_normalized = not self._is_run_whole and _is_trailing_normalize(modules[-1])
         if self.ends_normalized:
             modules.pop()
-        self.not_standard = _why_not_standard(modules)
+        self.not_standard = _what_is_own(sentence_transformer) or _why_not_standard(modules)
         self.reader = None if self.not_standard else _take_reader(modules[0], modules[1])
         if self.reader is not None and not _tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
             self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
@@ -96,7 +116,9 @@ class TorchBackend:
         # (a text may hold "<pad>"). Others may want one.
         self._runs_without_mask = type(self.transformer).__module__.startswith("transformers.models.")
         self._pad_ids = self._find_pad_ids()
+        self._task_by_route = {} if self.reader else self._find_routes()
         self._own_dims = {} if self.reader else self._measure_dims()
+        self.company = self._find_company()
 
     def vector_dim(self, pooling: tuple[str, ...] | None, route: str | None = None) -> int:
         """Count the dimensions of a vector, before it is cut.
@@ -224,8 +246,10 @@ class TorchBackend:
             yield empty, self._embed_nothing(len(empty), views)
         filled = np.flatnonzero(lengths)
         one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
-        batches = (filled[batch] for batch in length_batches(lengths[filled], batch_tokens, one_length))
-        yield from self._compute(run, batches, n_padded)
+        if self.company != "any":
+            one_length = 1
+        rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
+        yield from self._compute(run, (filled[batch] for batch in rows_together), n_padded)
 
     def _embed_nothing(self, n_rows: int, views: Sequence[View]) -> NDArray[np.float32]:
         with self.inference():
@@ -269,22 +293,58 @@ class TorchBackend:
                 n_tokens[row] = backend.count_tokens((prompt or "") + texts[row], task)
             return pooled
 
-        batches = length_batches(lengths, batch_tokens)
+        batches = length_batches(lengths, batch_tokens if self.company == "any" else 1)
         for rows, vectors in self._compute(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
             yield rows, vectors, n_tokens[rows]
 
+    def _find_routes(self) -> dict[str | None, str | None]:
+        """List the routes through the model, each with a task that takes it."""
+        tasks: dict[str | None, str | None] = {}
+        for task in (None, *TASKS):
+            with suppress(ValueError):  # whoever asks for it will hear of it
+                tasks.setdefault(self.route(task), task)
+        return tasks
+
     def _measure_dims(self) -> dict[str | None, int]:
         """Count the dimensions of the model's vectors by route."""
-        dims: dict[str | None, int] = {}
-        for task in (None, *TASKS):
-            try:
-                route = self.route(task)
-            except ValueError:  # whoever asks for it will hear of it
-                continue
-            if route not in dims:
-                with self.inference():
-                    dims[route] = self._run_texts(["a"], None, task)[0].shape[1]
-        return dims
+        text = _probe_texts(self.sentence_transformer)[:1]
+        with self.inference():
+            return {route: self._run_texts(text, None, task)[0].shape[1] for route, task in self._task_by_route.items()}
+
+    def _find_company(self) -> str:
+        """Find out what may share a batch with a text, by a look at the configuration and by trying."""
+        if _looks_at_length(self.sentence_transformer.config):
+            return "of its length"
+        if self.reader is None:
+            short, long = _probe_texts(self.sentence_transformer)
+            with self.inference():
+                for task in self._task_by_route.values():
+                    alone, beside = (self._run_texts(texts, None, task)[0][0] for texts in ([short], [short, long]))
+                    if not self._is_same(alone, beside):
+                        return "none"
+            return "any"
+        tokens = self.reader.tokenizer.tokenize(_COMPANY, self._token_limit)
+        alone = self._own_states(tokens, [0])
+        if self._is_same(alone, self._own_states(tokens, [0, 1])):
+            return "any"
+        return "of its length" if self._is_same(alone, self._own_states(tokens, [0, 0])) else "none"
+
+    def _is_same(self, vectors: Tensor, others: Tensor) -> bool:
+        is_half = next((some.dtype.itemsize < 4 for some in self.sentence_transformer.parameters()), False)
+        most = _OTHER_VECTOR_IN_HALF if is_half else _OTHER_VECTOR
+        return not bool((vectors - others).norm() > most * vectors.norm())  # nor if both are no numbers at all
+
+    def _own_states(self, tokens: Tokens, rows: list[int]) -> Tensor:
+        """Compute the last layer of the first of some rows, less its padding."""
+        input_ids, is_token = tokens.padded(np.array(rows), self._reader.pad_id)
+        views = [((self._reader.n_layers,), ("mean",))]
+        with self.inference():
+            return self._token_vectors(input_ids, is_token, views)[self._reader.n_layers,][0, : is_token[0].sum()]
+
+    @property
+    def _token_limit(self) -> int | None:
+        limits = (self.defaults.max_seq_length, self._reader.max_positions)
+        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def _reader(self) -> Reader:
@@ -323,12 +383,13 @@ class TorchBackend:
         wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
         last_only = all(set(layers) == {n_layers} for layers in wanted)
         needs_mask = not self._runs_without_mask or bool(np.isin(input_ids, self._pad_ids).any())
-        output = self.transformer(  # type: ignore[misc]  # there is one where there is a reader
-            input_ids=self._to_device(input_ids),
-            attention_mask=self._to_device(is_token).long() if needs_mask else None,
-            output_hidden_states=not last_only,
-            return_dict=True,
-        )
+        with self._as_it_was(last_only):
+            output = self.transformer(  # type: ignore[misc]  # there is one where there is a reader
+                input_ids=self._to_device(input_ids),
+                attention_mask=self._to_device(is_token).long() if needs_mask else None,
+                output_hidden_states=not last_only,
+                return_dict=True,
+            )
         if last_only:
             return dict.fromkeys(wanted, output.last_hidden_state.float())
         return {layers: _mean([output.hidden_states[layer].float() for layer in layers]) for layers in wanted}
@@ -339,7 +400,7 @@ class TorchBackend:
         if self.transformer is None:
             return self.not_standard
         ids = self._reader.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
-        with self.inference():
+        with self.inference(), self._as_it_was(last_only=False):
             input_ids = self._to_device(ids)
             mask = torch.ones_like(input_ids)
             output = self.transformer(
@@ -353,6 +414,20 @@ class TorchBackend:
                 f"its {type(self.transformer).__name__} gives {len(states)} hidden states for another number of layers"
             )
         return None
+
+    @contextmanager
+    def _as_it_was(self, last_only: bool) -> Iterator[None]:
+        """Leave a transformer as it was: the next text shall find it so, and it may be the user's own."""
+        transformer: Any = self.transformer
+        attention = getattr(transformer, "attention_type", None)
+        if attention is not None:  # BigBird leaves its sparse attention for good once it has seen a short text
+            transformer.set_attention_type(transformer.config.attention_type)
+        try:
+            with nullcontext() if last_only else without_hooks_left(transformer):
+                yield
+        finally:
+            if attention is not None:
+                transformer.set_attention_type(attention)
 
     def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[View]) -> Tensor:
         each = {(layers, mode) for layers, pooling in views for mode in pooling}
@@ -378,6 +453,8 @@ class TorchBackend:
         is_full = np.zeros(len(texts), dtype=bool)
         if mask is not None and limit is not None and len(mask) == len(texts):
             is_full = (mask.sum(dim=1) >= limit).numpy()
+        if self._is_run_whole:
+            return self._encode(texts, prompt, of_task), is_full
         features = {
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
         }
@@ -391,9 +468,17 @@ class TorchBackend:
         mask = self.sentence_transformer.preprocess([text], **of_task).get("attention_mask")
         return mask is not None and not bool(mask.any())
 
+    def _encode(self, texts: list[str], prompt: str | None, of_task: dict[str, str]) -> Tensor:
+        vectors: Any = self.sentence_transformer.encode(
+            texts, prompt=prompt or "", batch_size=len(texts), show_progress_bar=False, convert_to_tensor=True, **of_task
+        )
+        return cast("Tensor", vectors).to(self.device).float()
+
     def count_tokens(self, text: str, task: str | None = None) -> int:
         """Count the tokens of a whole text with the model's own tokenizer."""
         tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
+        if not callable(tokenizer):  # one of words
+            return len(tokenizer.tokenize(text))
         return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
@@ -485,8 +570,70 @@ def is_out_of_memory(error: RuntimeError) -> bool:
     )
 
 
-def _is_trailing_normalize(module: nn.Module) -> bool:
-    return isinstance(module, Normalize) and {module.module_input_name, module.module_output_name} == {_VECTOR}
+def _is_trailing_normalize(module: Any) -> bool:
+    if type(module) is not Normalize or _changes_of(module, _MODULE_METHODS):
+        return False
+    return {module.module_input_name, module.module_output_name} == {_VECTOR}
+
+
+def _probe_texts(model: SentenceTransformer) -> list[str]:
+    """Return a short text and a longer one that a model can read: of its own words, where it knows only some."""
+    tokenizer: Any = model.tokenizer
+    words = (word for word in getattr(tokenizer, "word2idx", ()) if tokenizer.tokenize(word))  # others it passes over
+    some = list(islice(words, 9))
+    return [" ".join(some[:2]), " ".join(some)] if some else _COMPANY
+
+
+def _what_is_own(model: SentenceTransformer) -> str | None:
+    """Say what of a model is another's doing than its libraries', and is passed over where we run its parts."""
+    if own := _changes_of(model, _MODEL_METHODS):
+        return f"its class {type(model).__name__} has {own} of its own"
+    for module in model.modules():
+        if module is not model and (own := _changes_of(module, _MODULE_METHODS, inherited=False)):
+            return f"its {type(module).__name__} has {own} of its own"
+    return None
+
+
+def _changes_of(changed: Any, methods: Sequence[str], *, inherited: bool = True) -> str | None:
+    """Name what is set on an object in place of its class's, or by a class of another than the libraries.
+
+    It is a method or a hook. What torch.compile sets does the same.
+    """
+    if any(not _captures(hook) for kind in _HOOKS for hook in vars(changed).get(kind, {}).values()):
+        return "a hook"
+    if type(changed).__module__.startswith("torch._dynamo."):
+        return None
+    foreign = [kind for kind in type(changed).__mro__ if not f"{kind.__module__}.".startswith(_LIBRARIES)]
+    places = [vars(changed), *(vars(kind) for kind in foreign if inherited)]
+    return next((name for place in places for name in methods if name in place), None)
+
+
+def _captures(hook: Any) -> bool:
+    return getattr(hook, "__module__", "") == _OF_CAPTURING
+
+
+@contextmanager
+def without_hooks_left(model: Any) -> Iterator[None]:
+    """Let transformers hook into a model to read its hidden layers, and leave the model as it was: it may be yours."""
+    had = [module for module in model.modules() if "_output_capturing_hooks_installed" in vars(module)]
+    try:
+        yield
+    finally:
+        if not had:
+            for module in model.modules():
+                vars(module).pop("_output_capturing_hooks_installed", None)
+                for key, hook in list(module._forward_hooks.items()):
+                    if _captures(hook):
+                        del module._forward_hooks[key]
+
+
+def _looks_at_length(config: Any) -> bool:
+    """Whether a transformer is known to do something else in a batch that is longer, whatever short texts show."""
+    config = None if config is None else config.get_text_config()
+    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
+    kinds = [rope, *(part for part in rope.values() if isinstance(part, dict))]
+    changes = any(kind.get("rope_type", kind.get("type")) in ("dynamic", "longrope") for kind in kinds)
+    return changes or getattr(config, "attention_type", None) == "block_sparse"
 
 
 def input_module(modules: Any, task: str | None) -> Any:
@@ -530,9 +677,9 @@ def _takes_task(module: Any) -> bool:
 def _why_not_standard(modules: list[Any]) -> str | None:
     """Say why a model is not transformer + Pooling + tail over a fast tokenizer, or None if it is."""
     first = modules[0]
-    if not isinstance(first, Transformer):
+    if type(first) is not Transformer:
         return f"its first module is {type(first).__name__}, not a Transformer"
-    if len(modules) < 2 or not isinstance(modules[1], Pooling):
+    if len(modules) < 2 or type(modules[1]) is not Pooling:
         return "it has no Pooling module after its Transformer"
     for module in modules[2:]:
         reads_and_writes = {getattr(module, f"module_{way}_name", _VECTOR) for way in ("input", "output")}
@@ -540,6 +687,8 @@ def _why_not_standard(modules: list[Any]) -> str | None:
             return f"its module {type(module).__name__} may read more than the pooled vector"
     if getattr(first.tokenizer, "backend_tokenizer", None) is None:
         return "it has no fast tokenizer"
+    if own := _changes_of(first.tokenizer, _TOKENIZER_METHODS):
+        return f"its tokenizer has {own} of its own"
     plain_text = {"method": "forward", "method_output_name": "last_hidden_state"}
     text = first.modality_config.get("text")
     if first.transformer_task != "feature-extraction" or text != plain_text or "message" in first.modality_config:

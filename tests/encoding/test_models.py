@@ -561,6 +561,50 @@ def test_a_forked_child_is_not_stopped_by_a_lock_of_its_parent(tiny):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
+def test_a_snapshot_that_came_after_the_load_is_not_taken_for_what_was_loaded(hub_model, monkeypatch):
+    """Another process may fetch the next revision between our load and our look at the cache."""
+    other = model_folders.hub_snapshot(hub_model, "v1")
+    snapshots = iter([model_folders.hub_snapshot(hub_model, None), other])
+    monkeypatch.setattr(models, "hub_snapshot", lambda *_: next(snapshots))
+    vectors = embed(["fox"], model=hub_model, local_files_only=True)
+    (model,) = models._loaded.values()
+    assert model.fingerprint != fingerprint_folder(other)
+    assert not np.allclose(vectors, embed(["fox"], model=other), atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "asked"), [("some/model", ["some/model"]), ("m", ["sentence-transformers/m", "m"])])
+def test_weights_are_fetched_before_others_have_to_wait(name, asked, monkeypatch):
+    seen = []
+
+    def fetch(repository, file, **_):
+        assert file == "model.safetensors"
+        seen.append(repository)
+        raise OSError("there is none")
+
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch)
+    model_folders.fetch_weights(name, Settings(model=name))
+    assert seen == asked
+
+
+def test_an_adapter_is_known_by_its_weights_and_its_bases(tiny, tmp_path):
+    peft = pytest.importorskip("peft")
+    folders = []
+    for number, base in enumerate([f"{tiny}-plain", f"{make_bert(tmp_path / 'base', seed=5)}-plain"]):
+        model = SentenceTransformer(tiny, device="cpu")
+        model[0].model.load_state_dict(SentenceTransformer(base, device="cpu")[0].model.state_dict())
+        model.add_adapter(peft.LoraConfig(target_modules=["query"], r=2, init_lora_weights=True))
+        folders.append(str(tmp_path / str(number)))
+        model.save(folders[-1])
+        config = Path(folders[-1], "adapter_config.json")
+        config.write_text(json.dumps({**json.loads(config.read_text()), "base_model_name_or_path": base}))
+    shutil.copy(Path(folders[0], "adapter_model.safetensors"), Path(folders[1], "adapter_model.safetensors"))
+    for folder in folders:
+        expected = SentenceTransformer(folder, device="cpu").encode(["fox"])
+        assert_allclose(embed(["fox"], model=folder), expected, atol=1e-5)
+    assert len({model.fingerprint for model in models._loaded.values()}) == 2
+
+
 class TestTheSnapshotOfAHubModel:
     """Which folder of the hub's local cache may be used without loading, and asking, once more."""
 

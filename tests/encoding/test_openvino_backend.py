@@ -304,6 +304,14 @@ class TestChoice:
         with pytest.raises(skembed.ModelNotFoundError, match="model"):
             embed(["a"], model=str(tmp_path / "model"))
 
+    def test_a_model_whose_padding_matters_stays_with_torch(self, tmp_path, new_caches, monkeypatch):
+        from tests.tiny_models import make_bert
+
+        monkeypatch.setattr("skembed.encoding.torch_backend.TorchBackend._find_company", lambda _: "of its length")
+        with pytest.warns(UserWarning, match="its vectors depend on the padding of their batch. torch runs it instead"):
+            embed(["a"], model=make_bert(tmp_path / "model", seed=11), backend="openvino")
+        assert backends() == ["torch"]
+
     def test_a_folder_without_a_model_is_not_searched(self, tmp_path, monkeypatch):
         monkeypatch.setattr(models, "folder_state", lambda *_: pytest.fail("it was searched"))
         with pytest.raises(skembed.ModelNotFoundError, match="a folder without a model"):

@@ -3,26 +3,37 @@
 from __future__ import annotations
 
 import os
+import pickle
+import shutil
 import subprocess
 import sys
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+import transformers
 from numpy.testing import assert_allclose
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from sentence_transformers.base.modules import Dense, Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
+from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
 from skembed import TruncationWarning, embed, unload_models
+from skembed.encoding import models
+from skembed.encoding.fingerprint import fingerprint_live
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind, _start_copy
+from tests.tiny_models import HIDDEN
 
 
 @pytest.fixture
-def small_memory(monkeypatch):
+def small_memory(tiny, monkeypatch):
     """``small_memory(n)``: from here on, a batch of more than n padded tokens does not fit."""
+    embed(["a"], model=tiny, cache=None)  # its weights do
     sizes: list[int] = []
 
     def limit(n_tokens, message="CUDA out of memory. Tried to allocate 2.00 GiB"):
@@ -66,6 +77,7 @@ def test_another_runtime_error_is_passed_on(tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("something else")
 
+    embed(["a"], model=tiny, cache=None)
     monkeypatch.setattr(TorchBackend, "_token_vectors", broken)
     with pytest.raises(RuntimeError, match="something else"):
         embed(["a"], model=tiny)
@@ -150,6 +162,288 @@ def test_a_model_with_an_unknown_last_module_is_run_in_its_own_way(reference):
         embed(texts, model=model, pooling="cls")
 
 
+def other_first(model, monkeypatch):
+    class Own(Transformer):
+        def preprocess(self, inputs, *args, **params):
+            return super().preprocess([f"{text} lazy dog" for text in inputs], *args, **params)
+
+    model[0].__class__ = Own
+
+
+def other_pooling(model, monkeypatch):
+    class Own(Pooling):
+        def forward(self, features, **params):
+            features["attention_mask"] = features["attention_mask"].clone()
+            features["attention_mask"][:, 0] = 0
+            return super().forward(features, **params)
+
+    model[1].__class__ = Own
+
+
+def other_normalize(model, monkeypatch):
+    class Own(Normalize):
+        def forward(self, features, **params):
+            features = super().forward(features, **params)
+            features["sentence_embedding"] = features["sentence_embedding"] * 3
+            return features
+
+    model[2].__class__ = Own
+
+
+def own_model(**methods):
+    def change(model, monkeypatch):
+        model.__class__ = type("Own", (SentenceTransformer,), methods)
+
+    return change
+
+
+def own_preprocess(self, inputs, *args, **params):
+    return SentenceTransformer.preprocess(self, [f"{text} lazy" for text in inputs], *args, **params)
+
+
+def own_forward(self, features, **params):
+    features = SentenceTransformer.forward(self, features, **params)
+    return {**features, "sentence_embedding": features["sentence_embedding"] + 1}
+
+
+def own_encode(self, inputs, *args, **params):
+    return SentenceTransformer.encode(self, [text.upper() + " fox" for text in inputs], *args, **params)
+
+
+def shift(module, args, output):
+    return {**output, "sentence_embedding": output["sentence_embedding"] + 1}
+
+
+def hook_on_pooling(model, monkeypatch):
+    model[1].register_forward_hook(shift)
+
+
+def hook_on_the_last_module(model, monkeypatch):
+    model[2].register_forward_hook(shift)
+
+
+def hook_before_a_layer(model, monkeypatch):
+    model[0].model.encoder.layer[1].register_forward_pre_hook(lambda module, args: (args[0].flip(-1), *args[1:]))
+
+
+def method_set_on_a_module(model, monkeypatch):
+    original = model[1].forward
+    model[1].forward = lambda features, **params: shift(None, None, original(features, **params))
+
+
+def method_set_on_the_model(model, monkeypatch):
+    original = model.preprocess
+    model.preprocess = lambda inputs, *args, **params: original([f"{text} lazy" for text in inputs], *args, **params)
+
+
+def tokenizer_of_its_own(model, monkeypatch):
+    class Own(type(model.tokenizer)):
+        def _encode_plus(self, text, *args, **params):
+            is_one = isinstance(text, str)
+            changed = [one.replace("quick", "lazy") for one in ([text] if is_one else text)]
+            return super()._encode_plus(changed[0] if is_one else changed, *args, **params)
+
+    model.tokenizer.__class__ = Own
+
+
+def another_dense(model, monkeypatch):
+    class Own(Dense):
+        def forward(self, features):
+            return {**features, "sentence_embedding": features["token_embeddings"].mean(dim=1)}
+
+    model.append(Own(HIDDEN, HIDDEN))
+
+
+OF_ITS_OWN = {
+    "a Transformer": other_first,
+    "a Pooling": other_pooling,
+    "a Normalize": other_normalize,
+    "a Dense": another_dense,
+    "a model's preprocess": own_model(preprocess=own_preprocess),
+    "a model's forward": own_model(forward=own_forward),
+    "a model's encode": own_model(encode=own_encode),
+    "a hook on the pooling": hook_on_pooling,
+    "a hook on the last module": hook_on_the_last_module,
+    "a hook before a layer": hook_before_a_layer,
+    "a method set on a module": method_set_on_a_module,
+    "a method set on the model": method_set_on_the_model,
+    "a tokenizer": tokenizer_of_its_own,
+}
+
+
+@pytest.mark.parametrize("change", OF_ITS_OWN.values(), ids=OF_ITS_OWN)
+def test_what_is_not_the_libraries_own_is_run_as_it_is(change, tiny, monkeypatch):
+    model, plain = (SentenceTransformer(tiny, device="cpu") for _ in range(2))
+    change(model, monkeypatch)
+    texts = ["the quick brown fox", "dog"]
+    expected = np.vstack([model.encode([text]) for text in texts])
+    vectors = embed(texts, model=model)
+    assert_allclose(vectors, expected, atol=1e-5)
+    assert not np.allclose(vectors, plain.encode(texts), atol=1e-3)
+    with pytest.raises(ValueError, match=r"pooling='cls' cannot be had from"):
+        embed(texts, model=model, pooling="cls")
+
+
+@pytest.mark.parametrize("change", OF_ITS_OWN.values(), ids=OF_ITS_OWN)
+def test_what_is_not_the_libraries_own_shares_no_vectors(change, tiny, monkeypatch):
+    model = SentenceTransformer(tiny, device="cpu")
+    embed(["fox"], model=model)
+    before = fingerprint_live(model)
+    change(model, monkeypatch)
+    assert fingerprint_live(model) != before
+    assert_allclose(embed(["fox"], model=model), model.encode(["fox"]), atol=1e-5)
+
+
+def test_a_parametrisation_is_part_of_the_weights(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    torch.nn.utils.parametrizations.weight_norm(model[0].model.encoder.layer[0].output.dense)
+    assert_allclose(embed(["fox"], model=model, pooling="default"), model.encode(["fox"]), atol=1e-5)
+    assert TorchBackend(model).not_standard is None
+
+
+def network_of(kind: str) -> torch.nn.Module:
+    torch.manual_seed(0)
+    sizes = {"vocab_size": 400, "hidden_size": HIDDEN, "num_hidden_layers": 2, "intermediate_size": 64}
+    if kind == "FNet":
+        return transformers.FNetModel(transformers.FNetConfig(**sizes, max_position_embeddings=64))
+    sizes["num_attention_heads"] = 4
+    if kind == "MobileBERT":
+        config = transformers.MobileBertConfig(
+            **sizes, embedding_size=16, intra_bottleneck_size=16, max_position_embeddings=64
+        )
+        return transformers.MobileBertModel(config)
+    if kind == "Nystromformer":
+        config = transformers.NystromformerConfig(
+            **sizes, max_position_embeddings=64, num_landmarks=64, segment_means_seq_len=64
+        )
+        return transformers.NystromformerModel(config)
+    config = transformers.BigBirdConfig(
+        **sizes, max_position_embeddings=64, block_size=2, num_random_blocks=1, attention_type="block_sparse"
+    )
+    return transformers.BigBirdModel(config)
+
+
+@pytest.fixture(scope="module")
+def dependent(tiny, tmp_path_factory):
+    """``dependent(kind)``: the folder of a model whose vectors depend on the padding of their batch."""
+    root = tmp_path_factory.mktemp("dependent")
+
+    @cache
+    def make(kind: str) -> str:
+        plain, folder = Path(shutil.copytree(f"{tiny}-plain", root / f"{kind}-plain")), str(root / kind)
+        network = network_of(kind).eval()
+        for weights in network.parameters():  # as far apart as after a training
+            if weights.dim() > 1:
+                torch.nn.init.normal_(weights, std=0.3)
+        network.save_pretrained(plain)
+        modules = [Transformer(str(plain), max_seq_length=24), Pooling(HIDDEN, "mean"), Normalize()]
+        SentenceTransformer(modules=modules, device="cpu").save(folder)
+        return folder
+
+    return make
+
+
+TEXTS = [
+    "fox",
+    "the quick brown fox jumps over the lazy dog",
+    "a dog",
+    "the fox",
+    "a parcel was sent",
+    "over it",
+    "dog",
+]
+
+
+@pytest.mark.parametrize("kind", ["FNet", "MobileBERT", "Nystromformer", "BigBird"])
+def test_a_vector_depends_on_its_text_alone(kind, dependent):
+    alone = np.vstack([SentenceTransformer(dependent(kind), device="cpu").encode([text]) for text in TEXTS])
+    assert_allclose(embed(TEXTS, model=dependent(kind), cache=None), alone, atol=1e-5)
+    assert_allclose(embed(TEXTS[:1], model=dependent(kind), cache=None), alone[:1], atol=1e-5)
+    (model,) = [model for model in models._loaded.values() if model.name == dependent(kind)]
+    assert model.backend.company == "of its length"
+
+
+@pytest.mark.parametrize("kind", ["FNet", "MobileBERT", "Nystromformer"])
+def test_sentence_transformers_itself_lets_company_into_a_vector(kind, dependent):
+    """If this fails, transformers has mended it: then the test above tests nothing."""
+    model = SentenceTransformer(dependent(kind), device="cpu")
+    assert not np.allclose(model.encode(TEXTS)[0], model.encode(TEXTS[:1])[0], atol=1e-3)
+
+
+@pytest.mark.parametrize("kind", ["bert", "roberta", "decoder", "gpt2", "dense", "static"])
+def test_texts_of_ordinary_models_share_batches(kind, reference):
+    assert TorchBackend(reference(kind)).company == "any"
+
+
+def test_a_model_that_reads_in_its_own_way_gets_texts_one_by_one_where_company_matters(reference):
+    first, pooling, _ = reference("bert").children()
+    model = SentenceTransformer(modules=[first, pooling, ReadsTokens()], device="cpu")
+    alone = np.vstack([model.encode([text]) for text in TEXTS])
+    assert_allclose(embed(TEXTS, model=model, cache=None), alone, atol=1e-5)
+    assert TorchBackend(model).company == "none"
+
+
+def test_positions_that_change_with_the_longest_text_keep_texts_to_their_length(model_folder):
+    model = SentenceTransformer(model_folder("decoder"), device="cpu")
+    model[0].model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
+    assert TorchBackend(model).company == "of its length"
+
+
+@pytest.mark.parametrize("params", [{"layers": 0}, {"layers": (-1, -2)}], ids=str)
+def test_layers_asked_of_a_loaded_model_leave_nothing_in_it(params, tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    before = pickle.dumps(model)
+    embed(["fox"], model=model, **params)
+    assert not any(module._forward_hooks for module in model.modules())
+    assert len(pickle.dumps(model)) == len(before)
+
+
+def test_hooks_that_a_user_let_transformers_set_stay(tiny):
+    model = SentenceTransformer(tiny, device="cpu")
+    model[0].model(torch.ones(1, 3, dtype=torch.long), output_hidden_states=True)
+    n_hooks = sum(len(module._forward_hooks) for module in model.modules())
+    embed(["fox"], model=model, layers=0)
+    assert sum(len(module._forward_hooks) for module in model.modules()) == n_hooks > 0
+    assert TorchBackend(model).reader is not None
+
+
+WORDS = ["a", "fox", "dog", "lazy", "quick", "brown", "jumps"]
+
+
+@pytest.mark.parametrize("n_words", [3, 4, 5, 20])
+def test_a_model_of_word_vectors_cuts_texts_as_sentence_transformers_does(n_words):
+    words = WordEmbeddings(WhitespaceTokenizer(WORDS), np.eye(len(WORDS), 8), max_seq_length=4)
+    model = SentenceTransformer(modules=[words, Pooling(8)], device="cpu")
+    texts = ["fox " + " ".join(["lazy"] * (n_words - 1)), "dog"]
+    with nullcontext() if n_words <= 4 else pytest.warns(TruncationWarning, match="1 of 2 texts have more than 4"):
+        vectors = embed(texts, model=model)
+    assert_allclose(vectors, model.encode(texts), atol=1e-6)
+
+
+def test_a_model_that_cannot_read_one_letter_is_loaded(tiny, tmp_path):
+    """CANINE takes four characters together."""
+    sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
+    config = transformers.CanineConfig(
+        **sizes, max_position_embeddings=256, num_hash_buckets=64, num_hash_functions=4, local_transformer_stride=16
+    )
+    transformers.CanineModel(config).eval().save_pretrained(tmp_path)
+    transformers.CanineTokenizer().save_pretrained(tmp_path)
+    modules = [Transformer(str(tmp_path), max_seq_length=128), Pooling(HIDDEN)]
+    model = SentenceTransformer(modules=modules, device="cpu")
+    texts = ["Where is my fox?", "the quick brown fox jumps"]
+    expected = np.vstack([model.encode([text]) for text in texts])
+    assert_allclose(embed(texts, model=model), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("places", [{"": "cpu"}, {"embeddings": "cpu", "encoder": "disk", "pooler": "cpu"}], ids=str)
+def test_a_model_that_accelerate_has_placed_is_run_where_it_is(places, tiny, tmp_path):
+    pytest.importorskip("accelerate")
+    options = {"device_map": places, "offload_folder": str(tmp_path)}
+    model = SentenceTransformer(tiny, device=None, model_kwargs=options)
+    expected = SentenceTransformer(tiny, device="cpu")
+    assert_allclose(embed(["fox", "a lazy dog"], model=model), expected.encode(["fox", "a lazy dog"]), atol=1e-5)
+
+
 def test_a_table_of_positions_with_an_offset_is_not_overrun():
     from transformers import OPTConfig, OPTModel
 
@@ -193,32 +487,40 @@ def test_windows_count_by_the_tokens_that_are_pooled(reference):
         embed([text], model=model, prompt="fox " * 40, long_texts="mean")
 
 
+def masks_of(model, monkeypatch) -> list:
+    """Note the masks that a model is given."""
+    masks, kind = [], type(model[0].model)
+    original = kind.forward
+
+    def forward(self, *args, **params):
+        masks.append(params["attention_mask"])
+        return original(self, *args, **params)
+
+    monkeypatch.setattr(kind, "forward", forward)
+    return masks
+
+
 @pytest.mark.parametrize("kind", ["bert", "roberta", "decoder", "gpt2"])
-def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, model_folder):
+def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, model_folder, monkeypatch):
     unload_models()  # or else a copy from another test would serve
     model = SentenceTransformer(model_folder(kind), device="cpu")
-    masks = []
-    model[0].model.register_forward_pre_hook(
-        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-    )
+    masks = masks_of(model, monkeypatch)
     params = {"model": model, "pooling": ("mean", "cls", "lasttoken"), "cache": None}
     alone = embed(["the lazy dog"], **params)
     padded = embed(["the lazy dog", "the quick brown fox jumps over the lazy dog"], **params)
-    assert masks[0] is None
-    assert masks[1] is not None
+    assert masks[-2] is None
+    assert masks[-1] is not None
     assert_allclose(alone[0], padded[0], atol=1e-6)
 
 
-def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny):
+def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny, monkeypatch):
     unload_models()
     model = SentenceTransformer(tiny, device="cpu")
-    masks = []
-    model[0].model.register_forward_pre_hook(
-        lambda _, args, kwargs: masks.append(kwargs["attention_mask"]), with_kwargs=True
-    )
+    masks = masks_of(model, monkeypatch)
     text = f"a {model.tokenizer.pad_token} fox"
-    assert_allclose(embed([text], model=model, cache=None), model.encode([text]), atol=1e-6)
-    assert masks[0] is not None
+    vectors = embed([text], model=model, cache=None)
+    assert masks[-1] is not None
+    assert_allclose(vectors, model.encode([text]), atol=1e-6)
 
 
 def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
@@ -233,7 +535,7 @@ def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
 
     model[0].model.__class__ = Own
     embed(["fox"], model=model, cache=None)
-    assert masks == [[[1] * len(masks[0][0])]]
+    assert masks[-1] == [[1] * len(masks[-1][0])]
 
 
 FORK = """
