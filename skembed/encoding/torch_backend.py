@@ -7,7 +7,6 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 from __future__ import annotations
 
 import copy
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -24,9 +23,10 @@ from sentence_transformers.sentence_transformer.modules import Dropout, LayerNor
 from torch import Tensor, nn
 
 from skembed.encoding.batching import length_batches
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.pooling import POOLERS
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
-from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens
+from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens, inside_tokenizer
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
@@ -321,7 +321,8 @@ class TorchBackend:
 
     def _run_texts(self, texts: list[str], prompt: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
         """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
-        features = self.sentence_transformer.preprocess(texts, prompt=prompt)
+        with inside_tokenizer:
+            features = self.sentence_transformer.preprocess(texts, prompt=prompt)
         limit = self.sentence_transformer.max_seq_length
         mask = features.get("attention_mask")
         is_full = np.zeros(len(texts), dtype=bool)
@@ -337,7 +338,8 @@ class TorchBackend:
     def count_tokens(self, text: str) -> int:
         """Count the tokens of a whole text with the model's own tokenizer."""
         tokenizer = self.sentence_transformer.tokenizer
-        return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
+        with inside_tokenizer:
+            return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
 def _run_batches(
@@ -509,5 +511,4 @@ def _go_on_after_fork() -> None:
         torch.set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_go_on_after_fork)
+renew_in_child("torch", _go_on_after_fork)

@@ -31,6 +31,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from skembed.encoding.encoder import progress
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.optional import require
@@ -48,6 +49,15 @@ _ONE_BY_ONE = ("contrastive", "cosine_similarity", "softmax", "triplet")  # loss
 _LOSS_METRIC = "eval_loss"  # what a run is judged by where there is no evaluator
 
 _one_at_a_time = threading.Lock()  # the trainer seeds, and the random numbers it draws are those of the process
+
+
+def _renew_after_fork() -> None:
+    """Be free in a forked child, whatever another thread of the parent was training."""
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+renew_in_child("training", _renew_after_fork)
 
 
 @dataclass
