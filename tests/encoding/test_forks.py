@@ -70,7 +70,10 @@ def test_a_fork_in_the_midst_of_everything_leaves_a_child_that_works(backend, n_
 model, static, folder, backend, n_forks = *sys.argv[2:6], int(sys.argv[6])
 sys.setswitchinterval(1e-4)
 texts = [f"fox number {number} jumps over {number % 7} dogs" * (1 + number % 3) for number in range(64)]
-caches = [skembed.EmbeddingCache(), skembed.EmbeddingCache(folder), None, pickle.loads(pickle.dumps(skembed.EmbeddingCache()))]
+caches = [skembed.EmbeddingCache(), skembed.EmbeddingCache(folder), None]
+caches.append(pickle.loads(pickle.dumps(caches[0])))
+caches.append(skembed.EmbeddingCache())
+caches.append(pickle.loads(pickle.dumps(caches.pop())))  # known no more, so that it arrives as in another process
 right = {name: skembed.embed(texts, model=name, cache=None, backend="torch") for name in (model, static)}
 if backend == "openvino":
     skembed.embed(texts, model=model, cache=None, backend="openvino")
@@ -146,7 +149,12 @@ texts = [f"fox number {number}" for number in range(64)]
 right = skembed.embed(texts, model=sys.argv[2], cache=None)
 ended = []
 def handle(*_):
+    if in_handler:  # a fork in the midst of a fork is more than Python can do
+        return
+    in_handler.append(True)
     ended.append(fork(lambda: np.allclose(skembed.embed(texts, model=sys.argv[2]), right, atol=1e-5)))
+    in_handler.clear()
+in_handler = []
 signal.signal(signal.SIGUSR1, handle)
 parent = os.getpid()
 def send():
@@ -161,7 +169,7 @@ print(set(ended))
     assert run(code, tiny) == ["{0}"]
 
 
-def test_what_is_held_is_let_go_in_the_other_order_even_if_one_fails(monkeypatch):
+def test_what_is_held_is_let_go_in_the_other_order(monkeypatch):
     events = []
     found = [(lambda n=n: events.append(("take", n)), lambda n=n: events.append(("let go", n))) for n in range(3)]
     monkeypatch.setattr(forks, "_holds", {"tokenizers": lambda: found[:2], "caches": lambda: found[2:]})
