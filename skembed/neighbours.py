@@ -6,7 +6,6 @@ Imports numpy, pandas and scikit-learn; faiss where it is installed.
 from __future__ import annotations
 
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from typing import Any, Self
@@ -17,6 +16,7 @@ from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
+from skembed.encoding.forks import renew_in_child
 from skembed.optional import require
 
 _SPARE = 8  # candidates beyond those asked for: float32 may have put them in another order
@@ -34,8 +34,7 @@ def _run_on_one_thread() -> None:
         sys.modules["faiss"].omp_set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_run_on_one_thread)
+renew_in_child("faiss", _run_on_one_thread)
 
 
 class ExactIndex:

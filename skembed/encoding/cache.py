@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import deque
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import uuid4
@@ -15,6 +16,7 @@ from weakref import WeakValueDictionary
 
 import numpy as np
 
+from skembed.encoding.forks import Hold, hold_at_fork
 from skembed.encoding.memory_store import MemoryStore
 from skembed.errors import CacheError
 from skembed.paths import read_path
@@ -76,7 +78,7 @@ class EmbeddingCache:
         is_integer = isinstance(max_bytes, (int, np.integer)) and not isinstance(max_bytes, bool)
         if max_bytes is not None and not (is_integer and max_bytes >= 1):
             raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
-        self.path = None if path is None else Path(os.path.realpath(read_path(path, "path")))
+        self.path = None if path is None else _real_path(read_path(path, "path"))
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
         self._name = uuid4().hex  # by which a pickle finds a cache in memory again
         if self.path is None:
@@ -150,8 +152,9 @@ class EmbeddingCache:
 
 _memory_caches: WeakValueDictionary[str, EmbeddingCache] = WeakValueDictionary()
 _arrived: deque[EmbeddingCache] = deque(maxlen=3)  # the last that came from other processes: for their next pickle
-_disk_stores: dict[Path, DiskStore] = {}
-_lock = threading.RLock()  # over the three above; held while a process forks
+_disk_stores: WeakValueDictionary[Path, DiskStore] = WeakValueDictionary()  # one that nobody holds closes its file
+_used_last: deque[DiskStore] = deque(maxlen=8)  # so that whoever names a folder in each call finds it open
+_lock = threading.RLock()  # over the four above; held while a process forks
 
 
 def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
@@ -160,8 +163,9 @@ def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
         cache = _memory_caches.get(name)
         if cache is None:
             cache = EmbeddingCache(max_bytes=max_bytes)
-            cache._name = name
             _memory_caches[name] = cache
+            del _memory_caches[cache._name]
+            cache._name = name
             _arrived.append(cache)
         return cache
 
@@ -173,12 +177,26 @@ def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
     return cache
 
 
+def _real_path(path: str | os.PathLike[str]) -> Path:
+    try:
+        return Path(os.path.realpath(path))
+    except UnicodeEncodeError as error:
+        raise CacheError(
+            f"The cache in {str(path)!r} failed: {error}. Choose a folder whose path has no such characters, or set "
+            "PYTHONUTF8=1."
+        ) from error
+
+
 def _disk_store(folder: Path, max_bytes: int | None) -> DiskStore:
     from skembed.encoding.disk_store import DiskStore
 
     with _lock:
-        store = _disk_stores.setdefault(folder, DiskStore(folder, max_bytes))
+        store = _disk_stores.get(folder)
+        if store is None:
+            store = _disk_stores[folder] = DiskStore(folder, max_bytes)
         store.max_bytes = max_bytes or store.max_bytes
+        if store not in _used_last:
+            _used_last.append(store)
         return store
 
 
@@ -220,22 +238,12 @@ def clear_cache() -> None:
         cache.clear()
 
 
-_held: list[Store] = []  # while a process forks
+def _hold() -> Iterator[Hold]:
+    """Let nobody be changing a cache while the process forks."""
+    yield _lock.acquire, _lock.release
+    stores = [*(cache.store for cache in list(_memory_caches.values())), *list(_disk_stores.values())]
+    for store in dict.fromkeys(stores):
+        yield store.before_fork, store.after_fork
 
 
-def _before_fork() -> None:
-    _lock.acquire()
-    _held[:] = [*(cache.store for cache in _memory_caches.values()), *_disk_stores.values()]
-    for store in _held:
-        store.before_fork()
-
-
-def _after_fork() -> None:
-    for store in _held:
-        store.after_fork()
-    _held.clear()
-    _lock.release()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
+hold_at_fork("caches", _hold)

@@ -14,6 +14,7 @@ from fnmatch import fnmatch
 from functools import cache
 from typing import TYPE_CHECKING
 
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.settings import Settings
 from skembed.optional import require
 
@@ -132,5 +133,4 @@ def _notice_fork() -> None:
     _openvino_hangs |= getattr(openvino_backend, "has_run", lambda: False)()
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_notice_fork)
+renew_in_child("openvino", _notice_fork)

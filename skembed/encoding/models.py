@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.devices import openvino_hangs, resolve_backend, resolve_devices
 from skembed.encoding.fingerprint import fingerprint_live, stamp_live
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.model_folders import (
     PACKAGED_NAMES,
     current_snapshot,
@@ -80,8 +81,6 @@ class LoadedModel:
     def renew_locks(self) -> None:
         """Be free in a forked child, whatever another thread of the parent was at."""
         self.lock = threading.RLock()
-        if self.backend.reader is not None:
-            self.backend.reader.tokenizer.lock = threading.Lock()
 
 
 _ATTEMPTS = 3  # to load a folder that changes meanwhile
@@ -488,5 +487,4 @@ def _renew_after_fork() -> None:
             _left_behind.append(_loaded.pop(key))  # to let go of it may hang too
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_renew_after_fork)
+renew_in_child("models", _renew_after_fork)

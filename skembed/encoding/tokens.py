@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
-from threading import Lock
+from threading import RLock
 from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
 
 import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.batching import windows
+from skembed.encoding.forks import Hold, hold_at_fork
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -89,8 +91,9 @@ class TextTokenizer:
         self._tokenizer = tokenizer
         self._cut_side = cut_side
         self.n_special_tokens: int = tokenizer.num_special_tokens_to_add(False)
-        self.lock = Lock()  # as what is cut is a state of the tokenizer
+        self.lock = RLock()  # as what is cut is a state of the tokenizer
         tokenizer.no_padding()
+        _all_tokenizers.add(self)
 
     def to_dict(self) -> dict[str, Any]:
         """Write the tokenizer down, as what JSON can hold."""
@@ -155,3 +158,17 @@ class TextTokenizer:
         """Count the tokens of the whole text: what was kept and what was cut off, each special token once."""
         cut_off = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
         return len(encoding.ids) + cut_off
+
+
+_all_tokenizers: WeakSet[TextTokenizer] = WeakSet()
+inside_tokenizer = RLock()  # held by whoever is inside a tokenizer that is not one of these
+
+
+def _hold() -> Iterator[Hold]:
+    """Let nobody be inside a tokenizer while the process forks: its own lock would stay locked in the child."""
+    yield inside_tokenizer.acquire, inside_tokenizer.release
+    for tokenizer in list(_all_tokenizers):
+        yield tokenizer.lock.acquire, tokenizer.lock.release
+
+
+hold_at_fork("tokenizers", _hold)

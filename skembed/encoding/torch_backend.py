@@ -7,7 +7,6 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 from __future__ import annotations
 
 import copy
-import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -25,10 +24,11 @@ from sentence_transformers.sentence_transformer.modules import Dropout, LayerNor
 from torch import Tensor, nn
 
 from skembed.encoding.batching import length_batches
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.pooling import POOLERS
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
 from skembed.encoding.settings import TASKS
-from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens
+from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens, inside_tokenizer
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
@@ -447,7 +447,8 @@ class TorchBackend:
     def _run_texts(self, texts: list[str], prompt: str | None, task: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
         """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
         of_task = {} if task is None else {"task": task}
-        features = self.sentence_transformer.preprocess(texts, prompt=prompt, **of_task)
+        with inside_tokenizer:
+            features = self.sentence_transformer.preprocess(texts, prompt=prompt, **of_task)
         limit = self._own_limit(task)
         mask = features.get("attention_mask")
         is_full = np.zeros(len(texts), dtype=bool)
@@ -465,7 +466,8 @@ class TorchBackend:
     def reads_nothing_of(self, text: str, task: str | None = None) -> bool:
         """Whether the model's own tokenizer finds no token in a text, as where it knows a list of words only."""
         of_task = {} if task is None else {"task": task}
-        mask = self.sentence_transformer.preprocess([text], **of_task).get("attention_mask")
+        with inside_tokenizer:
+            mask = self.sentence_transformer.preprocess([text], **of_task).get("attention_mask")
         return mask is not None and not bool(mask.any())
 
     def _encode(self, texts: list[str], prompt: str | None, of_task: dict[str, str]) -> Tensor:
@@ -477,9 +479,10 @@ class TorchBackend:
     def count_tokens(self, text: str, task: str | None = None) -> int:
         """Count the tokens of a whole text with the model's own tokenizer."""
         tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
-        if not callable(tokenizer):  # one of words
-            return len(tokenizer.tokenize(text))
-        return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
+        with inside_tokenizer:
+            if not callable(tokenizer):  # one of words
+                return len(tokenizer.tokenize(text))
+            return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
 def _run_batches(
@@ -755,5 +758,4 @@ def _go_on_after_fork() -> None:
         torch.set_num_threads(1)
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_go_on_after_fork)
+renew_in_child("torch", _go_on_after_fork)

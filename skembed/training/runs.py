@@ -36,6 +36,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from skembed.encoding.encoder import progress
+from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.errors import level_of_user
@@ -63,6 +64,15 @@ _LAUNCH_VARIABLE = re.compile(
 )
 
 _one_at_a_time = threading.Lock()  # the trainer seeds, and the random numbers it draws are those of the process
+
+
+def _renew_after_fork() -> None:
+    """Be free in a forked child, whatever another thread of the parent was training."""
+    global _one_at_a_time
+    _one_at_a_time = threading.Lock()
+
+
+renew_in_child("training", _renew_after_fork)
 
 
 @dataclass

@@ -817,3 +817,23 @@ class TestBound:
         first = EmbeddingCache(tmp_path, max_bytes=77_777)
         second = EmbeddingCache(tmp_path)
         assert (first.max_bytes, second.max_bytes) == (77_777, 77_777)
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux does")
+def test_caches_on_disk_that_nobody_holds_keep_no_file_open(tmp_path):
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for number in range(60):
+        put(EmbeddingCache(tmp_path / f"{number}"), ["a"])
+    assert len(list(Path("/proc/self/fd").iterdir())) < before + 40
+    assert known(EmbeddingCache(tmp_path / "0"), ["a"]) == ["a"]
+
+
+def test_a_folder_that_is_named_in_each_call_is_opened_once(tmp_path, tiny, monkeypatch):
+    from skembed.encoding.disk_store import DiskStore
+
+    opened, open_one = [], DiskStore._open
+    monkeypatch.setattr(DiskStore, "_open", lambda store, data: (opened.append(data), open_one(store, data)))
+    for text in ("a", "b", "a"):
+        embed([text], model=tiny, cache=str(tmp_path))
+    assert len(opened) == 1
+    assert EmbeddingCache(tmp_path).stats()["hits"] == 1
