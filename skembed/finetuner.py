@@ -101,7 +101,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         Train low-rank adapters of this rank instead of all weights, and merge them in the end. It needs less memory
         and a higher ``learning_rate``.
     matryoshka_dims : sequence of int, default=None
-        Dimensions after which ``truncate_dim`` may cut vectors: the loss is taken after each of them.
+        Dimensions after which ``truncate_dim`` may cut vectors: the loss is taken after each of them. Several poolings
+        are then cut as one vector, as they were trained.
     validation_fraction : float, default=0.1
         Share of the examples that early stopping sets aside.
     early_stopping : bool, default=False

@@ -400,7 +400,7 @@ def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> Non
     way_out = "The model's weights may be damaged." if plan.family.dtype == "float32" else "Choose dtype='float32'."
     row, backend = texts.first_row(codes), plan.model.backend
     text = plan.family.prompt + texts.unique[texts.codes[row]]
-    if backend.reader is None and cast("TorchBackend", backend).reads_nothing_of(text, plan.settings.task):
+    if backend.reader is None and backend.reads_nothing_of(text, plan.settings.task):
         raise ValueError(
             f"{texts.where(row)} has no word that {plan.model.name} knows, and without one its vector is NaN. Drop "
             "the row, or make it missing (None) and choose missing='zero' or 'nan'."

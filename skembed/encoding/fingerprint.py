@@ -153,6 +153,7 @@ def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
     """
     digest = hashlib.sha256(b"skembed live 2")
     _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(sentence_transformer))
+    _update(digest, *_routes_content(sentence_transformer))
     for name, tensor in sorted(sentence_transformer.state_dict().items()):
         _update(digest, name, str(tuple(tensor.shape)))
         tensor = _offloaded(sentence_transformer, name) if tensor.is_meta else tensor
@@ -240,7 +241,7 @@ def _unique_token(of: Any) -> str:
 _tokens: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-def _tokenizer_content(model: SentenceTransformer) -> str:
+def _tokenizer_content(model: Any) -> str:
     tokenizer = getattr(model[0], "tokenizer", None)
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(core, "to_str"):
@@ -250,7 +251,22 @@ def _tokenizer_content(model: SentenceTransformer) -> str:
     return type(core).__name__
 
 
-def _tokenizer_outline(model: SentenceTransformer) -> tuple[Any, ...]:
+def _routes_content(model: SentenceTransformer) -> list[str]:
+    """Describe the tokenizers and networks of a Router's routes, of which a model shows one alone as its own."""
+    from sentence_transformers.base.modules import Router
+
+    routers = [module for module in model.modules() if isinstance(module, Router)]
+    parts = []
+    for module in (part for router in routers for modules in router.sub_modules.values() for part in modules.modules()):
+        if getattr(module, "tokenizer", None) is not None:
+            parts.append(_tokenizer_content([module]))
+        config: Any = getattr(module, "config", None)
+        if hasattr(config, "to_dict"):
+            parts.append(_canonical(config.to_dict()))
+    return parts
+
+
+def _tokenizer_outline(model: Any) -> tuple[Any, ...]:
     """Name a tokenizer's parts that may be exchanged, without its vocabulary."""
     tokenizer = getattr(model[0], "tokenizer", None)
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)

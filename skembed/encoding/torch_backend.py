@@ -7,6 +7,7 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 from __future__ import annotations
 
 import copy
+import inspect
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -160,7 +161,24 @@ class TorchBackend:
         ValueError
             If there is no way for the task.
         """
-        return None if self.reader is not None else "/".join(_ways(self.modules_after, task)) or None
+        if self.reader is not None:
+            return None
+        ways = list(_ways(self.modules_after, task))
+        is_read = _may_read_task(self.sentence_transformer) or any(map(self._is_declared, self.modules_after))
+        if task is not None and is_read:
+            ways.append(f"task={task}")
+        return "/".join(ways) or None
+
+    def _of_task(self, task: str | None) -> dict[str, str]:
+        """Tell the task only to a model that reads it: another one may have no place for it."""
+        is_read = task is not None and (self.route(task) is not None or task in self.defaults.task_lengths)
+        return {"task": task} if task is not None and is_read else {}
+
+    def _is_declared(self, module: Any) -> bool:
+        """Whether the model's files say that one of its modules is to be told the task."""
+        declared: Mapping[str, Any] = self.sentence_transformer.module_kwargs or {}
+        names = [name for name, own in self.sentence_transformer.named_children() if own is module]
+        return any("task" in declared.get(name, ()) for name in names)
 
     def _own_limit(self, task: str | None) -> int | None:
         """Find how many tokens the model itself reads of a text; None: there is no limit, or no way for the task."""
@@ -444,9 +462,11 @@ class TorchBackend:
             features = module(features)
         return features[_VECTOR].float()
 
-    def _run_texts(self, texts: list[str], prompt: str | None, task: str | None) -> tuple[Tensor, NDArray[np.bool_]]:
+    def _run_texts(
+        self, texts: list[str], prompt: str | None, task: str | None = None
+    ) -> tuple[Tensor, NDArray[np.bool_]]:
         """Run the model's own modules; also say which texts fill the model's window, so may have been cut."""
-        of_task = {} if task is None else {"task": task}
+        of_task = self._of_task(task)
         with inside_tokenizer:
             features = self.sentence_transformer.preprocess(texts, prompt=prompt, **of_task)
         limit = self._own_limit(task)
@@ -460,12 +480,13 @@ class TorchBackend:
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
         }
         for module in self.modules_after:
-            features = module(features, **(of_task if _takes_task(module) else {}))
+            is_told = task is not None and (_takes_task(module) or self._is_declared(module))
+            features = module(features, **(of_task if is_told else {}))
         return features[_VECTOR].float(), is_full
 
     def reads_nothing_of(self, text: str, task: str | None = None) -> bool:
         """Whether the model's own tokenizer finds no token in a text, as where it knows a list of words only."""
-        of_task = {} if task is None else {"task": task}
+        of_task = self._of_task(task)
         with inside_tokenizer:
             mask = self.sentence_transformer.preprocess([text], **of_task).get("attention_mask")
         return mask is not None and not bool(mask.any())
@@ -668,9 +689,15 @@ def _ways(modules: Iterable[Any], task: str | None) -> Iterator[str]:
 def _may_read_task(module: Any) -> bool:
     """Whether a module may do something else for another task, the number of tokens apart."""
     is_foreign = not type(module).__module__.startswith("sentence_transformers.")
+    reads = getattr(module, "preprocess", None) if is_foreign else None  # nobody knows what it makes of the task
     template = getattr(getattr(module, "tokenizer", None), "chat_template", None)
     expands = getattr(module, "query_expansion", None) is not None
-    return _takes_task(module) or (is_foreign and hasattr(module, "preprocess")) or expands or "task" in str(template)
+    return _takes_task(module) or (reads is not None and _accepts_task(reads)) or expands or "task" in str(template)
+
+
+def _accepts_task(function: Callable[..., Any]) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.name == "task" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def _takes_task(module: Any) -> bool:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -12,9 +14,11 @@ from sentence_transformers.sentence_transformer.modules import Normalize
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from tokenizers import normalizers
 
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, embed
+from skembed.encoding.fingerprint import fingerprint_live
 
 TASKS = ["query", "document"]
 KINDS = ["router", "router_without_default", "router_static", "router_dense", "lengths", "bert", "static", "dense"]
@@ -84,6 +88,39 @@ def test_a_module_that_asks_for_the_task_is_told(reference):
     model = SentenceTransformer(modules=[*list(reference("bert").children())[:2], Scale()], device="cpu")
     for task in (None, *TASKS):
         assert_allclose(embed(["fox"], model=model, task=task), encode_as(task, model)(["fox"]), atol=1e-5)
+
+
+def test_a_module_that_the_models_files_say_is_to_be_told_the_task_is_told(reference):
+    class Shift(torch.nn.Module):
+        def forward(self, features, task=None):
+            features["sentence_embedding"] = features["sentence_embedding"] + len(task or "")
+            return features
+
+    model = SentenceTransformer(modules=[*list(reference("bert").children())[:2], Shift()], device="cpu")
+    model.module_kwargs = {"2": ["task"]}  # as loading a model with such a modules.json leaves it
+    for task in (None, *TASKS):
+        assert_allclose(embed(["fox"], model=model, task=task), encode_as(task, model)(["fox"]), atol=1e-5)
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_a_model_that_has_no_place_for_a_task_is_not_told(task, model_folder):
+    class Plain(torch.nn.Module):
+        max_seq_length = None
+
+        def __init__(self, table):
+            super().__init__()
+            self.table = table
+
+        def preprocess(self, inputs, prompt=None):
+            return self.table.preprocess([(prompt or "") + text for text in inputs])
+
+        def forward(self, features):
+            return self.table(features)
+
+    model = SentenceTransformer(model_folder("static"), device="cpu")
+    model = SentenceTransformer(modules=[Plain(model[0])], device="cpu")
+    assert_allclose(embed(["fox"], model=model, task=task), model.encode(["fox"]), atol=1e-6)
+    assert n_computed(EmbeddingCache(), {"model": model}, {"model": model, "task": task}) == [2, 0]
 
 
 # Limits of tokens
@@ -156,6 +193,14 @@ def test_a_task_and_the_same_prompt_by_name_share_vectors(tiny):
 def test_a_limit_of_a_task_is_part_of_the_key(model_folder):
     calls = [{"model": model_folder("lengths"), "task": task, "prompt": ""} for task in (None, *TASKS)]
     assert n_computed(EmbeddingCache(), *calls) == [2, 2, 2]
+
+
+def test_models_whose_routes_differ_in_a_tokenizer_alone_share_nothing(reference):
+    models = [copy.deepcopy(reference("router")) for _ in range(2)]
+    models[1][0].sub_modules["query"][0].tokenizer.backend_tokenizer.normalizer = normalizers.Replace("f", "d")
+    assert fingerprint_live(models[0]) != fingerprint_live(models[1])
+    for model in models:
+        assert_allclose(embed(["fox"], model=model, task="query"), model.encode_query(["fox"]), atol=1e-5)
 
 
 # What is refused
