@@ -1,6 +1,6 @@
 """The OpenVINO backend: a converted model from a folder, several batches at a time on the cores of one processor.
 
-Token ids in; pooled float32 vectors out. Imports openvino, numpy and the rooms below; neither torch nor transformers
+Token ids in; pooled float32 vectors out. Imports numpy and the rooms below; neither torch nor transformers
 nor sentence-transformers, so that a process that only embeds starts fast.
 
 The folder of a converted model, written by ``openvino_conversion.py`` and read here::
