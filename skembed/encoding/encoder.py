@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 from skembed.encoding.batching import windows
 from skembed.encoding.cache import find_store
 from skembed.encoding.memory_store import as_slice
-from skembed.encoding.plan import Plan, every_view
+from skembed.encoding.models import give_up
+from skembed.encoding.plan import Plan, every_view, make_plan
+from skembed.encoding.reader import CannotComputeError
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.threads import merged
@@ -169,6 +171,8 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
 def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tuple[_Call, NDArray[np.intp]]:
     """Start a call with what the cache holds; also return the codes of the texts that it lacks."""
     n_unique = len(texts.unique)
+    if plan.model.has_failed:  # since the plan was made
+        plan = make_plan(plan.settings)
     call = _Call(texts, plan, find_store(plan.settings.cache), vectors, np.zeros(n_unique, dtype=np.int64))
     missing = _read(call, np.arange(n_unique))
     if plan.settings.long_texts == "error":
@@ -256,14 +260,24 @@ def _encode_window(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, 
     n_wanted = len(codes)
     codes = _read(call, codes)  # another thread or process may have encoded them meanwhile
     bar.update(n_wanted - len(codes))
-    if len(codes):
-        texts = call.some_texts(codes)
-        recipes = _recipes_to_compute(call, texts)
+    if not len(codes):
+        return
+    texts, failure = call.some_texts(codes), None
+    recipes, is_done = _recipes_to_compute(call, texts), np.zeros(len(codes), dtype=bool)
+    try:
         for positions, vectors, n_tokens in _run_model(
             texts, tokens if len(codes) == n_wanted else None, call.plan, recipes
         ):
             _take(call, codes[positions], vectors, n_tokens, recipes)
+            is_done[positions] = True
             bar.update(len(positions))
+    except CannotComputeError as error:
+        failure = str(error)
+    if failure is not None:  # outside the except clause, whose traceback would keep the failed batches alive
+        give_up(call.plan.model, failure)
+        call.plan = make_plan(call.plan.settings)  # whose vectors are kept apart in the cache
+        with call.plan.model.lock:
+            _encode_window(call, codes[~is_done], None, bar)
 
 
 def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:

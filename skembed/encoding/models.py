@@ -57,6 +57,8 @@ class LoadedModel:
     backend : TorchBackend or OpenVINOBackend
     is_current : callable
         Whether the folder or object it came from is still as it was.
+    has_failed : bool
+        Whether its backend could not run it after all, so that another is to be asked for.
     lock : threading.RLock
         Held while the model runs: one call at a time uses processor and devices best.
     """
@@ -67,6 +69,7 @@ class LoadedModel:
     dtype: str
     backend: TorchBackend | OpenVINOBackend
     is_current: Callable[[], bool]
+    has_failed: bool = False
     lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[type-arg,unused-ignore]
 
     def __post_init__(self) -> None:
@@ -167,6 +170,8 @@ def _find_converted(name: str, folder: str | None, dtype: str, settings: Setting
         stamp, fingerprint = stamp_folder(folder), fingerprint_folder(folder)
     except Exception:  # loading will tell what is wrong with the folder
         return None
+    if fingerprint in _not_convertible:
+        return None
     kept = conversion_folder(fingerprint, settings.trust_remote_code)
     backend = None if kept is None else find_converted(kept, dtype, name)
     if backend is None:
@@ -177,13 +182,32 @@ def _find_converted(name: str, folder: str | None, dtype: str, settings: Setting
         False,
         backend.dtype,
         backend,
-        lambda: _can_run(backend) and stamp_folder(folder) == stamp,
+        lambda: _can_run(backend, fingerprint) and stamp_folder(folder) == stamp,
     )
 
 
-def _can_run(backend: OpenVINOBackend) -> bool:
-    """Whether a converted model is still of use: its files are there, and this process is no fork of who opened it."""
-    return not openvino_hangs() and backend.is_there()
+def _can_run(backend: OpenVINOBackend, fingerprint: str) -> bool:
+    """Whether a converted model is still of use: it never failed, its files are there, and no fork came between."""
+    return fingerprint not in _not_convertible and not openvino_hangs() and backend.is_there()
+
+
+def give_up(model: LoadedModel, reason: str) -> None:
+    """Leave to torch from now on a model that OpenVINO fails to run, with a warning the first time."""
+    model.has_failed = True
+    with _registry_lock:
+        is_known = model.fingerprint in _not_convertible
+        _not_convertible.add(model.fingerprint)
+    if not is_known:
+        _warn_of_torch(model, reason)
+
+
+def _warn_of_torch(model: LoadedModel, reason: str) -> None:
+    warnings.warn(
+        f"OpenVINO cannot run {model.name}: {shorten(reason, 300)}. torch runs it instead; with backend='torch' there "
+        "is no such warning.",
+        UserWarning,
+        stacklevel=3,
+    )
 
 
 def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel | None:
@@ -203,19 +227,14 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
     except NotConvertibleError as error:
         _not_convertible.add(model.fingerprint)
         if settings.backend == "openvino" or model.backend.reader is not None:  # others have no need of it
-            warnings.warn(
-                f"OpenVINO cannot run {model.name}: {shorten(str(error), 300)}. torch runs it instead; with "
-                "backend='torch' there is no such warning.",
-                UserWarning,
-                stacklevel=2,
-            )
+            _warn_of_torch(model, str(error))
         return None
     is_current = model.is_current
     return replace(
         model,
         dtype=backend.dtype,
         backend=backend,
-        is_current=lambda: _can_run(backend) and is_current(),
+        is_current=lambda: _can_run(backend, model.fingerprint) and is_current(),
         lock=threading.RLock(),
     )
 

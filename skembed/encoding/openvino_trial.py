@@ -51,7 +51,7 @@ SECONDS_A_VARIANT = 120.0
 _BYTES_A_SECOND = 2e7  # of weights, on top
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
-_MOST_BLOBS = 8  # of a model; the one that was not used for longest leaves
+_MOST_BLOBS = 16  # of a model; the one that was not used for longest leaves
 _SETTINGS_OF_LIBRARIES = ("ONEDNN_", "DNNL_", "OV_", "OPENVINO_")  # environment variables that choose code
 
 # Signals that come from outside; what else ends a child is the variant's doing. On Windows a crash has a large status.

@@ -14,7 +14,7 @@ from skembed.encoding.tokens import UNLIMITED
 if TYPE_CHECKING:
     from skembed.encoding.torch_backend import TorchBackend
 
-FORMAT_VERSION = 1  # of the vectors; to be raised when the same recipe comes to give other vectors
+FORMAT_VERSION = 2  # of the vectors; to be raised when the same recipe comes to give other vectors
 
 # On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
 # should be enough work to fill the device, as far as its memory goes.

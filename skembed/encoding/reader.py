@@ -13,6 +13,10 @@ from skembed.encoding.tokens import TextTokenizer
 View = tuple[tuple[int, ...], tuple[str, ...]]  # layers to average, pooling modes to concatenate before the tail
 
 
+class CannotComputeError(RuntimeError):
+    """A backend that fails to run a model, which another backend may run."""
+
+
 @dataclass(frozen=True)
 class Reader:
     """The text-reading part of a standard model: token ids in, one vector a token out.

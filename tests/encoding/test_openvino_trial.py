@@ -242,6 +242,22 @@ class TestAModelThatEndsItsProcess:
         (vectors, _), _ = run(f"print(json.dumps(embedded(TEXTS, layers={layers})))", BFLOAT16)
         assert_allclose(vectors, expected(texts, model_folder("decoder"), layers=layers), atol=1e-5)
 
+    def test_with_inner_layers_alone_is_run_by_torch(self, run, model_folder, texts):
+        code = """
+from skembed.encoding import openvino_trial
+try_in_children = openvino_trial._try_in_children
+def die_of_inner_layers(folder, asked, examples):
+    if [1] in [list(fields["layers"]) for fields in asked]:
+        return [openvino_trial.Outcome("it ends the process", lasts=True)] * len(asked)
+    return try_in_children(folder, asked, examples)
+openvino_trial._try_in_children = die_of_inner_layers
+print(json.dumps(embedded(TEXTS, layers=1)))
+"""
+        (vectors, _), said = run(code)
+        assert_allclose(vectors, expected(texts, model_folder("decoder"), layers=1), atol=1e-5)
+        assert said.count("UserWarning") == 1
+        assert "it ends the process. torch runs it instead" in said
+
     def test_and_was_loaded_is_run_in_float32(self, run, model_folder, texts):
         code = """
 from sentence_transformers import SentenceTransformer
