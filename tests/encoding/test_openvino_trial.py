@@ -398,47 +398,41 @@ class TestAModelThatHangs:
         assert list(folder_of(caches).glob(".unfinished-*")) == []
 
 
+@pytest.fixture(scope="module")
+def every_file(tmp_path_factory, model_folder):
+    """A conversion with every kind of file."""
+    caches = tmp_path_factory.mktemp("caches")
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setenv("XDG_CACHE_HOME", str(caches))
+        for batch_tokens in (512, 8):
+            some = ["a fox", "the quick brown fox jumps over the lazy dog"] * 2
+            embed(some, model=model_folder("dense"), batch_tokens=batch_tokens, cache=None)
+        skembed.unload_models()
+    return folder_of(caches)
+
+
 class TestABitThatFlips:
     """In any file of a conversion: the vectors are right, or it is converted anew."""
 
-    N_FLIPS = int(os.environ.get("SKEMBED_BIT_FLIPS", "8"))  # in each file
-
-    @pytest.fixture(scope="class")
-    def kept(self, tmp_path_factory, model_folder):
-        """A conversion with every kind of file, and the vectors that it gives."""
-        caches = tmp_path_factory.mktemp("caches")
-        with pytest.MonkeyPatch.context() as patched:
-            patched.setenv("XDG_CACHE_HOME", str(caches))
-            for batch_tokens in (512, 8):
-                embed(["a b", "c d e"], model=model_folder("dense"), batch_tokens=batch_tokens, cache=None)
-            skembed.unload_models()
-        return folder_of(caches)
-
+    @pytest.mark.parametrize("n_flips", [pytest.param(4, marks=slow), pytest.param(200, marks=pytest.mark.exhaustive)])
+    @pytest.mark.parametrize("dtype", ["auto", "float32"])
     @pytest.mark.parametrize(
         "kind", ["about.json", "model.xml", "model.bin", "tail.xml", "tail.bin", "probe.npy", "*.blob", "*.verdict"]
     )
-    @pytest.mark.parametrize("dtype", ["auto", "float32"])
-    @slow
-    def test_gives_no_other_vectors(self, kind, dtype, kept, tmp_path, monkeypatch):
-        whole = openvino_backend.find_converted(kept, dtype, "the model")
-        right = vectors_of(whole)
-        draw = random.Random(0)
-        for file in sorted(kept.glob(kind)):
-            for number in range(self.N_FLIPS):
-                folder = Path(shutil.copytree(kept, tmp_path / f"{file.name}-{number}"))
-                flip(folder / file.name, draw)
-                found = openvino_backend.find_converted(folder, dtype, "the model")
-                if found is not None:
-                    assert found.dtype == whole.dtype
-                    assert_array_equal(vectors_of(found), right)
-                shutil.rmtree(folder)
-
-    @pytest.mark.exhaustive
-    @pytest.mark.parametrize("dtype", ["auto", "float32"])
-    def test_gives_no_other_vectors_in_many_places(self, dtype, kept, tmp_path, monkeypatch):
-        monkeypatch.setattr(self, "N_FLIPS", 200)
-        for kind in ("about.json", "model.*", "tail.*", "probe.npy", "*.blob", "*.verdict"):
-            self.test_gives_no_other_vectors(kind, dtype, kept, tmp_path, monkeypatch)
+    def test_gives_no_other_vectors(self, kind, dtype, n_flips, every_file, tmp_path):
+        whole = openvino_backend.find_converted(every_file, dtype, "the model")
+        right, files, draw = vectors_of(whole), sorted(every_file.glob(kind)), random.Random(0)
+        assert files
+        for number in range(n_flips):
+            folder = Path(shutil.copytree(every_file, tmp_path / str(number)))
+            flip(folder / files[number % len(files)].name, draw)
+            found = openvino_backend.find_converted(folder, dtype, "the model")
+            if found is not None:
+                assert found.dtype == whole.dtype
+                assert_array_equal(vectors_of(found), right)
+            else:
+                assert kind not in ("*.blob", "*.verdict")  # which are made again
+            shutil.rmtree(folder)
 
     @pytest.mark.parametrize("bit", range(8))
     def test_of_what_is_sealed_is_seen_wherever_it_is(self, bit):
