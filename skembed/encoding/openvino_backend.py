@@ -519,6 +519,8 @@ def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path | None:
         caches = user_cache_path("skembed", appauthor=False)
     except RuntimeError:  # a user without a home, as in containers
         return None
+    if caches.parts[0] == "~":  # as older platformdirs say it
+        return None
     return caches / "openvino" / f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
 
 
