@@ -1,6 +1,6 @@
 """The OpenVINO backend: a converted model from a folder, several batches at a time on the cores of one processor.
 
-Token ids in; pooled float32 vectors out. Imports openvino, numpy and the rooms below; neither torch nor transformers
+Token ids in; pooled float32 vectors out. Imports numpy and the rooms below; neither torch nor transformers
 nor sentence-transformers, so that a process that only embeds starts fast.
 
 The folder of a converted model, written by ``openvino_conversion.py`` and read here::
@@ -233,7 +233,7 @@ class OpenVINOBackend:
         self._model_name, self._keep_compiled = model_name, keep_compiled
         self._last_layer = (conversion.reader.n_layers,)
         self._trials = trials_of(conversion, is_private=not keep_compiled)
-        *_, tail = self._trials.outcomes(usual_variants(conversion, dtype))  # in one child
+        tail, *_ = self._trials.outcomes(usual_variants(conversion, dtype))  # in one child
         if conversion.tail and tail.reason is not None:
             raise CannotRunError(f"of the modules after its pooling, {tail.reason}", lasts=tail.lasts)
         self._variants: dict[tuple[tuple[int, ...], str], Variant] = {}
@@ -406,9 +406,8 @@ class OpenVINOBackend:
             tried = [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]
             wanted, *_ = outcomes = [*self._outcomes_up_to_a_good_one(tried)]
             if outcomes[-1].reason is not None:
-                advice = "" if layers == self._last_layer else f"; choose backend='torch' for layers={list(layers)}"
-                said = f"in {self.dtype}, {wanted.reason}{advice}"
-                raise CannotRunError(said, lasts=all(each.lasts for each in outcomes))
+                reason = f"in {self.dtype}, {wanted.reason}"
+                raise CannotRunError(reason, lasts=all(each.lasts for each in outcomes))
             chosen = self._variants[layers, hint] = tried[len(outcomes) - 1]
             if wanted.reason is not None:
                 self._warn_of_change(chosen, wanted.reason)
@@ -459,10 +458,11 @@ class OpenVINOBackend:
 
 
 def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:
-    """List the compiled models that most calls take; the tail, if there is one, is the last."""
+    """List the compiled models that most calls take: the tail's, if there is one, those in float32, the others."""
     last_layer, n_threads = (conversion.reader.n_layers,), _n_threads()
-    variants = [Variant(last_layer, dtype, hint, n_threads) for hint in (ONE_AT_A_TIME, SEVERAL_AT_A_TIME)]
-    return [*variants, _TAIL] if conversion.tail else variants
+    dtypes, hints = dict.fromkeys(["float32", dtype]), (ONE_AT_A_TIME, SEVERAL_AT_A_TIME)
+    variants = [Variant(last_layer, some, hint, n_threads) for some in dtypes for hint in hints]
+    return [_TAIL, *variants] if conversion.tail else variants
 
 
 def usual_key() -> str:
@@ -470,11 +470,9 @@ def usual_key() -> str:
     return Variant(None, "float32", None, _n_threads()).key()
 
 
-def usual_dtypes(dtype: str) -> list[str]:
-    """List the precisions that a model may be run in, the one to be preferred first."""
-    if dtype != "auto":
-        return [dtype]
-    return ["bfloat16", "float32"] if _has_native_bfloat16() else ["float32"]
+def fastest_dtype() -> str:
+    """Name the precision that the processor is fastest in."""
+    return "bfloat16" if _has_native_bfloat16() else "float32"
 
 
 def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
@@ -524,6 +522,8 @@ def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path | None:
     try:
         caches = user_cache_path("skembed", appauthor=False)
     except RuntimeError:  # a user without a home, as in containers
+        return None
+    if caches.parts[0] == "~":  # as older platformdirs say it
         return None
     return caches / "openvino" / f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
 

@@ -27,7 +27,6 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
-from filelock import FileLock
 
 
 def _import_openvino() -> Any:
@@ -186,6 +185,8 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
 @contextmanager
 def writing_alone(folder: Path, timeout: float = -1) -> Iterator[None]:
     """Hold the lock of a conversion, and sweep away what a process that was killed has left unfinished."""
+    from filelock import FileLock  # which most processes have no need of
+
     with FileLock(f"{folder}.lock", timeout=timeout, mode=0o600):
         _sweep(folder)
         try:
@@ -330,8 +331,12 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     if not lines:  # not even Python and the package could be started
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         return [Outcome(_no_trial(f"{sys.executable} ended with status {status}: {last}"), lasts=False)] * len(asked)
-    outcomes = [Outcome(reason, not is_out_of_memory(reason)) for reason in map(json.loads, lines[1:])]
+    outcomes = [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
     return outcomes if len(outcomes) == len(asked) else [*outcomes, _death(status, seconds)]
+
+
+def _lasts(error: str) -> bool:
+    return error.startswith("RuntimeError:") and not is_out_of_memory(error)  # it is OpenVINO's own
 
 
 def is_out_of_memory(said: object) -> bool:
