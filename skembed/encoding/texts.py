@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,8 @@ def _read_one_by_one(
 
 def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
     """Say why an element that is no string cannot be taken, or None if it is missing and may be."""
+    if _is_vector(value):
+        return TypeError, f"is a vector of {len(value)} numbers, not str. {_FOR_VECTORS}"
     if not is_missing(value):
         return TypeError, f"is {type(value).__name__}, not str. {_advice(value)}"
     if missing == "error":
@@ -264,6 +267,8 @@ def _values(column: Any) -> list[Any] | pd.Categorical:
 
 def _array_rows(X: NDArray[Any]) -> list[Any]:
     if X.ndim == 2:
+        if X.shape[1] > 1 and X.dtype.kind in "fiu":
+            raise ValueError(f"X is a matrix of numbers, shape {X.shape}, not a column of text. {_FOR_VECTORS}")
         _require_one_column(X.shape[1])
         X = X[:, 0]
     if X.ndim != 1:
@@ -308,6 +313,12 @@ def _text_or_bytes(value: Any) -> Any:
         return (value.value if is_category else value).as_buffer().to_pybytes()
 
 
+_FOR_VECTORS = (
+    "Vectors are not embedded again. Give them, as a matrix, to the step that comes after the model; the matrix of a "
+    "vector column is column.to_numpy('float32')."
+)
+
+
 def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
     if n_columns != 1:
         named = f" ({', '.join(map(repr, names[:5]))}{', ...' if len(names) > 5 else ''})" if names else ""
@@ -322,6 +333,12 @@ def is_missing(value: Any) -> bool:
     if isinstance(value, Decimal):  # a signalling NaN lets nobody compare it, pandas included
         return value.is_nan()
     return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
+
+
+def _is_vector(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.ndim == 1 and value.dtype.kind in "fiu"
+    return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(number, Real) for number in value)
 
 
 def _advice(value: Any) -> str:

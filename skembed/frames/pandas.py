@@ -660,7 +660,7 @@ def _text_columns(frame: pd.DataFrame) -> list[pd.Series]:
 def _kind(column: pd.Series) -> str:
     if isinstance(column.dtype, pd.CategoricalDtype):
         return "categories"
-    if not types.is_object_dtype(column.dtype):
+    if column.dtype != object:
         return "text"
     inferred = types.infer_dtype(column, skipna=True)
     is_text = inferred == "string" or (inferred.startswith("mixed") and any(isinstance(value, str) for value in column))
@@ -679,8 +679,8 @@ def _may_hold_text(dtype: Any) -> bool:
     """Tell from the type alone, so that looking for an accessor never reads the data."""
     if isinstance(dtype, pd.CategoricalDtype):
         return _may_hold_text(dtype.categories.dtype)
-    if isinstance(dtype, pd.ArrowDtype) and dtype.name.startswith("dictionary<values="):
-        return "string" in dtype.name.partition(",")[0]
+    if isinstance(dtype, pd.ArrowDtype):  # of whose type pandas cannot always say more than the name
+        return dtype.name.removeprefix("dictionary<values=").startswith(("string", "large_string"))
     return types.is_object_dtype(dtype) or types.is_string_dtype(dtype)
 
 

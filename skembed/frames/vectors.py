@@ -62,6 +62,7 @@ class VectorDtype(ExtensionDtype):
     type = np.ndarray
     kind = "O"
     na_value = pd.NA
+    numpy_dtype = np.dtype(np.float32)  # of the matrix: pandas takes matrices of other numbers for the copies they are
 
     def __init__(self, dim: int) -> None:
         self.dim = operator.index(dim)
@@ -172,9 +173,12 @@ class VectorArray(ExtensionArray):
 
     @classmethod
     def _from_factorized(cls, values: NDArray[Any], original: VectorArray) -> Self:
-        missing = np.full(original.dtype.dim, np.nan, dtype=np.float32).tobytes()
-        vectors = np.frombuffer(b"".join(missing if pd.isna(key) else key for key in values), dtype=np.float32)
-        return cls(vectors.reshape(len(values), original.dtype.dim), model=original.model)
+        missing = _in_order(np.full(original.dtype.dim, np.nan, dtype=np.float32)).tobytes()
+        keys = np.frombuffer(b"".join(missing if pd.isna(key) else key for key in values), dtype=">u4").astype(
+            np.uint32
+        )
+        bits = np.where(keys >> 31, keys ^ np.uint32(1 << 31), ~keys)  # back from _in_order
+        return cls(bits.view(np.float32).reshape(len(values), original.dtype.dim), model=original.model)
 
     @classmethod
     def _concat_same_type(cls, to_concat: Any) -> Self:
@@ -290,14 +294,25 @@ class VectorArray(ExtensionArray):
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """Make a column of another type; numbers are no such type, because a vector is many of them."""
         dtype = pd.api.types.pandas_dtype(dtype)
+        if isinstance(dtype, np.dtype) and dtype.kind == "O":
+            return self._printable()
         if isinstance(dtype, np.dtype) and dtype.kind in "SU":
-            return np.array([str(vector) for vector in self], dtype=dtype)
+            return np.array([str(vector) for vector in self._printable()], dtype=dtype)
+        if isinstance(dtype, pd.StringDtype):
+            texts = [None if vector is pd.NA else str(vector) for vector in self._printable()]
+            return pd.array(texts, dtype=dtype)
         if isinstance(dtype, np.dtype) and dtype.kind != "O":
             raise TypeError(
                 f"A column of vectors cannot become a column of {dtype.name}; "
                 f"for the matrix use .to_numpy({dtype.name!r})."
             )
         return super().astype(dtype, copy=copy)
+
+    def _printable(self) -> NDArray[np.object_]:
+        """Make an array of vectors that ``str``, and so ``to_csv``, writes in full."""
+        rows: NDArray[np.object_] = self.to_numpy()
+        rows[:] = [vector if vector is pd.NA else vector.view(_VectorInFull) for vector in rows]
+        return rows
 
     def isna(self) -> NDArray[np.bool_]:
         """Tell which rows have no vector."""
@@ -335,8 +350,8 @@ class VectorArray(ExtensionArray):
     def isin(self, values: Any) -> NDArray[np.bool_]:
         """Tell which rows have one of some values; a missing row is in them if one of them is missing."""
         could_be_in = [value for value in values if is_missing(value) or is_one_vector(value, self.dtype.dim)]
-        wanted = self._from_sequence(could_be_in, dtype=self.dtype)
-        return pd.Series(self._keys()).isin(wanted._keys().tolist()).to_numpy()
+        wanted = set(self._from_sequence(could_be_in, dtype=self.dtype)._keys())
+        return np.fromiter((key in wanted for key in self._keys()), dtype=bool, count=len(self))
 
     def equals(self, other: object) -> bool:
         """Tell whether another array has the same vectors, missing ones at the same places."""
@@ -348,19 +363,36 @@ class VectorArray(ExtensionArray):
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
         return pd.Series(counts, index=pd.Index(uniques, dtype=self.dtype), name="count").sort_values(ascending=False)
 
-    def _reduce(self, name: str, **params: Any) -> Any:
-        try:
-            return super()._reduce(name, **params)
-        except TypeError as error:
-            raise TypeError(
-                f"A column of vectors does not support operation {name!r}; do it on the matrix, .to_numpy('float32')."
-            ) from error
+    def _explode(self) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
+        """Put the numbers one below the other, and count those of each row; a missing vector is one missing number."""
+        is_na = self.isna()
+        is_kept = np.ones(self._matrix.shape, dtype=bool)
+        is_kept[is_na, 1:] = False
+        return self._matrix[is_kept], np.where(is_na, 1, self.dtype.dim).astype(np.uint64)
+
+    def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **params: Any) -> Any:
+        """Add vectors up, or average them; other reductions have no vector as their result."""
+        if name not in ("mean", "sum"):
+            try:
+                return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)
+            except TypeError as error:
+                raise TypeError(
+                    f"A column of vectors does not support operation {name!r}; do it on the matrix, "
+                    ".to_numpy('float32')."
+                ) from error
+        min_count = params.get("min_count", 0)
+        ids = np.zeros(len(self), dtype=np.intp)
+        result = self._groupby_op(how=name, min_count=min_count, ngroups=1, ids=ids, skipna=skipna)
+        return result if keepdims else result[0]
 
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
-        """Take the first or last vector of each group, which pandas itself does since 3.1."""
+        """Take the first or last vector of each group (as pandas itself does since 3.1), the sum or the mean."""
+        if how in ("mean", "sum"):
+            return self._add_up(how, min_count, ngroups, ids, skipna=others.get("skipna", True))
         if how not in ("first", "last"):
-            return super()._groupby_op(  # type: ignore[misc] # pandas-stubs leave it out
-                how=how, min_count=min_count, ngroups=ngroups, ids=ids, **others
+            raise TypeError(
+                f"Groups of vectors do not support operation {how!r}; they have a mean, a sum, a first and a last one. "
+                "Do others on the matrix, .to_numpy('float32')."
             )
         skipped = self.isna() if others.get("skipna", True) else False
         rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
@@ -371,27 +403,46 @@ class VectorArray(ExtensionArray):
         chosen[np.bincount(ids[rows], minlength=ngroups) < min_count] = -1
         return self.take(chosen, allow_fill=True)
 
+    def _add_up(self, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], *, skipna: bool) -> Self:
+        """Add up the vectors of each group, in float64, and divide them by their number for a mean."""
+        is_in_group, is_na = ids >= 0, self.isna()
+        rows = np.flatnonzero(is_in_group & ~is_na)
+        n_vectors = np.bincount(ids[rows], minlength=ngroups)
+        sums = np.empty((ngroups, self.dtype.dim))
+        for place, numbers in enumerate(self._matrix.T):
+            sums[:, place] = np.bincount(ids[rows], weights=numbers[rows], minlength=ngroups)
+        if how == "mean":
+            sums /= np.where(n_vectors, n_vectors, np.nan)[:, None]
+        sums[n_vectors < min_count] = np.nan
+        if not skipna:
+            sums[ids[is_in_group & is_na]] = np.nan
+        return type(self)(sums.astype(np.float32), model=self.model)
+
     def _values_for_factorize(self) -> tuple[NDArray[np.object_], Any]:
         return self._keys(), None
 
     def _keys(self) -> NDArray[np.object_]:
-        """Make a key of each vector that is equal where the vectors are, -0.0 and 0.0 included; None where missing."""
+        """Make a key of each vector that is equal where the vectors are, and ordered as they are; None where missing.
+
+        Merges and groups sort by them. They are bytes in an array of objects: one of bytes ("S") would lose trailing
+        zeros, with which most of the vectors that end in 0.0 end.
+        """
         keys = np.empty(len(self), dtype=object)
-        keys[:] = [vector.tobytes() for vector in self._with_one_zero_and_nan()]
+        keys[:] = [vector.tobytes() for vector in _in_order(self._matrix)]
         keys[self.isna()] = None
         return keys
 
-    def _with_one_zero_and_nan(self) -> NDArray[np.float32]:
-        """Copy the matrix so that numbers which are equal to people have the same bits."""
-        matrix = self._matrix + np.float32(0)  # -0.0 + 0.0 is 0.0
-        matrix[np.isnan(matrix)] = np.nan
-        return np.ascontiguousarray(matrix)
-
     def _values_for_argsort(self) -> NDArray[np.bytes_]:
         """Order vectors as tuples are ordered: pandas sorts what it groups by."""
-        bits = self._with_one_zero_and_nan().view(np.uint32)
-        ascending = np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")  # as bytes, too
-        return ascending.view(f"S{4 * self.dtype.dim}").reshape(len(self))
+        return _in_order(self._matrix).view(f"S{4 * self.dtype.dim}").reshape(len(self))
+
+    # What is in order pandas merges by an index, which needs values that can be hashed; else by their keys.
+    _is_monotonic_increasing = _is_monotonic_decreasing = False
+
+    def _mode(self, dropna: bool = True) -> Self:
+        codes, uniques = self.factorize(use_na_sentinel=dropna)
+        counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
+        return uniques[counts == counts.max(initial=0)]  # type: ignore[no-any-return]
 
     def __repr__(self) -> str:
         head, _, _ = super().__repr__().rpartition("dtype: ")
@@ -416,6 +467,30 @@ class VectorArray(ExtensionArray):
         lists = pyarrow.list_(pyarrow.field("item", pyarrow.float32(), metadata=noted), self.dtype.dim)
         array = pyarrow.FixedSizeListArray.from_arrays(numbers, type=lists, mask=mask)
         return array if type is None else array.cast(type)
+
+
+def _in_order(matrix: NDArray[np.float32]) -> NDArray[Any]:
+    """Turn numbers into four bytes each that are ordered, byte by byte, as the numbers are.
+
+    -0.0 becomes 0.0, and every NaN the same one, which is the last.
+    """
+    matrix = matrix + np.float32(0)
+    matrix[np.isnan(matrix)] = np.nan
+    bits = np.ascontiguousarray(matrix).view(np.uint32)
+    return np.where(bits >> 31, ~bits, bits | np.uint32(1 << 31)).astype(">u4")
+
+
+class _VectorInFull(np.ndarray[Any, Any]):
+    """A vector whose text holds every number, in the fewest digits that float32 reads back as the same."""
+
+    def __str__(self) -> str:
+        return f"[{', '.join(map(str, self))}]" if self.ndim == 1 else super().__str__()
+
+    def __repr__(self) -> str:
+        return repr(np.asarray(self))
+
+    def __reduce__(self) -> Any:
+        return np.asarray(self).__reduce__()  # so that reading a pickle takes numpy only
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

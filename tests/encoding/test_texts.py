@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from skembed import VectorArray
 from skembed.encoding.texts import read_texts
 
 TEXTS = ["b", "a", "", "b", "naïve 🦊", "a\0b", "a"]
@@ -526,11 +527,36 @@ def test_a_column_of_something_else_is_refused_at_its_first_row(column):
         pytest.param(("a", "b"), "join its parts", id="tuple"),
         pytest.param(["a"], "join its parts", id="list"),
         pytest.param(5, r"Convert it with str\(\)", id="number"),
+        pytest.param([0.6, 0.8], r"is a vector of 2 numbers, not str\. Vectors are not embedded again", id="vector"),
+        pytest.param(np.zeros(2), r"column\.to_numpy\('float32'\)", id="vector of numpy"),
     ],
 )
 def test_a_refused_element_comes_with_the_way_out(value, advice):
     with pytest.raises(TypeError, match=advice):
         read_texts([value])
+
+
+@pytest.mark.parametrize(
+    "column",
+    cases(
+        {
+            "vector column": pd.Series(VectorArray([[0.6, 0.8]])),
+            "frame with one": pd.DataFrame({"v": VectorArray([[0.6, 0.8]])}),
+            "arrow lists": pa.array([[0.6, 0.8]]),
+            "polars arrays": pl.Series([[0.6, 0.8]], dtype=pl.Array(pl.Float32, 2)),
+        }
+    ),
+)
+def test_vectors_are_refused_as_vectors(column):
+    with pytest.raises(
+        TypeError, match=r"^X\[0\].* is a vector of 2 numbers, not str\. Vectors are not embedded again"
+    ):
+        read_texts(column)
+
+
+def test_a_matrix_is_refused_as_one():
+    with pytest.raises(ValueError, match=r"X is a matrix of numbers, shape \(3, 2\).* Vectors are not embedded again"):
+        read_texts(np.zeros((3, 2)))
 
 
 @pytest.mark.parametrize("text", cases({"alone": "\ud800", "low half": "\udc00", "after others": "né\ud83d"}))

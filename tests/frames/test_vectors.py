@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import io
+import json
 import pickle
 import re
 
@@ -15,9 +16,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.testing import assert_array_equal
+from numpy.testing import assert_allclose, assert_array_equal
 from packaging.version import Version
 from pandas.testing import assert_frame_equal, assert_series_equal
+from sklearn.cluster import KMeans
 
 from skembed import VectorArray, VectorDtype
 
@@ -250,7 +252,33 @@ class TestOut:
 
     def test_it_becomes_texts_and_objects(self, vectors):
         assert vectors.astype(object).dtype == object
-        assert vectors.astype(str).iloc[0] == vectors.astype("string").iloc[0] == str(MATRIX[0])
+        assert vectors.astype(str).iloc[0] == vectors.astype("string").iloc[0] == "[0.0, 1.0, 2.0, 3.0]"
+        assert vectors.astype("string").isna().tolist() == [False, False, True, False, False, False]
+
+    @pytest.mark.parametrize("write", [lambda column: column.to_csv(index=False), lambda column: column.astype(str)])
+    def test_long_vectors_of_small_numbers_are_written_in_full(self, write):
+        matrix = np.float32(10) ** np.linspace(-30, 2, 1500, dtype=np.float32) / 3
+        written = write(pd.Series(VectorArray([matrix])))
+        text = pd.read_csv(io.StringIO(written)).iloc[0, 0] if isinstance(written, str) else written.iloc[0]
+        assert_array_equal(np.array(json.loads(text), dtype=np.float32), matrix)
+
+    def test_objects_are_plain_arrays_to_pickle_and_repr(self, vectors):
+        taken = vectors.astype(object).iloc[0]
+        assert type(pickle.loads(pickle.dumps(taken))) is np.ndarray
+        assert repr(taken) == repr(MATRIX[0])
+        assert str(np.stack([taken, taken])) == str(MATRIX[[0, 0]])
+
+    @pytest.mark.parametrize("dtype", ["float64", "float16"])
+    def test_a_matrix_of_other_numbers_is_the_callers_own(self, dtype, vectors):
+        for matrix in (np.asarray(vectors, dtype=dtype), vectors.to_numpy(dtype)):
+            assert matrix.flags.writeable
+            assert not np.shares_memory(matrix, vectors.array._matrix)
+
+    def test_estimators_that_center_their_input_take_the_column(self, vectors):
+        column = vectors.dropna()
+        labels = KMeans(2, n_init=1, random_state=0).fit(column).predict(column)
+        expected = KMeans(2, n_init=1, random_state=0).fit_predict(column.to_numpy("float64"))
+        assert_array_equal(labels, expected)
 
     def test_arrow_gets_fixed_size_lists_with_nulls(self, vectors):
         array = pa.array(vectors)
@@ -318,7 +346,7 @@ class TestEquality:
             with pytest.raises(TypeError):
                 operation()
 
-    @pytest.mark.parametrize("name", ["mean", "sum", "max", "std"])
+    @pytest.mark.parametrize("name", ["max", "std", "median", "prod"])
     def test_a_reduction_is_refused_and_the_error_says_what_to_do(self, vectors, name):
         with pytest.raises(TypeError, match=rf"does not support operation '{name}'; do it on the matrix"):
             getattr(vectors, name)()
@@ -376,9 +404,54 @@ class TestAsAColumn:
         assert doubled.groupby("v")["n"].sum().tolist() == [10, 6, 2, 4, 0]
         assert doubled.groupby("v", dropna=False)["n"].size().tolist() == [2] * 6
 
-    def test_a_sum_by_groups_is_refused(self, df):
-        with pytest.raises(TypeError):
-            df.groupby("group")["v"].sum()
+    @pytest.mark.parametrize("name", ["min", "std", "median", "cumsum"])
+    def test_other_operations_on_groups_are_refused_with_what_there_is(self, name, df):
+        with pytest.raises(
+            TypeError, match=rf"do not support operation '{name}'; they have a mean, a sum, a first and"
+        ):
+            getattr(df.groupby("group")["v"], name)()
+
+    @pytest.mark.parametrize("name", ["mean", "sum"])
+    def test_groups_have_a_mean_and_a_sum_without_the_missing_vectors(self, name, df):
+        made = getattr(df.groupby("group")["v"], name)()
+        assert made.dtype == VectorDtype(DIM)
+        rows = df["v"].dropna().groupby(df["group"]).indices
+        matrix = matrix_of(df["v"].dropna())
+        expected = np.array([getattr(matrix[rows[group]].astype(float), name)(axis=0) for group in made.index])
+        assert_array_equal(matrix_of(made), expected.astype(np.float32))
+        assert_frame_equal(getattr(df[["v", "group"]].groupby("group"), name)(), made.to_frame())
+        assert_series_equal(df.groupby("group").agg(v=("v", name))["v"], made)
+
+    def test_a_group_without_vectors_has_no_mean_and_a_sum_of_zeros(self, df):
+        groups = df[2:3].groupby("group")["v"]
+        assert groups.mean().isna().all()
+        assert_array_equal(matrix_of(groups.sum()), np.zeros((1, DIM)))
+        assert groups.sum(min_count=1).isna().all()
+
+    def test_a_column_has_a_mean_and_a_sum(self, df):
+        there = MATRIX[[0, 1, 3, 4, 5]]
+        assert_array_equal(df["v"].mean(), there.mean(axis=0))
+        assert_array_equal(df["v"].sum(), there.sum(axis=0))
+        assert df["v"].mean(skipna=False) is df["v"].sum(skipna=False) is pd.NA
+        assert df["v"][:0].mean() is pd.NA
+        assert_array_equal(df["v"][:0].sum(), np.zeros(DIM))
+        assert_array_equal(df[["v", "n"]].mean()["v"], there.mean(axis=0))
+
+    def test_many_vectors_are_added_up_without_a_loss(self):
+        column = pd.Series(VectorArray(np.full((100_000, 2), 0.1, dtype=np.float32)))
+        assert_array_equal(column.mean(), np.full(2, 0.1, dtype=np.float32))
+
+    def test_explode_puts_the_numbers_one_below_the_other(self, df):
+        made = df["v"][1:4].explode()
+        assert made.dtype == np.float32
+        assert made.index.tolist() == ["b"] * 4 + ["c"] + ["d"] * 4
+        assert_array_equal(made.to_numpy(), [*MATRIX[1], np.nan, *MATRIX[3]])
+        counts = df[["v", "n"]].explode("v")["n"].value_counts().to_dict()
+        assert counts == {5: 4, 3: 4, 4: 1, 1: 4, 2: 4, 0: 4}
+
+    def test_the_most_frequent_vectors_are_its_mode(self, df):
+        doubled = pd.concat([df["v"], df["v"][3:5]])
+        assert_array_equal(matrix_of(doubled.mode()), MATRIX[[3, 4]])
 
     def test_duplicates_are_found_and_dropped(self, df):
         doubled = pd.concat([df, df])
@@ -397,6 +470,7 @@ class TestAsAColumn:
         assert df["v"].isin([None, MATRIX[0]]).tolist() == [True, False, True, False, False, False]
         assert not df["v"].isin(df["v"][:0]).any()
         assert not df["v"].isin(["a", 1, [1.0, 2.0], [["a"]]]).any()
+        assert df["v"].isin(df["v"]).all()
         assert df.isin(["x", 5]).sum().to_dict() == {"v": 0, "n": 1, "group": 4}
 
     def test_describe_counts(self, df):
@@ -674,3 +748,54 @@ class TestProperties:
                 is_equal = np.array_equal(one, other, equal_nan=True)
                 assert (codes[row] == codes[other_row]) == (both_missing or is_equal)
         assert_array_equal(matrix_of(uniques)[codes], matrix)
+
+    @given(
+        matrix=arrays(
+            np.float32, st.tuples(st.integers(0, 8), st.just(2)), elements=st.sampled_from([-0.0, 0.0, 1.0, 0.5, NAN])
+        )
+    )
+    def test_pandas_finds_the_same_vectors_by_every_way(self, matrix):
+        keys = [tuple("nan" if np.isnan(number) else float(number) + 0.0 for number in row) for row in matrix]
+        column = pd.Series(VectorArray(matrix), name="v")
+        frame = column.to_frame().assign(row=range(len(matrix)))
+        distinct = list(dict.fromkeys(keys))
+        assert column.duplicated().tolist() == [key in keys[:row] for row, key in enumerate(keys)]
+        assert len(column.unique()) == len(frame.drop_duplicates("v")) == len(distinct)
+        assert column.nunique(dropna=False) == len(distinct)
+        assert sorted(column.value_counts(dropna=False)) == sorted(map(keys.count, distinct))
+        for part in (slice(None), slice(0, 1), slice(1, 4)):
+            assert column.isin(column[part]).tolist() == [key in keys[part] for key in keys]
+            assert column.isin(list(column[part])).tolist() == [key in keys[part] for key in keys]
+        groups = frame.groupby("v", dropna=False, sort=False)["row"].ngroup().tolist()
+        assert groups == list(map(distinct.index, keys))
+        pairs = [[row, other] for row, key in enumerate(keys) for other, its in enumerate(keys) if key == its]
+        for how in ("inner", "left", "right", "outer"):
+            merged = frame.merge(frame, on="v", how=how)
+            assert sorted(merged[["row_x", "row_y"]].to_numpy().tolist()) == pairs
+            assert merged["v"].dtype == column.dtype
+
+    @given(matrix=arrays(np.float32, st.tuples(st.integers(1, 8), st.just(2)), elements=finite))
+    def test_what_is_merged_or_grouped_in_order_is_in_the_order_of_vectors(self, matrix):
+        frame = pd.DataFrame({"v": VectorArray(matrix)})
+        expected = matrix_of(frame.drop_duplicates().sort_values("v")["v"])
+        assert_array_equal(matrix_of(frame.merge(frame, on="v", sort=True)["v"].drop_duplicates()), expected)
+        assert_array_equal(np.stack(list(frame.groupby("v").size().index)), expected)
+
+    @given(
+        matrix=arrays(
+            np.float32, st.tuples(st.integers(0, 12), st.just(3)), elements=st.floats(-9, 9, width=32) | st.just(NAN)
+        ),
+        data=st.data(),
+    )
+    def test_sums_and_means_of_groups_are_those_of_their_vectors(self, matrix, data):
+        groups = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(matrix), max_size=len(matrix))), dtype=int)
+        column = pd.Series(VectorArray(matrix))
+        for name in ("sum", "mean"):
+            made = getattr(column.groupby(groups), name)()
+            for group, vector in made.items():
+                there = matrix[(groups == group) & ~column.isna().to_numpy()].astype(float)
+                if name == "mean" and not len(there):
+                    assert vector is pd.NA
+                else:
+                    expected = getattr(there, name)(axis=0)
+                    assert_allclose(np.full(3, NAN) if vector is pd.NA else vector, expected, rtol=1e-6, atol=1e-6)

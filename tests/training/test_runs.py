@@ -403,7 +403,7 @@ class TestEarlyStopping:
         [
             ([("a", "b"), ("c", "d"), ("e", "f"), ("g", "h")] * 5, [0.1, 0.2, 0.3, 0.4] * 5),
             ([(str(row), "b") for row in range(20)], [1.0] * 19 + [0.0]),
-            ([(str(row), "b") for row in range(9)], None),
+            ([(str(row), f"b{row}") for row in range(9)], None),
         ],
         ids=["one pair", "one score", "one positive pair"],
     )
