@@ -25,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 
 import skembed
 from skembed import (
@@ -77,6 +78,11 @@ def assert_same_answers(loaded: SemanticSearch, search: SemanticSearch, queries=
     assert_frame_equal(loaded.search(queries), search.search(queries), check_exact=True)
     assert_array_equal(loaded.transform(queries), search.transform(queries))
     assert loaded.get_feature_names_out().tolist() == search.get_feature_names_out().tolist()
+
+
+@pytest.fixture
+def search_before(embedder) -> SemanticSearch:
+    return SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
 
 
 # What comes back
@@ -504,6 +510,34 @@ def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
     assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
 
 
+def test_no_hub_is_asked_for_the_model_that_a_file_names_unless_the_caller_says_so(saved, monkeypatch):
+    def refuse(*_):
+        asked.append(True)
+        raise OSError("no network here")
+
+    asked: list[bool] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    reseal(saved, lambda description: description["embedder"].update(model="somebody/some-model"))
+    with pytest.raises(
+        ModelNotFoundError, match=r"'somebody/some-model' .*To download it: .*load\(path, local_files_only=False\)"
+    ):
+        SemanticSearch.load(saved)
+    assert asked == []
+    with pytest.raises(ModelNotFoundError, match="somebody/some-model"):
+        SemanticSearch.load(saved, local_files_only=False)
+    assert asked
+
+
+@pytest.mark.parametrize("local_files_only", [True, False])
+def test_a_loaded_search_asks_the_hub_later_only_if_it_may_now(local_files_only, saved):
+    loaded = SemanticSearch.load(saved, local_files_only=local_files_only)
+    assert loaded.embedder.local_files_only is loaded.embedder_.local_files_only is local_files_only
+    reseal(saved, lambda description: description["embedder"]["parameters"].update(local_files_only=False))
+    assert SemanticSearch.load(saved).embedder.local_files_only is True
+
+
 # The embedder
 
 
@@ -539,6 +573,14 @@ def test_vectors_need_no_model_to_come_back(own_model, folder):
     SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=1).fit(np.eye(3)).save(folder)
     shutil.rmtree(own_model)
     assert SemanticSearch.load(folder).search(np.eye(3))["position"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("freeze", [lambda e: e, lambda e: FrozenEstimator(e.fit(["a"]))], ids=["as it is", "frozen"])
+def test_an_embedder_that_is_given_stays_the_parameter(freeze, saved, search_before, tiny):
+    embedder = freeze(SentenceEmbeddingTransformer(tiny))
+    loaded = SemanticSearch.load(saved, embedder=embedder)
+    assert loaded.embedder is embedder
+    assert_frame_equal(loaded.search("fox"), search_before.search("fox"))
 
 
 def test_a_loaded_model_must_be_given_again(tiny, folder):
