@@ -510,7 +510,7 @@ def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
     assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
 
 
-def test_no_hub_is_asked_for_the_model_that_a_file_names_unless_the_caller_says_so(saved, monkeypatch):
+def test_no_hub_is_asked_for_the_model_that_a_file_names(saved, monkeypatch):
     def refuse(*_):
         asked.append(True)
         raise OSError("no network here")
@@ -525,9 +525,19 @@ def test_no_hub_is_asked_for_the_model_that_a_file_names_unless_the_caller_says_
     ):
         SemanticSearch.load(saved)
     assert asked == []
+
+
+def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
+    def ask(name, *, local_files_only, trust_remote_code, **_):
+        asked.append((name, local_files_only, trust_remote_code))
+        raise OSError("no network here")
+
+    asked: list[tuple[str, bool, bool]] = []
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", ask)
+    reseal(saved, lambda description: description["embedder"].update(model="somebody/some-model"))
     with pytest.raises(ModelNotFoundError, match="somebody/some-model"):
         SemanticSearch.load(saved, local_files_only=False)
-    assert asked
+    assert asked == [("somebody/some-model", False, False)]
 
 
 @pytest.mark.parametrize("local_files_only", [True, False])
