@@ -33,10 +33,12 @@ from skembed import (
     ModelNotFoundError,
     SavedSearchError,
     SemanticSearch,
+    SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     VectorArray,
 )
 from tests.tiny_models import make_bert
+from tests.training.test_runs import FAST
 
 TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "café 🦊"]
 QUERIES = ["fox", "login", "漢字"]
@@ -610,6 +612,28 @@ def test_an_embedder_of_another_kind_must_be_given_again(folder):
     with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); give it"):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=search.embedder_), search)
+
+
+def test_an_embedder_that_has_learned_nothing_is_refused(folder):
+    SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS).save(folder)
+    with pytest.raises(
+        NotFittedError, match="TfidfVectorizer that is not fitted; give the one that embedded the corpus"
+    ):
+        SemanticSearch.load(folder, embedder=TfidfVectorizer())
+
+
+@pytest.mark.parametrize("is_saved", [False, True], ids=["in memory", "saved"])
+def test_a_fine_tuner_with_other_weights_is_refused(is_saved, folder, tmp_path, tiny):
+    tuners = [SentenceEmbeddingFineTuner(tiny, **{**FAST, "random_state": seed}) for seed in (0, 1)]
+    for number, tuner in enumerate(tuners):
+        tuner.fit(TEXTS * 2, list("abbcca") * 2)
+        if is_saved:
+            tuner.save(tmp_path / f"tuned{number}")
+    search = SemanticSearch(tuners[0], n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=tuners[0]), search)
+    with pytest.raises(ModelChangedError, match="a fine-tuner with other weights"):
+        SemanticSearch.load(folder, embedder=tuners[1])
 
 
 @pytest.mark.parametrize(("given_kind", "kind"), [("tf-idf", "ours"), ("ours", "tf-idf")])
