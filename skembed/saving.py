@@ -15,10 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 from numpy.typing import NDArray
+from sklearn.exceptions import NotFittedError
 
-from skembed.embedders import take_embedder
+from skembed.embedders import is_fitted, take_embedder
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
+from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.optional import require
 from skembed.paths import read_model_name, read_path
@@ -141,6 +143,8 @@ def _write_vectors(vectors: NDArray[np.float32], file: Path) -> None:
 
 def _describe(embedder: Any) -> dict[str, Any]:
     """Say what an embedder is, as far as a file can hold it."""
+    if isinstance(embedder, SentenceEmbeddingFineTuner):  # its fingerprint is another one once it is saved
+        return {"kind": type(embedder).__name__, "is_saved": embedder._saved is not None}
     if not isinstance(embedder, SentenceEmbeddingTransformer):
         return {"kind": type(embedder).__name__}
     shaping = {name: getattr(embedder, name) for name in _SHAPING}
@@ -217,7 +221,10 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
 def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
     """Take an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
     embedder, fingerprint = take_embedder(embedder), description["model_fingerprint"]
-    if fingerprint is None or not isinstance(embedder, SentenceEmbeddingTransformer):
+    if not isinstance(embedder, SentenceEmbeddingTransformer):
+        _refuse_other_embedder(embedder, description, folder)
+        return embedder
+    if fingerprint is None:
         return embedder
     try:
         embedder._keep_to_model("query")
@@ -242,6 +249,22 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
             "tokenizer or configuration differ. Bring the old model back, or fit again with the new one."
         )
     return embedder
+
+
+def _refuse_other_embedder(embedder: Any, description: dict[str, Any], folder: Path) -> None:
+    """Refuse one that has learned nothing, and a fine-tuner with other weights, as far as that can be told."""
+    if not is_fitted(embedder):
+        raise NotFittedError(
+            f"embedder is a {type(embedder).__name__} that is not fitted; give the one that embedded the corpus of "
+            f"{folder}, e.g. embedder_ of the search that was saved."
+        )
+    is_saved = description["embedder"].get("is_saved")
+    can_be_told = isinstance(embedder, SentenceEmbeddingFineTuner) and is_saved == (embedder._saved is not None)
+    if can_be_told and embedder.model_fingerprint_ != description["model_fingerprint"]:
+        raise ModelChangedError(
+            f"embedder is a fine-tuner with other weights than the one that the corpus of {folder} was embedded with. "
+            "Give that one, or fit the search again with this one."
+        )
 
 
 def _plain(value: Any) -> Any:

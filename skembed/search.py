@@ -284,7 +284,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (n_rows, n_features)
-            As ``transform``, with each row's own document left out.
+            As ``transform``, with each row's own document left out. An embedder that learns from y has seen the labels.
 
         Raises
         ------
@@ -375,6 +375,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the model is gone, or not on this machine.
         ModelChangedError
             If the model is not the one that the corpus was embedded with.
+        NotFittedError
+            If the embedder that is given has to learn, and has not.
         """
         search = cls(embedder)
         load_search(search, path, local_files_only=local_files_only)

@@ -27,6 +27,26 @@ def test_an_unknown_parameter_is_named_beside_those_there_are(tiny):
         embed(["a"], model=tiny, batch_size=3)
 
 
+DOORS = {
+    "BatchEmbedder": lambda **params: skembed.BatchEmbedder("text", **params),
+    "embed_parquet": lambda **params: skembed.embed_parquet("texts.parquet", "out", "text", **params),
+    "skembed.frames.dask.embed": lambda **params: pytest.importorskip("skembed.frames.dask").embed(
+        None, "text", **params
+    ),
+    "skembed.frames.ray.embed": lambda **params: pytest.importorskip("skembed.frames.ray").embed(
+        None, "text", **params
+    ),
+}
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_every_door_names_itself_and_what_it_takes(name):
+    own = {"embed_parquet": "rows_per_file", "skembed.frames.ray.embed": "num_gpus"}.get(name, "vector_column")
+    message = rf"^{name}\(\) got an unexpected keyword argument 'batch_size_'; it takes .*{own}.*batch_tokens"
+    with pytest.raises(TypeError, match=message):
+        DOORS[name](batch_size_=3)
+
+
 def test_the_warning_of_cut_texts_points_to_the_callers_line(tiny):
     with pytest.warns(skembed.TruncationWarning) as caught:
         embed(["fox " * 500], model=tiny)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import pickle
 import subprocess
 import sys
@@ -327,6 +328,23 @@ class TestKeeping:
             [sys.executable, "-c", script, str(tmp_path / "tuner.pickle")], capture_output=True, text=True, check=True
         )
         assert_allclose(np.array(eval(done.stdout)), vectors, atol=1e-6)
+
+    @pytest.mark.parametrize("copied", [lambda t: pickle.loads(pickle.dumps(t)), copy.deepcopy], ids=["pickle", "copy"])
+    def test_a_copy_goes_to_the_device_of_its_settings_rather_than_to_where_it_was_kept(
+        self, copied, labelled, tuner, monkeypatch
+    ):
+        tuner.fit(*labelled)
+        monkeypatch.setattr(
+            "skembed.encoding.devices._resolve_device",
+            lambda device, live: str(live.device) if live is not None else "cuda:0" if device == "auto" else device,
+        )
+        held = []
+        monkeypatch.setattr("skembed.finetuner.hold_apart", lambda model, settings: held.append(settings.device))
+        for device in ("auto", "cpu"):
+            other = copied(tuner.set_params(device=device))
+            assert other.model_.device.type == "cpu"
+            other._hold(other._settings())
+        assert held == [["cuda:0"], ["cpu"]]
 
     def test_a_folder_with_another_model_is_refused(self, labelled, tuner, tmp_path, model_folder):
         tuner.fit(*labelled).save(tmp_path / "tuned")

@@ -29,7 +29,7 @@ from sklearn.model_selection import (
     RandomizedSearchCV,
     TunedThresholdClassifierCV,
 )
-from sklearn.multiclass import OneVsOneClassifier, OneVsRestClassifier
+from sklearn.multiclass import OneVsRestClassifier
 from sklearn.multioutput import MultiOutputClassifier
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import FunctionTransformer, Normalizer, StandardScaler
@@ -304,10 +304,9 @@ def test_it_is_found_inside_other_estimators(kind, tiny, counted):
     ("wrap", "y"),
     [
         (BaggingClassifier, LABELS),
-        (OneVsOneClassifier, LABELS),
         (MultiOutputClassifier, np.c_[LABELS, 1 - LABELS]),
     ],
-    ids=["bagging", "one-vs-one", "multi-output"],
+    ids=["bagging", "multi-output"],
 )
 def test_it_is_found_inside_estimators_of_tables(wrap, y, tiny, counted):
     columns = make_column_transformer((SentenceEmbeddingTransformer(tiny), 0))

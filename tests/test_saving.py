@@ -25,6 +25,7 @@ from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 
 import skembed
 from skembed import (
@@ -32,10 +33,12 @@ from skembed import (
     ModelNotFoundError,
     SavedSearchError,
     SemanticSearch,
+    SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     VectorArray,
 )
 from tests.tiny_models import make_bert
+from tests.training.test_runs import FAST
 
 TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "café 🦊"]
 QUERIES = ["fox", "login", "漢字"]
@@ -77,6 +80,11 @@ def assert_same_answers(loaded: SemanticSearch, search: SemanticSearch, queries=
     assert_frame_equal(loaded.search(queries), search.search(queries), check_exact=True)
     assert_array_equal(loaded.transform(queries), search.transform(queries))
     assert loaded.get_feature_names_out().tolist() == search.get_feature_names_out().tolist()
+
+
+@pytest.fixture
+def search_before(embedder) -> SemanticSearch:
+    return SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
 
 
 # What comes back
@@ -552,6 +560,44 @@ def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
     assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
 
 
+def test_no_hub_is_asked_for_the_model_that_a_file_names(saved, monkeypatch):
+    def refuse(*_):
+        asked.append(True)
+        raise OSError("no network here")
+
+    asked: list[bool] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setattr("socket.getaddrinfo", refuse)
+    reseal(saved, lambda description: description["embedder"].update(model="somebody/some-model"))
+    with pytest.raises(
+        ModelNotFoundError, match=r"'somebody/some-model' .*To download it: .*load\(path, local_files_only=False\)"
+    ):
+        SemanticSearch.load(saved)
+    assert asked == []
+
+
+def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
+    def ask(name, *, local_files_only, trust_remote_code, **_):
+        asked.append((name, local_files_only, trust_remote_code))
+        raise OSError("no network here")
+
+    asked: list[tuple[str, bool, bool]] = []
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", ask)
+    reseal(saved, lambda description: description["embedder"].update(model="somebody/some-model"))
+    with pytest.raises(ModelNotFoundError, match="somebody/some-model"):
+        SemanticSearch.load(saved, local_files_only=False)
+    assert asked == [("somebody/some-model", False, False)]
+
+
+@pytest.mark.parametrize("local_files_only", [True, False])
+def test_a_loaded_search_asks_the_hub_later_only_if_it_may_now(local_files_only, saved):
+    loaded = SemanticSearch.load(saved, local_files_only=local_files_only)
+    assert loaded.embedder.local_files_only is loaded.embedder_.local_files_only is local_files_only
+    reseal(saved, lambda description: description["embedder"]["parameters"].update(local_files_only=False))
+    assert SemanticSearch.load(saved).embedder.local_files_only is True
+
+
 # The embedder
 
 
@@ -589,6 +635,14 @@ def test_vectors_need_no_model_to_come_back(own_model, folder):
     assert SemanticSearch.load(folder).search(np.eye(3))["position"].tolist() == [0, 1, 2]
 
 
+@pytest.mark.parametrize("freeze", [lambda e: e, lambda e: FrozenEstimator(e.fit(["a"]))], ids=["as it is", "frozen"])
+def test_an_embedder_that_is_given_stays_the_parameter(freeze, saved, search_before, tiny):
+    embedder = freeze(SentenceEmbeddingTransformer(tiny))
+    loaded = SemanticSearch.load(saved, embedder=embedder)
+    assert loaded.embedder is embedder
+    assert_frame_equal(loaded.search("fox"), search_before.search("fox"))
+
+
 def test_a_loaded_model_must_be_given_again(tiny, folder):
     embedder = SentenceEmbeddingTransformer(SentenceTransformer(tiny, device="cpu"))
     search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
@@ -606,6 +660,28 @@ def test_an_embedder_of_another_kind_must_be_given_again(folder):
     with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); give it"):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=search.embedder_), search)
+
+
+def test_an_embedder_that_has_learned_nothing_is_refused(folder):
+    SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS).save(folder)
+    with pytest.raises(
+        NotFittedError, match="TfidfVectorizer that is not fitted; give the one that embedded the corpus"
+    ):
+        SemanticSearch.load(folder, embedder=TfidfVectorizer())
+
+
+@pytest.mark.parametrize("is_saved", [False, True], ids=["in memory", "saved"])
+def test_a_fine_tuner_with_other_weights_is_refused(is_saved, folder, tmp_path, tiny):
+    tuners = [SentenceEmbeddingFineTuner(tiny, **{**FAST, "random_state": seed}) for seed in (0, 1)]
+    for number, tuner in enumerate(tuners):
+        tuner.fit(TEXTS * 2, list("abbcca") * 2)
+        if is_saved:
+            tuner.save(tmp_path / f"tuned{number}")
+    search = SemanticSearch(tuners[0], n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=tuners[0]), search)
+    with pytest.raises(ModelChangedError, match="a fine-tuner with other weights"):
+        SemanticSearch.load(folder, embedder=tuners[1])
 
 
 @pytest.mark.parametrize(("given_kind", "kind"), [("tf-idf", "ours"), ("ours", "tf-idf")])

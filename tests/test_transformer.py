@@ -31,7 +31,14 @@ from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import skembed
-from skembed import ModelChangedError, ModelNotFoundError, SentenceEmbeddingTransformer, TruncationWarning, embed
+from skembed import (
+    ModelChangedError,
+    ModelNotFoundError,
+    SentenceEmbeddingFineTuner,
+    SentenceEmbeddingTransformer,
+    TruncationWarning,
+    embed,
+)
 from tests.tiny_models import make_bert
 
 TEXTS = ["a quick fox", "a lazy dog", "the wrong address", "an update of the app"] * 5
@@ -131,6 +138,30 @@ def test_fit_refuses_what_transform_refuses(bad, transformer):
 def test_integers_are_not_embedded_as_strings(transformer):
     with pytest.raises(TypeError, match=r"X\[0\] \(index label 'r'\) is int, not str"):
         transformer.transform(pd.Series([1, 2], index=["r", "s"]))
+
+
+@pytest.mark.parametrize("bad", [None, 3], ids=["missing", "no text"])
+@pytest.mark.parametrize("columns", ["body", ["body"]], ids=["series", "frame"])
+@pytest.mark.parametrize("method", ["fit_transform", "transform"])
+@pytest.mark.parametrize("tuned", [False, True], ids=["transformer", "fine-tuner"])
+def test_of_two_columns_the_one_with_the_bad_text_is_named(tuned, method, columns, bad, transformer, tiny):
+    frame = pd.DataFrame({"title": ["a", "b", "c"], "body": ["d", "e", "f"]}, index=["p", "q", "r"])
+    second = SentenceEmbeddingFineTuner(tiny) if tuned and method == "fit_transform" else clone(transformer)
+    made = make_column_transformer((transformer, "title"), (second, columns))
+    if method == "transform":
+        made.fit(frame)
+    broken = frame.assign(body=pd.Series(["d", bad, "f"], index=frame.index, dtype=object))
+    with pytest.raises((TypeError, ValueError), match=r"X\[1\] \(index label 'q'\) of column 'body' is "):
+        made.fit_transform(broken, [0, 1, 1]) if method == "fit_transform" else made.transform(broken)
+
+
+def test_a_column_of_polars_is_named_too(transformer):
+    with pytest.raises(ValueError, match=r"X\[1\] of column 'body' is missing"):
+        transformer.transform(pl.DataFrame({"body": ["a", None]}))
+    with pytest.raises(ValueError, match=r"X\[1\] of column 'body' is missing"):
+        transformer.transform(pl.Series("body", ["a", None]))
+    with pytest.raises(ValueError, match=r"X\[1\] is missing"):
+        transformer.transform(pl.Series(["a", None]))
 
 
 def test_a_sparse_matrix_is_refused(transformer):

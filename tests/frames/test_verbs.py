@@ -605,6 +605,20 @@ class TestSearch:
         assert len(column.text.search("x", k=np.int64(2))) == 2
         assert len(column.text.join(OTHER, k=np.int64(2))) == 10
 
+    def test_equal_queries_are_told_apart_by_their_labels(self, column):
+        hits = column.text.search(pd.Series(["a fox", "a fox"], index=["q1", "q2"]), k=2)
+        assert hits["query_id"].tolist() == ["q1", "q1", "q2", "q2"]
+        assert hits["query"].tolist() == ["a fox"] * 4
+
+    def test_a_blank_query_warns_at_the_callers_line(self, column):
+        for ask, where in (
+            (lambda: column.text.search("  ", k=1), r"queries\[0\]"),
+            (lambda: pd.Series(["a", ""], index=["p", "q"]).text.join(column), r"series\[1\] \(index label 'q'\)"),
+        ):
+            with pytest.warns(UserWarning, match=f"{where} is empty or blank") as caught:
+                ask()
+            assert [warning.filename for warning in caught] == [__file__]
+
     def test_more_hits_than_texts_are_an_error_that_says_both(self, column):
         with pytest.raises(ValueError, match=r"6 .* there are 5"):
             column.text.search("x", k=6)
