@@ -492,9 +492,8 @@ class TorchBackend:
         return mask is not None and not bool(mask.any())
 
     def _encode(self, texts: list[str], prompt: str | None, of_task: dict[str, str]) -> Tensor:
-        vectors: Any = self.sentence_transformer.encode(
-            texts, prompt=prompt or "", batch_size=len(texts), show_progress_bar=False, convert_to_tensor=True, **of_task
-        )
+        encode: Any = partial(self.sentence_transformer.encode, show_progress_bar=False, convert_to_tensor=True)
+        vectors = encode(texts, prompt=prompt or "", batch_size=len(texts), **of_task)
         return cast("Tensor", vectors).to(self.device).float()
 
     def count_tokens(self, text: str, task: str | None = None) -> int:
