@@ -49,7 +49,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     """Find the texts of a corpus that mean most nearly what a query says.
 
     Nearest is what has the largest cosine; of equal ones, what stands first in the corpus. Texts and queries are
-    embedded by the same model, each with the prompt that the model has for it.
+    embedded by the same model, each with the prompt that the model has for it: queries with ``task="query"`` and
+    documents with ``task="document"``, which also decides their route through a model with a Router. If the embedder's
+    own ``task`` is set, that holds for both.
 
     Parameters
     ----------
@@ -66,9 +68,6 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
         documents, as its files say; those of the English E5 (also multilingual) and BGE models are known by name.
         If the embedder's ``prompt`` or ``prompt_name`` is set, that holds for both.
-
-    Queries are embedded as ``task="query"`` and documents as ``task="document"``, which decides the route through a
-    model with a Router. If the embedder's own ``task`` is set, that holds for both.
 
     Attributes
     ----------
