@@ -7,11 +7,12 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -27,6 +28,7 @@ from skembed.encoding.batching import length_batches
 from skembed.encoding.pooling import POOLERS
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
 from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens
+from skembed.encoding.torch_threads import as_many_as_worth, multiplications_a_token
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
@@ -132,6 +134,11 @@ class TorchBackend:
         """Whether a batch takes memory inside the model, as in a transformer; a table of vectors takes none."""
         return self.sentence_transformer.transformers_model is not None
 
+    @cached_property
+    def _multiplications_a_token(self) -> float:
+        on_processor = self.device.type == "cpu" and self.transformer is not None
+        return multiplications_a_token(self.transformer) if on_processor else math.inf  # type: ignore[arg-type]
+
     def _find_pad_ids(self) -> list[int]:
         transformer: Any = self.transformer
         if self.reader is None:
@@ -190,7 +197,7 @@ class TorchBackend:
             input_ids, is_token = tokens.padded(rows, backend._reader.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
-            with backend.inference():
+            with backend.inference(), as_many_as_worth(input_ids.size * backend._multiplications_a_token):
                 states = backend._token_vectors(input_ids, is_token, views)
                 return backend._pool(states, backend._to_device(is_pooled), views)
 
