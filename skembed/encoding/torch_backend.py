@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+import math
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
@@ -30,6 +31,7 @@ from skembed.encoding.pooling import POOLERS
 from skembed.encoding.reader import Defaults, Reader, TailModule, View, dim_after
 from skembed.encoding.settings import TASKS
 from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens, inside_tokenizer
+from skembed.encoding.torch_threads import as_many_as_worth, multiplications_a_token
 
 # What a tokenizer must do alike in our hands and in its owner's before we take it over.
 _PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
@@ -194,6 +196,11 @@ class TorchBackend:
         """Whether a batch takes memory inside the model, as in a transformer; a table of vectors takes none."""
         return self.sentence_transformer.transformers_model is not None
 
+    @cached_property
+    def _multiplications_a_token(self) -> float:
+        on_processor = self.device.type == "cpu" and self.transformer is not None
+        return multiplications_a_token(self.transformer) if on_processor else math.inf  # type: ignore[arg-type]
+
     def _find_pad_ids(self) -> list[int]:
         transformer: Any = self.transformer
         if self.reader is None:
@@ -252,7 +259,7 @@ class TorchBackend:
             input_ids, is_token = tokens.padded(rows, backend._reader.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
-            with backend.inference():
+            with backend.inference(), as_many_as_worth(input_ids.size * backend._multiplications_a_token):
                 states = backend._token_vectors(input_ids, is_token, views)
                 return backend._pool(states, backend._to_device(is_pooled), views)
 

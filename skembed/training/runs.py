@@ -544,7 +544,8 @@ def _random_states_kept() -> Iterator[None]:
 
 def _seeded_devices() -> list[int]:
     """List the CUDA devices whose random numbers the trainer seeds anew: all of them, or none before CUDA is in use."""
-    return list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    is_in_use = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    return list(range(torch.cuda.device_count())) if is_in_use else []
 
 
 @contextmanager

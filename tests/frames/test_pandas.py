@@ -235,6 +235,26 @@ class TestWhichColumn:
         numbers = pd.Series(pd.arrays.ArrowExtensionArray(pa.array([1, 2]).dictionary_encode()))
         assert not hasattr(numbers, "embed")
 
+    @pytest.mark.parametrize("kind", ["list_view", "binary_view", "month_day_nano_interval"])
+    def test_columns_of_arrow_that_pandas_has_no_class_for_are_left_alone(self, kind, df):
+        arrow = pa.list_view(pa.string()) if kind == "list_view" else getattr(pa, kind)()
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.nulls(len(df), arrow)), index=df.index)
+        assert not hasattr(column, "text")
+        assert not hasattr(column, "embed")
+        assert not hasattr(column.to_frame("other"), "text")
+        assert df.assign(other=column).text.embed().columns[0] == "review_0"
+
+    @pytest.mark.parametrize("is_encoded", [False, True])
+    def test_strings_of_arrow_count_as_text_whatever_their_layout(self, is_encoded):
+        arrow = pa.array(["a", "b"], type=pa.string_view())
+        if is_encoded:
+            arrow = pa.DictionaryArray.from_arrays(pa.array([0, 1]), arrow)
+        texts = pd.Series(pd.arrays.ArrowExtensionArray(arrow))
+        expected = skembed.embed(["a", "b"])
+        assert_array_equal(texts.text.embed(), expected)
+        assert_array_equal(texts.embed(), expected)
+        assert_array_equal(texts.to_frame("review").text.embed(), expected)
+
     def test_vectors_do_not_count(self, df):
         df["v"] = df["review"].embed(output="vector")
         assert df.text.embed().columns[0] == "review_0"

@@ -13,7 +13,7 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.testing import assert_allclose, assert_array_equal
@@ -754,6 +754,7 @@ class TestProperties:
             np.float32, st.tuples(st.integers(0, 8), st.just(2)), elements=st.sampled_from([-0.0, 0.0, 1.0, 0.5, NAN])
         )
     )
+    @settings(deadline=None)
     def test_pandas_finds_the_same_vectors_by_every_way(self, matrix):
         keys = [tuple("nan" if np.isnan(number) else float(number) + 0.0 for number in row) for row in matrix]
         column = pd.Series(VectorArray(matrix), name="v")
@@ -775,6 +776,7 @@ class TestProperties:
             assert merged["v"].dtype == column.dtype
 
     @given(matrix=arrays(np.float32, st.tuples(st.integers(1, 8), st.just(2)), elements=finite))
+    @settings(deadline=None)
     def test_what_is_merged_or_grouped_in_order_is_in_the_order_of_vectors(self, matrix):
         frame = pd.DataFrame({"v": VectorArray(matrix)})
         expected = matrix_of(frame.drop_duplicates().sort_values("v")["v"])
@@ -787,6 +789,7 @@ class TestProperties:
         ),
         data=st.data(),
     )
+    @settings(deadline=None)
     def test_sums_and_means_of_groups_are_those_of_their_vectors(self, matrix, data):
         groups = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(matrix), max_size=len(matrix))), dtype=int)
         column = pd.Series(VectorArray(matrix))
