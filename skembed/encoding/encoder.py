@@ -440,7 +440,7 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         raise ValueError(
             f"{texts.where(row)} has {known[texts.codes[row]]} tokens, more than the {limit} that the model reads, "
             f"as {np.isin(texts.codes, too_long).sum()} of {len(texts)} texts have. Shorten them, or choose "
-            "long_texts='mean' or 'truncate'."
+            f"long_texts='mean' or 'truncate'.{texts.about}"
         )
 
 
