@@ -135,8 +135,8 @@ def about_column(X: Any) -> str:
     """
     name = getattr(X, "name", None) if isinstance(X, pd.Series) or type(X).__module__.startswith("polars.") else None
     if len(getattr(X, "shape", ())) == 2:  # a frame of one column, or a table of pyarrow
-        names = getattr(X, "column_names", getattr(X, "columns", ()))
-        name = names[0] if len(names) == 1 else None
+        names: Any = getattr(X, "column_names", getattr(X, "columns", None))
+        name = None if names is None or len(names) != 1 else names[0]
     return "" if name is None or (isinstance(name, str) and not name) else f" X is column {name!r}."
 
 
