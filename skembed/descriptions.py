@@ -15,6 +15,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.embedders import embed_column, maker_of, place, read_labels, refuse_other_maker, take_embedder
+from skembed.encoding.texts import about_column
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -177,7 +178,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         scores = self._scores(X, stacklevel=4)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
-            raise ValueError(f"{place('X', X, int(is_missing.argmax()))} is missing, so that it has no label; drop it.")
+            row = place("X", X, int(is_missing.argmax()))
+            raise ValueError(f"{row} is missing, so that it has no label; drop it.{about_column(X)}")
         labels: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return labels
 

@@ -20,7 +20,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted, column_or_1d
 
-from skembed.encoding.texts import of_column, read_texts
+from skembed.encoding.texts import about_column, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 from skembed.transformer import LIVE_MARK, SentenceEmbeddingTransformer
 
@@ -174,7 +174,9 @@ def embed_column(
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
-        raise ValueError(f"{place(name, X, int(is_bad.argmax()))} holds NaN or infinity.")
+        raise ValueError(
+            f"{place(name, X, int(is_bad.argmax()))} holds NaN or infinity.{about_column(X) if name == 'X' else ''}"
+        )
     return _to_unit_length(vectors)
 
 
@@ -226,10 +228,9 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def place(name: str, X: Any, row: int) -> str:
-    """Name a row as the user knows it: its position, its index label if there is one, and that of its column."""
+    """Name a row as the user knows it: its position, and its index label if there is one."""
     has_labels = isinstance(X, (pd.Series, pd.DataFrame))
-    label = f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else ""
-    return f"{name}[{row}]{label}" + (of_column(X) if name == "X" else "")
+    return f"{name}[{row}]" + (f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else "")
 
 
 def maker_of(X: Any, embedder: Any) -> str | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.base import BaseEstimator, is_clusterer
 from sklearn.decomposition import PCA
+from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import Pipeline
 
 from skembed.drawing import (
@@ -683,6 +684,7 @@ class TrainingCurveDisplay:
             If matplotlib is not installed.
         """
         estimator = getattr(estimator, "best_estimator_", estimator)
+        estimator = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
         steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
         tuners = [getattr(step, "embedder_", step) for step in steps]  # PairSimilarity has one inside
         tuner = next((tuner for tuner in tuners if isinstance(tuner, SentenceEmbeddingFineTuner)), None)

@@ -562,8 +562,8 @@ def warn_of_blank_texts(queries: Any, name: str, *, stacklevel: int) -> None:
         others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
         verb = "are" if others else "is"
         warnings.warn(
-            f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to it means nothing. "
-            "Drop such queries.",
+            f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
+            "nothing. Drop such queries.",
             UserWarning,
             stacklevel=stacklevel,
         )

@@ -17,6 +17,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
@@ -660,10 +661,11 @@ class TestTrainingCurve:
         assert TrainingCurveDisplay(self.HISTORY).plot(ax=axes).ax_ is axes
 
     @pytest.mark.parametrize("wrap", [lambda tuner: tuner, lambda tuner: make_pipeline(tuner, LogisticRegression())])
-    def test_a_fine_tuner_is_found_also_in_a_pipeline(self, wrap, tiny):
+    def test_a_fine_tuner_is_found_also_in_a_pipeline_or_frozen(self, wrap, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0)
         estimator = wrap(tuner).fit(TEXTS, KINDS)
-        display = TrainingCurveDisplay.from_estimator(estimator)
+        display = TrainingCurveDisplay.from_estimator(FrozenEstimator(estimator))
+        assert_array_equal(TrainingCurveDisplay.from_estimator(estimator).history, display.history)
         assert display.history["step"].tolist() == [1, 2, 3]
         assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
 

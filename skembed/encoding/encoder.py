@@ -469,7 +469,7 @@ def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArra
         raise ValueError(
             f"{texts.where(row)} has {known[texts.codes[row]]} tokens, more than the {limit} that the model reads, "
             f"as {np.isin(texts.codes, too_long).sum()} of {len(texts)} texts have. Shorten them, or choose "
-            f"long_texts={others}."
+            f"long_texts={others}.{texts.about}"
         )
 
 

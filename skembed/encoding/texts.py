@@ -51,8 +51,8 @@ class Texts:
         What messages call the column.
     where_is : callable, default=None
         Names a row, where its position in this column says nothing to the user.
-    of_column : str, default=""
-        What messages say after position and label, e.g. " of column 'title'".
+    about : str, default=""
+        What messages say last, e.g. " X is column 'title'."
     """
 
     unique: list[str]
@@ -60,7 +60,7 @@ class Texts:
     labels: pd.Index | None = None
     name: str = "X"
     where_is: Callable[[int], str] | None = None
-    of_column: str = ""
+    about: str = ""
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -70,11 +70,11 @@ class Texts:
         return int(np.argmax(np.isin(self.codes, codes)))
 
     def where(self, row: int) -> str:
-        """Name a row as the user knows it: its position, its index label if there is one, and that of its column."""
+        """Name a row as the user knows it: its position, and its index label if there is one."""
         if self.where_is is not None:
             return self.where_is(row)
         label = "" if self.labels is None else f" (index label {self.labels[row : row + 1].tolist()[0]!r})"
-        return f"{self.name}[{row}]{label}{self.of_column}"  # the label as Python writes it, not numpy
+        return f"{self.name}[{row}]{label}"  # the label as Python writes it, not numpy
 
 
 def read_texts(
@@ -112,27 +112,36 @@ def read_texts(
     """
     rows, labels = _rows_and_labels(X)
     unique, codes, refusal = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
-    texts = Texts(unique, codes, labels, name, where_is, of_column(X) if name == "X" else "")
+    texts = Texts(unique, codes, labels, name, where_is, about_column(X) if name == "X" else "")
     _refuse_surrogates(texts)  # before the refusal below, which is of a later row
     if refusal is not None:
         kind, reason = refusal
-        raise kind(f"{texts.where(len(texts))} {reason}")
+        raise kind(f"{texts.where(len(texts))} {reason}{texts.about}")
     return texts
 
 
-def of_column(X: Any) -> str:
-    """Return what messages add to "X", to tell one column of a ColumnTransformer from another; "" without a name.
+def about_column(X: Any) -> str:
+    """Return what a message about X says last, to tell one column of a ColumnTransformer from another.
+
+    Parameters
+    ----------
+    X : any container that ``read_texts`` takes
+
+    Returns
+    -------
+    str
+        "" if the column has no name.
 
     Examples
     --------
-    >>> of_column(pd.Series(["a text"], name="title"))
-    " of column 'title'"
+    >>> about_column(pd.Series(["a text"], name="title"))
+    " X is column 'title'."
     """
-    if len(getattr(X, "shape", ())) == 2 and len(getattr(X, "columns", ())) == 1:  # a frame, of pandas or polars
-        return f" of column {X.columns[0]!r}"
-    is_series = isinstance(X, pd.Series) or type(X).__module__.startswith("polars.")
-    name = getattr(X, "name", None) if is_series else None
-    return "" if name is None or (isinstance(name, str) and not name) else f" of column {name!r}"
+    name = getattr(X, "name", None) if isinstance(X, pd.Series) or type(X).__module__.startswith("polars.") else None
+    if len(getattr(X, "shape", ())) == 2:  # a frame of one column, or a table of pyarrow
+        names: Any = getattr(X, "column_names", getattr(X, "columns", None))
+        name = None if names is None or len(names) != 1 else names[0]
+    return "" if name is None or (isinstance(name, str) and not name) else f" X is column {name!r}."
 
 
 def read_columns(X: Any) -> list[tuple[str, Any]]:
@@ -361,7 +370,7 @@ def _refuse_surrogates(texts: Texts) -> None:
             texts.unique[code].encode()
         except UnicodeEncodeError as error:
             row = texts.first_row(np.array([code]))
-            raise ValueError(f"{texts.where(row)} {about_surrogates(texts.unique[code])}") from error
+            raise ValueError(f"{texts.where(row)} {about_surrogates(texts.unique[code])}{texts.about}") from error
 
 
 def about_surrogates(text: str) -> str:
