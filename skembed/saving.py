@@ -158,13 +158,25 @@ def _read_description(folder: Path) -> dict[str, Any]:
     try:
         description: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         version, digest = description["version"], description.pop("sha256")
-    except (ValueError, TypeError, KeyError, AttributeError) as error:
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise SavedSearchError(f"{file} is damaged, or no file of skembed.") from error
     if version != FORMAT_VERSION:
         raise SavedSearchError(f"{file} has version {version}; this skembed reads version {FORMAT_VERSION}.")
     if digest != _digest(description):
         raise SavedSearchError(f"{file} is damaged: its checksum is wrong. Save the search again.")
+    try:
+        _look_at_all_keys(**description)
+    except (TypeError, KeyError, AttributeError) as error:
+        raise SavedSearchError(f"{file} is no file of skembed: it lacks {error}. Save the search again.") from error
     return description
+
+
+def _look_at_all_keys(
+    *, version: int, parameters: Any, embedder: Any, model_fingerprint: Any, maker: Any, files: Any
+) -> None:
+    _ = [parameters[name] for name in _PARAMETERS], embedder["kind"], files["corpus"]
+    _ = [embedder["parameters"][name] for name in _SHAPING if "parameters" in embedder]
+    _ = files["graph" if "graph" in files else "vectors"], [(file["name"], file["sha256"]) for file in files.values()]
 
 
 def _check(folder: Path, file: dict[str, str]) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import operator
 import os
 import random
 import shutil
@@ -436,8 +437,8 @@ def _last_checkpoint(folder: Path) -> str | None:
             best = state["best_model_checkpoint"]  # a path, which leads nowhere once the folder was moved
             if best is not None and not Path(best).is_dir():
                 raise FileNotFoundError(best)
-            complete[state["global_step"]] = str(checkpoint)
-        except (OSError, ValueError):
+            complete[operator.index(state["global_step"])] = str(checkpoint)
+        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # cut short, or damaged
             shutil.rmtree(checkpoint)
     return complete[max(complete)] if complete else None
 
