@@ -170,7 +170,8 @@ def make_csv(folder, tiny):
 
 
 def read_rows(folder, tiny):
-    table = pa.Table.from_batches([batch for _, _, batch in Source(folder).read(0)])
+    source = Source(folder)
+    table = pa.Table.from_batches([batch for _, _, batch in source.read(0)], source.schema)
     table.validate(full=True)
     return table.to_pylist()
 

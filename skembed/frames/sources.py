@@ -21,6 +21,7 @@ from skembed.paths import read_path, refuse_special_file
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
 _ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
 _BYTES_A_READ = 2**20  # of a column of a parquet file
+_BYTES_A_GROUP = 2**26  # a row group of a parquet file up to here is read whole
 _BYTES_A_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes it
@@ -139,10 +140,16 @@ class Source:
             yield from self._readable(lambda: _read_csv(self._path(self.files[number]), self._format), number, "", 0)
             return
         # The scanner of pyarrow.dataset decodes whole row groups, however large; this reader goes through them.
+        path = self._path(self.files[number])
+        metadata = parquet.read_metadata(path)
+        groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        # Small ones are read whole: a damaged length of a page must not become as many bytes of memory.
+        buffer_size = _BYTES_A_READ if max(groups, default=0) > _BYTES_A_GROUP else 0
         file = parquet.ParquetFile(
-            self._path(self.files[number]),
+            path,
+            metadata=metadata,
             pre_buffer=False,
-            buffer_size=_BYTES_A_READ,
+            buffer_size=buffer_size,
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,  # of pages that have a checksum
         )
