@@ -165,16 +165,16 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if digest != _digest(description):
         raise SavedSearchError(f"{file} is damaged: its checksum is wrong. Save the search again.")
     try:
-        _look_at_all_keys(**description)
+        _look_at_all_keys(description)
     except (TypeError, KeyError, AttributeError) as error:
         raise SavedSearchError(f"{file} is no file of skembed: it lacks {error}. Save the search again.") from error
     return description
 
 
-def _look_at_all_keys(
-    *, version: int, parameters: Any, embedder: Any, model_fingerprint: Any, maker: Any, files: Any
-) -> None:
-    _ = [parameters[name] for name in _PARAMETERS], embedder["kind"], files["corpus"]
+def _look_at_all_keys(description: dict[str, Any]) -> None:
+    embedder, files = description["embedder"], description["files"]
+    _ = description["model_fingerprint"], description["maker"], embedder["kind"], files["corpus"]
+    _ = [description["parameters"][name] for name in _PARAMETERS]
     _ = [embedder["parameters"][name] for name in _SHAPING if "parameters" in embedder]
     _ = files["graph" if "graph" in files else "vectors"], [(file["name"], file["sha256"]) for file in files.values()]
 

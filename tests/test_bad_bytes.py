@@ -1,7 +1,7 @@
-"""Damaged files, of every kind that is read: the right result or one clear error; never another result, never a hang.
+"""Damaged files of every kind that is read: the right result or one clear error; never another result, never a hang.
 
-Damage is drawn from a seed: bits that flip, ranges that are lost, zeroed, doubled or overwritten; in JSON also values of
-other types, numbers without end and brackets without bottom. A failure names the seeds that show it.
+Damage is drawn from a seed: bits that flip, ranges that are lost, zeroed, doubled or overwritten; in JSON also values
+of other types, numbers without end and brackets without bottom. A failure names the seeds that show it.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ class Kind:
     use : callable
         Reads the folder, and returns what was read.
     same : callable
-        Whether what was read of the damaged folder is right; given it, what was read of the sound one, and both folders.
+        Whether what was read is right; given it, what was read of the sound folder, and the damaged folder.
     n_cases : int
         Of 200.
     """
@@ -309,7 +309,8 @@ def run_case(kind: Kind, seed: int, sound: Path, expected: Any, folder: Path, ti
 
 
 @pytest.mark.parametrize("times", [
-    pytest.param(1, marks=pytest.mark.slow, id="200 cases"), pytest.param(50, marks=pytest.mark.exhaustive, id="10,000"),
+    pytest.param(1, marks=pytest.mark.slow, id="200 cases"),
+    pytest.param(50, marks=pytest.mark.exhaustive, id="10,000 cases"),
 ])  # fmt: skip
 @pytest.mark.parametrize("name", KINDS)
 def test_a_damaged_file_gives_the_right_result_or_one_clear_error(name, times, tiny, tmp_path):

@@ -404,6 +404,54 @@ def test_a_damaged_file_is_one_clear_error(kind, damage, pristine, folder):
     assert str(folder) in str(raised.value)
 
 
+def seal(description):
+    """The description with the checksum that belongs to it, as ``save`` writes it."""
+    written = json.dumps(description, sort_keys=True).encode()
+    return json.dumps({**description, "sha256": hashlib.sha256(written).hexdigest()})
+
+
+def without(description, path):
+    inner = description
+    for key in path[:-1]:
+        inner = inner[key]
+    del inner[path[-1]]
+    return description
+
+
+SEALED = {
+    **{f"without {key}": (lambda found, key=key: without(found, [key])) for key in (
+        "parameters", "embedder", "model_fingerprint", "maker", "files"
+    )},
+    "without a parameter": lambda found: without(found, ["parameters", "index"]),
+    "without a parameter of the embedder": lambda found: without(found, ["embedder", "parameters", "pooling"]),
+    "without the corpus": lambda found: without(found, ["files", "corpus"]),
+    "without an index": lambda found: {**found, "files": {"corpus": found["files"]["corpus"]}},
+    "without a name of a file": lambda found: without(found, ["files", "corpus", "name"]),
+    "with a list of files": lambda found: {**found, "files": []},
+    "with the version alone": lambda found: {"version": found["version"]},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("change", SEALED.values(), ids=SEALED)
+def test_a_sealed_description_that_lacks_something_is_one_clear_error(change, pristine, folder):
+    shutil.copytree(pristine, folder)
+    description = json.loads((folder / "search.json").read_text())
+    del description["sha256"]
+    (folder / "search.json").write_text(seal(change(description)))
+    with pytest.raises(SavedSearchError, match=r"search\.json is no file of skembed: it lacks"):
+        SemanticSearch.load(folder)
+
+
+@pytest.mark.parametrize(
+    "written", [b"[" * 100_000, b"null", b'{"version": 1}', b"9" * 5000], ids=lambda b: repr(b[:9])
+)
+def test_json_of_something_else_is_one_clear_error(written, pristine, folder):
+    shutil.copytree(pristine, folder)
+    (folder / "search.json").write_bytes(written)
+    with pytest.raises(SavedSearchError, match=r"search\.json is damaged"):
+        SemanticSearch.load(folder)
+
+
 @settings(max_examples=150, deadline=None)
 @given(position=st.integers(0, 10**9), mask=st.integers(1, 255))
 def test_whatever_byte_of_the_description_is_flipped_it_is_noticed(position, mask, pristine, tmp_path_factory):

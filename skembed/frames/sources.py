@@ -327,19 +327,12 @@ def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
 
 def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -> pa.Table:
     """Parse whole records, without the header."""
-    uneven: list[csv.InvalidRow] = []
-
-    def refuse(row: csv.InvalidRow) -> str:
-        uneven.append(row)
-        return "error"
-
     options = (
         csv.ReadOptions(column_names=schema.names, block_size=len(block) + 1, use_threads=False),
         csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
             ignore_empty_lines=len(schema) > 1,  # else they are rows
-            invalid_row_handler=refuse,
         ),
         csv.ConvertOptions(
             column_types=schema,
@@ -350,14 +343,9 @@ def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -
     )
     try:
         return csv.read_csv(pa.BufferReader(block), *options)
-    except pa.ArrowInvalid as error:
-        if not uneven:
-            raise
-        row = uneven[0]
-        raise pa.ArrowInvalid(  # as pyarrow says it, but counted from the header on rather than in the block
-            f"Row #{n_before + row.number + 1}: Expected {row.expected_columns} columns, got {row.actual_columns}: "
-            f"{row.text[:80]}"
-        ) from error
+    except pa.ArrowInvalid as error:  # which counts rows in the block, from 1, rather than from the header
+        said = re.sub(r"Row #(\d+)", lambda row: f"Row #{n_before + int(row[1]) + 1}", str(error), count=1)
+        raise pa.ArrowInvalid(said) from error
 
 
 def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:

@@ -351,17 +351,24 @@ class TestFaults:
             embed_parquet(source, out, "text", model=tiny)
         assert_holds(out, table_of(40), model=tiny)
 
-    @pytest.mark.slow
-    def test_killed_twenty_times_in_a_row_it_still_comes_to_the_same_end(self, tmp_path, out, tiny):
-        table_of(30_000).to_parquet(tmp_path / "a.parquet")
+    @pytest.mark.parametrize(
+        "seed",
+        [
+            pytest.param(0, marks=pytest.mark.slow),
+            *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in range(1, 15)),  # 300 times in all
+        ],
+    )
+    def test_killed_twenty_times_in_a_row_it_still_comes_to_the_same_end(self, seed, tmp_path, out, tiny):
+        table_of(12_000).to_parquet(tmp_path / "a.parquet")
         run = f"skembed.embed_parquet({str(tmp_path / 'a.parquet')!r}, {str(out)!r}, 'text', model={tiny!r}, {SIZES})"
         done = subprocess.run(
-            [sys.executable, "-c", KILLING, tiny, run], capture_output=True, text=True, env=_environment(), check=True
-        )
+            [sys.executable, "-c", KILLING, tiny, run, str(out), str(seed)],
+            capture_output=True, text=True, env=_environment(), check=True,
+        )  # fmt: skip
         kills = json.loads(done.stdout)
         assert kills["killed"] == 20, kills
-        assert 0 < kills["rows_after_kills"] < 30_000  # it got on, but was not done
-        assert_holds(out, table_of(30_000), model=tiny)
+        assert 0 < kills["rows_after_kills"] < 12_000  # it got on, but was not done
+        assert_holds(out, table_of(12_000), model=tiny)
 
     @pytest.mark.slow
     def test_ctrl_c_ends_the_command_with_what_is_finished_in_place(self, tmp_path, out, tiny):
@@ -380,31 +387,36 @@ class TestFaults:
         assert_holds(out, table_of(30_000), model=tiny)
 
 
-SIZES = "rows_per_file=500, show_progress_bar=False"
-# Each run is a process of its own; they are forked, so that libraries are loaded once.
+SIZES = "rows_per_file=100, show_progress_bar=False"
+# Each run is a process of its own; they are forked, so that libraries are loaded once. A run is killed after as many
+# more files as were drawn, and a moment.
 KILLING = """
 import json, os, random, signal, sys, time
 import skembed
 from skembed.frames.manifest import Manifest
 from pathlib import Path
-skembed.embed(["fox"], model=sys.argv[1], cache=None)
-random.seed(0)
+model, run, out, seed = sys.argv[1], sys.argv[2], Path(sys.argv[3]), int(sys.argv[4])
+skembed.embed(["fox"], model=model, cache=None)
+rng = random.Random(seed)
 killed = 0
 def start():
     pid = os.fork()
     if pid == 0:
-        exec(sys.argv[2])
+        exec(run)
         os._exit(0)
     return pid
-out = Path(eval(sys.argv[2].partition(", ")[2].partition(", ")[0]))
+def n_parts():
+    return len(list(out.glob("part-*.parquet")))
 for _ in range(20):
+    wanted = n_parts() + rng.randrange(4)
     pid = start()
-    time.sleep(random.uniform(0.0, 0.3))
+    while n_parts() < wanted and os.waitpid(pid, os.WNOHANG) == (0, 0):
+        time.sleep(0.001)
+    time.sleep(rng.uniform(0.0, 0.02))
     os.kill(pid, signal.SIGKILL)
     _, status = os.waitpid(pid, 0)
     killed += os.WIFSIGNALED(status)
-before = Manifest.load(out)
-rows = before.n_rows if before else 0
+rows = Manifest.load(out).n_rows
 _, status = os.waitpid(start(), 0)
 assert status == 0
 print(json.dumps({"killed": killed, "rows_after_kills": rows}))

@@ -111,6 +111,16 @@ class TestInterrupted:
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X[:-2], y[:-2])
         assert len(list(tmp_path.glob("run-*/run.json"))) == 5
 
+    @pytest.mark.parametrize(
+        "state", ["{}", "null", "[]", "3", "[" * 100_000, '{"best_model_checkpoint": null, "global_step": "14"}', "\0"]
+    )
+    def test_a_checkpoint_whose_state_is_another_thing_is_passed_over(self, state, tmp_path):
+        for step, written in (("13", '{"best_model_checkpoint": null, "global_step": 13}'), ("14", state)):
+            (tmp_path / f"checkpoint-{step}").mkdir()
+            (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(written)
+        assert runs._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-13")
+        assert not (tmp_path / "checkpoint-14").exists()
+
     def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
         self, training_data, tiny, tmp_path, interrupt
     ):
