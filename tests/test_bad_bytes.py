@@ -244,13 +244,61 @@ def is_same_or_another_model(found, sound, folder):
     return found[0] != sound[0] or np.allclose(found[1], sound[1], atol=1e-6)
 
 
+X, Y = [text or "nothing" for text in TEXTS], [0, 1] * (len(TEXTS) // 2)
+
+
+def _train(folder, tiny):
+    tuner = skembed.SentenceEmbeddingFineTuner(
+        tiny, checkpoint_dir=folder, epochs=1, batch_size=4, n_pairs_per_text=2, random_state=0, cache=None,
+        show_progress_bar=False, device="cpu",
+    )  # fmt: skip
+    return tuner.fit(X, Y).transform(X[:5])
+
+
+def make_checkpoint(folder, tiny):
+    """A training that was interrupted."""
+    from skembed.training import runs
+
+    class StoppedError(Exception):
+        pass
+
+    def on_step_end(self, args, state, control, **kwargs):
+        if state.global_step == 4:
+            raise StoppedError
+
+    pytest.importorskip("accelerate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(runs._Watcher, "on_step_end", on_step_end)
+        with pytest.raises(StoppedError):
+            _train(folder, tiny)
+    assert list(folder.glob("run-*/checkpoint-*/sealed.json"))
+
+
+def make_conversion(folder, tiny):
+    pytest.importorskip("openvino")
+    embed_converted(folder, tiny)
+
+
+def embed_converted(folder, tiny):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder))
+        skembed.unload_models()
+        return skembed.embed(["a fox", "a parcel"], model=tiny, backend="openvino", dtype="float32", cache=None)
+
+
+def are_same_vectors(found, sound, folder):
+    return np.allclose(found, sound, atol=1e-5)
+
+
 KINDS = {
-    "manifest": Kind(make_embedded, ("out/_manifest.json",), go_on_embedding, 40, are_same_rows),
+    "manifest": Kind(make_embedded, ("out/_manifest.json",), go_on_embedding, 34, are_same_rows),
     "finished part": Kind(make_embedded, ("out/*.parquet",), go_on_embedding, 20, are_same_rows),
     "csv": Kind(make_csv, ("a.csv",), read_rows, 45, is_what_python_reads),
     "parquet": Kind(make_parquet, ("a.parquet",), read_rows, 35, is_what_pyarrow_reads),
     "saved search": Kind(make_search, ("search.json", "*.parquet"), search, 14),
     "records": Kind(make_records, ("records",), find_records, 40, has_no_other_records),
+    "checkpoint": Kind(make_checkpoint, ("run-*/*.json", "run-*/checkpoint-*/*"), _train, 3, are_same_vectors),
+    "conversion": Kind(make_conversion, ("skembed/**/*.*",), embed_converted, 3, are_same_vectors),
     "model": Kind(make_model, ("*.json", "*/*.json", "*.safetensors"), embed_with_it, 6, is_same_or_another_model),
 }
 

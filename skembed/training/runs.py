@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import operator
 import os
@@ -43,6 +44,7 @@ from skembed.training.settings import TrainingSettings
 
 _WEIGHTS_FILE = "state.safetensors"
 _RUN_FILE = "run.json"
+_SEAL = "sealed.json"  # of a checkpoint, written last: the sha256 of each of its files
 _HISTORY_ROWS = 50  # of the loss, about, over a whole run
 _CHECKPOINTS = 10  # over a run that is not early stopped, about
 _PAIRS_A_VALIDATION_TEXT = 32
@@ -237,7 +239,6 @@ def _arguments(run: Run, model: SentenceTransformer, folder: Path, metric: str) 
         save_strategy="epoch" if stops_early else "steps" if keeps_all else "no",
         save_steps=1 / _CHECKPOINTS,
         save_only_model=not keeps_all,
-        save_total_limit=1,
         restore_callback_states_from_checkpoint=True,
         load_best_model_at_end=stops_early,
         metric_for_best_model=metric if stops_early else None,
@@ -257,6 +258,16 @@ class _Trainer(SentenceTransformerTrainer):
         folder = Path(output_dir or str(self.args.output_dir))
         folder.mkdir(parents=True, exist_ok=True)
         save_file({name: tensor.contiguous() for name, tensor in self._state().items()}, folder / _WEIGHTS_FILE)
+
+    def _save_checkpoint(self, model: Any, trial: Any) -> None:
+        """Save a checkpoint, seal it, and only then remove those before it, but for the best one."""
+        super()._save_checkpoint(model, trial)
+        folder = Path(str(self.args.output_dir))
+        newest = folder / f"checkpoint-{self.state.global_step}"
+        _seal(newest)
+        for other in folder.glob("checkpoint-*"):
+            if other.name not in (newest.name, Path(self.state.best_model_checkpoint or "").name):
+                shutil.rmtree(other)
 
     def _load_from_checkpoint(self, checkpoint_path: str) -> None:  # type: ignore[override]
         saved = load_file(Path(checkpoint_path) / _WEIGHTS_FILE)
@@ -421,22 +432,53 @@ def _seed_of(folder: Path, seed: int) -> int:
     """Read the seed of the run that was interrupted in a folder, or write that of a new one."""
     file = folder / _RUN_FILE
     if file.exists():
-        return int(json.loads(file.read_text(encoding="utf-8"))["seed"])
+        try:
+            written = json.loads(file.read_text(encoding="utf-8"))
+            if written != _sealed_seed(operator.index(written["seed"])):
+                raise ValueError("sha256")
+        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+            raise ValueError(f"{file} is damaged. Delete {folder} to train anew.") from error
+        return int(written["seed"])
     unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps({"seed": seed}), encoding="utf-8")
+    unfinished.write_text(json.dumps(_sealed_seed(seed)), encoding="utf-8")
     unfinished.replace(file)
     return seed
 
 
+def _sealed_seed(seed: int) -> dict[str, Any]:
+    return {"seed": seed, "sha256": hashlib.sha256(str(seed).encode()).hexdigest()}
+
+
+def _seal(checkpoint: Path) -> None:
+    """Write down what each file of a checkpoint holds, when all of them are there."""
+    (checkpoint / _SEAL).write_text(json.dumps(_sha256_of_files(checkpoint)), encoding="utf-8")
+
+
+def _refuse_unsealed(checkpoint: Path) -> None:
+    """Raise ValueError or OSError unless a checkpoint is as it was sealed."""
+    if json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")) != _sha256_of_files(checkpoint):
+        raise ValueError(f"{checkpoint} is damaged")
+
+
+def _sha256_of_files(checkpoint: Path) -> dict[str, str]:
+    digests = {}
+    for path in sorted(checkpoint.iterdir()):
+        if path.name != _SEAL:
+            with path.open("rb") as file:
+                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
 def _last_checkpoint(folder: Path) -> str | None:
-    """Find the last checkpoint that was written to its end with its best one at hand, and remove the others."""
+    """Find the last checkpoint that is as it was written, with its best one, and remove the others."""
     complete = {}
     for checkpoint in folder.glob("checkpoint-*"):
         try:
-            state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))  # written last
+            _refuse_unsealed(checkpoint)
+            state = json.loads((checkpoint / "trainer_state.json").read_text(encoding="utf-8"))
             best = state["best_model_checkpoint"]  # a path, which leads nowhere once the folder was moved
-            if best is not None and not Path(best).is_dir():
-                raise FileNotFoundError(best)
+            if best is not None:
+                _refuse_unsealed(Path(best))
             complete[operator.index(state["global_step"])] = str(checkpoint)
         except (OSError, ValueError, TypeError, KeyError, RecursionError):  # cut short, or damaged
             shutil.rmtree(checkpoint)

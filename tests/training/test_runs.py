@@ -118,8 +118,31 @@ class TestInterrupted:
         for step, written in (("13", '{"best_model_checkpoint": null, "global_step": 13}'), ("14", state)):
             (tmp_path / f"checkpoint-{step}").mkdir()
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(written)
+            runs._seal(tmp_path / f"checkpoint-{step}")
         assert runs._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-13")
         assert not (tmp_path / "checkpoint-14").exists()
+
+    @pytest.mark.parametrize("name", ["state.safetensors", "trainer_state.json", "optimizer.pt", "sealed.json"])
+    def test_a_checkpoint_with_a_damaged_file_is_passed_over(self, name, training_data, tiny, tmp_path, interrupt):
+        X, y = training_data["classes"]
+        whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
+        tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
+        interrupt(12)
+        with pytest.raises(_StoppedError):
+            tuner.fit(X, y)
+        (file,) = tmp_path.glob(f"run-*/checkpoint-*/{name}")
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content)
+        interrupt(None)
+        assert_array_equal(tuner.fit(X, y).transform(X), whole)
+
+    @pytest.mark.parametrize("written", ["{}", "null", "[" * 100_000, '{"seed": 1}', '{"seed": "x"}'])
+    def test_a_damaged_seed_is_an_error_that_names_the_file(self, written, tmp_path):
+        assert runs._seed_of(tmp_path, 7) == runs._seed_of(tmp_path, 8) == 7
+        (tmp_path / "run.json").write_text(written)
+        with pytest.raises(ValueError, match=r"run\.json is damaged\. Delete .* to train anew"):
+            runs._seed_of(tmp_path, 7)
 
     def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
         self, training_data, tiny, tmp_path, interrupt
