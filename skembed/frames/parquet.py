@@ -12,7 +12,7 @@ import pandas as pd
 from skembed.encoding.settings import check_count
 from skembed.frames.vectors import VectorDtype
 from skembed.optional import require
-from skembed.paths import is_url, read_path
+from skembed.paths import is_url, read_path, refuse_special_file
 
 if TYPE_CHECKING:
     import pyarrow
@@ -40,8 +40,9 @@ def embed_parquet(
     Parameters
     ----------
     source : path or list of paths
-        A parquet file (``.parquet``, ``.pq``), a CSV file (``.csv``, ``.tsv``; UTF-8, with a header), a list of them,
-        or a folder, which is read in the order of the paths in it. A folder's parts such as ``country=de`` are columns.
+        A parquet file (``.parquet``, ``.pq``), a CSV file (``.csv`` with commas, ``.tsv`` with tabs; UTF-8, with a
+        header), a list of them, or a folder, which is read in the order of the paths in it. A folder's parts such as
+        ``country=de`` are columns.
     destination : path
         A folder on a local disk, new or empty or of an earlier call: it gets ``part-000000.parquet`` and so on, and a
         ``_manifest.json`` that says what is in them.
@@ -72,11 +73,11 @@ def embed_parquet(
     KeyError
         If the source has no such column.
     TypeError, ValueError
-        If the column is no text, a text cannot be read, or the files differ in their columns; the message names the
-        file and the row, counted from 0.
+        If the column is no text, a text cannot be read, the files differ in their columns, or a path is a URL; the
+        message names the file and the row, counted from 0.
     DestinationError
-        If the folder holds something else or was embedded with other settings, if a file whose rows are in it has
-        changed, if another process is writing into it, or if there is no room for more.
+        If the folder holds something else or was embedded with other settings, if a file in it is damaged or one
+        whose rows are in it has changed, if another process is writing into it, or if there is no room for more.
     OSError
         If a part of a file cannot be read. What was finished before it stays.
 
@@ -95,8 +96,8 @@ def embed_parquet(
     The same from a shell: ``python -m skembed embed reviews.parquet --column text --out embedded``.
 
     In CSV files an empty field is missing, and all columns are text, letter for letter: a guess at types would make 123
-    of 00123. Parquet files may differ in the width of their numbers and in their categories, but in nothing that would
-    be lost.
+    of 00123. Fields may be quoted with ``"``, which is doubled within; a row may have up to 16 MiB. Parquet files may
+    differ in the width of their numbers and in their categories, but in nothing that would be lost.
 
     Examples
     --------
@@ -178,6 +179,7 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="skembed.read_parquet")
     if isinstance(path, (str, os.PathLike)) and not is_url(path):  # pyarrow reads some URLs
         path = read_path(path, "path")
+        refuse_special_file(path)
     table = parquet.read_table(path, **params)
     frame: pd.DataFrame = table.to_pandas(types_mapper=_vector_type)
     attributes = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")

@@ -36,7 +36,7 @@ from skembed.encoding.encoder import progress
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.optional import require
-from skembed.paths import read_path
+from skembed.paths import read_path, refuse_special_file
 from skembed.training.data import TrainingData, split
 from skembed.training.losses import OBJECTIVES, check_batches, lay_out
 from skembed.training.modules import add_adapters, make_collator, make_loss
@@ -433,6 +433,7 @@ def _seed_of(folder: Path, seed: int) -> int:
     file = folder / _RUN_FILE
     if file.exists():
         try:
+            refuse_special_file(file)
             written = json.loads(file.read_text(encoding="utf-8"))
             if written != _sealed_seed(operator.index(written["seed"])):
                 raise ValueError("sha256")
@@ -456,6 +457,7 @@ def _seal(checkpoint: Path) -> None:
 
 def _refuse_unsealed(checkpoint: Path) -> None:
     """Raise ValueError or OSError unless a checkpoint is as it was sealed."""
+    refuse_special_file(checkpoint / _SEAL)
     if json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")) != _sha256_of_files(checkpoint):
         raise ValueError(f"{checkpoint} is damaged")
 
@@ -463,7 +465,7 @@ def _refuse_unsealed(checkpoint: Path) -> None:
 def _sha256_of_files(checkpoint: Path) -> dict[str, str]:
     digests = {}
     for path in sorted(checkpoint.iterdir()):
-        if path.name != _SEAL:
+        if path.name != _SEAL and path.is_file():
             with path.open("rb") as file:
                 digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
     return digests

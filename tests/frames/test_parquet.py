@@ -246,3 +246,9 @@ class TestTheModel:
         written = (tmp_path / "v.parquet").read_bytes()
         assert os.path.dirname(tiny).encode() not in written
         assert skembed.read_parquet(tmp_path / "v.parquet")["v"].array.model == df["v"].array.model
+
+
+def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "a.parquet")
+    with pytest.raises(OSError, match=r"a\.parquet is no regular file"):
+        skembed.read_parquet(tmp_path / "a.parquet")
