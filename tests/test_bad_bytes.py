@@ -41,6 +41,8 @@ SECONDS = 10  # that a file may take, however it is damaged
 
 def damage(content: bytes, rng: random.Random, is_json: bool) -> bytes:
     """Return other bytes than those given."""
+    if not content:
+        return rng.randbytes(8)
     kinds = [flip, flip, cut, zero, scramble, double, drop, *([swap, swap] if is_json else [])]
     for _ in range(100):
         damaged = rng.choice(kinds)(content, rng)
