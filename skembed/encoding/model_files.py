@@ -61,7 +61,9 @@ SLOW_TOKENIZERS = frozenset(
 )  # fmt: skip
 _VOCABULARIES = (".txt", ".json", ".model", ".codes", ".tokenizer", ".bpe", ".tiktoken", ".spm")
 
-# Entries that say who wrote a file, or in which state, and leave the vectors as they are.
+# Entries that say who wrote a file, or in which state, and leave the vectors as they are. Whatever is not surely one of
+# them counts, though some (labels, chat templates) seldom have a say: a vector computed twice does no harm. So does
+# "architectures", by which transformers chooses among several classes, and sentence-transformers a pooling.
 _OF_WRITER = {"transformers_version", "_name_or_path", "name_or_path", "_commit_hash"}
 _NOT_IN_CONFIG = _OF_WRITER | {"torch_dtype", "dtype", "use_cache"}  # a model is read in the precision asked for
 _NOT_IN_TOKENIZER_CONFIG = _OF_WRITER | {

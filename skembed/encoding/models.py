@@ -286,13 +286,16 @@ def _load_unless_it_changes(
     """Load a model and fingerprint what was loaded; None if it was replaced meanwhile."""
     state = folder_state(name, folder, settings) if folder is not None else None
     each: list[SentenceTransformer] = []
-    before = hub_snapshot(name, settings.revision) if folder is None else None
     try:
-        for device in devices:  # read for each: copies might not find room on the first one
+        if folder is None:
+            before = hub_snapshot(name, settings.revision)
+            each.append(_read(name, devices[0], dtype, settings, local=False))
+            folder = hub_snapshot(name, settings.revision)
+            if folder is not None and not _is_from(folder, before, each[0]):
+                return _load_unless_it_changes(name, folder, devices, dtype, settings)
+        for device in devices[len(each) :]:  # read for each: copies might not find room on the first one
             each.append(_read(folder or name, device, dtype, settings, local=folder is not None))
-            if folder is None:
-                folder = _snapshot_of(name, before, each[0], settings)
-    except (ImportError, MemoryError):
+    except (ImportError, MemoryError, ModelNotFoundError):
         raise
     except Exception as error:  # a damaged file may show in any way
         if "out of memory" in str(error):
@@ -311,14 +314,10 @@ def _load_unless_it_changes(
     return _loaded_model(name, fingerprint, False, each, state.is_current if state is not None else lambda: True)
 
 
-def _snapshot_of(name: str, before: str | None, loaded: SentenceTransformer, settings: Settings) -> str | None:
-    """Return the folder in the hub's local cache that a name was loaded from; None if that cannot be told.
-
-    Another process may have fetched the next revision meanwhile.
-    """
-    folder = hub_snapshot(name, settings.revision)
+def _is_from(folder: str, before: str | None, loaded: SentenceTransformer) -> bool:
+    """Whether a model was surely loaded from what is the hub's snapshot now: others may fetch the next meanwhile."""
     revision = getattr(loaded.model_card_data, "base_model_revision", None)  # said of models that were just fetched
-    return folder if folder == before or (folder and os.path.basename(folder) == revision) else None
+    return folder == before or os.path.basename(folder) == revision
 
 
 def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
