@@ -61,7 +61,8 @@ class EmbeddingCache:
     On disk it is an LMDB file (http://www.lmdb.tech/doc/), safe with many processes at once: for each model only one
     of them encodes at a time, and the others wait and read. Each batch is written as soon as it is computed, so that
     a run that was interrupted goes on where it stopped. Each vector carries a checksum; a damaged one is computed
-    again, a damaged file is a :class:`~skembed.CacheError`.
+    again, a damaged file is a :class:`~skembed.CacheError`. A folder that everybody may write to is refused, since
+    whoever does chooses the vectors; of one that a group may write to, a :class:`~skembed.CacheWarning` says so.
 
     Examples
     --------
