@@ -13,8 +13,14 @@ from transformers import (
     BertConfig,
     BertModel,
     BertTokenizerFast,
+    Gemma3TextConfig,
+    Gemma3TextModel,
     GPT2Config,
     GPT2Model,
+    LongT5Config,
+    LongT5EncoderModel,
+    ModernBertConfig,
+    ModernBertModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
     Qwen2Model,
@@ -97,6 +103,42 @@ def make_gpt2(folder: Path) -> str:
     return _save(folder, GPT2Model(config), tokenizer, "mean", False, True)
 
 
+def make_modernbert(folder: Path) -> str:
+    """ModernBERT: rotary positions, and in two of three layers a token attends to its neighbours only."""
+    tokenizer = _bos_and_eos_tokenizer("right")
+    torch.manual_seed(7)
+    config = ModernBertConfig(
+        vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
+        intermediate_size=64, max_position_embeddings=64, local_attention=8, pad_token_id=0, bos_token_id=1,
+        eos_token_id=2, cls_token_id=1, sep_token_id=2,
+    )  # fmt: skip
+    return _save(folder, ModernBertModel(config), tokenizer, "mean", True, True)
+
+
+def make_gemma(folder: Path) -> str:
+    """As EmbeddingGemma: a decoder that attends to both sides, to neighbours only in some layers."""
+    tokenizer = _bos_and_eos_tokenizer("left")
+    torch.manual_seed(8)
+    config = Gemma3TextConfig(
+        vocab_size=len(tokenizer), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4, head_dim=8,
+        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=64, sliding_window=6,
+        use_bidirectional_attention=True, pad_token_id=0, bos_token_id=1, eos_token_id=2,
+        layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+    )  # fmt: skip
+    return _save(folder, Gemma3TextModel(config), tokenizer, "mean", True, True)
+
+
+def make_longt5(folder: Path) -> str:
+    """LongT5, which cuts a text into blocks: how many they are is decided by code, not by tensors."""
+    tokenizer = _bos_and_eos_tokenizer("right")
+    torch.manual_seed(9)
+    config = LongT5Config(
+        vocab_size=len(tokenizer), d_model=HIDDEN, d_kv=8, d_ff=64, num_layers=LAYERS, num_heads=4, local_radius=3,
+        pad_token_id=0, eos_token_id=2,
+    )  # fmt: skip
+    return _save(folder, LongT5EncoderModel(config), tokenizer, "mean", True, True)
+
+
 def make_dense(folder: Path) -> str:
     """BERT whose cls and mean vectors go together through a Dense layer, then to unit length."""
     torch.manual_seed(4)
@@ -117,6 +159,17 @@ def make_static(folder: Path) -> str:
     weights = torch.randn(core.get_vocab_size(), HIDDEN)
     SentenceTransformer(modules=[StaticEmbedding(core, embedding_weights=weights)], device="cpu").save(str(folder))
     return str(folder)
+
+
+def _bos_and_eos_tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
+    core = _byte_level_bpe(["<pad>", "<bos>", "<eos>"])
+    core.post_processor = processors.TemplateProcessing(
+        single="<bos> $A <eos>", special_tokens=[("<bos>", 1), ("<eos>", 2)]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=core, bos_token="<bos>", eos_token="<eos>", pad_token="<pad>", padding_side=padding_side,
+        model_max_length=MAX_SEQ_LENGTH,
+    )  # fmt: skip
 
 
 def _byte_level_bpe(special: list[str]) -> Tokenizer:
@@ -148,6 +201,9 @@ MAKERS = {
     "roberta": make_roberta,
     "decoder": make_decoder,
     "gpt2": make_gpt2,
+    "modernbert": make_modernbert,
+    "gemma": make_gemma,
+    "longt5": make_longt5,
     "dense": make_dense,
     "dense_raw": make_dense_raw,
     "static": make_static,

@@ -55,6 +55,8 @@ from skembed.encoding.torch_backend import TorchBackend
 
 _LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
 
+_TOKENS_TO_TRACE = 11  # no multiple of the blocks that some models cut a text into: that they fill up must be seen
+
 # What an architecture makes of a text depends on its length, e.g. where it attends to the neighbours of a token only.
 _TOKENS_TO_COMPARE = (1, 2, 3, 17, 64, 100, 129, 600, 2048)
 _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 120
@@ -291,8 +293,8 @@ def _refuse_changing_positions(transformer: Any) -> None:
 def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
     with _silence(), _masks_that_can_be_traced(), backend.inference():
-        examples = reader.tokenizer.tokenize(["a b c d e", "a b"], None).padded(np.arange(2), reader.pad_id)
-        ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples)
+        examples = reader.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
+        ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), reader.pad_id))
         model = openvino.convert_model(
             _HiddenStates(_twin(backend.transformer, attention), reader.n_layers),
             example_input={"input_ids": ids, "attention_mask": mask},
