@@ -171,6 +171,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     triplets in the right order; else minus the loss. For training on pairs see Reimers & Gurevych (2019),
     https://arxiv.org/abs/1908.10084, for texts alone Gao et al. (2021), SimCSE, https://arxiv.org/abs/2104.08821.
 
+    To "multiple_negatives_ranking" the other examples of a batch are negatives, so examples that share a text come to
+    different batches: as many as the most frequent text has examples, if that is more than ``batch_size`` asks for, and
+    of fewer examples each. In a process that a launcher such as ``torchrun`` has started, training is for that process
+    alone: it uses one device and asks nothing of other processes.
+
     A pickle holds the tuned weights; after :meth:`save` only the path, and the model is read again from there. What was
     given as a parameter, e.g. a loaded ``model`` or a loss object, stays in it.
 

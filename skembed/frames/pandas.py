@@ -27,6 +27,8 @@ _ARROW_LIST = re.compile(r"(fixed_size_|large_)?list<\w+: (float|double|halffloa
 class TextFrame:
     """What is done with the text in a frame: ``df.text``, as long as no column has that name.
 
+    ``df["text"].text.search(...)`` says the same of one column, and goes with any name that a column may have.
+
     Examples
     --------
     >>> import pandas as pd

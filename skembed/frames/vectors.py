@@ -138,7 +138,13 @@ class VectorArray(ExtensionArray):
     -----
     ``to_numpy("float32")`` of the array or of its Series is the matrix, shape (n_rows, dim), without a copy: this is
     what estimators of scikit-learn take. Without a dtype, as with ``numpy.asarray``, it is an array of objects, one
-    vector a row, because pandas relies on one value a row.
+    vector a row, because pandas relies on one value a row. Pass estimators the matrix, in ``fit`` and in ``predict``:
+    some take the column itself in the one and refuse it in the other.
+
+    The mean and the sum of a column are a vector, those of groups a vector column; missing vectors are left out, and no
+    vector is made shorter or longer. ``merge``, ``isin`` and the like find equal vectors, ``explode`` gives a column of
+    numbers. In a CSV file, and in texts that ``astype(str)`` makes, a vector is a list in the manner of JSON that holds
+    every digit.
 
     Examples
     --------
@@ -152,6 +158,10 @@ class VectorArray(ExtensionArray):
     dtype: vector[float32, 2]
     >>> column.dropna().to_numpy("float32") @ column[1]
     array([0.6, 1. ], dtype=float32)
+    >>> column.groupby(["a", "a", "b"]).mean()
+    a    [0.8, 0.4]
+    b          <NA>
+    dtype: vector[float32, 2]
     """
 
     _readonly = False  # pandas 3 sets it on what it gives away
