@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import gc
+import importlib.util
 import os
 import sys
 import threading
@@ -295,13 +296,14 @@ def _load_unless_it_changes(
                 return _load_unless_it_changes(name, folder, devices, dtype, settings)
         for device in devices[len(each) :]:  # read for each: copies might not find room on the first one
             each.append(_read(folder or name, device, dtype, settings, local=folder is not None))
-    except (ImportError, MemoryError, ModelNotFoundError):
+    except (MemoryError, ModelNotFoundError):
         raise
     except Exception as error:  # a damaged file may show in any way
         if "out of memory" in str(error):
             raise
         if state is not None and not state.held():
             return None
+        _refuse_missing_package(name, error)
         raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, error)) from error
     if state is None and folder is not None:
         refuse_folder_without_model(name, folder)
@@ -311,7 +313,34 @@ def _load_unless_it_changes(
     fingerprint = state.fingerprint if state is not None and state.is_all else fingerprint_live(each[0])
     for sentence_transformer in each:
         _cast(sentence_transformer, dtype)
-    return _loaded_model(name, fingerprint, False, each, state.is_current if state is not None else lambda: True)
+    is_current = state.is_current if state is not None else lambda: True
+    try:
+        return _loaded_model(name, fingerprint, False, each, is_current)
+    except Exception as error:
+        if (reason := _why_it_cannot_encode(each[0])) is None:
+            raise  # the model is as it should be
+        raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, reason)) from error
+
+
+def _refuse_missing_package(name: str, error: Exception) -> None:
+    """Raise ImportError if a model needs a package that is not installed, rather than one that cannot be."""
+    if not isinstance(error, ImportError):
+        return
+    package = (error.name or "").partition(".")[0]
+    if not isinstance(error, ModuleNotFoundError) or not package or importlib.util.find_spec(package) is None:
+        raise ImportError(
+            f"model={name!r} could not be loaded: {error}. Install what it needs; if you know of no such package, the "
+            "model's files may be damaged."
+        ) from error
+
+
+def _why_it_cannot_encode(loaded: SentenceTransformer) -> Exception | None:
+    """Return what sentence-transformers itself raises where modules do not fit together; None if it encodes."""
+    try:
+        loaded.encode(["a text of several words"], show_progress_bar=False)
+    except Exception as error:
+        return error
+    return None
 
 
 def _is_from(folder: str, before: str | None, loaded: SentenceTransformer) -> bool:
