@@ -70,7 +70,7 @@ class DiskStore:
         self._lock = threading.RLock()  # one environment a process is all that LMDB allows; held through a transaction
         self._environment: Any = None  # set the last, when the rest is there
         self._tables: dict[str, Any] = {}
-        self._inode = self._least_bytes = 0
+        self._inode = self._least_bytes = self._page_bytes = 0
         self._checked: tuple[int, ...] = ()  # the state of the file whose pages were found to be right
         self._transaction_now: Any = None  # the last that was begun
         self._flights: set[tuple[int, str]] = set()  # by thread and model
@@ -381,6 +381,8 @@ class DiskStore:
             found = data.stat() if data.exists() else None
             if found is None or found.st_ino != self._inode:  # somebody deleted or exchanged the folder
                 self.close()
+            elif found.st_size < 2 * self._page_bytes:  # its heads are gone, which LMDB would look at
+                raise lmdb.CorruptedError(f"it ends after {found.st_size} of {self._least_bytes} bytes")
             elif found.st_size < self._least_bytes:
                 self._fill_up()
         if self._environment is None:
@@ -500,8 +502,6 @@ class DiskStore:
         environment = environment or self._environment
         if environment is None or self._measure(environment) >= self._least_bytes:
             return
-        if self._measure(environment) < 2 * environment.stat()["psize"]:
-            raise lmdb.CorruptedError("it ends within its first pages")
         with environment.begin(write=True) as transaction:  # so that nobody else makes it longer meanwhile
             self._transaction_now = transaction
             if self._measure(environment) < self._least_bytes:
@@ -511,8 +511,8 @@ class DiskStore:
 
     def _measure(self, environment: Any) -> int:
         """Note how long the file must be, and return how long it is."""
-        n_pages, page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
-        self._least_bytes = n_pages * page_bytes
+        n_pages, self._page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
+        self._least_bytes = n_pages * self._page_bytes
         return (self.folder / _DATA).stat().st_size
 
     @contextmanager
