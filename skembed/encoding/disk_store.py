@@ -336,7 +336,7 @@ class DiskStore:
             self._refuse_second_transaction()
             try:
                 self._open_or_check()
-                with self._begin(write) as transaction:
+                with self._begin(self._environment, write) as transaction:
                     self._transaction_now = transaction
                     self._await_last_page()  # another process may have written since
                     yield transaction
@@ -354,14 +354,14 @@ class DiskStore:
                 "interrupted uses it. Let the handler set a flag, and do the work afterwards."
             )
 
-    def _begin(self, write: bool) -> Any:
+    def _begin(self, environment: Any, write: bool) -> Any:
         if write:  # a reader that was killed would keep all that it saw, and the file would grow for ever
-            self._environment.reader_check()
+            environment.reader_check()
         try:
-            return self._environment.begin(write=write, buffers=True)
+            return environment.begin(write=write, buffers=True)
         except lmdb.MapResizedError:  # by another process
-            self._environment.set_mapsize(0)
-            return self._environment.begin(write=write, buffers=True)
+            environment.set_mapsize(0)
+            return environment.begin(write=write, buffers=True)
 
     def _enlarge_map(self) -> None:
         with self._lock, self._translated():
@@ -407,7 +407,6 @@ class DiskStore:
             )
             self._inode = data.stat().st_ino
             self._fill_up(environment)
-            environment.reader_check()  # frees the places of readers that died
             self._check_trees(environment)
             self._tables = self._open_tables(environment)
             self._environment = environment
@@ -417,7 +416,7 @@ class DiskStore:
             raise
 
     def _open_tables(self, environment: Any) -> dict[str, Any]:
-        with environment.begin(write=True) as transaction:
+        with self._begin(environment, True) as transaction:
             self._transaction_now = transaction
             is_new = transaction.stat()["entries"] == 0
             tables = {name: environment.open_db(name.encode(), txn=transaction, create=is_new) for name in _TABLES}
@@ -480,7 +479,7 @@ class DiskStore:
         found = data.stat()
         state = found.st_ino, found.st_size, found.st_mtime_ns
         for _ in range(_TRIES if state != self._checked else 0):
-            with environment.begin() as transaction, data.open("rb", buffering=0) as file:
+            with self._begin(environment, False) as transaction, data.open("rb", buffering=0) as file:
                 if check_trees(file, transaction.id(), [name.encode() for name in _TABLES], most_leaves):
                     break
         self._checked = state
@@ -502,7 +501,7 @@ class DiskStore:
         environment = environment or self._environment
         if environment is None or self._measure(environment) >= self._least_bytes:
             return
-        with environment.begin(write=True) as transaction:  # so that nobody else makes it longer meanwhile
+        with self._begin(environment, True) as transaction:  # so that nobody else makes it longer meanwhile
             self._transaction_now = transaction
             if self._measure(environment) < self._least_bytes:
                 self._checked = ()
