@@ -70,7 +70,7 @@ class DiskStore:
         self._lock = threading.RLock()  # one environment a process is all that LMDB allows; held through a transaction
         self._environment: Any = None  # set the last, when the rest is there
         self._tables: dict[str, Any] = {}
-        self._inode = self._least_bytes = 0
+        self._inode = self._least_bytes = self._page_bytes = 0
         self._checked: tuple[int, ...] = ()  # the state of the file whose pages were found to be right
         self._transaction_now: Any = None  # the last that was begun
         self._flights: set[tuple[int, str]] = set()  # by thread and model
@@ -336,7 +336,7 @@ class DiskStore:
             self._refuse_second_transaction()
             try:
                 self._open_or_check()
-                with self._begin(write) as transaction:
+                with self._begin(self._environment, write) as transaction:
                     self._transaction_now = transaction
                     self._await_last_page()  # another process may have written since
                     yield transaction
@@ -354,14 +354,14 @@ class DiskStore:
                 "interrupted uses it. Let the handler set a flag, and do the work afterwards."
             )
 
-    def _begin(self, write: bool) -> Any:
+    def _begin(self, environment: Any, write: bool) -> Any:
         if write:  # a reader that was killed would keep all that it saw, and the file would grow for ever
-            self._environment.reader_check()
+            environment.reader_check()
         try:
-            return self._environment.begin(write=write, buffers=True)
+            return environment.begin(write=write, buffers=True)
         except lmdb.MapResizedError:  # by another process
-            self._environment.set_mapsize(0)
-            return self._environment.begin(write=write, buffers=True)
+            environment.set_mapsize(0)
+            return environment.begin(write=write, buffers=True)
 
     def _enlarge_map(self) -> None:
         with self._lock, self._translated():
@@ -381,6 +381,8 @@ class DiskStore:
             found = data.stat() if data.exists() else None
             if found is None or found.st_ino != self._inode:  # somebody deleted or exchanged the folder
                 self.close()
+            elif found.st_size < 2 * self._page_bytes:  # its heads are gone, which LMDB would look at
+                raise lmdb.CorruptedError(f"it ends after {found.st_size} of {self._least_bytes} bytes")
             elif found.st_size < self._least_bytes:
                 self._fill_up()
         if self._environment is None:
@@ -405,7 +407,6 @@ class DiskStore:
             )
             self._inode = data.stat().st_ino
             self._fill_up(environment)
-            environment.reader_check()  # frees the places of readers that died
             self._check_trees(environment)
             self._tables = self._open_tables(environment)
             self._environment = environment
@@ -415,7 +416,7 @@ class DiskStore:
             raise
 
     def _open_tables(self, environment: Any) -> dict[str, Any]:
-        with environment.begin(write=True) as transaction:
+        with self._begin(environment, True) as transaction:
             self._transaction_now = transaction
             is_new = transaction.stat()["entries"] == 0
             tables = {name: environment.open_db(name.encode(), txn=transaction, create=is_new) for name in _TABLES}
@@ -478,7 +479,7 @@ class DiskStore:
         found = data.stat()
         state = found.st_ino, found.st_size, found.st_mtime_ns
         for _ in range(_TRIES if state != self._checked else 0):
-            with environment.begin() as transaction, data.open("rb", buffering=0) as file:
+            with self._begin(environment, False) as transaction, data.open("rb", buffering=0) as file:
                 if check_trees(file, transaction.id(), [name.encode() for name in _TABLES], most_leaves):
                     break
         self._checked = state
@@ -500,9 +501,7 @@ class DiskStore:
         environment = environment or self._environment
         if environment is None or self._measure(environment) >= self._least_bytes:
             return
-        if self._measure(environment) < 2 * environment.stat()["psize"]:
-            raise lmdb.CorruptedError("it ends within its first pages")
-        with environment.begin(write=True) as transaction:  # so that nobody else makes it longer meanwhile
+        with self._begin(environment, True) as transaction:  # so that nobody else makes it longer meanwhile
             self._transaction_now = transaction
             if self._measure(environment) < self._least_bytes:
                 self._checked = ()
@@ -511,8 +510,8 @@ class DiskStore:
 
     def _measure(self, environment: Any) -> int:
         """Note how long the file must be, and return how long it is."""
-        n_pages, page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
-        self._least_bytes = n_pages * page_bytes
+        n_pages, self._page_bytes = environment.info()["last_pgno"] + 1, environment.stat()["psize"]
+        self._least_bytes = n_pages * self._page_bytes
         return (self.folder / _DATA).stat().st_size
 
     @contextmanager
