@@ -221,9 +221,6 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
 def _load(name: str, folder: str | None, devices: tuple[str, ...], dtype: str, settings: Settings) -> LoadedModel:
     if folder is not None:
         refuse_folder_without_model(name, folder)
-    elif settings.local_files_only and hub_snapshot(name, settings.revision) is None:
-        # huggingface_hub would still ask the hub which programs it may name as the one that asks
-        raise ModelNotFoundError(_not_found(name, folder, True, FileNotFoundError("it is not there")))
     try:
         stamp = stamp_folder(folder) if folder else None  # taken before loading: a change during it is noticed later
         each = [_read(folder or name, devices[0], dtype, settings, local=folder is not None)]
