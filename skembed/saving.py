@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
 from skembed.embedders import is_fitted, take_embedder
+from skembed.encoding.model_folders import hub_snapshot, local_folder
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
 from skembed.finetuner import SentenceEmbeddingFineTuner
@@ -227,6 +228,7 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
     if fingerprint is None:
         return embedder
     try:
+        _refuse_model_elsewhere(embedder)
         embedder._keep_to_model("query")
     except ModelNotFoundError as error:
         download = "To download it: SemanticSearch.load(path, local_files_only=False). "
@@ -249,6 +251,15 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
             "tokenizer or configuration differ. Bring the old model back, or fit again with the new one."
         )
     return embedder
+
+
+def _refuse_model_elsewhere(embedder: SentenceEmbeddingTransformer) -> None:
+    """Refuse a model that is not on this machine without loading it: huggingface_hub would go online even then."""
+    name = os.fspath(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
+    if name is None or not embedder.local_files_only or local_folder(name, embedder.revision) is not None:
+        return
+    if hub_snapshot(name, embedder.revision) is None:
+        raise ModelNotFoundError(f"model={name!r} is neither a folder nor in the hub's local cache.")
 
 
 def _refuse_other_embedder(embedder: Any, description: dict[str, Any], folder: Path) -> None:

@@ -269,9 +269,6 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
 def _load(name: str, folder: str | None, devices: tuple[str, ...], dtype: str, settings: Settings) -> LoadedModel:
     if folder is not None:
         refuse_folder_without_model(name, folder)
-    elif settings.local_files_only and hub_snapshot(name, settings.revision) is None:
-        # huggingface_hub would still ask the hub which programs it may name as the one that asks
-        raise ModelNotFoundError(_not_found(name, folder, True, FileNotFoundError("it is not there")))
     for _ in range(_ATTEMPTS):
         model = _load_unless_it_changes(name, folder, devices, dtype, settings)
         if model is not None:
