@@ -567,15 +567,15 @@ def test_a_trained_model_runs_the_code_that_was_tried_before_training(tiny, monk
     skembed.unload_models()
 
 
-def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeypatch, capsys):
+def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeypatch, capfd):
     backend = models.get_model(Settings(model=tiny, backend="torch")).backend
     openvino_conversion.convert(backend, tmp_path / "model")
     found = conversion(tmp_path / "model")
     trials = openvino_backend.trials_of(found, is_private=True)
     asked = [{"layers": layers, "dtype": "float32", "hint": "LATENCY", "n_threads": 1} for layers in ([3], [7])]
-    capsys.readouterr()
+    capfd.readouterr()
     openvino_trial.try_here(str(tmp_path / "model"), asked, trials._examples(), 100.0)
-    started, fine, failed = [line for line in capsys.readouterr().out.splitlines() if line]
+    started, fine, failed = [line for line in capfd.readouterr().out.splitlines() if line]
     assert (started, fine) == ('skembed-trial:"started"', "skembed-trial:null")
     assert "IndexError" in failed
     skembed.unload_models()
