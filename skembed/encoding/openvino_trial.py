@@ -314,17 +314,7 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     seconds = SECONDS_A_VARIANT + sum(file.stat().st_size for file in folder.glob("*.bin")) / _BYTES_A_SECOND
     said = {"folder": str(folder), "asked": asked, "examples": examples, "seconds": seconds}
     try:
-        child = subprocess.run(  # noqa: S603
-            [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],  # not this process's __main__, whatever that is
-            input=json.dumps({"path": [str(entry) for entry in sys.path], **said}).encode(),
-            capture_output=True,
-            timeout=seconds * (len(asked) + 1),
-            check=False,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
-        status, printed, complaint = child.returncode, child.stdout, child.stderr
-    except subprocess.TimeoutExpired as error:
-        status, printed, complaint = 1, error.stdout or b"", error.stderr or b""
+        status, printed, complaint = _run_child(said, seconds * (len(asked) + 1))
     except (OSError, ValueError) as error:
         return [Outcome(_no_trial(str(error)), lasts=False)] * len(asked)
     lines = [line.removeprefix(_MARK) for line in printed.decode(errors="replace").splitlines() if _MARK in line]
@@ -333,6 +323,28 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
         return [Outcome(_no_trial(f"{sys.executable} ended with status {status}: {last}"), lasts=False)] * len(asked)
     outcomes = [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
     return outcomes if len(outcomes) == len(asked) else [*outcomes, _death(status, seconds)]
+
+
+def _run_child(said: dict[str, Any], seconds: float) -> tuple[int, bytes, bytes]:
+    """Start a Python that reads what to try; return its exit status and what it printed. It never outlives the call."""
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],  # not this process's __main__, whatever that is
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    ) as child:
+        try:
+            path = [str(entry) for entry in sys.path]
+            printed, complaint = child.communicate(json.dumps({"path": path, **said}).encode(), timeout=seconds)
+            return child.returncode, printed, complaint
+        except subprocess.TimeoutExpired:
+            child.kill()
+            return 1, *child.communicate()
+        except BaseException:  # an interrupt, after which Popen would not wait for the child's end
+            child.kill()
+            child.wait()
+            raise
 
 
 def _lasts(error: str) -> bool:

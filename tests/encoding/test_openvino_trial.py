@@ -211,7 +211,7 @@ class TestAModelThatEndsItsProcess:
     def test_is_remembered_by_the_next_process(self, run, caches):
         run(self.PRINT, BFLOAT16)
         verdicts = {file: file.read_bytes() for file in folder_of(caches).glob("*.verdict")}
-        forbid = "import subprocess; subprocess.run = None\n"
+        forbid = "import subprocess; subprocess.Popen = None\n"
         (_, ran), said = run(forbid + self.PRINT, BFLOAT16)
         assert ran == [["openvino", "float32"]]
         assert said.count("UserWarning") == 1
@@ -222,7 +222,7 @@ class TestAModelThatEndsItsProcess:
         if not is_converted:
             shutil.rmtree(caches)
         run(self.PRINT, EVERYTHING)
-        (_, ran), said = run("import subprocess; subprocess.run = None\n" + self.PRINT, EVERYTHING)
+        (_, ran), said = run("import subprocess; subprocess.Popen = None\n" + self.PRINT, EVERYTHING)
         assert ran == [["torch", "float32"]]
         assert DEAD in said
 
@@ -567,15 +567,15 @@ def test_a_trained_model_runs_the_code_that_was_tried_before_training(tiny, monk
     skembed.unload_models()
 
 
-def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeypatch, capsys):
+def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeypatch, capfd):
     backend = models.get_model(Settings(model=tiny, backend="torch")).backend
     openvino_conversion.convert(backend, tmp_path / "model")
     found = conversion(tmp_path / "model")
     trials = openvino_backend.trials_of(found, is_private=True)
     asked = [{"layers": layers, "dtype": "float32", "hint": "LATENCY", "n_threads": 1} for layers in ([3], [7])]
-    capsys.readouterr()
+    capfd.readouterr()
     openvino_trial.try_here(str(tmp_path / "model"), asked, trials._examples(), 100.0)
-    started, fine, failed = [line for line in capsys.readouterr().out.splitlines() if line]
+    started, fine, failed = [line for line in capfd.readouterr().out.splitlines() if line]
     assert (started, fine) == ('skembed-trial:"started"', "skembed-trial:null")
     assert "IndexError" in failed
     skembed.unload_models()
