@@ -386,7 +386,7 @@ def test_a_number_that_is_not_finite_is_an_error_that_names_the_position(number,
     [
         ([None, "a fox", 5], TypeError, r"X\[2\] is int, not str"),
         (pd.Series(["a fox", b"a"], index=["r", "s"]), TypeError, r"X\[1\] \(index label 's'\) is bytes, not str"),
-        (["a fox", [1.0, 2.0]], TypeError, r"X\[1\] is list, not str"),
+        (["a fox", [1.0, 2.0]], TypeError, r"X\[1\] is a vector of 2 numbers, not str"),
         ([[1.0, 2.0], None, "a fox"], TypeError, r"\[2\] is str, not a vector"),
         ([[1.0, 2.0], [1.0]], ValueError, r"\[1\] has 1 dimensions, not 2"),
         ([[1.0, None]], TypeError, r"\[0\] is an array of object"),

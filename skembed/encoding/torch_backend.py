@@ -608,7 +608,7 @@ def _is_trailing_normalize(module: Any) -> bool:
 
 def _probe_texts(model: SentenceTransformer) -> list[str]:
     """Return a short text and a longer one that a model can read: of its own words, where it knows only some."""
-    tokenizer: Any = model.tokenizer
+    tokenizer: Any = getattr(model, "tokenizer", None)
     words = (word for word in getattr(tokenizer, "word2idx", ()) if tokenizer.tokenize(word))  # others it passes over
     some = list(islice(words, 9))
     return [" ".join(some[:2]), " ".join(some)] if some else _COMPANY

@@ -60,6 +60,7 @@ class TestThreads:
         def spy(module, *rest):
             seen.append(torch.get_num_threads())
 
+        skembed.embed(["a dog"], model=minilm_folder, backend="torch", cache=None)  # loads it, which tries a few texts
         handle = torch.nn.modules.module.register_module_forward_pre_hook(spy)
         try:
             skembed.embed(["a fox"], model=minilm_folder, backend="torch", cache=None)
