@@ -742,11 +742,9 @@ def run_out_of_memory(monkeypatch, above: int) -> None:
     monkeypatch.setattr(openvino_backend.np, "array", failing)
 
 
-def compile_in_float32(backend, layers, hint):
+def compile_in_float32(backend, variant):
     """Stand in for a compilation in bfloat16, which not every processor has."""
-    model = openvino_backend._core().read_model(backend._folder / "model.xml")
-    some = openvino_backend.openvino.Model([model.get_results()[layer] for layer in layers], model.get_parameters())
-    return openvino_backend._core().compile_model(some, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    return openvino_trial.compile_variant(backend._folder, replace(variant, dtype="float32"))
 
 
 def less_near(vectors, lost):
