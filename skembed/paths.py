@@ -51,22 +51,26 @@ def is_url(path: Any) -> bool:
     return isinstance(path, (str, os.PathLike)) and _URL.match(str(os.fspath(path))) is not None
 
 
+class SpecialFileError(OSError):
+    """What is read where a file should be is a pipe, a socket or a device."""
+
+
 def refuse_special_file(path: Path) -> None:
-    """Raise OSError if a path is there and leads to neither a file nor a folder, such as a pipe: reading might hang."""
+    """Raise SpecialFileError if a path leads to neither a file nor a folder, such as a pipe: reading might hang."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise OSError(f"{path} is no regular file (a pipe, a socket or a device), which is not read.")
+        raise SpecialFileError(f"{path} is no regular file (a pipe, a socket or a device), which is not read.")
 
 
 def _local(path: str, name: str) -> str:
     if "\0" in path:
         raise ValueError(f"{name}={path!r} has a NUL character, which no path can hold.")
     if is_url(path):
-        instead = "the model's name on the hub or" if name == "model" else "the path of"
-        raise ValueError(f"{name}={path!r} is a URL, and only local files are used; give {instead} a local folder.")
+        instead = "the model's name on the hub or a local folder" if name == "model" else "a path on this machine"
+        raise ValueError(f"{name}={path!r} is a URL, and only local files are used; give {instead}.")
     expanded = os.path.expanduser(path)
     if expanded == path and re.match(r"~([/\\]|$)", path):
         raise ValueError(f"{name}={path!r} is in the home folder, which is not known here; give the whole path.")

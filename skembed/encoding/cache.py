@@ -217,7 +217,10 @@ def default_folder() -> Path:
     """Return the folder behind ``cache="disk"``: where the operating system keeps a user's caches."""
     from platformdirs import user_cache_path
 
-    return user_cache_path("skembed", appauthor=False) / "embeddings"
+    try:
+        return user_cache_path("skembed", appauthor=False) / "embeddings"
+    except RuntimeError as error:  # a user without a home folder, as in a container
+        raise CacheError(f"cache='disk' has no place here: {error} Name a folder instead, cache='...'.") from error
 
 
 def clear_cache() -> None:

@@ -71,7 +71,7 @@ class Job:
             **{name: value for name, value in family.items() if name not in ("layers", "pooling")},
             "layers": [list(recipe.layers or ()) for recipe in plan.recipes],
             "pooling": [list(recipe.pooling or ()) for recipe in plan.recipes],
-            "dims": list(plan.kept),
+            "truncate_dim": [[dim] for dim in plan.kept],
             "normalize": plan.normalize,
             "missing": plan.settings.missing,
         }

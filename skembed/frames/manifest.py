@@ -19,7 +19,7 @@ from typing import IO, Any
 from filelock import FileLock, Timeout
 
 from skembed.errors import DestinationError
-from skembed.paths import refuse_special_file
+from skembed.paths import SpecialFileError, refuse_special_file
 
 MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
 _LOCK = ".lock"
@@ -106,7 +106,7 @@ class Manifest:
             return None
         except DestinationError:
             raise
-        except (OSError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+        except (SpecialFileError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
         for file, n_bytes, sha256 in parts:
             if not file.is_file() or file.stat().st_size != n_bytes or _sha256_of_file(file) != sha256:
@@ -186,6 +186,8 @@ def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, An
     differing = [name for name in settings if settings[name] != before.settings.get(name)]
     if differing:
         given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
+        if "truncate_dim" in given:
+            given.pop("columns", None)  # which only say so once more
         was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
         now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
         raise DestinationError(

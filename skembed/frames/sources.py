@@ -356,6 +356,8 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
     record, records = _patterns(delimiter)
     with path.open("rb") as file:
         block = file.read(_BYTES_A_BLOCK).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+        if not block:
+            raise pa.ArrowInvalid("The file is empty.")
         header = record.match(block)
         end = header.end() if header else 0 if file.read(1) else len(block)  # it may be all that there is
         yield _checked(block[:end]) + b"\n"

@@ -41,7 +41,7 @@ from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.errors import level_of_user
 from skembed.optional import require
-from skembed.paths import read_path, refuse_special_file
+from skembed.paths import SpecialFileError, read_path, refuse_special_file
 from skembed.training.batches import TextsApart
 from skembed.training.data import TrainingData, split
 from skembed.training.losses import OBJECTIVES, check_batches, lay_out
@@ -470,7 +470,7 @@ def _seed_of(folder: Path, seed: int) -> int:
             written = json.loads(file.read_text(encoding="utf-8"))
             if written != _sealed_seed(operator.index(written["seed"])):
                 raise ValueError("sha256")
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except (SpecialFileError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"{file} is damaged. Delete {folder} to train anew.") from error
         return int(written["seed"])
     unfinished = file.with_suffix(".unfinished")
@@ -489,7 +489,7 @@ def _seal(checkpoint: Path) -> None:
 
 
 def _refuse_unsealed(checkpoint: Path) -> None:
-    """Raise ValueError or OSError unless a checkpoint is as it was sealed."""
+    """Raise ValueError, SpecialFileError or FileNotFoundError unless a checkpoint is as it was sealed."""
     refuse_special_file(checkpoint / _SEAL)
     if json.loads((checkpoint / _SEAL).read_text(encoding="utf-8")) != _sha256_of_files(checkpoint):
         raise ValueError(f"{checkpoint} is damaged")
@@ -515,7 +515,15 @@ def _last_checkpoint(folder: Path) -> str | None:
             if best is not None:
                 _refuse_unsealed(Path(best))
             complete[operator.index(state["global_step"])] = str(checkpoint)
-        except (OSError, ValueError, TypeError, KeyError, RecursionError):  # cut short, or damaged
+        except (
+            FileNotFoundError,
+            IsADirectoryError,
+            SpecialFileError,
+            ValueError,
+            TypeError,
+            KeyError,
+            RecursionError,
+        ):  # cut short, or damaged
             shutil.rmtree(checkpoint)
     return complete[max(complete)] if complete else None
 

@@ -619,6 +619,14 @@ class TestFindStore:
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert default_folder() == tmp_path / "skembed" / "embeddings"
 
+    def test_disk_without_a_home_folder_says_what_to_name(self, monkeypatch):
+        def refuse(*_, **__):
+            raise RuntimeError("Could not determine home directory.")
+
+        monkeypatch.setattr("platformdirs.user_cache_path", refuse)
+        with pytest.raises(CacheError, match=r"cache='disk' has no place here.*Name a folder instead"):
+            find_store("disk")
+
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the folder has no variable of this name")
     def test_disk_keeps_vectors_among_the_user_s_caches(self, tiny, tmp_path, monkeypatch, counted):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))

@@ -211,7 +211,7 @@ class TestRefused:
         modules = [reference("bert")[0], Pooling(32, ("cls", "mean"))]
         model = SentenceTransformer(modules=modules, device="cpu")
         embed_parquet(source, out, "text", model=model, truncate_dim=32)
-        with pytest.raises(DestinationError, match=r"dims=\[32, 0\], not dims=\[16, 16\]"):
+        with pytest.raises(DestinationError, match=r"truncate_dim=\(32, 0\), not truncate_dim=16\."):
             embed_parquet(source, out, "text", model=model, pooling=("cls", "mean"), truncate_dim=16)
 
     def test_vectors_of_two_models_in_one_folder(self, source, out, tiny, model_folder):

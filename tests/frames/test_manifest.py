@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import threading
+from pathlib import Path
 
 import pytest
 from filelock import FileLock
@@ -132,6 +133,16 @@ class TestManifest:
     def test_a_pipe_in_its_place_is_refused(self, tmp_path):
         os.mkfifo(tmp_path / MANIFEST)
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
+            Manifest.load(tmp_path)
+
+    def test_one_that_may_not_be_read_is_not_called_damaged(self, tmp_path, monkeypatch):
+        (tmp_path / MANIFEST).write_text("{}", encoding="utf-8")
+
+        def refuse(path):
+            raise PermissionError(13, "Permission denied", str(path))
+
+        monkeypatch.setattr(Path, "read_bytes", refuse)
+        with pytest.raises(PermissionError):
             Manifest.load(tmp_path)
 
     @pytest.mark.parametrize(

@@ -249,6 +249,13 @@ FIELD = st.lists(
 ).map("".join)
 
 
+@pytest.mark.parametrize("content", [b"", b"\r\n\n", b"\xef\xbb\xbf"])
+def test_a_csv_file_without_a_header_is_told_to_be_empty(content, tmp_path):
+    (tmp_path / "empty.csv").write_bytes(content)
+    with pytest.raises(OSError, match=r"empty\.csv.*The file is empty"):
+        Source(tmp_path / "empty.csv")
+
+
 class TestCsvBlocks:
     """Where a file is cut into blocks makes no difference: it is read as Python's csv module reads it."""
 
