@@ -190,7 +190,7 @@ class TestRefused:
         ("params", "named"),
         [
             ({"pooling": "cls"}, "pooling=.*mean.*not pooling=.*cls"),
-            ({"truncate_dim": 8}, r"columns="),
+            ({"truncate_dim": 8}, "truncate_dim=32, not truncate_dim=8"),
             ({"normalize_embeddings": False}, "normalize=True, not normalize=False"),
             ({"missing": "zero"}, "missing='nan', not missing='zero'"),
             ({"prompt": "query: "}, "prompt='', not prompt='query: '"),
