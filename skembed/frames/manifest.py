@@ -1,7 +1,7 @@
 """What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
 
 The manifest is what counts: a parquet file is finished once it stands there. It is sealed by a checksum of itself, and
-holds one of each file. Imports filelock and the door for paths.
+holds one of each file. Imports filelock, the digest of a file from the engine, and the door for paths.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from filelock import FileLock, Timeout
 
+from skembed.encoding.fingerprint import sha256_file
 from skembed.errors import DestinationError
 from skembed.paths import SpecialFileError, refuse_special_file
 
@@ -63,7 +64,7 @@ class Manifest:
     def add_part(self, part: Path, n_rows: int) -> None:
         """List a parquet file that is finished."""
         self.parts.append(
-            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": _sha256_of_file(part)}
+            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_file(part)}
         )
 
     def save(self, folder: Path) -> None:
@@ -109,16 +110,11 @@ class Manifest:
         except (SpecialFileError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
         for file, n_bytes, sha256 in parts:
-            if not file.is_file() or file.stat().st_size != n_bytes or _sha256_of_file(file) != sha256:
+            if not file.is_file() or file.stat().st_size != n_bytes or sha256_file(file) != sha256:
                 raise DestinationError(
                     f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
                 )
         return manifest
-
-
-def _sha256_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _sha256(values: dict[str, Any]) -> str:

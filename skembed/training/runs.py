@@ -36,6 +36,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from skembed.encoding.encoder import progress
+from skembed.encoding.fingerprint import sha256_file
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
@@ -499,8 +500,7 @@ def _sha256_of_files(checkpoint: Path) -> dict[str, str]:
     digests = {}
     for path in sorted(checkpoint.iterdir()):
         if path.name != _SEAL and path.is_file():
-            with path.open("rb") as file:
-                digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+            digests[path.name] = sha256_file(path)
     return digests
 
 
