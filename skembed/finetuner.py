@@ -27,6 +27,7 @@ from skembed.encoding.cache import EmbeddingCache
 from skembed.encoding.devices import resolve_backend, resolve_devices
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.fingerprint import FolderState, fingerprint_live
+from skembed.encoding.forks import library_state
 from skembed.encoding.models import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
@@ -486,7 +487,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from sentence_transformers import SentenceTransformer
 
         device = self._plan().model.backend.device  # the plan also looks whether the folder holds the model
-        with without_bars():
+        with library_state, without_bars():
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:

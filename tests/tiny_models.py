@@ -79,7 +79,7 @@ def make_roberta(folder: Path) -> str:
     return _save(folder, RobertaModel(config), tokenizer, "mean", False, True)
 
 
-def make_decoder(folder: Path) -> str:
+def make_decoder(folder: Path, max_positions: int = 64, **config) -> str:
     """A causal model with rotary positions that pads on the left and pools the last token."""
     core = _byte_level_bpe(["<|pad|>", "<|end|>"])
     core.post_processor = processors.TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", 1)])
@@ -88,11 +88,11 @@ def make_decoder(folder: Path) -> str:
         model_max_length=MAX_SEQ_LENGTH,
     )  # fmt: skip
     torch.manual_seed(2)
-    config = Qwen2Config(
+    qwen2 = Qwen2Config(
         vocab_size=core.get_vocab_size(), hidden_size=HIDDEN, num_hidden_layers=LAYERS, num_attention_heads=4,
-        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=64, pad_token_id=0,
+        num_key_value_heads=2, intermediate_size=64, max_position_embeddings=max_positions, pad_token_id=0, **config,
     )  # fmt: skip
-    return _save(folder, Qwen2Model(config), tokenizer, "lasttoken", True, True)
+    return _save(folder, Qwen2Model(qwen2), tokenizer, "lasttoken", True, True)
 
 
 def make_gpt2(folder: Path) -> str:

@@ -116,7 +116,10 @@ class FolderState:
         """Whether what was just loaded is what was fingerprinted before, however fast the folder was replaced."""
         if self._is_fresh:
             self._digests = {}
-            return self._take()[1] == self.fingerprint
+            try:
+                return self._take()[1] == self.fingerprint
+            except Exception:  # it is being replaced right now
+                return False
         return self.is_current()
 
 

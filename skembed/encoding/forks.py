@@ -25,6 +25,28 @@ _one_at_a_time = threading.RLock()
 _let_go: list[Callable[[], object]] = []
 
 
+class RenewedLock:
+    """A re-entrant lock that a forked child finds free, whoever of its parent held it."""
+
+    def __init__(self) -> None:
+        self.renew()
+
+    def renew(self) -> None:
+        """Take another lock in place of one that may be held for ever."""
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+
+# Held while functions or settings of a library are others for the whole process: transformers does so while it builds a
+# model, and so does the conversion of one. Two at once would each put back what the other has set.
+library_state = RenewedLock()
+
+
 def hold_at_fork(name: str, find: Callable[[], Iterable[Hold]]) -> None:
     """Hold still what ``find`` gives while the process forks; each is held before the next is asked for."""
     _holds[_HELD[_HELD.index(name)]] = find
@@ -59,6 +81,7 @@ def _after() -> None:
 
 def _after_in_child() -> None:
     _after()
+    library_state.renew()
     for name in _RENEWED:
         _renewals.get(name, lambda: None)()
 

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from skembed.encoding.devices import openvino_hangs, resolve_backend, resolve_devices
 from skembed.encoding.fingerprint import fingerprint_live, stamp_live
-from skembed.encoding.forks import renew_in_child
+from skembed.encoding.forks import library_state, renew_in_child
 from skembed.encoding.model_folders import (
     PACKAGED_NAMES,
     current_snapshot,
@@ -34,7 +34,7 @@ from skembed.encoding.model_folders import (
     refuse_folder_without_model,
 )
 from skembed.encoding.settings import Settings
-from skembed.errors import ModelNotFoundError
+from skembed.errors import ModelNotFoundError, level_of_user
 from skembed.paths import read_model_name
 
 if TYPE_CHECKING:
@@ -90,7 +90,6 @@ _registry_lock = threading.RLock()  # held for a moment
 _key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], threading.RLock] = (  # type: ignore[type-arg,unused-ignore]
     weakref.WeakValueDictionary()
 )
-_building = threading.RLock()  # while transformers builds a model, other functions of its and torch's stand in
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # those that somebody holds apart, too
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
@@ -233,7 +232,7 @@ def _warn_of_torch(model: LoadedModel, reason: str) -> None:
         f"OpenVINO cannot run {model.name}: {shorten(reason, 300)}. torch runs it instead; with backend='torch' there "
         "is no such warning.",
         UserWarning,
-        stacklevel=3,
+        stacklevel=level_of_user(),
     )
 
 
@@ -256,12 +255,12 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
         if settings.backend == "openvino" or model.backend.reader is not None:  # others have no need of it
             _warn_of_torch(model, str(error))
         return None
-    is_current = model.is_current
+    is_current, fingerprint = model.is_current, model.fingerprint  # not the model: it goes with its weights
     return replace(
         model,
         dtype=backend.dtype,
         backend=backend,
-        is_current=lambda: _can_run(backend, model.fingerprint) and is_current(),
+        is_current=lambda: _can_run(backend, fingerprint) and is_current(),
         lock=threading.RLock(),
     )
 
@@ -351,7 +350,7 @@ def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bo
 
     if not local and not settings.local_files_only:
         fetch_weights(source, settings)
-    with _building, without_bars(local=local):
+    with library_state, without_bars(local=local):
         return SentenceTransformer(
             source,
             device=device,
@@ -506,8 +505,8 @@ _left_behind: list[LoadedModel] = []  # by a fork; never used again, and never l
 
 def _renew_after_fork() -> None:
     """Give a forked child fresh locks: one held by another thread would stay locked for ever."""
-    global _registry_lock, _key_locks, _building
-    _registry_lock, _key_locks, _building = threading.RLock(), weakref.WeakValueDictionary(), threading.RLock()
+    global _registry_lock, _key_locks
+    _registry_lock, _key_locks = threading.RLock(), weakref.WeakValueDictionary()
     for model in _all_models:
         model.renew_locks()
     for key, model in list(_loaded.items()):

@@ -349,7 +349,8 @@ class OpenVINOBackend:
 
         A batch is prepared, and another pooled, while others are computed.
         """
-        queue, done = self._queue(layers, hint), deque[Any]()
+        queue, done, variant = self._queue(layers, hint), deque[Any](), self._variant(layers, hint)
+        del self._queues[variant]  # whoever embeds in a signal handler meanwhile makes another
 
         def take(request: Any, batch: tuple[Any, Any]) -> None:  # called in a thread of OpenVINO's
             try:
@@ -368,13 +369,13 @@ class OpenVINOBackend:
             while done:
                 yield _raised(done.popleft())
             is_whole = True
+            self._queues[variant] = queue
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
         finally:
             if not is_whole:  # a queue that failed fails for ever, and one that was left may still be running
-                self._queues.pop(self._variant(layers, hint), None)
                 with suppress(RuntimeError):
                     queue.wait_all()
 

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from skembed.encoding.forks import library_state
 from skembed.encoding.openvino_backend import (
     ABOUT,
     LONG_PROBE_TEXTS,
@@ -60,9 +61,6 @@ _TOKENS_TO_TRACE = 11  # no multiple of the blocks that some models cut a text i
 # What an architecture makes of a text depends on its length, e.g. where it attends to the neighbours of a token only.
 _TOKENS_TO_COMPARE = (1, 2, 3, 17, 64, 100, 129, 600, 2048)
 _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 120
-
-# Ways to find positions that change with the length of a text; a converted model has the one of short texts.
-_ROPES_THAT_CHANGE = ("dynamic", "longrope")
 
 _TEMPORARY, _IN_USE = "skembed-openvino-", "in-use"
 _NEW_SECONDS = 60.0  # in which whoever makes a temporary folder has come to hold its lock
@@ -237,7 +235,6 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
     try:
         try:
-            _refuse_changing_positions(backend.transformer)
             _convert_one_way_or_the_other(backend, unfinished)
         except (NotConvertibleError, OSError, MemoryError):
             raise
@@ -284,17 +281,12 @@ def _twin(module: Any, attention: str | None = None) -> Any:
     return twin
 
 
-def _refuse_changing_positions(transformer: Any) -> None:
-    config = transformer.config.get_text_config()
-    rope = getattr(config, "rope_parameters", None) or getattr(config, "rope_scaling", None) or {}
-    kind = rope.get("rope_type", rope.get("type"))
-    if kind in _ROPES_THAT_CHANGE:
-        raise NotConvertibleError(f"its positions (rope_type={kind!r}) change with the length of a text")
-
-
 def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
-    with _silence(), _masks_that_can_be_traced(), backend.inference(), without_hooks_left(backend.transformer):
+    with (
+        library_state, _silence(), _masks_that_can_be_traced(), backend.inference(),
+        without_hooks_left(backend.transformer),
+    ):  # fmt: skip
         examples = reader.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), reader.pad_id))
         model = openvino.convert_model(

@@ -321,7 +321,9 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     if not lines:  # not even Python and the package could be started
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         return [Outcome(_no_trial(f"{sys.executable} ended with status {status}: {last}"), lasts=False)] * len(asked)
-    outcomes = [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
+    outcomes = []
+    with suppress(ValueError):  # it died in the midst of a line
+        outcomes += [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
     return outcomes if len(outcomes) == len(asked) else [*outcomes, _death(status, seconds)]
 
 

@@ -440,6 +440,12 @@ class TorchBackend:
             )
         return None
 
+    @cached_property
+    def _rotary(self) -> list[nn.Module]:
+        """The modules whose positions grow with the longest text so far."""
+        modules: Any = self.transformer.modules() if self.transformer is not None else ()
+        return [module for module in modules if "dynamic" in str(getattr(module, "rope_type", ""))]
+
     @contextmanager
     def _as_it_was(self, last_only: bool) -> Iterator[None]:
         """Leave a transformer as it was: the next text shall find it so, and it may be the user's own."""
@@ -448,7 +454,7 @@ class TorchBackend:
         if attention is not None:  # BigBird leaves its sparse attention for good once it has seen a short text
             transformer.set_attention_type(transformer.config.attention_type)
         try:
-            with nullcontext() if last_only else without_hooks_left(transformer):
+            with _as_short_texts(self._rotary), nullcontext() if last_only else without_hooks_left(transformer):
                 yield
         finally:
             if attention is not None:
@@ -500,7 +506,14 @@ class TorchBackend:
 
     def _encode(self, texts: list[str], prompt: str | None, of_task: dict[str, str]) -> Tensor:
         encode: Any = partial(self.sentence_transformer.encode, show_progress_bar=False, convert_to_tensor=True)
-        vectors = encode(texts, prompt=prompt or "", batch_size=len(texts), **of_task)
+        try:
+            vectors = encode(texts, prompt=prompt or "", batch_size=len(texts), **of_task)
+        except TypeError as error:
+            if "unexpected keyword argument" not in str(error):
+                raise
+            raise TypeError(
+                f"the model's own encode() must take what SentenceTransformer.encode takes: {error}."
+            ) from error
         return cast("Tensor", vectors).to(self.device).float()
 
     def count_tokens(self, text: str, task: str | None = None) -> int:
@@ -640,6 +653,32 @@ def _changes_of(changed: Any, methods: Sequence[str], *, inherited: bool = True)
 
 def _captures(hook: Any) -> bool:
     return getattr(hook, "__module__", "") == _OF_CAPTURING
+
+
+@contextmanager
+def _as_short_texts(rotary: Sequence[Any]) -> Iterator[None]:
+    """Let positions that grow with the texts start from those of short ones, and put back what was there.
+
+    transformers keeps them for the next text that is not short (``dynamic_rope_update``).
+    """
+    grown = [(module, name) for module in rotary for name in {**vars(module), **module._buffers} if _grows(name)]
+    before = [(module, name, getattr(module, name)) for module, name in grown]
+    for module, name in grown:
+        if name.endswith("inv_freq"):
+            first = getattr(module, name.replace("inv_freq", "original_inv_freq"))
+            setattr(module, name, first.to(getattr(module, name).device))
+        elif name.endswith("max_seq_len_cached"):
+            setattr(module, name, module.original_max_seq_len)
+    try:
+        yield
+    finally:
+        for module, name, value in before:
+            setattr(module, name, value)
+
+
+def _grows(name: str) -> bool:
+    is_first = "original" in name
+    return not is_first and name.endswith(("inv_freq", "max_seq_len_cached", "attention_scaling"))
 
 
 @contextmanager

@@ -36,12 +36,13 @@ def as_many_as_worth(n_multiplications: float) -> Iterator[None]:
     if library is None or n_multiplications > _WORTH_ONE_THREAD or n_threads == 1:
         yield
         return
-    library.omp_set_num_threads(1)
-    of_mkl = library.MKL_Set_Num_Threads_Local(1)
-    try:
+    of_mkl = None
+    try:  # first: an interrupt may come at any line
+        of_mkl = library.MKL_Set_Num_Threads_Local(1)
+        library.omp_set_num_threads(1)
         yield
     finally:
-        library.MKL_Set_Num_Threads_Local(of_mkl)
+        library.MKL_Set_Num_Threads_Local(of_mkl or 0)  # 0: as many as for other threads
         library.omp_set_num_threads(n_threads)
 
 

@@ -153,6 +153,14 @@ def test_a_folder_that_never_stays_as_it_is_is_an_error(tmp_path, monkeypatch):
         embed(["fox"], model=folder)
 
 
+def test_a_file_that_is_half_written_while_its_folder_loads_is_one_clear_error(tmp_path, monkeypatch):
+    folder = make_bert(tmp_path / "model")
+    half = tmp_path / "model" / "tokenizer_config.json"
+    replace_while_loading(monkeypatch, lambda _: half.write_bytes(half.read_bytes()[:20]))
+    with pytest.raises(ModelNotFoundError, match=r"tokenizer_config\.json"):
+        embed(["fox"], model=folder)
+
+
 def test_a_file_that_does_not_count_does_not_load_a_model_again(tmp_path, loads):
     folder = make_bert(tmp_path / "model")
     embed(["fox"], model=folder)

@@ -7,11 +7,13 @@ import gc
 import os
 import pickle
 import shutil
+import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
@@ -31,6 +33,7 @@ from skembed.encoding.encoder import encode
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
+from tests.tiny_models import make_bert
 
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
@@ -120,7 +123,6 @@ class TestVectors:
 
     @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
     def test_leave_a_prompt_out_of_the_pooling_where_the_model_does(self, pooling, tmp_path, texts):
-        from tests.tiny_models import make_bert
 
         view = {"model": make_bert(tmp_path, include_prompt=False), "prompt": "the fox says ", "pooling": pooling}
         assert_allclose(embed(texts, **view, **FLOAT32), embed(texts, **view, **TORCH), atol=1e-5)
@@ -266,7 +268,6 @@ class TestChoice:
         assert [model.dtype for model in models._loaded.values()] == [dtype]
 
     def test_bfloat16_is_not_taken_where_every_probe_text_is_short(self, tmp_path, monkeypatch):
-        from tests.tiny_models import make_bert
 
         model = SentenceTransformer(make_bert(tmp_path / "model"), device="cpu")
         model.max_seq_length = openvino_backend.SHORT_TEXT
@@ -323,14 +324,12 @@ class TestChoice:
 
     @pytest.mark.parametrize("content", ["", "{", "[]"])
     def test_a_damaged_folder_is_one_error_that_names_it(self, content, tmp_path):
-        from tests.tiny_models import make_bert
 
         (Path(make_bert(tmp_path / "model")) / "modules.json").write_text(content)
         with pytest.raises(skembed.ModelNotFoundError, match="model"):
             embed(["a"], model=str(tmp_path / "model"))
 
     def test_a_model_whose_padding_matters_stays_with_torch(self, tmp_path, new_caches, monkeypatch):
-        from tests.tiny_models import make_bert
 
         monkeypatch.setattr("skembed.encoding.torch_backend.TorchBackend._find_company", lambda _: "of its length")
         with pytest.warns(UserWarning, match="its vectors depend on the padding of their batch. torch runs it instead"):
@@ -550,6 +549,51 @@ class TestShortTexts:
         assert openvino_backend.cosines(found, embed(texts, model=minilm_folder, **FLOAT32)).min() >= 0.9999
 
 
+class TestSeveralAtOnce:
+    """Models that are converted or run at the same time leave each other and the libraries alone."""
+
+    @pytest.mark.slow
+    def test_two_conversions_leave_warnings_and_libraries_as_they_were(self, tmp_path):
+        from transformers import masking_utils
+        from transformers.utils import logging
+
+        folders = [make_bert(tmp_path / str(seed), seed=seed) for seed in (71, 72, 73)]
+        before = list(warnings.filters), logging.get_verbosity(), masking_utils._vmap_expansion_sdpa
+        with ThreadPoolExecutor(3) as threads:
+            list(threads.map(lambda folder: embed(["a fox"], model=folder, **FLOAT32), folders))
+        assert (list(warnings.filters), logging.get_verbosity(), masking_utils._vmap_expansion_sdpa) == before
+
+    def test_a_converted_model_does_not_hold_the_one_it_was_made_from(self, tmp_path):
+        def n_loaded():
+            gc.collect()
+            return sum(type(kept) is SentenceTransformer for kept in gc.get_objects())
+
+        folder, before = make_bert(tmp_path / "model", seed=74), n_loaded()
+        embed(["a fox"], model=folder, **FLOAT32)
+        assert n_loaded() == before
+
+    def test_a_signal_handler_may_embed_in_the_midst_of_a_call(self, model_folder, texts, monkeypatch):
+        params = {"model": model_folder("bert"), **FLOAT32}
+        expected, in_handler = embed(texts, **params), []
+        before = signal.signal(signal.SIGUSR1, lambda *_: in_handler.append(embed(texts[:3], **params)))
+        batches = openvino_backend.length_batches
+
+        def interrupted(*arguments):
+            for number, batch in enumerate(batches(*arguments)):
+                if number == 1 and not in_handler:
+                    signal.raise_signal(signal.SIGUSR1)
+                yield batch
+
+        monkeypatch.setattr(openvino_backend, "length_batches", interrupted)
+        try:
+            found = embed(texts, batch_tokens=32, **params)
+        finally:
+            signal.signal(signal.SIGUSR1, before)
+        assert_allclose(found, expected, atol=1e-6)
+        assert_allclose(in_handler[0], expected[:3], atol=1e-6)
+        assert {model.backend.name for model in models._loaded.values()} == {"openvino"}
+
+
 class TestAModelOfTheUsers:
     """Is left as it was by a conversion, however that ends."""
 
@@ -612,7 +656,6 @@ class TestWhatIsKept:
         assert len(blob.read_bytes()) == len(content)
 
     def test_is_of_no_use_to_a_model_that_changed(self, tmp_path, new_caches, texts):
-        from tests.tiny_models import make_bert
 
         before = embed(texts, model=make_bert(tmp_path / "model"), **FLOAT32)
         make_bert(tmp_path / "model", seed=1)

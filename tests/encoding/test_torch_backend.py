@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 import torch
 import transformers
-from numpy.testing import assert_allclose
+from numpy.testing import assert_allclose, assert_array_equal
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, WordEmbeddings
@@ -27,7 +27,7 @@ from skembed.encoding.fingerprint import fingerprint_live
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind, _start_copy
-from tests.tiny_models import HIDDEN
+from tests.tiny_models import HIDDEN, make_decoder
 
 
 @pytest.fixture
@@ -387,6 +387,20 @@ def test_positions_that_change_with_the_longest_text_keep_texts_to_their_length(
     model = SentenceTransformer(model_folder("decoder"), device="cpu")
     model[0].model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert TorchBackend(model).company == "of its length"
+
+
+def test_positions_that_grow_with_a_long_text_do_not_stay_for_the_next(tmp_path):
+    folder = tmp_path / "dynamic"
+    make_decoder(folder, rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}, max_positions=8)
+    model = SentenceTransformer(str(folder), device="cpu")
+    rotary = next(module for module in model.modules() if hasattr(module, "max_seq_len_cached"))
+    longer, longest = "the quick brown fox " * 4, "the quick brown fox " * 12
+    params = {"model": model, "backend": "torch", "cache": None, "max_seq_length": 60}
+    alone = embed([longer], **params)
+    embed([longest], **params)
+    assert_array_equal(embed([longer], **params), alone)
+    assert_array_equal(embed([longest, longer], **params)[1:], alone)
+    assert rotary.max_seq_len_cached == rotary.original_max_seq_len
 
 
 @pytest.mark.parametrize("params", [{"layers": 0}, {"layers": (-1, -2)}], ids=str)
