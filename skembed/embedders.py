@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skembed.encoding.texts import about_column, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
-from skembed.transformer import LIVE_MARK, SentenceEmbeddingTransformer
+from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
@@ -249,7 +249,8 @@ def maker_of(X: Any, embedder: Any) -> str | None:
     """
     if holds_vectors(X):
         return model_of(X)
-    return embedder._model_note() if isinstance(embedder, SentenceEmbeddingTransformer) else None
+    note: str | None = embedder._model_note() if hasattr(embedder, "_model_note") else None
+    return note
 
 
 def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
@@ -269,8 +270,8 @@ def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, s
     """
     if maker is None or other is None or _identity(maker) == _identity(other):
         return
-    if (LIVE_MARK in maker) != (LIVE_MARK in other):  # may be the same: their fingerprints never agree
-        return
+    if any((mark in maker) != (mark in other) for mark in (LIVE_MARK, TUNED_MARK)):
+        return  # may be the same: fingerprints of two kinds never agree
     raise ValueError(
         f"The vectors of {names[0]} are of the model {maker}, those of {names[1]} of {other}: "
         "vectors of different models cannot be compared. Embed both with the same."

@@ -37,7 +37,7 @@ from skembed.paths import read_path
 from skembed.training.data import TrainingData, read_examples
 from skembed.training.losses import describe_loss, doubt, name_loss
 from skembed.training.settings import TrainingSettings
-from skembed.transformer import clone_sharing
+from skembed.transformer import TUNED_MARK, clone_sharing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -458,6 +458,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         self.loss_, self.history_, self.n_iter_ = loss_name, tuned.history, tuned.n_epochs
         plan = self._plan()
         self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
+        self._trained_fingerprint = plan.model.fingerprint
 
     def _refuse_other_devices(self, plan: Plan) -> None:
         device = cast("TorchBackend", plan.model.backend).device
@@ -510,6 +511,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
                 "configuration differ. Bring it back, or fit again."
             )
         return plan
+
+    def _model_note(self) -> str | None:
+        """Name the weights that the last training gave, saved or not; None before it."""
+        trained = getattr(self, "_trained_fingerprint", None)
+        return None if trained is None else f"a tuned model {TUNED_MARK}{trained[:16]}"
 
     def _hold(self, settings: Settings) -> LoadedModel:
         key = (settings.device, settings.dtype, settings.backend)

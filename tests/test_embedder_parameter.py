@@ -248,6 +248,68 @@ class TestChangedModel:
         assert estimator.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit([]).model_fingerprint_
 
 
+# What is asked of an estimator whose fine-tuner was fitted again
+AFTER_ANOTHER_FIT = {
+    "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
+    "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
+    "descriptions": (lambda e: NearestDescription(e).fit({"a": "fox", "b": "dog"}), lambda s: s.predict(["fox"])),
+}
+
+
+class TestFineTunerThatIsFittedAgain:
+    @staticmethod
+    def fit(tuner, labels=LABELS) -> SentenceEmbeddingFineTuner:
+        return tuner.fit(TEXTS * 2, labels * 2)
+
+    @pytest.fixture
+    def tuner(self, tiny) -> SentenceEmbeddingFineTuner:
+        return self.fit(SentenceEmbeddingFineTuner(tiny, **FAST))
+
+    @pytest.mark.parametrize("is_saved", [(False, False), (True, True), (False, True)], ids=str)
+    @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
+    def test_its_new_weights_are_refused(self, make, question, is_saved, tuner, tmp_path):
+        if is_saved[0]:
+            tuner.save(tmp_path / "first")
+        estimator = make(tuner)
+        self.fit(tuner, LABELS[::-1])
+        if is_saved[1]:
+            tuner.save(tmp_path / "second")
+        with pytest.raises(
+            ValueError, match="are of the model a tuned model .* of different models cannot be compared"
+        ):
+            question(estimator)
+        question(make(tuner))
+
+    @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
+    def test_the_same_weights_are_taken_once_they_are_saved_and_after_the_same_training(
+        self, make, question, tuner, tmp_path
+    ):
+        estimator = make(tuner)
+        tuner.save(tmp_path / "tuned")
+        question(estimator)
+        question(pickle.loads(pickle.dumps(estimator)))
+        self.fit(tuner)
+        question(estimator)
+
+    def test_one_that_the_search_itself_has_fitted_is_no_exception(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingFineTuner(tiny, **FAST), n_neighbors=2).fit(TEXTS * 2, LABELS * 2)
+        search.search("fox")
+        self.fit(search.embedder_, LABELS[::-1])
+        with pytest.raises(ValueError, match="of different models"):
+            search.search("fox")
+
+    @pytest.mark.parametrize("is_saved", [False, True])
+    def test_vectors_that_its_model_has_made_elsewhere_are_taken(self, is_saved, tuner, tmp_path):
+        if is_saved:
+            tuner.save(tmp_path / "tuned")
+        models = [tuner.model_, str(tmp_path / "tuned")] if is_saved else [tuner.model_]
+        for model in models:
+            vectors = pd.Series(skembed.VectorArray(skembed.embed(TEXTS, model=model)))
+            noted = pd.Series(TEXTS).text.embed(model=model, output="vector")
+            for corpus in (vectors, noted):
+                SemanticSearch(tuner, n_neighbors=2).fit(corpus).search("fox")
+
+
 class TestSearch:
     def test_queries_change_nothing_in_the_embedder(self, tiny):
         search = SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=1).fit(skembed.embed(TEXTS, model=tiny))
