@@ -144,16 +144,22 @@ def _write_vectors(vectors: NDArray[np.float32], file: Path) -> None:
 
 def _describe(embedder: Any) -> dict[str, Any]:
     """Say what an embedder is, as far as a file can hold it."""
+    description: dict[str, Any] = {"kind": _kind(embedder)}
     if isinstance(embedder, SentenceEmbeddingFineTuner):  # its fingerprint is another one once it is saved
-        return {"kind": type(embedder).__name__, "is_saved": embedder._saved is not None}
+        return {**description, "is_saved": embedder._saved is not None}
     if not isinstance(embedder, SentenceEmbeddingTransformer):
-        return {"kind": type(embedder).__name__}
-    shaping = {name: getattr(embedder, name) for name in _SHAPING}
-    description = {"kind": "SentenceEmbeddingTransformer", "parameters": _plain(shaping)}
+        return description
+    description["parameters"] = _plain({name: getattr(embedder, name) for name in _SHAPING})
     if isinstance(embedder.model, (str, os.PathLike)) and not embedder.trust_remote_code:
         model = read_model_name(embedder.model)
         description["model"] = os.path.abspath(model) if os.path.isdir(model) else model
     return description
+
+
+def _kind(embedder: Any) -> str:
+    """Name an embedder's class; a class derived from our transformer embeds as that does, and goes by its name."""
+    ours = SentenceEmbeddingTransformer
+    return ours.__name__ if isinstance(embedder, ours) else type(embedder).__name__
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -203,7 +209,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
         )
     taken = None if given is None else take_embedder(given)
     is_ours = isinstance(taken, SentenceEmbeddingTransformer)
-    if given is not None and is_ours != ("parameters" in saved):
+    if given is not None and _kind(taken) != saved["kind"]:
         raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(taken).__name__}.")
     if given is not None and not is_ours:
         return given

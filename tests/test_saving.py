@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import pickle
@@ -24,8 +25,10 @@ from pandas.testing import assert_frame_equal
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
 import skembed
 from skembed import (
@@ -684,12 +687,34 @@ def test_a_fine_tuner_with_other_weights_is_refused(is_saved, folder, tmp_path, 
         SemanticSearch.load(folder, embedder=tuners[1])
 
 
-@pytest.mark.parametrize(("given_kind", "kind"), [("tf-idf", "ours"), ("ours", "tf-idf")])
-def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, folder, embedder):
-    of_kind = {"tf-idf": TfidfVectorizer(), "ours": embedder}
-    SemanticSearch(of_kind[kind]).fit(TEXTS).save(folder)
+@pytest.mark.parametrize("freeze", [lambda e: e, FrozenEstimator], ids=["as it is", "frozen"])
+@pytest.mark.parametrize(
+    ("given_kind", "kind"), [*itertools.permutations(["TfidfVectorizer", "CountVectorizer", "Pipeline", "ours"], 2)]
+)
+def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, freeze, folder, embedder):
+    of_kind = {
+        "TfidfVectorizer": TfidfVectorizer().fit(TEXTS),
+        "CountVectorizer": CountVectorizer().fit(TEXTS),
+        "Pipeline": make_pipeline(TfidfVectorizer(), Normalizer()).fit(TEXTS),
+        "ours": embedder.fit(TEXTS),
+    }
+    SemanticSearch(of_kind[kind], n_neighbors=2).fit(TEXTS).save(folder)
     with pytest.raises(TypeError, match=r"The corpus was embedded by .*, not "):
-        SemanticSearch.load(folder, embedder=of_kind[given_kind])
+        SemanticSearch.load(folder, embedder=freeze(of_kind[given_kind]))
+    assert len(SemanticSearch.load(folder, embedder=freeze(of_kind[kind])).search("fox")) == 2
+
+
+class OwnTransformer(SentenceEmbeddingTransformer):
+    """A class that somebody has derived."""
+
+
+@pytest.mark.parametrize("given", [SentenceEmbeddingTransformer, OwnTransformer])
+@pytest.mark.parametrize("kind", [SentenceEmbeddingTransformer, OwnTransformer])
+def test_a_class_derived_from_the_transformer_is_of_its_kind(given, kind, folder, tiny):
+    search = SemanticSearch(kind(tiny), n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=given(tiny)), search)
+    assert_same_answers(SemanticSearch.load(folder), search)
 
 
 @pytest.mark.parametrize(
