@@ -83,7 +83,7 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str], *, local_f
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
     embedder = _find_embedder(description, search.embedder, folder, local_files_only=local_files_only)
-    fitted = _fitted(embedder, description, folder)
+    fitted = _fitted(embedder, description, folder, is_given=search.embedder is not None)
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
@@ -225,7 +225,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
     return given
 
 
-def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
+def _fitted(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> Any:
     """Take an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
     embedder, fingerprint = take_embedder(embedder), description["model_fingerprint"]
     if not isinstance(embedder, SentenceEmbeddingTransformer):
@@ -237,10 +237,14 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
         _refuse_model_elsewhere(embedder)
         embedder._keep_to_model("query")
     except ModelNotFoundError as error:
-        download = "To download it: SemanticSearch.load(path, local_files_only=False). "
+        call = (
+            "give an embedder with local_files_only=False"
+            if is_given
+            else "SemanticSearch.load(path, local_files_only=False)"
+        )
         raise ModelNotFoundError(
             f"The model that the corpus of {folder} was embedded with is gone: {error} "
-            f"{download if embedder.local_files_only else ''}"
+            f"{f'To download it: {call}. ' if embedder.local_files_only else ''}"
             "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
         ) from error
     was_loaded, is_loaded = "model" not in description["embedder"], not isinstance(embedder.model, (str, os.PathLike))
@@ -261,7 +265,7 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
 
 def _refuse_model_elsewhere(embedder: SentenceEmbeddingTransformer) -> None:
     """Refuse a model that is not on this machine without loading it: huggingface_hub would go online even then."""
-    name = os.fspath(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
+    name = read_model_name(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
     if name is None or not embedder.local_files_only or local_folder(name, embedder.revision) is not None:
         return
     if hub_snapshot(name, embedder.revision) is None:

@@ -580,6 +580,20 @@ def test_no_hub_is_asked_for_the_model_that_a_file_names(saved, monkeypatch):
     assert asked == []
 
 
+def test_of_an_embedder_that_is_given_it_says_itself_whether_the_hub_is_asked(saved):
+    elsewhere = SentenceEmbeddingTransformer("somebody/some-model", local_files_only=True)
+    hint = r"To download it: give an embedder with local_files_only=False\. If it"
+    with pytest.raises(ModelNotFoundError, match=hint):
+        SemanticSearch.load(saved, embedder=elsewhere)
+
+
+def test_a_model_in_the_home_folder_is_found(saved, search_before, tiny, monkeypatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(Path(tiny).parent))
+    embedder = SentenceEmbeddingTransformer(f"~/{Path(tiny).name}", local_files_only=True)
+    assert_same_answers(SemanticSearch.load(saved, embedder=embedder), search_before)
+
+
 def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
     def ask(name, *, local_files_only, trust_remote_code, **_):
         asked.append((name, local_files_only, trust_remote_code))
