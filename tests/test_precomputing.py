@@ -300,6 +300,30 @@ def test_it_is_found_inside_other_estimators(kind, tiny, counted):
     assert len(counted) == 40
 
 
+@pytest.mark.parametrize("wrap", [lambda e: e, CalibratedClassifierCV], ids=["alone", "calibrated"])
+@pytest.mark.parametrize("tried", [{"embed__pooling": ["max"]}, {"clf__C": [1, 2]}], ids=["its pooling", "no pooling"])
+def test_of_a_search_that_is_fitted_and_frozen_the_best_estimator_counts(tried, wrap, tiny, counted):
+    few = ["a fox", "a parcel"] * 2
+    search = GridSearchCV(pipeline(tiny, pooling="cls"), tried, cv=2).fit(few, [0, 1] * 2)
+    frozen = wrap(FrozenEstimator(search))
+    counted.clear()
+    assert report(precompute(frozen, TEXTS)) == (40, 1, 1)
+    search.predict(TEXTS)
+    assert len(counted) == 40
+
+
+def test_of_a_frozen_search_for_a_fine_tuner_the_best_one_is_used_as_it_is(tiny, counted):
+    pipe = Pipeline(
+        [("tune", SentenceEmbeddingFineTuner(tiny, **{**FAST, "cache": "memory"})), ("clf", LogisticRegression())]
+    )
+    search = GridSearchCV(pipe, {"tune__batch_size": [4]}, cv=2).fit(TEXTS, LABELS)
+    counted.clear()
+    others = [f"{text} too" for text in TEXTS]
+    assert report(precompute(FrozenEstimator(search), others)) == (40, 1, 1)
+    search.predict(others)
+    assert len(counted) == 40
+
+
 @pytest.mark.parametrize(
     ("wrap", "y"),
     [
