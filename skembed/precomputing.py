@@ -338,6 +338,8 @@ def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -
         return False  # of a step before the embeddings, at most: its texts are encoded when they are needed
     if not is_known or isinstance(owner, SentenceEmbeddingTransformer):
         return True
+    if hasattr(owner, "_embedded_columns"):  # one of skembed's own, with its embedder and perhaps prompts
+        return True
     if owner_name:
         return hasattr(owner, "transform") or _holds_embedder(owner)
     return any(hasattr(value, "transform") or _holds_embedder(value) for value in [params.get(parameter), *values])

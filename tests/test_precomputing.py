@@ -362,6 +362,31 @@ def use(estimator, X) -> None:
             getattr(estimator, method)(X)
 
 
+@pytest.mark.parametrize("prefix", ["", "nearestdescription__"], ids=["alone", "in a pipeline"])
+def test_embedders_that_are_tried_in_the_place_of_one_without_a_model_are_computed(prefix, tiny, counted):
+    classifier = NearestDescription(TfidfVectorizer())
+    estimator = make_pipeline(FunctionTransformer(), classifier) if prefix else classifier
+    grid = {f"{prefix}embedder": [SentenceEmbeddingTransformer(tiny), TfidfVectorizer()]}
+    assert report(precompute(GridSearchCV(estimator, grid), TEXTS)) == (40, 1, 1)
+    assert len(counted) == 40
+
+
+SIDES = ["query_prompt", "document_prompt"]
+
+
+@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("prefix", ["", "semanticsearch__"], ids=["alone", "in a pipeline"])
+def test_prompts_that_are_tried_for_one_side_of_a_search_are_computed(name, prefix, tiny, counted):
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=2, **dict.fromkeys(SIDES))
+    estimator = make_pipeline(FunctionTransformer(), search) if prefix else search
+    grid = {f"{prefix}{name}": ["a: ", "b: ", "c: "], f"{prefix}n_neighbors": [1, 2]}
+    assert report(precompute(GridSearchCV(estimator, grid), TEXTS)) == (40, 1, 4)
+    assert len(counted) == 160
+    for prompt in grid[f"{prefix}{name}"]:
+        clone(estimator).set_params(**{f"{prefix}{name}": prompt}).fit(TEXTS).transform(TEXTS)
+    assert len(counted) == 160
+
+
 @pytest.mark.parametrize("kind", OWN)
 @pytest.mark.parametrize(
     "wrap",
