@@ -379,7 +379,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         """Save the tuned model as a folder of sentence-transformers, with safetensors.
 
         ``SentenceTransformer(path)`` and ``SentenceEmbeddingTransformer(path)`` load it. From now on this estimator
-        reads the model from there, and a pickle of it holds the path instead of the weights.
+        reads the model from there, and a pickle of it holds the path instead of the weights. Opened with
+        ``pooling="default"``, the several poolings of a model's own are cut as one by ``truncate_dim``; name the
+        poolings to have each cut.
 
         Parameters
         ----------
@@ -490,9 +492,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         with without_bars():
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
-    def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+    def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:
         check_is_fitted(self)
-        texts = read_texts(X, missing=self._settings().missing)
+        texts = read_texts(X, missing=self._settings().missing, name=name)
         self._refuse_disk_cache(is_saved=self._saved is not None)
         return encode(texts, self._plan(), stacklevel=stacklevel + 1)
 
