@@ -1,6 +1,6 @@
 """A search in a folder: parquet for texts and vectors, faiss' own file for a graph, JSON for the rest; no pickle.
 
-Imports numpy, pandas and what a search is made of; pyarrow and faiss when they are needed.
+Imports numpy, what a search is made of, the fine-tuner and the door for paths; pyarrow and faiss when they are needed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from skembed.transformer import SentenceEmbeddingTransformer
 if TYPE_CHECKING:
     from skembed.search import SemanticSearch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # raise it when files that were saved before can no longer be read
 _MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
 _LOCK_FILE = "writing.lock"
 _NAME_OF_FILE = re.compile(r"((corpus|vectors)-[0-9a-f]{16}\.parquet|graph-[0-9a-f]{16}\.faiss)")
