@@ -22,7 +22,7 @@ from sklearn.utils.validation import check_is_fitted, column_or_1d
 
 from skembed.encoding.texts import about_column, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
-from skembed.transformer import LIVE_MARK, SentenceEmbeddingTransformer
+from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
@@ -169,8 +169,13 @@ def embed_column(
             embedder._keep_to_model()
         vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
     else:
-        texts = pd.Series(plain_texts(X, name))  # a frame would be a list of its columns' names to a TfidfVectorizer
-        vectors = _fit_transform(embedder, texts, y) if fit and not is_fitted(embedder) else embedder.transform(texts)
+        texts = _labelled_texts(X, name)
+        if fit and not is_fitted(embedder):
+            vectors = _fit_transform(embedder, texts, y)
+        elif hasattr(embedder, "_embed"):  # a fine-tuner, which can be told what messages call the column
+            vectors = embedder._embed(texts, name=name, stacklevel=stacklevel + 1)
+        else:
+            vectors = embedder.transform(texts)
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
@@ -193,7 +198,7 @@ def _refuse_texts_alone(embedder: Any) -> None:
     if hasattr(embedder, "_refuse_texts_alone"):
         embedder._refuse_texts_alone()
     for step in nested_estimators(embedder):
-        if not is_fitted(step):
+        if hasattr(step, "fit") and not is_fitted(step):  # a kernel has parameters, too, but is no estimator
             _refuse_texts_alone(step)
 
 
@@ -210,6 +215,17 @@ def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.
     """Read a column of texts from any container; None where a text is missing."""
     texts = read_texts(X, missing=missing, name=name)
     return np.array([*texts.unique, None], dtype=object)[texts.codes]
+
+
+def _labelled_texts(X: Any, name: str) -> pd.Series[Any]:
+    """Make a series of a column of texts: a frame would be a list of its columns' names to a TfidfVectorizer.
+
+    It keeps index labels and the column's name, which stand in the messages of an embedder.
+    """
+    texts = plain_texts(X, name)  # refuses a frame of several columns
+    column = X.iloc[:, 0] if isinstance(X, pd.DataFrame) else X
+    labels, own_name = (column.index, column.name) if isinstance(column, pd.Series) else (None, None)
+    return pd.Series(texts, index=labels, name=own_name)
 
 
 def read_labels(y: Any, name: str) -> NDArray[Any]:
@@ -249,7 +265,8 @@ def maker_of(X: Any, embedder: Any) -> str | None:
     """
     if holds_vectors(X):
         return model_of(X)
-    return embedder._model_note() if isinstance(embedder, SentenceEmbeddingTransformer) else None
+    note: str | None = embedder._model_note() if hasattr(embedder, "_model_note") else None
+    return note
 
 
 def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
@@ -269,8 +286,8 @@ def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, s
     """
     if maker is None or other is None or _identity(maker) == _identity(other):
         return
-    if (LIVE_MARK in maker) != (LIVE_MARK in other):  # may be the same: their fingerprints never agree
-        return
+    if any((mark in maker) != (mark in other) for mark in (LIVE_MARK, TUNED_MARK)):
+        return  # may be the same: fingerprints of two kinds never agree
     raise ValueError(
         f"The vectors of {names[0]} are of the model {maker}, those of {names[1]} of {other}: "
         "vectors of different models cannot be compared. Embed both with the same."

@@ -38,7 +38,7 @@ from skembed.paths import read_path
 from skembed.training.data import TrainingData, read_examples
 from skembed.training.losses import describe_loss, doubt, name_loss
 from skembed.training.settings import TrainingSettings
-from skembed.transformer import clone_sharing
+from skembed.transformer import TUNED_MARK, clone_sharing
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -380,7 +380,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         """Save the tuned model as a folder of sentence-transformers, with safetensors.
 
         ``SentenceTransformer(path)`` and ``SentenceEmbeddingTransformer(path)`` load it. From now on this estimator
-        reads the model from there, and a pickle of it holds the path instead of the weights.
+        reads the model from there, and a pickle of it holds the path instead of the weights. Opened with
+        ``pooling="default"``, the several poolings of a model's own are cut as one by ``truncate_dim``; name the
+        poolings to have each cut.
 
         Parameters
         ----------
@@ -459,6 +461,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         self.loss_, self.history_, self.n_iter_ = loss_name, tuned.history, tuned.n_epochs
         plan = self._plan()
         self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
+        self._trained_fingerprint = plan.model.fingerprint
 
     def _refuse_other_devices(self, plan: Plan) -> None:
         device = cast("TorchBackend", plan.model.backend).device
@@ -490,9 +493,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         with library_state, without_bars():
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
-    def _embed(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+    def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:
         check_is_fitted(self)
-        texts = read_texts(X, missing=self._settings().missing)
+        texts = read_texts(X, missing=self._settings().missing, name=name)
         self._refuse_disk_cache(is_saved=self._saved is not None)
         return encode(texts, self._plan(), stacklevel=stacklevel + 1)
 
@@ -511,6 +514,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
                 "configuration differ. Bring it back, or fit again."
             )
         return plan
+
+    def _model_note(self) -> str | None:
+        """Name the weights that the last training gave, saved or not; None before it."""
+        trained = getattr(self, "_trained_fingerprint", None)
+        return None if trained is None else f"a tuned model {TUNED_MARK}{trained[:16]}"
 
     def _hold(self, settings: Settings) -> LoadedModel:
         key = (settings.device, settings.dtype, settings.backend)

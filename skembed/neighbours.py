@@ -1,6 +1,6 @@
 """Nearest neighbours among unit vectors, by cosine: exact ones, or approximate ones for millions.
 
-Imports numpy, pandas and scikit-learn; faiss where it is installed.
+Imports numpy, pandas, scikit-learn and ``skembed.encoding.forks``; faiss where it is installed.
 """
 
 from __future__ import annotations

@@ -683,11 +683,7 @@ class TrainingCurveDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        estimator = getattr(estimator, "best_estimator_", estimator)
-        estimator = estimator.estimator if isinstance(estimator, FrozenEstimator) else estimator
-        steps = [step for _, step in estimator.steps] if isinstance(estimator, Pipeline) else [estimator]
-        tuners = [getattr(step, "embedder_", step) for step in steps]  # PairSimilarity has one inside
-        tuner = next((tuner for tuner in tuners if isinstance(tuner, SentenceEmbeddingFineTuner)), None)
+        tuner = _find_tuner(estimator)
         if tuner is None or not hasattr(tuner, "history_"):
             raise TypeError(f"{type(estimator).__name__} holds no fitted SentenceEmbeddingFineTuner.")
         return cls(tuner.history_, loss_name=tuner.loss_).plot(ax=ax)
@@ -873,3 +869,15 @@ def _principal_components(vectors: NDArray[np.float32], most: int, random_state:
     n_lacking = max(0, 2 - points.shape[1])  # of vectors with one dimension
     shares = np.pad(np.nan_to_num(pca.explained_variance_ratio_), (0, n_lacking))
     return np.pad(points, ((0, 0), (0, n_lacking))), shares
+
+
+def _find_tuner(estimator: Any) -> SentenceEmbeddingFineTuner | None:
+    """Find a fine-tuner, however it is wrapped."""
+    if isinstance(estimator, SentenceEmbeddingFineTuner):
+        return estimator
+    if isinstance(estimator, FrozenEstimator):
+        return _find_tuner(estimator.estimator)
+    if isinstance(estimator, Pipeline):
+        return next((tuner for _, step in estimator.steps if (tuner := _find_tuner(step)) is not None), None)
+    inside = getattr(estimator, "best_estimator_", getattr(estimator, "embedder_", None))  # a search, a PairSimilarity
+    return None if inside is None else _find_tuner(inside)

@@ -210,15 +210,18 @@ def _uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = False)
     if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
+    if isinstance(estimator, FrozenEstimator):  # first, because it shows the attributes of what is in it as its own
+        yield from _uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
+        return
     uses_threads = type(estimator).__module__.startswith("optuna")
     in_processes = in_processes or (
         hasattr(estimator, "n_jobs") and not uses_threads and _is_in_processes(estimator.n_jobs)
     )
-    if _is_search(estimator):
+    if as_it_is and hasattr(estimator, "best_estimator_"):
+        yield from _uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
+    elif _is_search(estimator):
         for candidate in _candidates(estimator):
             yield from _uses(candidate, X, in_processes=in_processes)
-    elif isinstance(estimator, FrozenEstimator):
-        yield from _uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
     elif hasattr(estimator, "_embedded_columns"):  # one of skembed's own
         if _holds_embedder(estimator):
             for embedder, column in estimator._embedded_columns(X):
@@ -334,6 +337,8 @@ def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -
             )
         return False  # of a step before the embeddings, at most: its texts are encoded when they are needed
     if not is_known or isinstance(owner, SentenceEmbeddingTransformer):
+        return True
+    if hasattr(owner, "_embedded_columns"):  # one of skembed's own, with its embedder and perhaps prompts
         return True
     if owner_name:
         return hasattr(owner, "transform") or _holds_embedder(owner)

@@ -1,6 +1,6 @@
 """A search in a folder: parquet for texts and vectors, faiss' own file for a graph, JSON for the rest; no pickle.
 
-Imports numpy, pandas and what a search is made of; pyarrow and faiss when they are needed.
+Imports numpy, what a search is made of, the fine-tuner and the door for paths; pyarrow and faiss when they are needed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from skembed.transformer import SentenceEmbeddingTransformer
 if TYPE_CHECKING:
     from skembed.search import SemanticSearch
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # raise it when files that were saved before can no longer be read
 _MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
 _LOCK_FILE = "writing.lock"
 _NAME_OF_FILE = re.compile(r"((corpus|vectors)-[0-9a-f]{16}\.parquet|graph-[0-9a-f]{16}\.faiss)")
@@ -83,7 +83,7 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str], *, local_f
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
     embedder = _find_embedder(description, search.embedder, folder, local_files_only=local_files_only)
-    fitted = _fitted(embedder, description, folder)
+    fitted = _fitted(embedder, description, folder, is_given=search.embedder is not None)
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
@@ -144,16 +144,22 @@ def _write_vectors(vectors: NDArray[np.float32], file: Path) -> None:
 
 def _describe(embedder: Any) -> dict[str, Any]:
     """Say what an embedder is, as far as a file can hold it."""
+    description: dict[str, Any] = {"kind": _kind(embedder)}
     if isinstance(embedder, SentenceEmbeddingFineTuner):  # its fingerprint is another one once it is saved
-        return {"kind": type(embedder).__name__, "is_saved": embedder._saved is not None}
+        return {**description, "is_saved": embedder._saved is not None}
     if not isinstance(embedder, SentenceEmbeddingTransformer):
-        return {"kind": type(embedder).__name__}
-    shaping = {name: getattr(embedder, name) for name in _SHAPING}
-    description = {"kind": "SentenceEmbeddingTransformer", "parameters": _plain(shaping)}
+        return description
+    description["parameters"] = _plain({name: getattr(embedder, name) for name in _SHAPING})
     if isinstance(embedder.model, (str, os.PathLike)) and not embedder.trust_remote_code:
         model = read_model_name(embedder.model)
         description["model"] = os.path.abspath(model) if os.path.isdir(model) else model
     return description
+
+
+def _kind(embedder: Any) -> str:
+    """Name an embedder's class; a class derived from our transformer embeds as that does, and goes by its name."""
+    ours = SentenceEmbeddingTransformer
+    return ours.__name__ if isinstance(embedder, ours) else type(embedder).__name__
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -203,7 +209,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
         )
     taken = None if given is None else take_embedder(given)
     is_ours = isinstance(taken, SentenceEmbeddingTransformer)
-    if given is not None and is_ours != ("parameters" in saved):
+    if given is not None and _kind(taken) != saved["kind"]:
         raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(taken).__name__}.")
     if given is not None and not is_ours:
         return given
@@ -219,7 +225,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
     return given
 
 
-def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
+def _fitted(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> Any:
     """Take an embedder of ours, as ``fit`` does, and refuse it if its model is another one than the corpus'."""
     embedder, fingerprint = take_embedder(embedder), description["model_fingerprint"]
     if not isinstance(embedder, SentenceEmbeddingTransformer):
@@ -231,10 +237,14 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
         _refuse_model_elsewhere(embedder)
         embedder._keep_to_model("query")
     except ModelNotFoundError as error:
-        download = "To download it: SemanticSearch.load(path, local_files_only=False). "
+        call = (
+            "give an embedder with local_files_only=False"
+            if is_given
+            else "SemanticSearch.load(path, local_files_only=False)"
+        )
         raise ModelNotFoundError(
             f"The model that the corpus of {folder} was embedded with is gone: {error} "
-            f"{download if embedder.local_files_only else ''}"
+            f"{f'To download it: {call}. ' if embedder.local_files_only else ''}"
             "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
         ) from error
     was_loaded, is_loaded = "model" not in description["embedder"], not isinstance(embedder.model, (str, os.PathLike))
@@ -255,7 +265,7 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path) -> Any:
 
 def _refuse_model_elsewhere(embedder: SentenceEmbeddingTransformer) -> None:
     """Refuse a model that is not on this machine without loading it: huggingface_hub would go online even then."""
-    name = os.fspath(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
+    name = read_model_name(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
     if name is None or not embedder.local_files_only or local_folder(name, embedder.revision) is not None:
         return
     if hub_snapshot(name, embedder.revision) is None:

@@ -420,12 +420,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(self.embedder_, SentenceEmbeddingTransformer) and not holds_vectors(X):
             self.embedder_._keep_to_model("document")  # it, rather than the copy that has the prompt
         embedder = self._for_side(self.embedder_, X, "document")
-        maker = maker_of(X, embedder)
-        if is_first:
-            self._maker: str | None = maker
-        refuse_other_maker(maker, self._maker, ("X", "the corpus"))
+        if not is_first:
+            refuse_other_maker(maker_of(X, embedder), self._maker, ("X", "the corpus"))
         is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
         vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name, stacklevel=stacklevel + 1)
+        if is_first:
+            self._maker: str | None = maker_of(X, embedder)  # a fine-tuner knows its weights only now
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         corpus = _read_corpus(X, n_before, len(vectors))

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 
 LIVE_MARK = "live:"  # before the fingerprint of a loaded model in a note beside its vectors
+TUNED_MARK = "tuned:"  # before that of a fine-tuner's weights when they were trained, which saving does not change
 
 
 class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ignore[misc]

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.decomposition import TruncatedSVD
 from sklearn.exceptions import NotFittedError
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.gaussian_process.kernels import RBF
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import FunctionTransformer, Normalizer
 
@@ -75,6 +76,20 @@ def fitted_tuner(model_folder) -> SentenceEmbeddingFineTuner:
 
 def lsa() -> object:
     return make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0), Normalizer())
+
+
+class KernelFeatures(TransformerMixin, BaseEstimator):
+    """A step that learns, with a parameter that is no estimator."""
+
+    def __init__(self, kernel):
+        self.kernel = kernel
+
+    def fit(self, X, y=None):
+        self.landmarks_ = X
+        return self
+
+    def transform(self, X):
+        return self.kernel(X, self.landmarks_)
 
 
 FITTED = {
@@ -163,6 +178,10 @@ class TestNotFitted:
         ):
             use(wrap(tuner))
 
+    @each_use
+    def test_what_has_parameters_and_is_no_estimator_is_left_alone(self, use):
+        use(make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0), KernelFeatures(RBF())))
+
     def test_a_fine_tuner_is_trained_on_texts_alone_by_a_loss_for_that(self, tiny):
         params = {**FAST, "batch_size": 3}
         tuner = SentenceEmbeddingFineTuner(tiny, loss="multiple_negatives_ranking", **params)
@@ -246,6 +265,93 @@ class TestChangedModel:
         embedder = SentenceEmbeddingTransformer(model).fit(["a fox"]).set_params(model=tiny)
         _, estimator = use(embedder)
         assert estimator.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit([]).model_fingerprint_
+
+
+LABELLED = {
+    "Series": pd.Series(["a fox", None], index=["r", "s"], name="title"),
+    "frame": pd.DataFrame({"title": ["a fox", None]}, index=["r", "s"]),
+}
+
+
+class TestMessages:
+    @pytest.mark.parametrize("X", LABELLED.values(), ids=LABELLED)
+    def test_a_fitted_fine_tuner_names_column_position_and_label(self, X, fitted_tuner):
+        search = SemanticSearch(fitted_tuner, n_neighbors=1).fit(TEXTS)
+        with pytest.raises(ValueError, match=r"^queries\[1\] \(index label 's'\) is missing"):
+            search.search(X)
+        with pytest.raises(ValueError, match=r"^X\[1\] \(index label 's'\) is missing.* X is column 'title'\.$"):
+            search.fit(X)
+
+    @pytest.mark.parametrize("X", LABELLED.values(), ids=LABELLED)
+    @pytest.mark.parametrize("is_fitted", [True, False], ids=["fitted", "not fitted"])
+    def test_any_embedder_gets_index_labels_and_the_name_of_a_column(self, is_fitted, X):
+        seen = []
+        watch = FunctionTransformer(lambda texts: seen.append(texts) or texts.fillna(""))
+        embedder = make_pipeline(watch, TfidfVectorizer())
+        SemanticSearch(embedder.fit(X.squeeze()) if is_fitted else embedder, n_neighbors=1).fit(X, [0, 1]).search(X)
+        assert [(texts.index.tolist(), texts.name) for texts in seen[is_fitted:]] == [(["r", "s"], "title")] * 2
+
+
+# What is asked of an estimator whose fine-tuner was fitted again
+AFTER_ANOTHER_FIT = {
+    "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
+    "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
+    "descriptions": (lambda e: NearestDescription(e).fit({"a": "fox", "b": "dog"}), lambda s: s.predict(["fox"])),
+}
+
+
+class TestFineTunerThatIsFittedAgain:
+    @staticmethod
+    def fit(tuner, labels=LABELS) -> SentenceEmbeddingFineTuner:
+        return tuner.fit(TEXTS * 2, labels * 2)
+
+    @pytest.fixture
+    def tuner(self, tiny) -> SentenceEmbeddingFineTuner:
+        return self.fit(SentenceEmbeddingFineTuner(tiny, **FAST))
+
+    @pytest.mark.parametrize("is_saved", [(False, False), (True, True), (False, True)], ids=str)
+    @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
+    def test_its_new_weights_are_refused(self, make, question, is_saved, tuner, tmp_path):
+        if is_saved[0]:
+            tuner.save(tmp_path / "first")
+        estimator = make(tuner)
+        self.fit(tuner, LABELS[::-1])
+        if is_saved[1]:
+            tuner.save(tmp_path / "second")
+        with pytest.raises(
+            ValueError, match="are of the model a tuned model .* of different models cannot be compared"
+        ):
+            question(estimator)
+        question(make(tuner))
+
+    @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
+    def test_the_same_weights_are_taken_once_they_are_saved_and_after_the_same_training(
+        self, make, question, tuner, tmp_path
+    ):
+        estimator = make(tuner)
+        tuner.save(tmp_path / "tuned")
+        question(estimator)
+        question(pickle.loads(pickle.dumps(estimator)))
+        self.fit(tuner)
+        question(estimator)
+
+    def test_one_that_the_search_itself_has_fitted_is_no_exception(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingFineTuner(tiny, **FAST), n_neighbors=2).fit(TEXTS * 2, LABELS * 2)
+        search.search("fox")
+        self.fit(search.embedder_, LABELS[::-1])
+        with pytest.raises(ValueError, match="of different models"):
+            search.search("fox")
+
+    @pytest.mark.parametrize("is_saved", [False, True])
+    def test_vectors_that_its_model_has_made_elsewhere_are_taken(self, is_saved, tuner, tmp_path):
+        if is_saved:
+            tuner.save(tmp_path / "tuned")
+        models = [tuner.model_, str(tmp_path / "tuned")] if is_saved else [tuner.model_]
+        for model in models:
+            vectors = pd.Series(skembed.VectorArray(skembed.embed(TEXTS, model=model)))
+            noted = pd.Series(TEXTS).text.embed(model=model, output="vector")
+            for corpus in (vectors, noted):
+                SemanticSearch(tuner, n_neighbors=2).fit(corpus).search("fox")
 
 
 class TestSearch:

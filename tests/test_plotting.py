@@ -22,7 +22,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler, normalize
+from sklearn.preprocessing import Normalizer, StandardScaler, normalize
 
 import skembed
 from skembed import SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer, TruncationWarning
@@ -668,6 +668,24 @@ class TestTrainingCurve:
         assert_array_equal(TrainingCurveDisplay.from_estimator(estimator).history, display.history)
         assert display.history["step"].tolist() == [1, 2, 3]
         assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
+
+    WRAPPED = {
+        "frozen in a pipeline": lambda tuner: make_pipeline(FrozenEstimator(tuner), LogisticRegression()),
+        "pipeline in a pipeline": lambda tuner: make_pipeline(
+            make_pipeline("passthrough", tuner), LogisticRegression()
+        ),
+        "frozen twice": lambda tuner: FrozenEstimator(FrozenEstimator(tuner)),
+        "pipeline of an estimator": lambda tuner: skembed.NearDuplicates(make_pipeline(tuner, Normalizer())),
+        "frozen of a search": lambda tuner: make_pipeline(
+            "passthrough", FrozenEstimator(skembed.SemanticSearch(tuner).fit(TEXTS)), LogisticRegression()
+        ),
+    }
+
+    @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
+    def test_a_fitted_fine_tuner_is_found_however_it_is_wrapped(self, wrap, tiny):
+        tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0).fit(TEXTS, KINDS)
+        display = TrainingCurveDisplay.from_estimator(wrap(tuner).fit(TEXTS, KINDS))
+        assert display.history is tuner.history_
 
     def test_a_fine_tuner_is_found_in_a_similarity_of_pairs(self, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, batch_size=4, random_state=0)

@@ -300,6 +300,30 @@ def test_it_is_found_inside_other_estimators(kind, tiny, counted):
     assert len(counted) == 40
 
 
+@pytest.mark.parametrize("wrap", [lambda e: e, CalibratedClassifierCV], ids=["alone", "calibrated"])
+@pytest.mark.parametrize("tried", [{"embed__pooling": ["max"]}, {"clf__C": [1, 2]}], ids=["its pooling", "no pooling"])
+def test_of_a_search_that_is_fitted_and_frozen_the_best_estimator_counts(tried, wrap, tiny, counted):
+    few = ["a fox", "a parcel"] * 2
+    search = GridSearchCV(pipeline(tiny, pooling="cls"), tried, cv=2).fit(few, [0, 1] * 2)
+    frozen = wrap(FrozenEstimator(search))
+    counted.clear()
+    assert report(precompute(frozen, TEXTS)) == (40, 1, 1)
+    search.predict(TEXTS)
+    assert len(counted) == 40
+
+
+def test_of_a_frozen_search_for_a_fine_tuner_the_best_one_is_used_as_it_is(tiny, counted):
+    pipe = Pipeline(
+        [("tune", SentenceEmbeddingFineTuner(tiny, **{**FAST, "cache": "memory"})), ("clf", LogisticRegression())]
+    )
+    search = GridSearchCV(pipe, {"tune__batch_size": [4]}, cv=2).fit(TEXTS, LABELS)
+    counted.clear()
+    others = [f"{text} too" for text in TEXTS]
+    assert report(precompute(FrozenEstimator(search), others)) == (40, 1, 1)
+    search.predict(others)
+    assert len(counted) == 40
+
+
 @pytest.mark.parametrize(
     ("wrap", "y"),
     [
@@ -336,6 +360,31 @@ def use(estimator, X) -> None:
     for method in ("transform", "predict"):
         if hasattr(estimator, method):
             getattr(estimator, method)(X)
+
+
+@pytest.mark.parametrize("prefix", ["", "nearestdescription__"], ids=["alone", "in a pipeline"])
+def test_embedders_that_are_tried_in_the_place_of_one_without_a_model_are_computed(prefix, tiny, counted):
+    classifier = NearestDescription(TfidfVectorizer())
+    estimator = make_pipeline(FunctionTransformer(), classifier) if prefix else classifier
+    grid = {f"{prefix}embedder": [SentenceEmbeddingTransformer(tiny), TfidfVectorizer()]}
+    assert report(precompute(GridSearchCV(estimator, grid), TEXTS)) == (40, 1, 1)
+    assert len(counted) == 40
+
+
+SIDES = ["query_prompt", "document_prompt"]
+
+
+@pytest.mark.parametrize("name", SIDES)
+@pytest.mark.parametrize("prefix", ["", "semanticsearch__"], ids=["alone", "in a pipeline"])
+def test_prompts_that_are_tried_for_one_side_of_a_search_are_computed(name, prefix, tiny, counted):
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=2, **dict.fromkeys(SIDES))
+    estimator = make_pipeline(FunctionTransformer(), search) if prefix else search
+    grid = {f"{prefix}{name}": ["a: ", "b: ", "c: "], f"{prefix}n_neighbors": [1, 2]}
+    assert report(precompute(GridSearchCV(estimator, grid), TEXTS)) == (40, 1, 4)
+    assert len(counted) == 160
+    for prompt in grid[f"{prefix}{name}"]:
+        clone(estimator).set_params(**{f"{prefix}{name}": prompt}).fit(TEXTS).transform(TEXTS)
+    assert len(counted) == 160
 
 
 @pytest.mark.parametrize("kind", OWN)

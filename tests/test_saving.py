@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib
+import itertools
 import json
 import os
 import pickle
@@ -24,8 +25,10 @@ from pandas.testing import assert_frame_equal
 from sentence_transformers import SentenceTransformer
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import Normalizer
 
 import skembed
 from skembed import (
@@ -491,10 +494,10 @@ def test_a_description_that_is_none_is_one_clear_error(content, saved):
         SemanticSearch.load(saved)
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, [1]], ids=repr)
+@pytest.mark.parametrize("version", [0, 1, 3, "2", None, [2]], ids=repr)
 def test_another_version_is_named(version, saved):
     reseal(saved, lambda description: description.update(version=version))
-    with pytest.raises(SavedSearchError, match=r"has version .*; this skembed reads version 1"):
+    with pytest.raises(SavedSearchError, match=r"has version .*; this skembed reads version 2"):
         SemanticSearch.load(saved)
 
 
@@ -575,6 +578,20 @@ def test_no_hub_is_asked_for_the_model_that_a_file_names(saved, monkeypatch):
     ):
         SemanticSearch.load(saved)
     assert asked == []
+
+
+def test_of_an_embedder_that_is_given_it_says_itself_whether_the_hub_is_asked(saved):
+    elsewhere = SentenceEmbeddingTransformer("somebody/some-model", local_files_only=True)
+    hint = r"To download it: give an embedder with local_files_only=False\. If it"
+    with pytest.raises(ModelNotFoundError, match=hint):
+        SemanticSearch.load(saved, embedder=elsewhere)
+
+
+def test_a_model_in_the_home_folder_is_found(saved, search_before, tiny, monkeypatch):
+    for variable in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(variable, str(Path(tiny).parent))
+    embedder = SentenceEmbeddingTransformer(f"~/{Path(tiny).name}", local_files_only=True)
+    assert_same_answers(SemanticSearch.load(saved, embedder=embedder), search_before)
 
 
 def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
@@ -684,12 +701,34 @@ def test_a_fine_tuner_with_other_weights_is_refused(is_saved, folder, tmp_path, 
         SemanticSearch.load(folder, embedder=tuners[1])
 
 
-@pytest.mark.parametrize(("given_kind", "kind"), [("tf-idf", "ours"), ("ours", "tf-idf")])
-def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, folder, embedder):
-    of_kind = {"tf-idf": TfidfVectorizer(), "ours": embedder}
-    SemanticSearch(of_kind[kind]).fit(TEXTS).save(folder)
+@pytest.mark.parametrize("freeze", [lambda e: e, FrozenEstimator], ids=["as it is", "frozen"])
+@pytest.mark.parametrize(
+    ("given_kind", "kind"), [*itertools.permutations(["TfidfVectorizer", "CountVectorizer", "Pipeline", "ours"], 2)]
+)
+def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, freeze, folder, embedder):
+    of_kind = {
+        "TfidfVectorizer": TfidfVectorizer().fit(TEXTS),
+        "CountVectorizer": CountVectorizer().fit(TEXTS),
+        "Pipeline": make_pipeline(TfidfVectorizer(), Normalizer()).fit(TEXTS),
+        "ours": embedder.fit(TEXTS),
+    }
+    SemanticSearch(of_kind[kind], n_neighbors=2).fit(TEXTS).save(folder)
     with pytest.raises(TypeError, match=r"The corpus was embedded by .*, not "):
-        SemanticSearch.load(folder, embedder=of_kind[given_kind])
+        SemanticSearch.load(folder, embedder=freeze(of_kind[given_kind]))
+    assert len(SemanticSearch.load(folder, embedder=freeze(of_kind[kind])).search("fox")) == 2
+
+
+class OwnTransformer(SentenceEmbeddingTransformer):
+    """A class that somebody has derived."""
+
+
+@pytest.mark.parametrize("given", [SentenceEmbeddingTransformer, OwnTransformer])
+@pytest.mark.parametrize("kind", [SentenceEmbeddingTransformer, OwnTransformer])
+def test_a_class_derived_from_the_transformer_is_of_its_kind(given, kind, folder, tiny):
+    search = SemanticSearch(kind(tiny), n_neighbors=2).fit(TEXTS)
+    search.save(folder)
+    assert_same_answers(SemanticSearch.load(folder, embedder=given(tiny)), search)
+    assert_same_answers(SemanticSearch.load(folder), search)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """Batches of rows, as engines such as Ray, Dask and Spark hand them out: ``BatchEmbedder``.
 
-Imports pandas and the transformer; pyarrow is recognised without being imported.
+Imports pandas, the transformer and ``skembed.encoding.settings``; pyarrow is recognised without being imported.
 """
 
 from __future__ import annotations
