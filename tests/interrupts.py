@@ -130,7 +130,7 @@ def _traced(modules: Sequence[ModuleType], action: Callable[[], object], on_line
         code = frame.f_code
         if code.co_filename not in files or code.co_name in ("__exit__", "__del__"):
             return None
-        previous = 0
+        previous = frame.f_lineno  # where a generator that goes on was left
 
         def step(frame: FrameType, event: str, _arg: Any) -> Any:
             nonlocal previous
