@@ -30,7 +30,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     ----------
     embedder : transformer, default=None
         What embeds texts and descriptions; None: a :class:`SentenceEmbeddingTransformer`. A fitted embedder is used as
-        it is; one that is not fitted is cloned, and learns from the descriptions.
+        it is; one that is not fitted is cloned, and learns from the descriptions. A fine-tuner that was fitted
+        again since, to other weights, is refused (ValueError).
     temperature : float, default=0.05
         What cosines are divided by before ``predict_proba`` makes probabilities of them: the lower, the surer. The
         default is the scale of 20 that sentence-transformers trains with; no data has calibrated it.

@@ -58,7 +58,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     embedder : transformer, default=None
         What embeds texts; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents without a
         text are never found. A fitted embedder is used as it is; one that is not fitted is cloned, and learns from the
-        documents, and from y.
+        documents, and from y. A fine-tuner that was fitted again since, to other weights, is refused (ValueError).
     n_neighbors : int, default=5
         How many to find where a call does not say.
     index : {"auto", "hnsw"}, default="auto"

@@ -319,7 +319,7 @@ class TestFineTunerThatIsFittedAgain:
         if is_saved[1]:
             tuner.save(tmp_path / "second")
         with pytest.raises(
-            ValueError, match="are of the model a tuned model .* of different models cannot be compared"
+            ValueError, match=r"are of the model a tuned model .* of different models cannot be compared"
         ):
             question(estimator)
         question(make(tuner))

@@ -629,6 +629,17 @@ def test_what_cannot_be_drawn_is_one_clear_error(make, error, message, counted):
     assert counted == []
 
 
+WRAPPED = {
+    "frozen in a pipeline": lambda tuner: make_pipeline(FrozenEstimator(tuner), LogisticRegression()),
+    "pipeline in a pipeline": lambda tuner: make_pipeline(make_pipeline("passthrough", tuner), LogisticRegression()),
+    "frozen twice": lambda tuner: FrozenEstimator(FrozenEstimator(tuner)),
+    "pipeline of an estimator": lambda tuner: skembed.NearDuplicates(make_pipeline(tuner, Normalizer())),
+    "frozen of a search": lambda tuner: make_pipeline(
+        "passthrough", FrozenEstimator(skembed.SemanticSearch(tuner).fit(TEXTS)), LogisticRegression()
+    ),
+}
+
+
 class TestTrainingCurve:
     HISTORY = pd.DataFrame(
         {
@@ -668,18 +679,6 @@ class TestTrainingCurve:
         assert_array_equal(TrainingCurveDisplay.from_estimator(estimator).history, display.history)
         assert display.history["step"].tolist() == [1, 2, 3]
         assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
-
-    WRAPPED = {
-        "frozen in a pipeline": lambda tuner: make_pipeline(FrozenEstimator(tuner), LogisticRegression()),
-        "pipeline in a pipeline": lambda tuner: make_pipeline(
-            make_pipeline("passthrough", tuner), LogisticRegression()
-        ),
-        "frozen twice": lambda tuner: FrozenEstimator(FrozenEstimator(tuner)),
-        "pipeline of an estimator": lambda tuner: skembed.NearDuplicates(make_pipeline(tuner, Normalizer())),
-        "frozen of a search": lambda tuner: make_pipeline(
-            "passthrough", FrozenEstimator(skembed.SemanticSearch(tuner).fit(TEXTS)), LogisticRegression()
-        ),
-    }
 
     @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
     def test_a_fitted_fine_tuner_is_found_however_it_is_wrapped(self, wrap, tiny):

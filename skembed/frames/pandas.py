@@ -95,7 +95,7 @@ class TextFrame:
         vector[float32, 384]
         """
         column, _ = self._chosen(on, None)
-        embedded = _embed(column, output, params, stacklevel=3)
+        embedded = _embed(column, output, params, "on", stacklevel=3)
         if isinstance(embedded, pd.DataFrame) and embedded.columns.nlevels == self._frame.columns.nlevels:
             embedded.columns.names = self._frame.columns.names
         return embedded
@@ -137,6 +137,7 @@ class TextFrame:
         1   0.52
         """
         column, vectors = self._chosen(on, vectors)
+        verbs.check_params(params, verbs.similarity, "on")
         return verbs.similarity(column, other, vectors, params, stacklevel=4)
 
     def search(
@@ -180,6 +181,7 @@ class TextFrame:
         1  The zip broke.      2   0.52
         """
         column, vectors = self._chosen(on, vectors)
+        verbs.check_params(params, verbs.search, "on")
         return verbs.search(column, query, k, vectors, params, stacklevel=4)
 
     def join(
@@ -230,6 +232,7 @@ class TextFrame:
         ['Delivery takes two days.', 'Charge it first.']
         """
         column, vectors = self._chosen(on, vectors)
+        verbs.check_params(params, verbs.join, "on")
         return verbs.join(column, other, k, vectors, other_vectors, params, stacklevel=4)
 
     def duplicates(
@@ -271,6 +274,7 @@ class TextFrame:
         1     Works well.
         """
         column, vectors = self._chosen(on, vectors)
+        verbs.check_params(params, verbs.duplicates, "on")
         return verbs.duplicates(column, threshold, vectors, params, stacklevel=4)
 
     def cluster(
@@ -317,6 +321,7 @@ class TextFrame:
         ['cluster', 'rank', 'score']
         """
         column, vectors = self._chosen(on, vectors)
+        verbs.check_params(params, verbs.cluster, "on")
         return verbs.cluster(column, n_clusters, vectors, random_state, params, stacklevel=4)
 
     def _chosen(self, on: Hashable, vectors: Any) -> tuple[pd.Series, Any]:
@@ -596,11 +601,11 @@ class TextColumn:
         return verbs.cluster(self._column, n_clusters, vectors, random_state, params, stacklevel=4)
 
 
-def _embed(column: pd.Series, output: Output, params: dict[str, Any], *, stacklevel: int) -> Any:
+def _embed(column: pd.Series, output: Output, params: dict[str, Any], *own: str, stacklevel: int) -> Any:
     from skembed.encoding.settings import check_names
     from skembed.transformer import SentenceEmbeddingTransformer
 
-    check_names(params, "text.embed", "output")
+    check_names(params, "text.embed", *own, "output")
     if output not in ("frame", "vector", "numpy"):
         raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
     transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})

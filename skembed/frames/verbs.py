@@ -131,12 +131,18 @@ def describe(column: pd.Series) -> str:
     return "series" if column.name is None else f"column {column.name!r}"
 
 
-def _embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
+def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) -> None:
+    """Raise TypeError for a keyword that the transformer has not, naming what a verb takes: ``own`` before the rest."""
     from skembed.encoding.settings import check_names
+
+    of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params", "stacklevel")]
+    check_names(params, f"text.{verb.__name__}", *own, *of_verb)
+
+
+def _embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
     from skembed.transformer import SentenceEmbeddingTransformer
 
-    own = [name for name in inspect.signature(verb).parameters if name not in ("column", "params", "stacklevel")]
-    check_names(params, f"text.{verb.__name__}", *own)
+    check_params(params, verb)
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 

@@ -346,8 +346,10 @@ class TestBadInput:
             df.text.embed(output="list")
 
     def test_an_unknown_parameter_is_refused(self, df):
-        with pytest.raises(TypeError, match=r"^text\.embed\(\) got .* 'poolin'; it takes output, .*pooling"):
+        with pytest.raises(TypeError, match=r"^text\.embed\(\) got .* 'poolin'; it takes on, output, .*pooling"):
             df.text.embed(poolin="cls")
+        with pytest.raises(TypeError, match=r"^text\.embed\(\) got .* 'poolin'; it takes output, .*pooling"):
+            df["review"].text.embed(poolin="cls")
 
 
 @pytest.mark.parametrize("dtype", TEXT_DTYPES, ids=str)

@@ -152,8 +152,9 @@ class TestEveryVerb:
         message = (
             rf"^text\.{verb}\(\) got an unexpected keyword argument 'poolin'; it takes (?=.*{own}.*pooling).*vectors.*"
         )
-        with pytest.raises(TypeError, match=message):
+        with pytest.raises(TypeError, match=message) as refused:
             call(accessor, verb, vectors=vectors, poolin="cls")
+        assert ("takes on, " in str(refused.value)) == of_frame
 
     def test_parameters_of_the_transformer_are_passed_on(self, verb, column):
         vectors = column.embed(pooling="cls", output="vector")
