@@ -34,7 +34,7 @@ from skembed import (
 )
 from skembed.embedders import is_fitted
 from tests.tiny_models import make_bert
-from tests.training.test_runs import FAST
+from tests.training.fast import FAST
 
 TEXTS = ["a quick fox", "a lazy dog", "the wrong address", "login", "the update", "a fox jumps"]
 OTHERS = ["a fox", "a dog", "an address", "log in", "an update", "foxes"]

@@ -36,7 +36,7 @@ from skembed import (
 )
 from skembed.training import runs
 from tests.training.conftest import corpus, training_data  # noqa: F401 - fixtures
-from tests.training.test_runs import FAST
+from tests.training.fast import FAST
 
 
 @pytest.fixture

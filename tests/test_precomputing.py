@@ -46,7 +46,7 @@ from skembed import (
     embed,
     precompute,
 )
-from tests.training.test_runs import FAST
+from tests.training.fast import FAST
 
 TEXTS = [f"a {kind} number {number}" for number in range(20) for kind in ("fox", "parcel")]
 LABELS = np.array([0, 1] * 20)
@@ -313,6 +313,7 @@ def test_of_a_search_that_is_fitted_and_frozen_the_best_estimator_counts(tried, 
 
 
 def test_of_a_frozen_search_for_a_fine_tuner_the_best_one_is_used_as_it_is(tiny, counted):
+    pytest.importorskip("accelerate", reason="the extra train is not installed")
     pipe = Pipeline(
         [("tune", SentenceEmbeddingFineTuner(tiny, **{**FAST, "cache": "memory"})), ("clf", LogisticRegression())]
     )
@@ -453,6 +454,7 @@ def test_vectors_are_left_alone(tiny, counted):
 
 @pytest.fixture(scope="module")
 def fitted_tuner(model_folder) -> SentenceEmbeddingFineTuner:
+    pytest.importorskip("accelerate", reason="the extra train is not installed")
     return SentenceEmbeddingFineTuner(model_folder("bert"), **{**FAST, "cache": "memory"}).fit(TEXTS, LABELS)
 
 

@@ -41,7 +41,7 @@ from skembed import (
     VectorArray,
 )
 from tests.tiny_models import make_bert
-from tests.training.test_runs import FAST
+from tests.training.fast import FAST
 
 TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "café 🦊"]
 QUERIES = ["fox", "login", "漢字"]

@@ -26,8 +26,7 @@ from sklearn.utils import check_random_state
 from skembed import PairSimilarity, SentenceEmbeddingFineTuner
 from skembed.training import runs
 from skembed.training.data import KINDS, TrainingData, read_examples, split
-
-FAST = {"learning_rate": 1e-3, "batch_size": 8, "n_pairs_per_text": 4, "random_state": 0, "cache": None}
+from tests.training.fast import FAST
 
 
 class _StoppedError(Exception):
