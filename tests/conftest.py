@@ -17,6 +17,8 @@ import pytest
 
 import skembed
 
+TORCH_FILES = ("test_models.py", "test_several_devices.py", "test_torch_backend.py", "test_torch_threads.py")
+
 
 def pytest_addoption(parser):
     parser.addoption(
@@ -51,7 +53,8 @@ def _one_backend(request, monkeypatch):
     """The suite runs on torch, or on OpenVINO in float32: it counts digits. OpenVINO's own tests see it as it is."""
     if request.path.name.startswith("test_openvino"):
         return
-    if request.config.getoption("--backend") == "torch":
+    is_of_torch = request.path.name in TORCH_FILES or request.node.get_closest_marker("of_torch")
+    if request.config.getoption("--backend") == "torch" or is_of_torch:
         monkeypatch.setattr("skembed.encoding.devices._has_openvino", lambda: False)
     else:
         monkeypatch.setattr("skembed.encoding.openvino_backend._has_native_bfloat16", lambda: False)

@@ -647,8 +647,14 @@ def _changes_of(changed: Any, methods: Sequence[str], *, inherited: bool = True)
     if type(changed).__module__.startswith("torch._dynamo."):
         return None
     foreign = [kind for kind in type(changed).__mro__ if not f"{kind.__module__}.".startswith(_LIBRARIES)]
-    places = [vars(changed), *(vars(kind) for kind in foreign if inherited)]
+    own = {name for name in vars(changed) if not _is_of_class(changed, name)}
+    places = [own, *(vars(kind) for kind in foreign if inherited)]
     return next((name for place in places for name in methods if name in place), None)
+
+
+def _is_of_class(changed: Any, name: str) -> bool:
+    """Whether what is set on an object is its class's own method: transformers 5.0 puts it back so."""
+    return getattr(vars(changed)[name], "__func__", None) is getattr(type(changed), name, changed)
 
 
 def _captures(hook: Any) -> bool:
@@ -685,9 +691,13 @@ def _grows(name: str) -> bool:
 def without_hooks_left(model: Any) -> Iterator[None]:
     """Let transformers hook into a model to read its hidden layers, and leave the model as it was: it may be yours."""
     had = [module for module in model.modules() if "_output_capturing_hooks_installed" in vars(module)]
+    as_classes = [module for module in model.modules() if "forward" not in vars(module)]
     try:
         yield
     finally:
+        for module in as_classes:
+            if "forward" in vars(module) and _is_of_class(module, "forward"):
+                del vars(module)["forward"]
         if not had:
             for module in model.modules():
                 vars(module).pop("_output_capturing_hooks_installed", None)

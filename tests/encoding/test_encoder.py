@@ -249,6 +249,7 @@ def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
         embed(["a"], model=tiny, pooling=("cls", "mean"), truncate_dim=33)
 
 
+@pytest.mark.of_torch
 @pytest.mark.parametrize("layers", [1, -2, (0, 1)], ids=str)
 @pytest.mark.parametrize("kind", ["bart", "funnel"])
 def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
@@ -581,6 +582,7 @@ def test_vectors_that_are_not_finite_are_an_error(dtype, tiny):
         embed(["fox", "dog"], model=model, dtype=dtype)
 
 
+@pytest.mark.of_torch
 def test_unloading_gives_back_the_model(tiny):
     import gc
     import weakref

@@ -416,8 +416,10 @@ def test_hooks_that_a_user_let_transformers_set_stay(tiny):
     model = SentenceTransformer(tiny, device="cpu")
     model[0].model(torch.ones(1, 3, dtype=torch.long), output_hidden_states=True)
     n_hooks = sum(len(module._forward_hooks) for module in model.modules())
+    if not n_hooks:
+        pytest.skip("this version of transformers leaves no hooks")
     embed(["fox"], model=model, layers=0)
-    assert sum(len(module._forward_hooks) for module in model.modules()) == n_hooks > 0
+    assert sum(len(module._forward_hooks) for module in model.modules()) == n_hooks
     assert TorchBackend(model).reader is not None
 
 

@@ -155,7 +155,8 @@ def compare_poolings(case: Comparison, backend: str) -> None:
     modules = list(case.reference.children())
     dim, include_prompt = modules[1].embedding_dimension, modules[1].include_prompt
     normalized = bool(case.reference.truncate_dim) and type(modules[-1]).__name__ == "Normalize"
-    tail_dim = getattr(modules[2], "in_features", dim) if len(modules) > 2 else dim
+    after = modules[2] if len(modules) > 2 else None
+    tail_dim = getattr(after, "in_features", getattr(after, "dimension", dim))
     if tail_dim != dim:
         return
     for pooling in POOLINGS:
