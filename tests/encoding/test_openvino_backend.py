@@ -33,7 +33,7 @@ from skembed.encoding.encoder import encode
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
-from tests.tiny_models import make_bert
+from tests.tiny_models import make_bert, make_decoder
 
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
@@ -420,11 +420,11 @@ class TestWhatCannotBeConverted:
         given[0].model.get_input_embeddings().weight.data.mul_(-1)
         assert_allclose(embed(["a fox"], model=twin, backend="openvino", cache=None), before, atol=1e-6)
 
-    def test_is_what_changes_its_positions_with_the_length_of_a_text(self, model_folder, new_caches, monkeypatch):
-        backend = models.get_model(Settings(model=model_folder("decoder"), backend="torch")).backend
-        config = backend.transformer.config
-        monkeypatch.setattr(config, "rope_parameters", {"rope_type": "dynamic"}, raising=False)
-        with pytest.raises(openvino_conversion.NotConvertibleError, match="rope_type='dynamic'"):
+    def test_is_what_changes_its_positions_with_the_length_of_a_text(self, tmp_path, new_caches):
+        grow = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
+        folder = make_decoder(tmp_path / "dynamic", rope_parameters=grow, max_positions=8)
+        backend = models.get_model(Settings(model=folder, backend="torch")).backend
+        with pytest.raises(openvino_conversion.NotConvertibleError, match="depend on the padding of their batch"):
             openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
     @pytest.mark.parametrize("is_converted", [False, True])
