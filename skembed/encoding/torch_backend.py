@@ -417,7 +417,8 @@ class TorchBackend:
             )
         if last_only:
             return dict.fromkeys(wanted, output.last_hidden_state.float())
-        return {layers: _mean([output.hidden_states[layer].float() for layer in layers]) for layers in wanted}
+        states = [state[:, : input_ids.shape[1]] for state in output.hidden_states]  # BigBird pads to whole blocks
+        return {layers: _mean([states[layer].float() for layer in layers]) for layers in wanted}
 
     @cached_property
     def why_no_layers(self) -> str | None:

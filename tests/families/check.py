@@ -202,7 +202,7 @@ class HiddenLayer(nn.Module):
     def forward(self, features: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
         read = {name: features[name] for name in ("input_ids", "attention_mask")}
         states = self.transformer.model(**read, output_hidden_states=True, return_dict=True).hidden_states
-        return {**features, "token_embeddings": states[self.layer]}
+        return {**features, "token_embeddings": states[self.layer][:, : features["input_ids"].shape[1]]}
 
     def __getattr__(self, name: str) -> Any:
         try:
