@@ -77,6 +77,9 @@ class Comparison:
         self.reference = SentenceTransformer(
             str(folder), device="cpu", model_kwargs={"dtype": "float32"}, **self.trusted
         ).eval()
+        tokenizer = getattr(self.reference, "tokenizer", None)
+        if getattr(tokenizer, "pad_token", "") is None:  # else sentence-transformers refuses to pad, though nothing is
+            tokenizer.pad_token = tokenizer.eos_token
         self.folder = str(folder)
         self.texts = [text for text in TEXTS if self.can_read(text)]
         self.whole_texts = [text for text in WHOLE_TEXTS if self.can_read(text)]
