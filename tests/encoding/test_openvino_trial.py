@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -585,3 +586,49 @@ def conversion(folder: Path):
     found = openvino_backend.read_conversion(folder)
     assert found is not None
     return found
+
+
+class TestWhatIsSaidOfAChild:
+    """How a child ended becomes a reason that names it, and is kept only if it will end so again."""
+
+    @pytest.mark.parametrize(
+        ("status", "said", "lasts"),
+        [
+            (-signal.SIGFPE, "with SIGFPE", True),
+            (-signal.SIGKILL, "with SIGKILL", False),
+            (-99, "with signal 99", True),
+            (0xC0000094, "with status 0xc0000094", True),
+            (1, r"came to no end in 120 s \(status 1\)", True),
+            (0, r"\(status 0\)", False),
+        ],
+        ids=str,
+    )
+    def test_names_how_it_ended(self, status, said, lasts):
+        outcome = openvino_trial._death(status, 120.0)
+        assert re.search(said, outcome.reason)
+        assert outcome.lasts == lasts
+
+    @pytest.mark.parametrize(("executable", "said"), [("", "is empty"), ("/opt/reviews/app", "app is no Python")])
+    def test_without_a_python_nothing_is_started(self, executable, said, tmp_path, monkeypatch):
+        monkeypatch.setattr(sys, "executable", executable)
+        monkeypatch.setattr(openvino_trial, "_run_child", lambda *_: pytest.fail("it was started"))
+        outcomes = openvino_trial._try_in_child(tmp_path, [{}, {}], {})
+        assert [(said in outcome.reason, outcome.lasts) for outcome in outcomes] == [(True, False)] * 2
+
+    def test_a_python_that_does_not_start_is_named_with_what_it_says(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(openvino_trial, "_run_child", lambda *_: (3, b"", b"a line\nno encodings\n"))
+        (outcome,) = openvino_trial._try_in_child(tmp_path, [{}], {})
+        assert "ended with status 3: no encodings" in outcome.reason
+        assert not outcome.lasts
+
+    def test_an_error_of_the_system_is_told(self, tmp_path, monkeypatch):
+        def refuse(*_):
+            raise OSError("too many processes")
+
+        monkeypatch.setattr(openvino_trial, "_run_child", refuse)
+        (outcome,) = openvino_trial._try_in_child(tmp_path, [{}], {})
+        assert "too many processes" in outcome.reason
+
+    def test_a_child_that_takes_too_long_is_ended(self):
+        status, printed, _ = openvino_trial._run_child({"path": sys.path}, 0.01)
+        assert (status, printed) == (1, b"")
