@@ -74,9 +74,11 @@ class Comparison:
 
     def __init__(self, name: str, folder: Path) -> None:
         self.trusted = {"trust_remote_code": True} if name.startswith("own_") else {}
-        self.reference = SentenceTransformer(
-            str(folder), device="cpu", model_kwargs={"dtype": "float32"}, **self.trusted
-        ).eval()
+        self.reference = (
+            SentenceTransformer(str(folder), device="cpu", model_kwargs={"dtype": "float32"}, **self.trusted)
+            .eval()
+            .float()
+        )
         tokenizer = getattr(self.reference, "tokenizer", None)
         if getattr(tokenizer, "pad_token", "") is None:  # else sentence-transformers refuses to pad, though nothing is
             tokenizer.pad_token = tokenizer.eos_token
