@@ -98,6 +98,8 @@ class Comparison:
 
     def one_by_one(self, texts: list[str], model: SentenceTransformer | None = None, **params: Any) -> np.ndarray:
         model = model or self.reference
+        is_cut_after_normalize = bool(model.truncate_dim) and type(list(model.children())[-1]).__name__ == "Normalize"
+        params.setdefault("normalize_embeddings", is_cut_after_normalize)  # skembed normalises what was cut
         encode = {"query": model.encode_query, "document": model.encode_document}.get(
             params.pop("task", None), model.encode
         )
