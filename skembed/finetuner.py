@@ -490,7 +490,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         from sentence_transformers import SentenceTransformer
 
         device = self._plan().model.backend.device  # the plan also looks whether the folder holds the model
-        with library_state, without_bars():
+        with library_state(), without_bars():
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:

@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 Hold = tuple[Callable[[], object], Callable[[], object]]  # what takes hold before a fork, and what lets go after it
 
@@ -25,26 +26,18 @@ _one_at_a_time = threading.RLock()
 _let_go: list[Callable[[], object]] = []
 
 
-class RenewedLock:
-    """A re-entrant lock that a forked child finds free, whoever of its parent held it."""
-
-    def __init__(self) -> None:
-        self.renew()
-
-    def renew(self) -> None:
-        """Take another lock in place of one that may be held for ever."""
-        self._lock = threading.RLock()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *_: object) -> None:
-        self._lock.release()
+_library_lock = threading.RLock()
 
 
-# Held while functions or settings of a library are others for the whole process: transformers does so while it builds a
-# model, and so does the conversion of one. Two at once would each put back what the other has set.
-library_state = RenewedLock()
+@contextmanager
+def library_state() -> Iterator[None]:
+    """Hold while functions or settings of a library are replaced for the whole process.
+
+    transformers does so while it builds a model, and so does the conversion of one. Two at once would each put back
+    what the other has set. A forked child finds the lock free.
+    """
+    with _library_lock:  # whoever is in here in a forked child lets go of the lock that was taken, not of the new one
+        yield
 
 
 def hold_at_fork(name: str, find: Callable[[], Iterable[Hold]]) -> None:
@@ -80,8 +73,9 @@ def _after() -> None:
 
 
 def _after_in_child() -> None:
+    global _library_lock
     _after()
-    library_state.renew()
+    _library_lock = threading.RLock()
     for name in _RENEWED:
         _renewals.get(name, lambda: None)()
 

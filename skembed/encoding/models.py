@@ -350,7 +350,7 @@ def _read(source: str, device: str, dtype: str, settings: Settings, *, local: bo
 
     if not local and not settings.local_files_only:
         fetch_weights(source, settings)
-    with library_state, without_bars(local=local):
+    with library_state(), without_bars(local=local):
         return SentenceTransformer(
             source,
             device=device,

@@ -284,7 +284,7 @@ def _twin(module: Any, attention: str | None = None) -> Any:
 def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
     with (
-        library_state, _silence(), _masks_that_can_be_traced(), backend.inference(),
+        library_state(), _silence(), _masks_that_can_be_traced(), backend.inference(),
         without_hooks_left(backend.transformer),
     ):  # fmt: skip
         examples = reader.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)

@@ -182,3 +182,19 @@ def test_what_is_held_is_let_go_in_the_other_order(monkeypatch):
 def test_a_name_that_is_in_no_list_is_refused(register):
     with pytest.raises(ValueError, match="not in"):
         register("something else", list)
+
+
+INSIDE = """
+import os, sys
+from skembed.encoding import forks
+with forks.library_state():
+    child = os.fork()
+if not child:  # out of the lock that its parent took
+    with forks.library_state():
+        sys.exit(0)
+sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+def test_a_child_that_is_forked_inside_the_lock_of_libraries_leaves_it_and_finds_it_free():
+    subprocess.run([sys.executable, "-c", INSIDE], check=True, timeout=60)
