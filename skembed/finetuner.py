@@ -576,13 +576,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
 
 def _for_pickle(model: Any) -> Any:
-    """Copy a model to the processor, less the hooks that transformers sets to read hidden layers, and sets again."""
+    """Copy a model to the processor, without the hooks that transformers sets to read hidden layers."""
+    from skembed.encoding.torch_backend import remove_capturing_hooks
+
     twin = copy.deepcopy(model).cpu()
-    for module in twin.modules():
-        vars(module).pop("_output_capturing_hooks_installed", None)
-        for key, hook in list(module._forward_hooks.items()):
-            if getattr(hook, "__module__", "") == "transformers.utils.output_capturing":
-                del module._forward_hooks[key]
+    remove_capturing_hooks(twin)
     return twin
 
 

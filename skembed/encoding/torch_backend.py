@@ -436,9 +436,8 @@ class TorchBackend:
         if states is None:
             return f"its {type(self.transformer).__name__} gives no hidden states by layer"
         if len(states) != self._reader.n_layers + 1 or any(state.shape != states[0].shape for state in states):
-            return (
-                f"its {type(self.transformer).__name__} gives {len(states)} hidden states for another number of layers"
-            )
+            kind = type(self.transformer).__name__
+            return f"its {kind} gives {len(states)} hidden states, not one of the same shape for each layer"
         return None
 
     @cached_property
@@ -700,11 +699,16 @@ def without_hooks_left(model: Any) -> Iterator[None]:
             if "forward" in vars(module) and _is_of_class(module, "forward"):
                 del vars(module)["forward"]
         if not had:
-            for module in model.modules():
-                vars(module).pop("_output_capturing_hooks_installed", None)
-                for key, hook in list(module._forward_hooks.items()):
-                    if _captures(hook):
-                        del module._forward_hooks[key]
+            remove_capturing_hooks(model)
+
+
+def remove_capturing_hooks(model: Any) -> None:
+    """Remove the hooks that transformers sets to read hidden layers; it sets them again when they are needed."""
+    for module in model.modules():
+        vars(module).pop("_output_capturing_hooks_installed", None)
+        for key, hook in list(module._forward_hooks.items()):
+            if _captures(hook):
+                del module._forward_hooks[key]
 
 
 def _looks_at_length(config: Any) -> bool:
