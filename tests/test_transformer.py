@@ -86,7 +86,7 @@ def test_an_illegal_parameter_is_refused_when_work_starts(method, tiny):
         {"prompt": "fox "},
         {"task": "query"},
         {"max_seq_length": 3},
-        {"dtype": "bfloat16"},
+        pytest.param({"dtype": "bfloat16"}, marks=pytest.mark.of_torch),  # OpenVINO rounds less
     ],
     ids=str,
 )

@@ -400,7 +400,7 @@ def test_what_does_not_change_the_pooled_vector_needs_no_second_pass(params, tin
         {"prompt": "fox: "},
         {"max_seq_length": 5},
         {"long_texts": "mean"},
-        {"dtype": "bfloat16"},
+        pytest.param({"dtype": "bfloat16"}, marks=pytest.mark.of_torch),  # OpenVINO rounds less
     ],
     ids=str,
 )
@@ -587,9 +587,10 @@ def test_unloading_gives_back_the_model(tiny):
     import gc
     import weakref
 
-    embed(["a"], model=tiny)
     from skembed.encoding import models
 
+    skembed.unload_models()
+    embed(["a"], model=tiny)
     watched = weakref.ref(next(iter(models._loaded.values())).backend.sentence_transformer)
     skembed.unload_models()
     gc.collect()

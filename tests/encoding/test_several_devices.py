@@ -92,6 +92,7 @@ def test_share_a_cache_with_one(tiny):
 @pytest.mark.parametrize("n_fit", [40, 12])
 def test_halve_what_does_not_fit_and_lose_nothing(tiny, mixed_texts, monkeypatch, n_fit):
     expected = embed(mixed_texts, model=tiny, cache=None)
+    embed(["fox"], model=tiny, cache=None, device=TWO)  # loaded before memory is short
     original = TorchBackend._token_vectors
 
     def forward(backend, input_ids, *rest):
