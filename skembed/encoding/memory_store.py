@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
-from itertools import repeat
+from itertools import count, islice, repeat
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,9 +41,12 @@ class _Block:
     texts: list[str] = field(default_factory=list)
     n_bytes: int = 0
 
-    def grow(self) -> None:
+    def make_room(self, n_rows: int) -> None:
+        """Let the arrays hold so many rows."""
+        if n_rows <= len(self.vectors):
+            return
         n_more = len(self.vectors) // (8 if len(self.vectors) < 64 else 4) + 1  # free rows are not counted: few
-        n_rows = min(len(self.vectors) + n_more, self.n_rows)
+        n_rows = min(max(len(self.vectors) + n_more, n_rows), self.n_rows)
         vectors, n_tokens = np.empty((n_rows, self.vectors.shape[1]), np.float32), np.empty(n_rows, np.int64)
         vectors[: len(self.vectors)], n_tokens[: len(self.n_tokens)] = self.vectors, self.n_tokens
         self.n_tokens = n_tokens
@@ -182,37 +185,63 @@ class MemoryStore:
         with self._lock:
             held = self._take()
             for recipe, vectors in vectors_by.items():
-                shelf = held.shelves.get(recipe) or _Shelf(recipe)
-                for text, n, vector in zip(texts, n_tokens, vectors, strict=True):
-                    self._write_one(held, shelf, text, n, vector)
+                shelf, start = held.shelves.get(recipe) or _Shelf(recipe), 0
+                while start < len(texts):
+                    start = self._write_some(held, shelf, texts, n_tokens, vectors, start)
             held.is_at_rest = True
 
-    def _write_one(
-        self, held: _Held, shelf: _Shelf, text: str, n_tokens: np.int64, vector: NDArray[np.float32]
-    ) -> None:
-        place = shelf.place_of.get(text)
+    def _write_some(
+        self,
+        held: _Held,
+        shelf: _Shelf,
+        texts: Sequence[str],
+        n_tokens: NDArray[np.int64],
+        vectors: NDArray[np.float32],
+        start: int,
+    ) -> int:
+        """Write the texts from a position on that go into one block; return the position of the next."""
+        place = shelf.place_of.get(texts[start])
         if place is not None:
             held.blocks.move_to_end(place // _ROWS_A_BLOCK)
-            return
-        n_bytes = vector.nbytes + sys.getsizeof(text) + _BYTES_AN_ENTRY
+            return start + 1
+        row_bytes = vectors[start].nbytes + _BYTES_AN_ENTRY
+        n_bytes = sys.getsizeof(texts[start]) + row_bytes
         if n_bytes + shelf.n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
-            return
-        while held.n_bytes + n_bytes + (0 if shelf.place_of else shelf.n_bytes) > self.max_bytes:
+            return start + 1
+        while self._free_bytes(held, shelf) < n_bytes:
             self._forget_oldest(held)
-        block = self._block_for(held, shelf, n_bytes, len(vector))
-        row = len(block.texts)
-        block.vectors[row], block.n_tokens[row] = vector, n_tokens
-        block.texts.append(text)
+        block = self._block_for(held, shelf, n_bytes, vectors.shape[1])
+        new, n_bytes = self._find_new(held, block, texts[start : start + block.n_rows - len(block.texts)], row_bytes)
+        end, rows = start + len(new), slice(len(block.texts), len(block.texts) + len(new))
+        block.make_room(rows.stop)
+        block.vectors[rows], block.n_tokens[rows] = vectors[start:end], n_tokens[start:end]
+        block.texts.extend(new)
         block.n_bytes += n_bytes  # kept, because the size of a text may grow once a tokenizer has read it
         held.n_bytes += n_bytes
         if not shelf.place_of:
             held.shelves[shelf.recipe] = shelf
             held.n_bytes += shelf.n_bytes
-        shelf.place_of[text] = block.number * _ROWS_A_BLOCK + row
+        shelf.place_of.update(zip(new, count(block.number * _ROWS_A_BLOCK + rows.start)))
         held.blocks.move_to_end(block.number)
+        return end
+
+    def _free_bytes(self, held: _Held, shelf: _Shelf) -> int:
+        """Return what more vectors of a recipe may take before something must be forgotten."""
+        return self.max_bytes - held.n_bytes - (0 if shelf.place_of else shelf.n_bytes)
+
+    def _find_new(self, held: _Held, block: _Block, texts: Sequence[str], row_bytes: int) -> tuple[list[str], int]:
+        """List the first texts, up to one that is known or no longer fits, and their bytes; the first one fits."""
+        most = min(self._free_bytes(held, block.shelf), self.max_bytes // _BLOCKS - block.n_bytes)
+        new, n_bytes = {texts[0]: None}, sys.getsizeof(texts[0]) + row_bytes
+        for text in islice(texts, 1, None):
+            n_bytes_now = n_bytes + sys.getsizeof(text) + row_bytes
+            if n_bytes_now > most or text in new or text in block.shelf.place_of:
+                break
+            new[text], n_bytes = None, n_bytes_now
+        return list(new), n_bytes
 
     def _block_for(self, held: _Held, shelf: _Shelf, n_bytes: int, dim: int) -> _Block:
-        """Return the block that the next vector of a recipe goes into, with room for it.
+        """Return the block that the next vector of a recipe goes into.
 
         Its arrays begin small where a recipe is new: there may be many recipes of few texts.
         """
@@ -224,8 +253,6 @@ class MemoryStore:
             block = _Block(held.next_number, shelf, n_rows, vectors, n_tokens)
             held.blocks[block.number] = shelf.open = block
             held.next_number += 1
-        elif len(block.texts) == len(block.vectors):
-            block.grow()
         return block
 
     def _is_full(self, block: _Block, n_bytes: int) -> bool:
