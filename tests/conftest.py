@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the tests never ask a hub
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other; threads of one would wait for those of another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import signal
 import tempfile
 import zlib
 from functools import cache
@@ -28,6 +29,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; processes of tests inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     is_first = "PYTEST_XDIST_WORKER" not in os.environ  # the others share its folder
     if config.getoption("--backend") == "openvino" and is_first:
         caches = tempfile.TemporaryDirectory()
