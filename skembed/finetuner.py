@@ -411,13 +411,15 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         except BaseException:
             if old.exists() and not folder.exists():
                 old.rename(folder)
-            shutil.rmtree(unfinished, ignore_errors=True)
             raise
-        shutil.rmtree(old, ignore_errors=True)
-        self._saved = str(folder)
+        finally:
+            shutil.rmtree(unfinished, ignore_errors=True)
+            if folder.exists():
+                shutil.rmtree(old, ignore_errors=True)
         state = FolderState(folder, trust_remote_code=self.trust_remote_code)
-        self.model_fingerprint_ = state.fingerprint if state.is_all else fingerprint_live(self.model_)
-        self._tuned = self._held = None
+        fingerprint = state.fingerprint if state.is_all else fingerprint_live(self.model_)
+        # All at once: the vectors are those of the model in memory, or of the one in the folder.
+        self._saved, self.model_fingerprint_, self._tuned, self._held = str(folder), fingerprint, None, None
 
     @property
     def model_(self) -> SentenceTransformer:

@@ -7,7 +7,7 @@ import pickle
 import subprocess
 import sys
 from functools import partial
-from itertools import product
+from itertools import islice, product
 from pathlib import Path
 
 import numpy as np
@@ -33,8 +33,10 @@ from skembed import (
     ModelNotFoundError,
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
+    finetuner,
 )
 from skembed.training import runs
+from tests.interrupts import at_each_line
 from tests.training.conftest import corpus, training_data  # noqa: F401 - fixtures
 from tests.training.fast import FAST
 
@@ -368,6 +370,27 @@ class TestKeeping:
             tuner.save(tmp_path / "tuned")
         assert sorted(path.name for path in (tmp_path / "tuned").iterdir()) == before
         assert [path.name for path in tmp_path.iterdir()] == ["tuned"]
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("one_in", [4, pytest.param(1, marks=pytest.mark.exhaustive)])
+    def test_an_interrupt_at_any_line_of_saving_leaves_a_model_there_and_one_here(
+        self, one_in, fitted, labelled, tiny, tmp_path
+    ):
+        texts, right, n_struck = labelled[0], fitted.transform(labelled[0]), 0
+        before = skembed.embed(texts, model=tiny)
+        first = pickle.loads(pickle.dumps(fitted))
+        strikes = at_each_line([finetuner], lambda: first.save(tmp_path / "first"), visits=1)
+        for number, strike in enumerate(islice(strikes, 0, None, one_in)):
+            tuner, folder = pickle.loads(pickle.dumps(fitted)), tmp_path / str(number) / "tuned"
+            SentenceTransformer(tiny).save_pretrained(str(folder))
+            n_struck += strike(lambda tuner=tuner, folder=folder: tuner.save(folder))
+            assert_allclose(tuner.transform(texts), right, atol=1e-6)
+            there = SentenceTransformer(str(folder)).encode(texts)
+            assert any(np.allclose(there, vectors, atol=1e-5) for vectors in (before, right))
+            tuner.save(folder)
+            assert_allclose(SentenceEmbeddingTransformer(str(folder)).fit_transform(texts), right, atol=1e-5)
+            assert [path.name for path in folder.parent.iterdir()] == ["tuned"]
+        assert n_struck > 20 / one_in
 
     def test_a_folder_that_is_gone_is_named(self, labelled, tuner, tmp_path):
         tuner.fit(*labelled).save(tmp_path / "tuned")

@@ -39,7 +39,9 @@ from skembed import (
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     VectorArray,
+    saving,
 )
+from tests.interrupts import at_each_line
 from tests.tiny_models import make_bert
 from tests.training.fast import FAST
 
@@ -824,3 +826,20 @@ def test_a_loaded_model_and_one_given_by_name_cannot_be_compared_and_it_says_so(
 @pytest.mark.parametrize("parameters", [{"missing": "nan"}, {"dtype": "float32"}, {"backend": "torch"}])
 def test_an_embedder_that_makes_the_same_vectors_is_taken(parameters, saved, tiny):
     assert SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(tiny, **parameters)).search("fox", k=1).size
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_an_interrupt_at_any_line_of_saving_leaves_the_search_that_was_there_or_the_new_one(
+    index, saved, embedder, tmp_path
+):
+    new, kept = SemanticSearch(embedder, n_neighbors=2, index=index).fit(TEXTS[::-1]), []
+    right = [SemanticSearch.load(saved).search(QUERIES), new.search(QUERIES)]
+    n_struck = 0
+    for number, strike in enumerate(at_each_line([saving], lambda: new.save(tmp_path / "first"))):
+        folder = shutil.copytree(saved, tmp_path / str(number))
+        n_struck += strike(lambda folder=folder: new.save(folder), keep=kept)
+        assert any(SemanticSearch.load(folder).search(QUERIES).equals(one) for one in right)
+        new.save(folder)
+        assert_frame_equal(SemanticSearch.load(folder).search(QUERIES), right[1])
+        assert not list(folder.glob("*.unfinished"))
+    assert n_struck > 40

@@ -140,16 +140,20 @@ def held(folder: Path) -> Iterator[None]:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
     lock = FileLock(folder / _LOCK)
     try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
-    try:
+        _acquire(lock, folder)
         for name in (_PARTS, MANIFEST):
             for path in folder.glob(f"{name}{_UNFINISHED}"):  # of a process that was killed
                 path.unlink()
         yield
     finally:
-        lock.release()
+        lock.release()  # also if Ctrl-C came between taking it and here; nothing if another process has it
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
 
 
 @contextmanager

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 import warnings
+from itertools import count, islice
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,8 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 
 import skembed
 from skembed import DestinationError, TruncationWarning, embed_parquet
-from skembed.frames import files
+from skembed.frames import files, manifest, sources
+from tests.interrupts import at_each_line
 
 
 def table_of(n_rows: int, start: int = 0) -> pd.DataFrame:
@@ -383,6 +385,24 @@ class TestFaults:
         assert kills["killed"] == 20, kills
         assert 0 < kills["rows_after_kills"] < 12_000  # it got on, but was not done
         assert_holds(out, table_of(12_000), model=tiny)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("one_in", [5, pytest.param(1, marks=pytest.mark.exhaustive)])
+    def test_an_interrupt_at_any_line_loses_and_doubles_no_row(self, one_in, source, tmp_path, tiny, small_stretches):
+        folders, kept = map(tmp_path.joinpath, map(str, count())), []
+
+        def run(out):
+            embed_parquet(source, out, "text", model=tiny, rows_per_file=12)
+
+        n_struck = 0
+        strikes = at_each_line([files, manifest, sources], lambda: run(next(folders)))
+        for strike in islice(strikes, 0, None, one_in):
+            out = next(folders)
+            n_struck += strike(lambda out=out: run(out), keep=kept)  # as a notebook keeps what was raised last
+            run(out)
+            assert_holds(out, table_of(40), model=tiny)
+            assert not list(out.glob("*.unfinished"))
+        assert n_struck > 200 / one_in
 
     @pytest.mark.slow
     def test_ctrl_c_ends_the_command_with_what_is_finished_in_place(self, tmp_path, out, tiny):
