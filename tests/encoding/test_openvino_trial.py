@@ -92,6 +92,23 @@ def embedded(texts, **params):
 TEXTS = [f"text {number} of the quick brown fox" for number in range(40)]
 """
 
+NOTEBOOK = """
+import sys
+from jupyter_client.manager import start_new_kernel
+
+def show(message):
+    if message["msg_type"] == "stream":
+        getattr(sys, message["content"]["name"]).write(message["content"]["text"])
+
+manager, client = start_new_kernel()
+try:
+    reply = client.execute_interactive(sys.stdin.read(), output_hook=show)
+finally:
+    client.stop_channels()
+    manager.shutdown_kernel()
+sys.exit(0 if reply["content"]["status"] == "ok" else str(reply["content"]))
+"""
+
 
 @pytest.fixture
 def texts():
@@ -135,7 +152,7 @@ def run(tmp_path, caches, model_folder):
         environment = environment_of(tmp_path, caches, deadly, variables)
         whole = f"MODEL = {model_folder(model)!r}\n{SCRIPT}\n{code}"
         command = [*before, *command_of(whole, how, tmp_path)]
-        given = whole if how == "stdin" else ""
+        given = whole if how in ("stdin", "notebook") else ""
         ended = subprocess.run(command, input=given, env=environment, capture_output=True, text=True, cwd=tmp_path)
         assert ended.returncode == 0, (ended.returncode, ended.stderr)
         return json.loads(ended.stdout.splitlines()[-1]), ended.stderr
@@ -154,7 +171,7 @@ def command_of(code: str, how: str, folder: Path) -> list[str]:
     if how == "file":
         (folder / "script.py").write_text(code)
         return [sys.executable, "script.py"]
-    return [sys.executable, "-c", code] if how == "-c" else [sys.executable, "-"]
+    return [sys.executable, *{"-c": ["-c", code], "stdin": ["-"], "notebook": ["-c", NOTEBOOK]}[how]]
 
 
 def expected(texts, model, **params):
@@ -171,7 +188,7 @@ def folder_of(caches: Path) -> Path:
 class TestAModelThatEndsItsProcess:
     PRINT = "print(json.dumps(embedded(TEXTS)))"
 
-    @pytest.mark.parametrize("how", ["file", "-c", "stdin"])
+    @pytest.mark.parametrize("how", ["file", "-c", "stdin", "notebook"])
     def test_in_bfloat16_is_run_in_float32_with_one_warning(self, how, run, model_folder, texts):
         (vectors, ran), said = run(self.PRINT, BFLOAT16, how=how)  # no main guard, or no main file at all
         assert ran == [["openvino", "float32"]]
