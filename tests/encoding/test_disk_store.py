@@ -705,6 +705,7 @@ def test_a_run_that_was_killed_goes_on_where_it_stopped(tiny, tmp_path):
 # Interrupts and signal handlers
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # one that comes in a __del__
 class TestInterrupts:
     """Whatever cuts an operation short, the next one works, and no vector is wrong."""
 
