@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
@@ -22,6 +21,7 @@ from skembed.encoding.model_folders import hub_snapshot, local_folder
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
 from skembed.finetuner import SentenceEmbeddingFineTuner
+from skembed.locks import locked
 from skembed.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.optional import require
 from skembed.paths import read_model_name, read_path
@@ -55,7 +55,7 @@ def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
         "maker": search._maker,
     }
     folder.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder / _LOCK_FILE):  # two at a time would delete each other's files
+    with locked(folder / _LOCK_FILE):  # two at a time would delete each other's files
         _write_all(search, folder, described)
 
 

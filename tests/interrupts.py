@@ -118,6 +118,7 @@ def interrupted_at_random(action: Callable[[], object], check: Callable[[], obje
                 n_struck += 1
             check()
     finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     return n_struck
 

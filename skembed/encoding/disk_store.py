@@ -1,4 +1,4 @@
-"""Vectors in a folder, safe with many processes. Knows recipes and texts, no model; imports numpy, lmdb and filelock.
+"""Vectors in a folder, safe with many processes. Knows recipes and texts, no model; imports numpy, lmdb and locks.
 
 The folder holds an LMDB file with three tables::
 
@@ -26,7 +26,6 @@ from typing import Any
 
 import lmdb
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from skembed.encoding.lmdb_pages import DamagedPageError, check_heads, check_trees
@@ -34,6 +33,7 @@ from skembed.encoding.memory_store import DEFAULT_MAX_BYTES, as_slice
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.records import KEY_BYTES, Records, write_records
 from skembed.errors import CacheError, CacheWarning
+from skembed.locks import is_locked_here, locked
 
 _FORMAT = b"skembed embeddings 1"
 _DATA, _LOCK = "data.mdb", "lock.mdb"  # as LMDB calls them
@@ -73,7 +73,6 @@ class DiskStore:
         self._inode = self._least_bytes = self._page_bytes = 0
         self._checked: tuple[int, ...] = ()  # the state of the file whose pages were found to be right
         self._transaction_now: Any = None  # the last that was begun
-        self._flights: set[tuple[int, str]] = set()  # by thread and model
         self._damaged: set[bytes] = set()  # keys whose record was found damaged, to be written again
 
     @property
@@ -244,28 +243,22 @@ class DiskStore:
 
         The operating system frees the lock of a process that dies.
         """
-        name = f"{fingerprint[:16]}.lock"
-        mine = threading.get_ident(), name
-        if mine in self._flights:  # a signal handler encodes in the midst of its thread's encoding
+        file = self.folder / f"{fingerprint[:16]}.lock"
+        if is_locked_here(file):  # a signal handler encodes in the midst of its thread's encoding
             yield
             return
-        start = monotonic()
-        lock = FileLock(
-            self.folder / name,
+        with self._translated():
+            self._make_folder()
+        lock = locked(
+            file,
+            taking=self._translated(),
             mode=0o600,
             poll_interval=_SECONDS_BETWEEN_TRIES,
             fallback_to_soft=False,  # a lock that nobody frees for a dead process
         )
-        try:
-            with self._translated():
-                self._make_folder()
-                lock.acquire()
-            self._flights.add(mine)
+        with lock:
             start = monotonic()
             yield
-        finally:
-            self._flights.discard(mine)
-            lock.release()
         if monotonic() - start > 1:  # let those get it who wait for it, before it is taken for the next window
             sleep(2 * _SECONDS_BETWEEN_TRIES)
 

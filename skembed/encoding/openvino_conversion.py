@@ -53,6 +53,7 @@ from skembed.encoding.openvino_trial import (
 )
 from skembed.encoding.reader import Reader
 from skembed.encoding.torch_backend import TorchBackend, without_hooks_left
+from skembed.locks import locked
 
 _LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
 
@@ -168,7 +169,7 @@ def _sweep_temporary() -> None:
 
 def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with FileLock(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
+    with locked(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
         for left in folder.parent.glob(f"{UNFINISHED}*"):
             is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
             if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:

@@ -2,7 +2,7 @@
 
 Native code can end the process that runs it, and which code runs depends on the processor, the precision, the threads
 and the layers. So what has not run before is compiled and run by a child first. How that went is kept beside the
-model, and a variant that ended the child is never run here. Imports openvino, numpy and the standard library.
+model, and a variant that ended the child is never run here. Imports openvino, numpy and locks.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
+
+from skembed.locks import FOREVER, locked
 
 
 def _import_openvino() -> Any:
@@ -183,11 +185,9 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
 
 
 @contextmanager
-def writing_alone(folder: Path, timeout: float = -1) -> Iterator[None]:
+def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
     """Hold the lock of a conversion, and sweep away what a process that was killed has left unfinished."""
-    from filelock import FileLock  # which most processes have no need of
-
-    with FileLock(f"{folder}.lock", timeout=timeout, mode=0o600):
+    with locked(f"{folder}.lock", timeout=timeout, mode=0o600):
         _sweep(folder)
         try:
             yield

@@ -26,7 +26,6 @@ import numpy as np
 import pandas as pd
 import torch
 from accelerate.state import AcceleratorState, GradientState, PartialState
-from filelock import FileLock
 from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer, SentenceTransformerTrainer, SentenceTransformerTrainingArguments
 from sentence_transformers.base.evaluation import BaseEvaluator
@@ -41,6 +40,7 @@ from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models import without_bars
 from skembed.encoding.torch_backend import is_out_of_memory
 from skembed.errors import level_of_user
+from skembed.locks import locked
 from skembed.optional import require
 from skembed.paths import SpecialFileError, read_path, refuse_special_file
 from skembed.training.batches import TextsApart
@@ -446,7 +446,7 @@ def _folder(run: Run, key: str) -> Iterator[Path]:
     folder = Path(os.path.abspath(read_path(run.settings.checkpoint_dir, "checkpoint_dir"))) / f"run-{key[:16]}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     # Others wait who are at the same training, as those of a grid search that differ in a later step only.
-    with FileLock(folder.with_suffix(".lock")):
+    with locked(folder.with_suffix(".lock")):
         folder.mkdir(exist_ok=True)
         run.seed = _seed_of(folder, run.seed)
         is_done = False
