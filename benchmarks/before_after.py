@@ -36,7 +36,7 @@ import numpy as np
 
 MOST = 1.03
 DRAWS = 10_000
-N_TEXTS = {"short": 2000, "medium": 400, "long": 160}
+N_TEXTS = {"short": 800, "medium": 160, "long": 64}
 N_CALLS = 200
 N_CACHED = 20_000
 SETTINGS = {
