@@ -1,4 +1,4 @@
-"""Locks of files among processes: filelock's, as an interrupt leaves them. Imports nothing of the package."""
+"""Locks of files among processes: filelock's, usable again after an interrupt. Imports nothing of the package."""
 
 from __future__ import annotations
 
