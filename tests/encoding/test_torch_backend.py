@@ -363,6 +363,20 @@ def test_a_vector_depends_on_its_text_alone(kind, dependent):
     assert model.backend.company == "of its length"
 
 
+@pytest.mark.parametrize("n_tokens", [23, 24])
+def test_an_inner_layer_has_no_vectors_of_what_the_network_pads(n_tokens, dependent):
+    """BigBird reads blocks of tokens, here of two."""
+    first = SentenceTransformer(dependent("BigBird"), device="cpu")[0]
+    text = " ".join(["fox"] * (n_tokens - 2))
+    features = first.preprocess([text])
+    assert features["input_ids"].shape[1] == n_tokens
+    with torch.no_grad():
+        states = first.model(**features, output_hidden_states=True).hidden_states
+    expected = torch.nn.functional.normalize(states[1][:, :n_tokens].mean(dim=1))
+    found = embed([text], model=dependent("BigBird"), layers=1, backend="torch", cache=None)
+    assert_allclose(found, expected, atol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["FNet", "MobileBERT", "Nystromformer"])
 def test_sentence_transformers_itself_lets_company_into_a_vector(kind, dependent):
     """If this fails, transformers has mended it: then the test above tests nothing."""
