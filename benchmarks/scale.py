@@ -268,9 +268,9 @@ def warm_up(model: str) -> None:
 
 
 def about_this_process() -> dict[str, int]:
-    from skembed.encoding import models
+    from skembed.encoding.models import registry
 
-    return {"models": len(models._loaded), "peak_bytes": peak_bytes()}
+    return {"models": len(registry._loaded), "peak_bytes": peak_bytes()}
 
 
 def peak_bytes() -> int:

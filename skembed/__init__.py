@@ -11,11 +11,10 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from skembed.descriptions import NearestDescription
-    from skembed.duplicates import NearDuplicates
+    from skembed.classification.descriptions import NearestDescription
     from skembed.embedding import embed
-    from skembed.encoding.cache import EmbeddingCache, clear_cache
-    from skembed.encoding.models import unload_models
+    from skembed.encoding.cache.embedding_cache import EmbeddingCache, clear_cache
+    from skembed.encoding.models.registry import unload_models
     from skembed.errors import (
         CacheError,
         CacheWarning,
@@ -26,14 +25,15 @@ if TYPE_CHECKING:
         SkembedError,
         TruncationWarning,
     )
+    from skembed.files.parquet import embed_parquet, read_parquet
     from skembed.finetuner import SentenceEmbeddingFineTuner
     from skembed.frames.batches import BatchEmbedder
-    from skembed.frames.parquet import embed_parquet, read_parquet
     from skembed.frames.vectors import VectorArray, VectorDtype
-    from skembed.pairs import PairSimilarity, similarity_score
     from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
     from skembed.precomputing import precompute
-    from skembed.search import SemanticSearch
+    from skembed.similarity.duplicates import NearDuplicates
+    from skembed.similarity.pairs import PairSimilarity, similarity_score
+    from skembed.similarity.search import SemanticSearch
     from skembed.transformer import SentenceEmbeddingTransformer
 
 __version__ = "0.1.0.dev0"
@@ -74,15 +74,15 @@ _HOME_OF = {
     "CacheError": "skembed.errors",
     "CacheWarning": "skembed.errors",
     "DestinationError": "skembed.errors",
-    "EmbeddingCache": "skembed.encoding.cache",
+    "EmbeddingCache": "skembed.encoding.cache.embedding_cache",
     "EmbeddingMapDisplay": "skembed.plotting",
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
-    "NearDuplicates": "skembed.duplicates",
-    "NearestDescription": "skembed.descriptions",
-    "PairSimilarity": "skembed.pairs",
+    "NearDuplicates": "skembed.similarity.duplicates",
+    "NearestDescription": "skembed.classification.descriptions",
+    "PairSimilarity": "skembed.similarity.pairs",
     "SavedSearchError": "skembed.errors",
-    "SemanticSearch": "skembed.search",
+    "SemanticSearch": "skembed.similarity.search",
     "SentenceEmbeddingFineTuner": "skembed.finetuner",
     "SentenceEmbeddingTransformer": "skembed.transformer",
     "SimilarityDisplay": "skembed.plotting",
@@ -91,13 +91,13 @@ _HOME_OF = {
     "TruncationWarning": "skembed.errors",
     "VectorArray": "skembed.frames.vectors",
     "VectorDtype": "skembed.frames.vectors",
-    "clear_cache": "skembed.encoding.cache",
+    "clear_cache": "skembed.encoding.cache.embedding_cache",
     "embed": "skembed.embedding",
-    "embed_parquet": "skembed.frames.parquet",
+    "embed_parquet": "skembed.files.parquet",
     "precompute": "skembed.precomputing",
-    "read_parquet": "skembed.frames.parquet",
-    "similarity_score": "skembed.pairs",
-    "unload_models": "skembed.encoding.models",
+    "read_parquet": "skembed.files.parquet",
+    "similarity_score": "skembed.similarity.pairs",
+    "unload_models": "skembed.encoding.models.registry",
 }
 
 importlib.import_module("skembed.frames.pandas")  # registers df.text, series.text and series.embed

@@ -23,12 +23,12 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.encoding.cache import EmbeddingCache
-from skembed.encoding.devices import resolve_backend, resolve_devices
+from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.encoder import encode, refuse_long_texts
-from skembed.encoding.fingerprint import FolderState, fingerprint_live
 from skembed.encoding.forks import library_state
-from skembed.encoding.models import hold_apart, without_bars
+from skembed.encoding.models.devices import resolve_backend, resolve_devices
+from skembed.encoding.models.fingerprint import FolderState, fingerprint_live
+from skembed.encoding.models.registry import hold_apart, without_bars
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
@@ -44,8 +44,8 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
 
-    from skembed.encoding.models import LoadedModel
-    from skembed.encoding.torch_backend import TorchBackend
+    from skembed.encoding.backends.torch_backend import TorchBackend
+    from skembed.encoding.models.registry import LoadedModel
 
 _ORDER = 2  # of examples; a training that was interrupted under another one starts anew
 _IN_KEY = (
@@ -449,8 +449,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     def _train(
         self, settings: TrainingSettings, encoding: Settings, loss_name: str, data: TrainingData, seed: int
     ) -> None:
-        from skembed.training.modules import private_copy
-        from skembed.training.runs import Run, train
+        from skembed.training.model_setup import private_copy
+        from skembed.training.trainer import Run, train
 
         devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
         plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
@@ -579,7 +579,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
 def _for_pickle(model: Any) -> Any:
     """Copy a model to the processor, without the hooks that transformers sets to read hidden layers."""
-    from skembed.encoding.torch_backend import remove_capturing_hooks
+    from skembed.encoding.backends.torch_backend import remove_capturing_hooks
 
     twin = copy.deepcopy(model).cpu()
     remove_capturing_hooks(twin)

@@ -24,9 +24,9 @@ from sklearn.utils import Bunch
 from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 
 from skembed.embedders import is_fitted, nested_estimators
-from skembed.encoding.cache import find_store
+from skembed.encoding.cache.embedding_cache import find_store
+from skembed.encoding.cache.memory_store import MemoryStore
 from skembed.encoding.encoder import encode_ahead, progress
-from skembed.encoding.memory_store import MemoryStore
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts, read_texts
@@ -35,7 +35,7 @@ from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
-    from skembed.encoding.cache import Store
+    from skembed.encoding.cache.embedding_cache import Store
 
 _BYTES_BESIDE_A_VECTOR = 200  # about: what it takes to find it
 _MOST_VALUES = 10_000  # of a distribution, to be computed all

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
 
-    from skembed.encoding.cache import EmbeddingCache
+    from skembed.encoding.cache.embedding_cache import EmbeddingCache
 
 
 LIVE_MARK = "live:"  # before the fingerprint of a loaded model in a note beside its vectors

@@ -58,9 +58,9 @@ def _one_backend(request, monkeypatch):
         return
     is_of_torch = request.path.name in TORCH_FILES or request.node.get_closest_marker("of_torch")
     if request.config.getoption("--backend") == "torch" or is_of_torch:
-        monkeypatch.setattr("skembed.encoding.devices._has_openvino", lambda: False)
+        monkeypatch.setattr("skembed.encoding.models.devices._has_openvino", lambda: False)
     else:
-        monkeypatch.setattr("skembed.encoding.openvino_backend._has_native_bfloat16", lambda: False)
+        monkeypatch.setattr("skembed.encoding.backends.openvino_backend._has_native_bfloat16", lambda: False)
 
 
 @pytest.fixture(scope="session")

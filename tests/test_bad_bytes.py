@@ -28,8 +28,8 @@ import pytest
 from pyarrow import parquet
 
 import skembed
-from skembed.encoding.records import KEY_BYTES, Records, write_records
-from skembed.frames.sources import Source
+from skembed.encoding.cache.records import KEY_BYTES, Records, write_records
+from skembed.files.sources import Source
 
 PACKAGE = str(Path(skembed.__file__).parent)
 TEXTS = [None if number % 7 == 3 else f"a parcel {number} {'quick fox ' * (number % 4)}" for number in range(24)]
@@ -259,7 +259,7 @@ def _train(folder, tiny):
 
 def make_checkpoint(folder, tiny):
     """A training that was interrupted."""
-    from skembed.training import runs
+    from skembed.training import trainer
 
     class StoppedError(Exception):
         pass
@@ -270,7 +270,7 @@ def make_checkpoint(folder, tiny):
 
     pytest.importorskip("accelerate")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(runs._Watcher, "on_step_end", on_step_end)
+        patch.setattr(trainer._Watcher, "on_step_end", on_step_end)
         with pytest.raises(StoppedError):
             _train(folder, tiny)
     assert list(folder.glob("run-*/checkpoint-*/sealed.json"))

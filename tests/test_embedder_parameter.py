@@ -101,7 +101,7 @@ FITTED = {
 class TestFitted:
     @each_use
     def test_a_fine_tuner_is_not_trained_again(self, use, fitted_tuner, monkeypatch):
-        monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+        monkeypatch.setattr("skembed.training.trainer.train", lambda *_, **__: pytest.fail("it was trained"))
         before = fitted_tuner.model_fingerprint_
         made, estimator = use(fitted_tuner)
         assert fitted_tuner.model_fingerprint_ == before
@@ -169,7 +169,7 @@ class TestNotFitted:
     @each_use
     @pytest.mark.parametrize("wrap", [lambda e: e, make_pipeline, make_union], ids=["alone", "pipeline", "union"])
     def test_a_fine_tuner_refuses_texts_without_labels(self, use, wrap, tiny, monkeypatch):
-        monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+        monkeypatch.setattr("skembed.training.trainer.train", lambda *_, **__: pytest.fail("it was trained"))
         tuner = SentenceEmbeddingFineTuner(tiny, **FAST)
         if use is USES["pairs"]:  # which are labels enough for a fine-tuner itself
             tuner = make_pipeline(tuner, FunctionTransformer())

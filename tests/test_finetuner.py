@@ -35,7 +35,7 @@ from skembed import (
     SentenceEmbeddingTransformer,
     finetuner,
 )
-from skembed.training import runs
+from skembed.training import trainer
 from tests.interrupts import at_each_line
 from tests.training.conftest import corpus, training_data  # noqa: F401 - fixtures
 from tests.training.fast import FAST
@@ -337,7 +337,7 @@ class TestKeeping:
     ):
         tuner.fit(*labelled)
         monkeypatch.setattr(
-            "skembed.encoding.devices._resolve_device",
+            "skembed.encoding.models.devices._resolve_device",
             lambda device, live: str(live.device) if live is not None else "cuda:0" if device == "auto" else device,
         )
         held = []
@@ -489,7 +489,7 @@ class TestScikitLearn:
         assert_allclose(clone(fitted).fit_transform(*labelled), fitted.transform(labelled[0]), atol=1e-6)
 
     def test_fit_transform_of_pairs_says_what_to_do_before_it_trains(self, tuner, monkeypatch):
-        monkeypatch.setattr(runs, "train", None)
+        monkeypatch.setattr(trainer, "train", None)
         with pytest.raises(ValueError, match=r"X has 2 columns.*call fit\(X, y\), then transform a column"):
             tuner.fit_transform([("a", "b")] * 20, [0, 1] * 10)
 
@@ -502,9 +502,9 @@ class TestScikitLearn:
 
     def test_each_fold_trains_on_its_own_part(self, labelled, tuner, monkeypatch):
         texts, labels = labelled
-        trained, original = [], runs.train
+        trained, original = [], trainer.train
         monkeypatch.setattr(
-            runs, "train", lambda run, key: trained.append(set(run.data.columns[0])) or original(run, key)
+            trainer, "train", lambda run, key: trained.append(set(run.data.columns[0])) or original(run, key)
         )
         scores = cross_val_score(make_pipeline(tuner, LogisticRegression()), texts, labels, cv=3)
         assert len(trained) == 3
@@ -514,13 +514,13 @@ class TestScikitLearn:
 
     @pytest.mark.slow
     def test_a_grid_tries_what_shapes_the_training(self, labelled, tuner, monkeypatch):
-        tried, original = set(), runs.train
+        tried, original = set(), trainer.train
 
         def train(run, key):
             tried.add((run.settings.learning_rate, run.loss_name, run.settings.lora_rank))
             return original(run, key)
 
-        monkeypatch.setattr(runs, "train", train)
+        monkeypatch.setattr(trainer, "train", train)
         rates, kinds = [1e-9, 1e-3], ["auto", "contrastive"]
         values = {"learning_rate": rates, "loss": kinds, "lora_rank": [None, 2]}
         grid = {f"tune__{name}": tries for name, tries in values.items()}
@@ -565,7 +565,7 @@ class TestBadInput:
         ],
     )
     def test_it_is_one_clear_error_before_any_step(self, X, y, parameters, message, tuner, monkeypatch):
-        monkeypatch.setattr(runs._Trainer, "training_step", None)
+        monkeypatch.setattr(trainer._Trainer, "training_step", None)
         with pytest.raises((TypeError, ValueError), match=message):
             tuner.set_params(**parameters).fit(X, y)
         with pytest.raises(NotFittedError):

@@ -11,7 +11,7 @@ import pytest
 
 import skembed
 from skembed.__main__ import main
-from skembed.frames.sources import Source
+from skembed.files.sources import Source
 from skembed.paths import is_url, read_model_name, read_path
 
 TEXTS = ["a fox", "a parcel", "the lazy dog", "an address"]

@@ -472,7 +472,7 @@ def test_the_vectors_of_a_fine_tuner_that_stays_as_it_is_are_computed(wrap, fitt
     ids=["alone", "before a search", "of a search", "of duplicates"],
 )
 def test_a_fine_tuner_that_will_be_fitted_is_left_alone(make, fitted_tuner, counted, monkeypatch):
-    monkeypatch.setattr("skembed.training.runs.train", lambda *_, **__: pytest.fail("it was trained"))
+    monkeypatch.setattr("skembed.training.trainer.train", lambda *_, **__: pytest.fail("it was trained"))
     with pytest.raises(ValueError, match="has no vectors before it is fitted"):
         precompute(make(clone(fitted_tuner)), TEXTS)
 
@@ -628,7 +628,7 @@ def test_a_full_disk_ends_it_at_once(tiny, tmp_path, monkeypatch, counted):
     def fail(*arguments):
         raise CacheError("no space left")
 
-    monkeypatch.setattr("skembed.encoding.disk_store.DiskStore.write", fail)
+    monkeypatch.setattr("skembed.encoding.cache.disk_store.DiskStore.write", fail)
     with pytest.raises(CacheError, match="no space left"):
         precompute(SentenceEmbeddingTransformer(tiny, cache=tmp_path / "cache", batch_tokens=8), TEXTS)
     assert len(counted) < 40

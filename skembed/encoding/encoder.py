@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.batching import windows
-from skembed.encoding.cache import find_store
-from skembed.encoding.memory_store import as_slice
-from skembed.encoding.models import give_up
+from skembed.encoding.cache.embedding_cache import find_store
+from skembed.encoding.cache.memory_store import as_slice
+from skembed.encoding.models.registry import give_up
 from skembed.encoding.plan import Plan, every_view, make_plan
-from skembed.encoding.reader import CannotComputeError
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.threads import merged
@@ -31,9 +31,9 @@ from skembed.encoding.tokens import Tokens
 from skembed.errors import CacheError, CacheWarning, TruncationWarning
 
 if TYPE_CHECKING:
-    from skembed.encoding.cache import Store
-    from skembed.encoding.reader import Reader
-    from skembed.encoding.torch_backend import TorchBackend
+    from skembed.encoding.backends.reader import Reader
+    from skembed.encoding.backends.torch_backend import TorchBackend
+    from skembed.encoding.cache.embedding_cache import Store
 
 # What is tokenised and sorted by length together: many texts, so that neighbours in length are close, but no more
 # than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
-from skembed.encoding.models import LoadedModel, get_model
+from skembed.encoding.models.registry import LoadedModel, get_model
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
 from skembed.encoding.tokens import UNLIMITED
 
 if TYPE_CHECKING:
-    from skembed.encoding.torch_backend import TorchBackend
+    from skembed.encoding.backends.torch_backend import TorchBackend
 
 # Where sentence-transformers' encode_query and encode_document look for a prompt among those of a model, in this order
 TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}

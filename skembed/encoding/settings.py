@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from skembed.encoding.cache import EmbeddingCache
+from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES, about_surrogates
 from skembed.paths import read_model_name, read_path
 

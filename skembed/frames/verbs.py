@@ -37,7 +37,7 @@ def search(
 ) -> pd.DataFrame:
     """Find the rows nearest to a query; see ``TextColumn.search``."""
     from skembed.encoding.settings import check_count
-    from skembed.search import SemanticSearch
+    from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
     engine, subject = SemanticSearch(_embedder(params, search)), _subject(column, vectors)
@@ -52,7 +52,7 @@ def join(
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
     from skembed.encoding.settings import check_count
-    from skembed.search import SemanticSearch, warn_of_blank_texts
+    from skembed.similarity.search import SemanticSearch, warn_of_blank_texts
 
     check_count("k", k)
     texts = _as_series(other)
@@ -83,7 +83,7 @@ def duplicates(
     column: pd.Series, threshold: float, vectors: Any, params: dict[str, Any], *, stacklevel: int
 ) -> pd.DataFrame:
     """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
-    from skembed.duplicates import NearDuplicates
+    from skembed.similarity.duplicates import NearDuplicates
 
     made = NearDuplicates(_embedder(params, duplicates), threshold=threshold)
     made._fit(_subject(column, vectors), name=describe(column), stacklevel=stacklevel + 2)

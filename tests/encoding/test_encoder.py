@@ -24,8 +24,8 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
+from skembed.encoding.backends.torch_pooling import POOLERS
 from skembed.encoding.encoder import progress
-from skembed.encoding.pooling import POOLERS
 
 POOLINGS = list(POOLERS)
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
@@ -522,7 +522,7 @@ def test_ctrl_c_ends_the_process_at_once(tiny):
 
 
 def test_ctrl_c_keeps_what_is_finished_and_frees_the_model(tiny, monkeypatch, counted):
-    from skembed.encoding.memory_store import MemoryStore
+    from skembed.encoding.cache.memory_store import MemoryStore
 
     original, calls = MemoryStore.write, []
 
@@ -587,11 +587,11 @@ def test_unloading_gives_back_the_model(tiny):
     import gc
     import weakref
 
-    from skembed.encoding import models
+    from skembed.encoding.models import registry
 
     skembed.unload_models()
     embed(["a"], model=tiny)
-    watched = weakref.ref(next(iter(models._loaded.values())).backend.sentence_transformer)
+    watched = weakref.ref(next(iter(registry._loaded.values())).backend.sentence_transformer)
     skembed.unload_models()
     gc.collect()
     assert watched() is None

@@ -91,7 +91,7 @@ def embed_on_and_on(seed):
             skembed.clear_cache()
 
 def tokenize_on_and_on():
-    from skembed.encoding.models import get_model
+    from skembed.encoding.models.registry import get_model
     from skembed.encoding.plan import make_plan
     plan = make_plan(skembed.SentenceEmbeddingTransformer(model, backend=backend)._settings())
     while not is_over.is_set():

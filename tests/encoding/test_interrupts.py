@@ -14,8 +14,9 @@ import pytest
 
 import skembed
 from skembed import EmbeddingCache, embed
-from skembed.encoding import cache as cache_module
-from skembed.encoding import disk_store, encoder, memory_store, models, plan, records, tokens
+from skembed.encoding import encoder, plan, tokens
+from skembed.encoding.cache import disk_store, embedding_cache, memory_store, records
+from skembed.encoding.models import registry
 from skembed.encoding.settings import Settings
 from tests.interrupts import at_each_line, interrupted_at_random
 
@@ -63,7 +64,7 @@ def check(cache, model, right):
 @pytest.mark.parametrize("one_in", [7, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_an_interrupt_at_any_line_of_a_call_makes_no_later_vector_wrong(one_in, cache, tiny, right):
     n_struck, kept = 0, []
-    rooms = [cache_module, disk_store, encoder, memory_store, plan, records, tokens]
+    rooms = [embedding_cache, disk_store, encoder, memory_store, plan, records, tokens]
     for strike in islice(at_each_line(rooms, lambda: use(cache, tiny), visits=2), 0, None, one_in):
         n_struck += strike(lambda: use(cache, tiny), keep=kept)
         check(cache, tiny, right)
@@ -78,14 +79,14 @@ def test_an_interrupt_at_any_line_of_loading_a_model_makes_no_later_vector_wrong
     def load():
         skembed.unload_models()
         for model in (tiny, live):
-            models.get_model(Settings(model=model))
+            registry.get_model(Settings(model=model))
 
     n_struck = 0
-    for strike in islice(at_each_line([models], load, visits=1), 0, None, one_in):
+    for strike in islice(at_each_line([registry], load, visits=1), 0, None, one_in):
         n_struck += strike(load)
         for model in (tiny, live):
             assert np.allclose(embed(TEXTS, model=model, cache=None), right[0], atol=1e-5)
-        assert models.get_model(Settings(model=tiny)) is models.get_model(Settings(model=tiny))
+        assert registry.get_model(Settings(model=tiny)) is registry.get_model(Settings(model=tiny))
     assert n_struck > 50 / one_in
 
 
@@ -125,12 +126,12 @@ WRITER = """
 import sys
 from pathlib import Path
 import numpy as np
-from skembed.encoding import disk_store
-from tests.encoding.test_disk_store import write
+from skembed.encoding.cache import disk_store
+from tests.encoding.cache.test_disk_store import write
 import os, random, signal, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 folder, first, last = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-from tests.encoding.test_disk_store import read
+from tests.encoding.cache.test_disk_store import read
 for number in range(first, last):
     child = os.fork()
     if child == 0:

@@ -18,7 +18,7 @@ from tokenizers import normalizers
 
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, embed
-from skembed.encoding.fingerprint import fingerprint_live
+from skembed.encoding.models.fingerprint import fingerprint_live
 
 TASKS = ["query", "document"]
 KINDS = ["router", "router_without_default", "router_static", "router_dense", "lengths", "bert", "static", "dense"]

@@ -24,7 +24,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import nn
 
 import skembed
-from skembed.encoding.models import get_model
+from skembed.encoding.models.registry import get_model
 from skembed.encoding.settings import POOLINGS, Settings
 from tests.families.makers import FAMILIES
 

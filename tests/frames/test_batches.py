@@ -13,7 +13,7 @@ from pandas.testing import assert_frame_equal
 
 import skembed
 from skembed import BatchEmbedder
-from skembed.encoding import models
+from skembed.encoding.models import registry
 
 TEXTS = ["a fox", "a parcel", None, "a fox"]
 
@@ -183,10 +183,10 @@ class TestTravel:
     def test_no_model_is_loaded_before_the_first_batch_and_then_one_for_all_copies(self, tiny):
         skembed.unload_models()
         copies = [pickle.loads(pickle.dumps(BatchEmbedder("text", model=tiny))) for _ in range(3)]
-        assert len(models._loaded) == 0
+        assert len(registry._loaded) == 0
         for copy in copies:
             copy(KINDS["dict"](TEXTS))
-        assert len(models._loaded) == 1
+        assert len(registry._loaded) == 1
 
     def test_no_vector_is_kept_in_the_cache_of_the_process(self, embedder, tiny, counted):
         embedder(KINDS["dict"](TEXTS))

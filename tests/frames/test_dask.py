@@ -106,8 +106,8 @@ from distributed import Client, LocalCluster, wait
 import skembed.frames.dask
 
 def about():
-    from skembed.encoding import models
-    return os.getpid(), len(models._loaded)
+    from skembed.encoding.models import registry
+    return os.getpid(), len(registry._loaded)
 
 if __name__ == "__main__":
     model = sys.argv[1]

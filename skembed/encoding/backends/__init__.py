@@ -1,0 +1,1 @@
+"""Backends: what runs a model, batch by batch, and gives one vector a text."""

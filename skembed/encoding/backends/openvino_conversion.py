@@ -1,0 +1,388 @@
+"""Converting a model for the OpenVINO backend, once a fingerprint. Imports torch, openvino and the rooms below."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import shutil
+import stat
+import warnings
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+from tempfile import gettempdir, mkdtemp
+from time import time
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from torch import Tensor, nn
+
+from skembed.encoding.backends.openvino_backend import (
+    ABOUT,
+    LONG_PROBE_TEXTS,
+    PROBE,
+    PROBE_TEXTS,
+    OpenVINOBackend,
+    checksum,
+    conversion_folder,
+    embed_in_own_way,
+    fastest_dtype,
+    make_backend,
+    read_conversion,
+    trials_of,
+    usual_key,
+    usual_variants,
+    versions,
+)
+from skembed.encoding.backends.openvino_trial import (
+    MODEL,
+    TAIL,
+    UNFINISHED,
+    CannotRunError,
+    is_out_of_memory,
+    openvino,
+    sealed,
+    why_no_trial,
+)
+from skembed.encoding.backends.reader import Reader
+from skembed.encoding.backends.torch_backend import TorchBackend, without_hooks_left
+from skembed.encoding.forks import library_state
+from skembed.locks import locked
+
+_LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
+
+_TOKENS_TO_TRACE = 11  # no multiple of the blocks that some models cut a text into: that they fill up must be seen
+
+# What an architecture makes of a text depends on its length, e.g. where it attends to the neighbours of a token only.
+_TOKENS_TO_COMPARE = (1, 2, 3, 17, 64, 100, 129, 600, 2048)
+_LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 120
+
+_TEMPORARY, _IN_USE = "skembed-openvino-", "in-use"
+_NEW_SECONDS = 60.0  # in which whoever makes a temporary folder has come to hold its lock
+_OUTDATED_SECONDS = 24 * 3600  # after which whoever left something unfinished is dead
+
+
+class NotConvertibleError(Exception):
+    """A model that OpenVINO cannot run as it is."""
+
+
+class _HiddenStates(nn.Module):
+    """A transformer as a function of two tensors, whose results are all hidden layers."""
+
+    def __init__(self, transformer: nn.Module, n_layers: int) -> None:
+        super().__init__()
+        self.transformer, self.n_layers = transformer, n_layers
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
+        output = self.transformer(
+            input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=True, return_dict=True
+        )
+        if len(output.hidden_states) != self.n_layers + 1:
+            raise TypeError(f"it gives {len(output.hidden_states)} hidden states for {self.n_layers} layers")
+        return (*output.hidden_states[:-1], output.last_hidden_state)
+
+
+class _Tail(nn.Module):
+    """The modules after the pooling as a function of one tensor."""
+
+    def __init__(self, modules: list[nn.Module]) -> None:
+        super().__init__()
+        self.through = nn.ModuleList(modules)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        features = {"sentence_embedding": pooled}
+        for module in self.through:
+            features = module(features)
+        return features["sentence_embedding"]
+
+
+def make_converted(
+    backend: TorchBackend, fingerprint: str | None, dtype: str, model_name: str, *, trust_remote_code: bool
+) -> OpenVINOBackend:
+    """Make ready a model for OpenVINO, and keep what was converted for other processes.
+
+    Parameters
+    ----------
+    backend : TorchBackend
+        On the CPU, in float32.
+    fingerprint : str or None
+        None: it is kept for as long as it is used.
+    dtype : {"auto", "float32", "bfloat16"}
+        See :func:`find_converted`.
+    model_name : str
+        How to call it in messages.
+    trust_remote_code : bool
+        Whether the model may have brought code of its own.
+
+    Raises
+    ------
+    NotConvertibleError
+        If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere, or it cannot be tried.
+    """
+    if backend.reader is None or backend.transformer is None:
+        raise NotConvertibleError(str(backend.not_standard))
+    if backend.company != "any":
+        raise NotConvertibleError("its vectors depend on the padding of their batch")
+    if (why := why_no_trial()) is not None:  # before it is converted for nothing
+        raise NotConvertibleError(why)
+    folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
+    if folder is not None:
+        with suppress(OSError):  # it cannot be kept
+            return _keep_converted(backend, folder, dtype, model_name)
+    return _make_temporary(backend, dtype, model_name)
+
+
+def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenVINOBackend:
+    """Convert a model into a temporary folder, which goes with what is returned."""
+    try:
+        _sweep_temporary()
+        with ExitStack() as undo:
+            parent = Path(mkdtemp(prefix=_TEMPORARY))
+            lock = FileLock(parent / _IN_USE)
+            undo.callback(_remove, parent, lock, os.getpid())
+            lock.acquire()
+            convert(backend, parent / "model")
+            made = _ready(parent / "model", dtype, model_name)
+            weakref.finalize(made, _remove, parent, lock, os.getpid())
+            undo.pop_all()
+            return made
+    except OSError as error:
+        raise NotConvertibleError(f"there is no room for the converted model: {error}") from error
+
+
+def _sweep_temporary() -> None:
+    """Remove the temporary folders of this user's processes that were killed: nobody holds their locks any more."""
+    own = getattr(os, "getuid", int)()
+    for left in Path(gettempdir()).glob(f"{_TEMPORARY}*"):
+        with suppress(OSError):
+            state = left.lstat()
+            if state.st_uid == own and stat.S_ISDIR(state.st_mode) and time() - state.st_mtime > _NEW_SECONDS:
+                with FileLock(left / _IN_USE, timeout=0):
+                    shutil.rmtree(left, ignore_errors=True)
+
+
+def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+    folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with locked(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
+        for left in folder.parent.glob(f"{UNFINISHED}*"):
+            is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
+            if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
+                shutil.rmtree(left, ignore_errors=True)
+        if read_conversion(folder) is None:
+            _convert_unless_it_failed(backend, folder)
+    return _ready(folder, dtype, model_name)
+
+
+def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
+    """Convert a model, unless the same libraries could not: what failed is written down, as trying takes long.
+
+    What could be converted but not run may run elsewhere, or in other threads.
+    """
+    failed, libraries = Path(f"{folder}.failed"), {**versions(), "skembed": version("skembed")}
+    here = usual_key()
+    with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
+        of, where, reason = json.loads(failed.read_text(encoding="utf-8"))
+        if of == libraries and where in (None, here):
+            raise NotConvertibleError(reason)
+    try:
+        convert(backend, folder)
+    except NotConvertibleError as error:
+        cause = error.__cause__
+        if cause.lasts if isinstance(cause, CannotRunError) else not is_out_of_memory(error):
+            where = here if isinstance(cause, CannotRunError) else None
+            failed.write_text(json.dumps([libraries, where, str(error)]), encoding="utf-8")
+        raise
+
+
+def _ready(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+    conversion = read_conversion(folder)
+    if conversion is None:
+        raise NotConvertibleError("what was converted cannot be read back")
+    try:
+        return make_backend(conversion, dtype, model_name)
+    except RuntimeError as error:  # OpenVINO's own
+        raise NotConvertibleError(f"the converted model fails: {error}") from error
+
+
+def _remove(folder: Path, lock: FileLock, pid: int) -> None:
+    if os.getpid() == pid:  # not a forked child, which comes to its end while its parent goes on
+        lock.release()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def convert(backend: TorchBackend, folder: Path) -> None:
+    """Convert a model into a folder, which is there afterwards as a whole or not at all.
+
+    Parameters
+    ----------
+    backend : TorchBackend
+        On the CPU, in float32, with a reader.
+    folder : Path
+        In a folder that is there.
+
+    Raises
+    ------
+    NotConvertibleError
+        If OpenVINO cannot convert it, or gives other vectors.
+    OSError
+        If the folder cannot be written.
+    """
+    unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
+    try:
+        try:
+            _convert_one_way_or_the_other(backend, unfinished)
+        except (NotConvertibleError, OSError, MemoryError):
+            raise
+        except CannotRunError as error:
+            raise NotConvertibleError(f"the converted model cannot be run: {error}") from error
+        except Exception as error:  # whatever an architecture makes of being traced
+            if "iostream error" in str(error):
+                raise OSError(f"{unfinished} cannot be written") from error
+            raise NotConvertibleError(f"{type(error).__name__}: {error}") from error
+        shutil.rmtree(folder, ignore_errors=True)  # one of other versions, or damaged
+        os.rename(unfinished, folder)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _convert_one_way_or_the_other(backend: TorchBackend, folder: Path) -> None:
+    """Convert a model with its own kind of attention, which is the fastest, or else with the plainest."""
+    try:
+        _write(backend, folder, attention=None)
+        _compare(backend, folder)
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        is_passing = isinstance(error, CannotRunError) and not error.lasts
+        if is_passing or is_out_of_memory(error) or not _has_other_attention(backend.transformer):
+            raise
+        for file in folder.iterdir():
+            file.unlink()
+        _write(backend, folder, attention="eager")
+        _compare(backend, folder)
+
+
+def _has_other_attention(transformer: Any) -> bool:
+    own = getattr(transformer.config.get_text_config(), "_attn_implementation", "eager")
+    return own != "eager" and hasattr(transformer, "set_attn_implementation")
+
+
+def _twin(module: Any, attention: str | None = None) -> Any:
+    """Copy a module that is to be traced, but for its weights: the one given, maybe the user's, stays as it is."""
+    weights = [*module.parameters(), *module.buffers()]
+    twin: Any = copy.deepcopy(module, {id(tensor): tensor for tensor in weights})
+    if attention is not None:
+        twin.set_attn_implementation(attention)
+    return twin
+
+
+def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
+    reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
+    with (
+        library_state(), _silence(), _masks_that_can_be_traced(), backend.inference(),
+        without_hooks_left(backend.transformer),
+    ):  # fmt: skip
+        examples = reader.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
+        ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), reader.pad_id))
+        model = openvino.convert_model(
+            _HiddenStates(_twin(backend.transformer, attention), reader.n_layers),
+            example_input={"input_ids": ids, "attention_mask": mask},
+        )
+        openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
+        if backend.modules_after:
+            dim = backend.tail[0].takes or reader.hidden_dim
+            tail = openvino.convert_model(_twin(_Tail(backend.modules_after)), example_input=torch.ones(2, dim))
+            openvino.save_model(tail, folder / TAIL, compress_to_fp16=False)
+    probe = np.vstack([embed_in_own_way(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
+    np.save(folder / PROBE, probe, allow_pickle=False)
+    described = {**vars(reader), "tokenizer": reader.tokenizer.to_dict(), "special_ids": sorted(reader.special_ids)}
+    about = {
+        "versions": versions(),
+        "reader": described,
+        "defaults": asdict(backend.defaults),
+        "tail": [asdict(module) for module in backend.tail],
+        "ends_normalized": backend.ends_normalized,
+        "checksums": {file.name: checksum(file) for file in sorted(folder.iterdir())},
+    }
+    (folder / ABOUT).write_bytes(sealed(about))
+
+
+def _compare(backend: TorchBackend, folder: Path) -> None:
+    """Refuse a conversion that gives other vectors, e.g. since tracing saw one way through the model's code only."""
+    conversion = read_conversion(folder)
+    if conversion is None:
+        raise NotConvertibleError("what was converted cannot be read back")
+    trials_of(conversion, is_private=True).outcomes(usual_variants(conversion, fastest_dtype()))  # in one child
+    converted = OpenVINOBackend(conversion, "float32", keep_compiled=False)
+    lengths = _lengths_to_compare(backend)
+    together = [_LONG_TEXT, *PROBE_TEXTS[:3]]  # with much padding
+    batches = [(PROBE_TEXTS, lengths[-1]), (together, lengths[len(lengths) // 2])]
+    batches += [([_LONG_TEXT], length) for length in lengths]
+    difference = max(_difference(converted, backend, texts, length) for texts, length in batches)
+    if not difference <= _LARGEST_DIFFERENCE:
+        raise NotConvertibleError(f"the converted model gives other vectors (they differ by {difference:.2%})")
+
+
+def _lengths_to_compare(backend: TorchBackend) -> list[int]:
+    reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
+    limits = (backend.defaults.max_seq_length, reader.max_positions, _TOKENS_TO_COMPARE[-1])
+    longest = min(limit for limit in limits if limit is not None)
+    fewest = min(reader.tokenizer.n_special_tokens + 1, longest)
+    return sorted({min(max(length, fewest), longest) for length in _TOKENS_TO_COMPARE})
+
+
+def _difference(converted: OpenVINOBackend, backend: TorchBackend, texts: Sequence[str], most_tokens: int) -> float:
+    """Compute the largest difference of one backend's vectors to the other's, relative to the vector."""
+    found, expected = (embed_in_own_way(some, texts, most_tokens) for some in (converted, backend))
+    norms = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
+    differences = np.linalg.norm(found - expected, axis=1) / norms
+    return float(differences.max()) if np.isfinite(differences).all() else np.inf
+
+
+@contextmanager
+def _masks_that_can_be_traced() -> Iterator[None]:
+    """Let transformers compute masks of attention by broadcasting, e.g. EmbeddingGemma's: torch cannot trace vmap.
+
+    Whether they are what they should be, the vectors tell.
+    """
+    from transformers import masking_utils
+
+    names = ("_vmap_expansion_sdpa", "TransformGetItemToIndex")
+    originals = {name: getattr(masking_utils, name) for name in names if hasattr(masking_utils, name)}
+    for name, stand_in in zip(names, (_broadcast, nullcontext), strict=True):
+        if name in originals:
+            setattr(masking_utils, name, stand_in)
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(masking_utils, name, original)
+
+
+def _broadcast(mask_function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    def mask(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        indices = batch[:, None, None, None], head[:, None, None], query[:, None], key
+        return mask_function(*indices).expand(batch.shape[0], -1, query.shape[0], key.shape[0])  # len() is not traced
+
+    return mask
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep from the user what tracing says of the model's code; whether it went well, the vectors tell."""
+    from transformers.utils import logging
+
+    verbosity = logging.get_verbosity()
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.set_verbosity(verbosity)

@@ -1,0 +1,1 @@
+"""The cache: vectors that were computed once, in memory or on disk."""

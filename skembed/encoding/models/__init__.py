@@ -1,0 +1,1 @@
+"""Models: found, identified, loaded once and shared."""

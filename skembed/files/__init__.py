@@ -1,0 +1,1 @@
+"""Files of any size: texts in, vectors out, resumed where they stopped."""

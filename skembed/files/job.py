@@ -1,0 +1,176 @@
+"""Files of text to files of vectors, however many rows there are; ``skembed.embed_parquet`` is the door.
+
+Conducts: the source's rows stretch by stretch, their vectors, whole files, the manifest. Imports pyarrow, the
+transformer and the rooms beside it.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from pyarrow import parquet
+
+from skembed.encoding.encoder import encode_stretch, progress, warn
+from skembed.encoding.plan import Plan, make_plan
+from skembed.encoding.texts import read_texts
+from skembed.errors import CacheError, DestinationError
+from skembed.files.manifest import Manifest, held, refuse_changed_sources, refuse_other_settings, replaced
+from skembed.files.sources import Source, Stretch, one_line, stretches
+from skembed.frames.vectors import VectorArray
+from skembed.transformer import SentenceEmbeddingTransformer
+
+# What is in memory at once: enough texts that those of a length find each other, and batches need little padding.
+_ROWS_A_STRETCH = 32_768
+_BYTES_A_STRETCH = 2**26
+
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+class Job:
+    """A source, and how its text becomes vectors.
+
+    Parameters
+    ----------
+    source : Source
+    column, vector_column : str
+        The column of text, and the one that its vectors become.
+    transformer : SentenceEmbeddingTransformer
+
+    Attributes
+    ----------
+    schema : pyarrow.Schema
+        Of the files that are written: the source's columns and the vectors.
+    """
+
+    def __init__(
+        self, source: Source, column: str, vector_column: str, transformer: SentenceEmbeddingTransformer
+    ) -> None:
+        _check_columns(source.schema, column, vector_column)
+        self.source, self.column = source, column
+        self.plan: Plan = make_plan(transformer._settings())
+        self.model = transformer._model_note()
+        self.schema = source.schema.append(
+            pa.field(vector_column, self._as_arrow(np.empty((0, self.plan.finished_dim))).type)
+        )
+        self._n_rows = self._n_cut = 0
+        self._failure: CacheError | None = None
+
+    def settings(self) -> dict[str, Any]:
+        """Write down all that shapes the rows of the destination, as JSON has it."""
+        plan, family = self.plan, asdict(self.plan.family)
+        return {
+            "columns": [f"{field.name}: {field.type}" for field in self.schema],
+            "text": self.column,
+            **{name: value for name, value in family.items() if name not in ("layers", "pooling")},
+            "layers": [list(recipe.layers or ()) for recipe in plan.recipes],
+            "pooling": [list(recipe.pooling or ()) for recipe in plan.recipes],
+            "truncate_dim": [[dim] for dim in plan.kept],
+            "normalize": plan.normalize,
+            "missing": plan.settings.missing,
+        }
+
+    def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
+        """Embed the rows that are not in the folder yet, file by file; return how many rows are in it then."""
+        self.source.refuse_destination(folder)
+        with held(folder):
+            manifest = self._find_manifest(folder, resume)
+            show, n_done = self.plan.settings.show_progress_bar, manifest.n_rows
+            try:
+                with progress(show, self.source.n_rows, "Embedding", "row", initial=n_done) as bar:
+                    self._write_parts(manifest, folder, rows_per_file, bar)
+            except OSError as error:
+                if error.errno not in _NO_ROOM:
+                    raise
+                raise DestinationError(
+                    f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay; make "
+                    "room and run the same again."
+                ) from error
+        return manifest.n_rows
+
+    def warn(self, *, stacklevel: int) -> None:
+        """Say that texts were cut, or vectors not kept in the cache."""
+        warn(self._n_cut, self._n_rows, self.plan, self._failure, stacklevel=stacklevel + 1)
+
+    def _find_manifest(self, folder: Path, resume: bool) -> Manifest:
+        before, settings = Manifest.load(folder) if resume else None, self.settings()
+        if before is not None:
+            refuse_other_settings(folder, before, settings)
+            refuse_changed_sources(folder, before, self.source.stamps)
+            manifest = before
+        else:
+            manifest = Manifest(self.model, settings)
+            manifest.save(folder)
+        manifest.remove_others(folder)
+        return manifest
+
+    def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
+        coming = stretches(self.source, manifest.n_rows, _ROWS_A_STRETCH, _BYTES_A_STRETCH, rows_per_file)
+        stretch = next(coming, None)
+        while stretch is not None or not manifest.parts:  # a source without rows becomes a file without rows
+            part, n_rows, last_file = folder / manifest.next_part, 0, -1
+            with _writer(part, self.schema) as writer:
+                while stretch is not None:
+                    writer.write_table(self._embed(stretch, bar), row_group_size=_ROWS_A_STRETCH)
+                    n_rows, last_file = n_rows + len(stretch.table), stretch.pieces[-1].file
+                    if n_rows >= rows_per_file:
+                        break
+                    stretch = next(coming, None)
+                for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
+                    self.source.refuse_changes(number)
+            manifest.sources = self.source.stamps[: last_file + 1]
+            manifest.add_part(part, n_rows)
+            manifest.save(folder)
+            if stretch is not None:  # not before this part is finished: what comes next may be unreadable
+                stretch = next(coming, None)
+
+    def _embed(self, stretch: Stretch, bar: Any) -> pa.Table:
+        column = stretch.table.column(self.column)
+        texts = read_texts(
+            column,
+            missing=self.plan.settings.missing,
+            where_is=lambda row: f"column {self.column!r}, {stretch.where(row)},",
+        )
+        vectors, n_cut, failure = encode_stretch(texts, self.plan, bar)
+        self._n_rows, self._n_cut = self._n_rows + len(texts), self._n_cut + n_cut
+        self._failure = failure or self._failure
+        return stretch.table.append_column(self.schema.field(-1), self._as_arrow(vectors))
+
+    def _as_arrow(self, vectors: Any) -> pa.Array:
+        return VectorArray(vectors, model=self.model).__arrow_array__()
+
+
+@contextmanager
+def _writer(path: Path, schema: pa.Schema) -> Iterator[parquet.ParquetWriter]:
+    """Write a parquet file that is there in full or not at all."""
+    others = schema.names[:-1]  # no two numbers of vectors are alike, so no dictionary or bounds would help them
+    with (
+        replaced(path) as file,
+        parquet.ParquetWriter(file, schema, use_dictionary=others, write_statistics=others) as writer,
+    ):
+        yield writer
+
+
+def _check_columns(schema: pa.Schema, column: str, vector_column: str) -> None:
+    texts = [field.name for field in schema if _may_be_text(field.type)]
+    listed = ", ".join(map(repr, texts)) or "none"
+    if column not in schema.names:
+        raise KeyError(f"The source has no column {column!r}; columns with text: {listed}.")
+    if column not in texts:
+        raise TypeError(f"Column {column!r} is {schema.field(column).type}, not text; columns with text: {listed}.")
+    if vector_column in schema.names:
+        raise ValueError(f"The source has a column {vector_column!r} already; give another vector_column.")
+
+
+def _may_be_text(arrow: pa.DataType) -> bool:
+    if pa.types.is_dictionary(arrow):
+        return _may_be_text(arrow.value_type)
+    return any(is_one(arrow) for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)) or (
+        pa.types.is_null(arrow)
+    )

@@ -1,0 +1,220 @@
+"""What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
+
+The manifest is what counts: a parquet file is finished once it stands there. It is sealed by a checksum of itself, and
+holds one of each file. Imports filelock, the digest of a file from the engine, and the door for paths.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field
+from itertools import chain
+from pathlib import Path
+from typing import IO, Any
+
+from filelock import FileLock, Timeout
+
+from skembed.encoding.models.fingerprint import sha256_file
+from skembed.errors import DestinationError
+from skembed.paths import SpecialFileError, refuse_special_file
+
+MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
+_LOCK = ".lock"
+_UNFINISHED = ".unfinished"
+_PARTS = f"part-{'[0-9]' * 6}.parquet"
+_FORMAT = 2
+
+
+@dataclass
+class Manifest:
+    """What was embedded into a folder so far.
+
+    Attributes
+    ----------
+    model : str
+        Name of the model, for people.
+    settings : dict
+        Everything that shapes the rows: columns, model fingerprint, pooling and so on.
+    sources : list of dict
+        The files whose rows are in finished parts, in order; see ``stamps`` of :class:`skembed.files.sources.Source`.
+    parts : list of dict
+        ``file``, ``rows``, ``bytes`` and ``sha256`` of each finished parquet file, in order.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    sources: list[dict[str, Any]] = field(default_factory=list)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    format: int = _FORMAT
+
+    @property
+    def n_rows(self) -> int:
+        """Count the rows in finished parts."""
+        return sum(part["rows"] for part in self.parts)
+
+    @property
+    def next_part(self) -> str:
+        """Name the part that comes after the finished ones."""
+        return f"part-{len(self.parts):06d}.parquet"
+
+    def add_part(self, part: Path, n_rows: int) -> None:
+        """List a parquet file that is finished."""
+        self.parts.append(
+            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_file(part)}
+        )
+
+    def save(self, folder: Path) -> None:
+        """Put the manifest in place of the one before, at once."""
+        values = asdict(self)
+        with replaced(folder / MANIFEST) as file:
+            file.write(json.dumps({**values, "sha256": _sha256(values)}, indent=1).encode())
+
+    def remove_others(self, folder: Path) -> None:
+        """Remove parts that are not listed: of a run that was killed before it could, or of one that is to be anew."""
+        listed = {part["file"] for part in self.parts}
+        for path in folder.glob(_PARTS):
+            if path.name not in listed:
+                path.unlink()
+
+    @classmethod
+    def load(cls, folder: Path) -> Manifest | None:
+        """Read the manifest of a folder, and see that its parts are as they were finished; None if it has none.
+
+        All parts are read, at the speed of the disk or of a checksum, about 1 GB a second.
+
+        Raises
+        ------
+        DestinationError
+            If it is damaged or of another version, or a part that it lists is missing or damaged.
+        """
+        try:
+            refuse_special_file(folder / MANIFEST)
+            values = json.loads((folder / MANIFEST).read_bytes())
+            if values["format"] != _FORMAT:
+                raise DestinationError(
+                    f"{folder / MANIFEST} has format {values['format']!r}; this version of skembed has {_FORMAT}. "
+                    "Choose another destination, or pass resume=False to embed all again."
+                )
+            if values.pop("sha256") != _sha256(values):
+                raise ValueError("sha256")
+            manifest = cls(**values)
+            parts = [(folder / part["file"], part["bytes"], part["sha256"]) for part in manifest.parts]
+        except FileNotFoundError:
+            return None
+        except DestinationError:
+            raise
+        except (SpecialFileError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
+            raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
+        for file, n_bytes, sha256 in parts:
+            if not file.is_file() or file.stat().st_size != n_bytes or sha256_file(file) != sha256:
+                raise DestinationError(
+                    f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
+                )
+        return manifest
+
+
+def _sha256(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Make a folder, and keep other processes from writing into it; a dead process lets go.
+
+    Raises
+    ------
+    DestinationError
+        If another one is writing into it, or it holds files that are not of skembed.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DestinationError(f"{folder} is a file. Choose an empty or a new folder.")
+    folder.mkdir(parents=True, exist_ok=True)
+    if not (folder / MANIFEST).exists():
+        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{_UNFINISHED}"))}  # perhaps of one that starts
+        foreign = [path.name for path in folder.iterdir() if path.name not in own]
+        if foreign:
+            raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
+    lock = FileLock(folder / _LOCK)
+    try:
+        _acquire(lock, folder)
+        for name in (_PARTS, MANIFEST):
+            for path in folder.glob(f"{name}{_UNFINISHED}"):  # of a process that was killed
+                path.unlink()
+        yield
+    finally:
+        lock.release()  # also if Ctrl-C came between taking it and here; nothing if another process has it
+
+
+def _acquire(lock: FileLock, folder: Path) -> None:
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
+
+
+@contextmanager
+def replaced(path: Path) -> Iterator[IO[bytes]]:
+    """Open a file that takes its place when it is written to the end and on the disk, and else leaves nothing."""
+    unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
+    try:
+        with open(unfinished, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        unfinished.replace(path)
+        _sync_folder(path.parent)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    with suppress(OSError):  # not every system lets a folder be opened
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:
+    """Refuse to mix vectors of two kinds in one folder."""
+    differing = [name for name in settings if settings[name] != before.settings.get(name)]
+    if differing:
+        given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
+        if "truncate_dim" in given:
+            given.pop("columns", None)  # which only say so once more
+        was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
+        now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
+        raise DestinationError(
+            f"{folder} was embedded with {was}, not {now}. Choose another destination, the same settings, or "
+            "resume=False to embed all again."
+        )
+
+
+def _as_given(value: Any) -> str:
+    """Write a setting as a caller would: 'mean' for [['mean']], which is one of a list for each recipe."""
+    if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
+        value = tuple(dict.fromkeys(chain.from_iterable(value)))
+        value = value[0] if len(value) == 1 else value
+    return repr(value)
+
+
+def refuse_changed_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:
+    """Refuse to go on where the rows that are done may no longer be those of the source."""
+    for number, seen in enumerate(before.sources):
+        now = stamps[number] if number < len(stamps) else {"file": None}
+        if now["file"] != seen["file"]:
+            what = f"{seen['file']!r} is no longer the source's file number {number + 1}"
+        elif now != seen:
+            what = f"{seen['file']!r} has changed since"
+        else:
+            continue
+        raise DestinationError(
+            f"{what}, but its rows are in {folder} already. Choose another destination, or resume=False to embed all "
+            "again; with a cache='disk' what has not changed is not encoded again."
+        )

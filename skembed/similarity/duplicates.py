@@ -1,0 +1,187 @@
+"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy and what embeds texts."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
+from sklearn.base import BaseEstimator, ClusterMixin
+
+from skembed.embedders import embed_column, take_embedder
+from skembed.similarity.neighbours import distinct_rows
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+MISSING = -1  # the label of a row without a text
+_ROWS_A_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
+_SLACK = 1e-6  # float32 cosines are right to about 1e-7
+
+
+class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
+    """Group texts that say nearly the same.
+
+    Two rows are in one group if their cosine is at least ``threshold``, or if a chain of such rows connects them. Every
+    pair of distinct vectors is compared, a block of them at a time: the time grows with the square of the rows, the
+    memory with the rows.
+
+    Parameters
+    ----------
+    embedder : transformer, default=None
+        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+        embedder is used as it is; one that is not fitted is cloned, and learns from what ``fit`` is given.
+    threshold : float, default=0.9
+        Smallest cosine, from -1 to 1, that makes two rows near-duplicates. What is nearly the same depends on model
+        and texts: look at the scores in ``duplicates_``.
+
+    Attributes
+    ----------
+    embedder_ : transformer
+        What embedded the texts.
+    labels_ : ndarray of int, shape (n_rows,)
+        Number of each row's group, in order of first appearance; -1 for a missing text.
+    representatives_ : ndarray of int, shape (n_groups,)
+        Position of the first row of each group: the rows to keep.
+    duplicates_ : DataFrame
+        The other rows, which could be dropped, under their index labels: their ``position``, that of the
+        ``representative`` of their group, and the ``score``, the cosine between both. Where a chain connects them it
+        may be less than the threshold.
+
+    See Also
+    --------
+    sklearn.cluster.DBSCAN : The same groups for ``min_samples=1`` and ``eps=sqrt(2 - 2 * threshold)``.
+
+    Notes
+    -----
+    The groups are the connected components of the graph whose edges are the pairs, found by
+    :func:`scipy.sparse.csgraph.connected_components`. A cosine within 1e-6 of the threshold counts as equal to it.
+
+    Examples
+    --------
+    >>> from skembed import NearDuplicates
+    >>> texts = ["The zip broke.", "Works well.", "The zip broke!", None, "Works well."]
+    >>> duplicates = NearDuplicates(threshold=0.9)
+    >>> duplicates.fit_predict(texts)
+    array([ 0,  1,  0, -1,  1])
+    >>> duplicates.representatives_
+    array([0, 1])
+    >>> duplicates.duplicates_.round(2)
+       position  representative  score
+    2         2               0   0.93
+    4         4               1   1.00
+    """
+
+    def __init__(self, embedder: BaseEstimator | None = None, *, threshold: float = 0.9) -> None:
+        self.embedder = embedder
+        self.threshold = threshold
+
+    def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
+        """Find the groups.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+        y : ignored
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
+        """
+        return self._fit(X, stacklevel=5)
+
+    def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.intp]:  # noqa: ARG002
+        """Find the groups, and return the number of each row's.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+        y : ignored
+
+        Returns
+        -------
+        ndarray of int, shape (n_rows,)
+            ``labels_``.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
+        """
+        return self._fit(X, stacklevel=5).labels_
+
+    def _fit(self, X: Any, *, stacklevel: int, name: str = "X") -> Self:
+        _check_threshold(self.threshold)
+        self.embedder_: Any = take_embedder(self.embedder, missing="nan")
+        vectors = embed_column(X, self.embedder_, fit=True, name=name, stacklevel=stacklevel)
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        code_of, first_rows = distinct_rows(vectors[rows])
+        group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
+        self.labels_ = np.full(len(vectors), MISSING)
+        self.labels_[rows] = group_of
+        self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
+        labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(vectors))
+        self.duplicates_ = _duplicates(vectors, rows, self.representatives_[group_of], labels)
+        return self
+
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        return [(take_embedder(self.embedder, missing="nan"), X)]
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        return tags
+
+
+def _check_threshold(threshold: Any) -> None:
+    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not -1 <= float(threshold) <= 1:
+        raise ValueError(f"threshold must be a cosine, from -1 to 1; got {threshold!r}.")
+
+
+def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
+    """Find the connected components of vectors whose cosine is the threshold or more, pairs by pairs."""
+    group_of = np.arange(len(vectors), dtype=np.int32)
+    for position, other in _pairs(vectors, threshold):
+        edges = (np.ones(len(position), dtype=bool), (group_of[position], group_of[other]))
+        _, merged = connected_components(coo_array(edges, shape=(len(vectors),) * 2), directed=False)
+        group_of = merged[group_of]
+    return group_of
+
+
+def _pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Compare each vector with all after it, block by block."""
+    starts = range(0, len(vectors), _ROWS_A_BLOCK)
+    for start, other_start in itertools.combinations_with_replacement(starts, 2):
+        block, others = vectors[start : start + _ROWS_A_BLOCK], vectors[other_start : other_start + _ROWS_A_BLOCK]
+        cosines = block @ others.T
+        if cosines.max() < threshold - _SLACK:  # nearly always, and told in one fast pass
+            continue
+        position, other = np.nonzero(cosines >= threshold - _SLACK)
+        position, other = position + start, other + other_start
+        is_after = other > position
+        if is_after.any():
+            yield position[is_after], other[is_after]
+
+
+def _duplicates(
+    vectors: NDArray[np.float32], rows: NDArray[np.intp], representatives: NDArray[np.intp], labels: pd.Index
+) -> pd.DataFrame:
+    """Tabulate the rows that are not their group's representative."""
+    is_other = rows != representatives
+    position, representative = rows[is_other], representatives[is_other]
+    score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
+    table = {"position": position, "representative": representative, "score": score}
+    return pd.DataFrame(table, index=labels[position])

@@ -1,0 +1,597 @@
+"""Semantic search: a corpus of texts, or their vectors, to the nearest of each query.
+
+Imports scikit-learn, what embeds texts, what finds neighbours, and what saves them.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import warnings
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils.multiclass import type_of_target
+from sklearn.utils.validation import check_is_fitted
+
+from skembed.embedders import (
+    embed_column,
+    maker_of,
+    place,
+    plain_texts,
+    read_labels,
+    refuse_other_maker,
+    take_embedder,
+)
+from skembed.encoding.settings import check_count
+from skembed.encoding.vectors import holds_vectors
+from skembed.errors import ModelNotFoundError
+from skembed.optional import require
+from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
+from skembed.similarity.prompts import own_prompt
+from skembed.similarity.saving import load_search, save_search
+from skembed.transformer import SentenceEmbeddingTransformer
+
+if TYPE_CHECKING:
+    from sklearn.utils import Tags
+
+_INDEXES: dict[str, Callable[[NDArray[np.float32]], ExactIndex | HnswIndex]] = {
+    "auto": ExactIndex,
+    "hnsw": HnswIndex.of,
+}
+
+
+class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
+    """Find the texts of a corpus that mean most nearly what a query says.
+
+    Nearest is what has the largest cosine; of equal ones, what stands first in the corpus. Texts and queries are
+    embedded by the same model, each with the prompt that the model has for it: queries with ``task="query"`` and
+    documents with ``task="document"``, which also decides their route through a model with a Router. If the embedder's
+    own ``task`` is set, that holds for both.
+
+    Parameters
+    ----------
+    embedder : transformer, default=None
+        What embeds texts; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents without a
+        text are never found. A fitted embedder is used as it is; one that is not fitted is cloned, and learns from the
+        documents, and from y. A fine-tuner that was fitted again since, to other weights, is refused (ValueError).
+    n_neighbors : int, default=5
+        How many to find where a call does not say.
+    index : {"auto", "hnsw"}, default="auto"
+        "auto": every document is compared, through faiss if it is installed and scikit-learn otherwise. "hnsw": a graph
+        of neighbours (faiss) that finds nearly all of them in a fraction of the time, for millions of documents.
+    query_prompt, document_prompt : str or None, default="default"
+        Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
+        documents, as its files say; those of the English E5 (also multilingual) and BGE models are known by name.
+        If the embedder's ``prompt`` or ``prompt_name`` is set, that holds for both.
+
+    Attributes
+    ----------
+    corpus_ : DataFrame
+        The documents under their index labels, in the column ``text`` (None if vectors were given).
+    embedder_ : transformer
+        What embeds queries.
+    query_prompt_, document_prompt_ : str
+        What was put before each query and each document.
+    classes_ : ndarray, shape (n_classes,)
+        The labels, if ``fit`` was given some.
+    y_ : ndarray, shape (n_documents,), or None
+        What ``fit`` was given.
+
+    See Also
+    --------
+    sklearn.neighbors.NearestNeighbors : The same habits for numbers.
+
+    Notes
+    -----
+    The exact search takes its candidates by float32 and ranks them by cosines in float64; where float32 cannot tell
+    which are the nearest, it takes more of them. Vectors of another length than 1 are brought to it in float32 first.
+    The graph is that of Malkov & Yashunin (2018), Efficient and Robust Approximate Nearest Neighbor Search Using
+    Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
+    https://arxiv.org/abs/2401.08281).
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from skembed import SemanticSearch
+    >>> corpus = pd.Series(["It fell apart.", "Great sound.", "Arrived late."], index=["r1", "r2", "r3"])
+    >>> search = SemanticSearch().fit(corpus)
+    >>> search.search("The parcel took weeks.", k=2).round(2)
+                        query  query_id  rank  score  position  id            text
+    0  The parcel took weeks.         0     1   0.44         2  r3   Arrived late.
+    1  The parcel took weeks.         0     2   0.16         0  r1  It fell apart.
+    >>> distances, positions = search.kneighbors(["The parcel took weeks."], n_neighbors=2)
+    >>> positions
+    array([[2, 0]])
+
+    As a feature step, each row gets the share of its neighbours that have each label:
+
+    >>> search = SemanticSearch(n_neighbors=1).fit(corpus, y=["bad", "good", "late"])
+    >>> search.transform(["The parcel took weeks."])
+    array([[0., 0., 1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        embedder: BaseEstimator | None = None,
+        *,
+        n_neighbors: int = 5,
+        index: str = "auto",
+        query_prompt: str | None = "default",
+        document_prompt: str | None = "default",
+    ) -> None:
+        self.embedder = embedder
+        self.n_neighbors = n_neighbors
+        self.index = index
+        self.query_prompt = query_prompt
+        self.document_prompt = document_prompt
+
+    def fit(self, X: Any, y: Any = None) -> Self:
+        """Embed a corpus and make its index.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
+        y : array of shape (n_documents,), default=None
+            Labels or numbers of the documents, for ``transform``. Numbers are floats that are not all whole.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            If the corpus is empty, a parameter or a text is not what it must be, or y has another length or misses
+            values.
+        ImportError
+            If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
+        """
+        return self._fit(X, y, stacklevel=4)
+
+    def partial_fit(self, X: Any, y: Any = None) -> Self:
+        """Add documents behind those that are there already.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+            As for ``fit``. Without an index of their own, the new documents are labelled by their positions; beside
+            labels of another type these cannot be saved.
+        y : array of shape (n_documents,), default=None
+            Must be given if, and only if, it was given to ``fit``, and be of the same kind.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``; also if the vectors have other dimensions than those of the corpus. Nothing is added then.
+        """
+        if not hasattr(self, "corpus_"):
+            return self._fit(X, y, stacklevel=4)
+        self._add(X, y, stacklevel=4)
+        return self
+
+    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
+        """Find the nearest documents of each query, as scikit-learn's neighbours do.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors, default=None
+            The queries; None: the documents themselves, each of which is then no neighbour of its own.
+        n_neighbors : int, default=None
+            How many; None: the parameter of that name.
+        return_distance : bool, default=True
+
+        Returns
+        -------
+        distances : ndarray of float64, shape (n_queries, n_neighbors)
+            Cosine distances, 1 - cosine, from 0 to 2 and in rising order; only if ``return_distance``.
+        positions : ndarray of int, shape (n_queries, n_neighbors)
+            Of the neighbours in the corpus.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a query is missing or no text, its vector has other dimensions or is of another model, there are fewer
+            documents than neighbours asked for, or X is None and a document has no text.
+
+        Warns
+        -----
+        UserWarning
+            If queries are empty or blank: what is nearest to them means nothing.
+        """
+        cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
+        return (1 - cosines, positions) if return_distance else positions
+
+    def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
+        """Find the nearest documents of each query, as a table.
+
+        Parameters
+        ----------
+        queries : str, or column of texts or of vectors
+            One query or several.
+        k : int, default=None
+            How many hits a query gets; None: ``n_neighbors``.
+
+        Returns
+        -------
+        DataFrame
+            One hit a row: ``query`` (its text, or its position if it is a vector), ``query_id`` (its index label, or
+            its position if it has none), ``rank`` (from 1), ``score`` (the cosine), and ``position``, ``id`` (index
+            label) and ``text`` of the document.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a query is missing or no text, or there are fewer documents than hits asked for.
+
+        Warns
+        -----
+        UserWarning
+            If queries are empty or blank: what is nearest to them means nothing.
+        """
+        return self._search(queries, k, stacklevel=4)
+
+    def transform(self, X: Any) -> NDArray[np.float32]:
+        """Describe each row by its nearest documents: a feature step.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_features)
+            If ``fit`` was given labels: the share of the ``n_neighbors`` nearest documents that have each of
+            ``classes_``. If it was given numbers: their mean. Otherwise: their cosines, largest first. NaN for a
+            missing text.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        TypeError, ValueError
+            If a text is not what it must be, or there are fewer than ``n_neighbors`` documents.
+        """
+        check_is_fitted(self)
+        vectors = self._embed_queries(X, stacklevel=5)
+        is_there = ~np.isnan(vectors).any(axis=1)
+        features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features[is_there] = self._features(*self._nearest(vectors[is_there], self._n_hits(None)))
+        return features
+
+    def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
+        """Fit, and describe each row by its nearest other documents, so that no row sees its own label.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors
+        y : array of shape (n_rows,), default=None
+
+        Returns
+        -------
+        ndarray of float32, shape (n_rows, n_features)
+            As ``transform``, with each row's own document left out. An embedder that learns from y has seen the labels.
+
+        Raises
+        ------
+        TypeError, ValueError
+            As ``fit``; also if there are not ``n_neighbors`` other documents.
+        """
+        self._fit(X, y, stacklevel=5)  # past the wrapper that set_output puts around it
+        features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features[self._rows] = self._features(*self._others(self._n_hits(None, of_others=True)))
+        return features
+
+    def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
+        """Name the columns of what ``transform`` gives, e.g. ``semanticsearch_late`` for a label ``late``."""
+        check_is_fitted(self)
+        prefix = type(self).__name__.lower()
+        if hasattr(self, "classes_"):
+            return np.array([f"{prefix}_{label}" for label in self.classes_], dtype=object)
+        n_columns = self._n_hits(None) if self.y_ is None else 1
+        return np.array([f"{prefix}{column}" for column in range(n_columns)], dtype=object)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write corpus, vectors and index into a folder, from which ``load`` reads them.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder; a search that was saved there before is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            Before ``fit``.
+        ImportError
+            If pyarrow is not installed (extra ``parquet``).
+        TypeError
+            If index labels or y are of a type that parquet has not.
+
+        Notes
+        -----
+        The texts and their vectors are a parquet file, the graph of ``index="hnsw"`` is faiss' own, the rest is JSON.
+        The model is not in it: its name and its fingerprint are.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skembed import SemanticSearch
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     SemanticSearch().fit(["It fell apart.", "Great sound."]).save(folder)
+        ...     print(SemanticSearch.load(folder).search("a broken handle", k=1)["text"][0])
+        It fell apart.
+        """
+        check_is_fitted(self)
+        save_search(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:
+        """Read a search that was saved.
+
+        The model that the folder names is looked for on this machine only: a file does not decide what is downloaded.
+
+        Parameters
+        ----------
+        path : str or path
+            The folder.
+        embedder : transformer, default=None
+            What embeds queries; None: what was saved. It must be given where a loaded model, an embedder of another
+            kind or ``trust_remote_code`` was used, because a file cannot hold or should not decide that.
+        local_files_only : bool, default=True
+            False lets the model be downloaded from the hub; ignored if ``embedder`` is given, which says so itself.
+
+        Returns
+        -------
+        SemanticSearch
+            Fitted.
+
+        Raises
+        ------
+        FileNotFoundError
+            If no search was saved there.
+        SavedSearchError
+            If a file is damaged or of another version.
+        TypeError, ValueError
+            If the embedder must be given, or the one given is not of the kind, or has not the parameters, that the
+            corpus was embedded with.
+        ImportError
+            If pyarrow (extra ``parquet``), or faiss for a graph, is not installed.
+        ModelNotFoundError
+            If the model is gone, or not on this machine.
+        ModelChangedError
+            If the model is not the one that the corpus was embedded with.
+        NotFittedError
+            If the embedder that is given has to learn, and has not.
+        """
+        search = cls(embedder)
+        load_search(search, path, local_files_only=local_files_only)
+        return search
+
+    @property
+    def query_prompt_(self) -> str:
+        """The text put before each query."""
+        return self._shown_prompt("query")
+
+    @property
+    def document_prompt_(self) -> str:
+        """The text put before each document."""
+        return self._shown_prompt("document")
+
+    def __sklearn_is_fitted__(self) -> bool:
+        return hasattr(self, "corpus_")
+
+    def __sklearn_tags__(self) -> Tags:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.string = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def _fit(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> Self:
+        if not isinstance(self.index, str) or self.index not in _INDEXES:
+            raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
+        if self.index == "hnsw":
+            require("faiss", extra="faiss", needed_by="index='hnsw'")  # rather than after a million texts are embedded
+        check_count("n_neighbors", self.n_neighbors)
+        for side in ("query", "document"):
+            _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
+        for fitted in ("corpus_", "classes_"):
+            self.__dict__.pop(fitted, None)
+        self.embedder_ = take_embedder(self.embedder)
+        self._add(X, y, stacklevel=stacklevel + 1, name=name)
+        return self
+
+    def _add(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> None:
+        is_first = not hasattr(self, "corpus_")
+        n_before = 0 if is_first else len(self.corpus_)
+        if isinstance(self.embedder_, SentenceEmbeddingTransformer) and not holds_vectors(X):
+            self.embedder_._keep_to_model("document")  # it, rather than the copy that has the prompt
+        embedder = self._for_side(self.embedder_, X, "document")
+        if not is_first:
+            refuse_other_maker(maker_of(X, embedder), self._maker, ("X", "the corpus"))
+        is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
+        vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name, stacklevel=stacklevel + 1)
+        if is_first:
+            self._maker: str | None = maker_of(X, embedder)  # a fine-tuner knows its weights only now
+        y = _read_y(y, len(vectors))
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        corpus = _read_corpus(X, n_before, len(vectors))
+        if is_first:
+            if not len(rows):
+                raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
+            self._take(corpus, y, rows, VectorIndex.of(vectors[rows], _INDEXES[self.index]))
+            return
+        self._refuse_other_dimensions(vectors, "X")
+        if (y is None) != (self.y_ is None):
+            raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
+        y = None if y is None else np.concatenate([self.y_, y])
+        if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
+            raise ValueError("y must be of the kind that fit was given: numbers, or labels.")
+        self._take(pd.concat([self.corpus_, corpus]), y, np.concatenate([self._rows, n_before + rows]), self._index)
+        self._index.add(vectors[rows])  # last, when nothing is left that could be refused
+
+    def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: VectorIndex) -> None:
+        """Make these the documents: texts and labels, and the vectors of those rows that have a text."""
+        learned = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
+        if y is not None and not _are_numbers(y):
+            learned["classes_"] = np.unique(y)  # refuses what cannot be sorted, before anything changes
+        self.__dict__.pop("classes_", None)
+        self.__dict__.update(learned)
+
+    def _search(self, queries: Any, k: int | None, *, stacklevel: int) -> pd.DataFrame:
+        if queries is None:  # to kneighbors it would be the documents themselves
+            raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
+        queries = [queries] if isinstance(queries, str) else queries
+        scores, positions = self._kneighbors(queries, k, stacklevel=stacklevel + 1)
+        asked: Any = range(len(scores)) if holds_vectors(queries) else plain_texts(queries, "queries")
+        n_hits = positions.shape[1]
+        found = positions.ravel()
+        labels = queries.index if isinstance(queries, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(scores))
+        table = {
+            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "query_id": labels.repeat(n_hits).to_flat_index(),
+            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
+            "score": scores.ravel(),
+            "position": found,
+            "id": self.corpus_.index.take(found).to_flat_index(),
+            "text": self.corpus_["text"].to_numpy().take(found),
+        }
+        return pd.DataFrame(table)
+
+    def _kneighbors(self, X: Any, n_neighbors: int | None, *, stacklevel: int) -> Any:
+        check_is_fitted(self)
+        n_hits = self._n_hits(n_neighbors, of_others=X is None)
+        if X is None:
+            if len(self._rows) < len(self.corpus_):
+                raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
+            return self._others(n_hits)
+        vectors = self._embed_queries(X, stacklevel=stacklevel + 1)
+        is_missing = np.isnan(vectors).any(axis=1)
+        if is_missing.any():
+            row = place("queries", X, int(is_missing.argmax()))
+            raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
+        warn_of_blank_texts(X, "queries", stacklevel=stacklevel)
+        return self._nearest(vectors, n_hits)
+
+    def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
+        cosines, found = self._index.nearest(vectors, n_hits)
+        return cosines, self._rows[found]
+
+    def _others(self, n_hits: int) -> Any:
+        """Find the nearest documents of each document but itself."""
+        cosines, found = self._index.nearest_others(n_hits)
+        return cosines, self._rows[found]
+
+    def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
+        if self.y_ is None:
+            return cosines
+        values = self.y_[positions]
+        if not hasattr(self, "classes_"):
+            return values.mean(axis=1, keepdims=True)
+        return np.stack([(values == label).mean(axis=1) for label in self.classes_], axis=1)
+
+    def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
+        n_hits = check_count("n_neighbors", self.n_neighbors if asked is None else asked)
+        n_documents = len(self._rows) - of_others
+        if n_hits > n_documents:
+            what = "other documents" if of_others else "documents"
+            raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
+        return n_hits
+
+    def _embed_queries(self, X: Any, *, stacklevel: int, name: str = "queries") -> NDArray[np.float32]:
+        embedder = self._for_side(self.embedder_, X, "query")
+        refuse_other_maker(maker_of(X, embedder), self._maker, (name, "the corpus"))
+        vectors = embed_column(X, embedder, fit=False, name=name, stacklevel=stacklevel + 1)
+        self._refuse_other_dimensions(vectors, name)
+        return vectors
+
+    def _refuse_other_dimensions(self, vectors: NDArray[np.float32], name: str) -> None:
+        dim = self._index.dim
+        if vectors.shape[1] != dim:
+            raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
+
+    def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
+        embedder = take_embedder(self.embedder)
+        return [(self._for_side(embedder, X, side), X) for side in ("document", "query")]
+
+    def _for_side(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
+        """Give an embedder of ours the prompt and the task of one side of the search."""
+        if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
+            return embedder
+        of_side = copy.copy(embedder)
+        of_side.prompt, of_side.prompt_name = self._prompt(embedder, side), None
+        of_side.task = embedder.task or side
+        return of_side
+
+    def _shown_prompt(self, side: Literal["query", "document"]) -> str:
+        embedder = getattr(self, "embedder_", None)
+        if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
+            raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
+        try:
+            return self._prompt(take_embedder(self.embedder) if embedder is None else embedder, side)
+        except (ModelNotFoundError, ValueError) as error:  # a notebook asks for every attribute to show it
+            raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
+
+    def _prompt(self, embedder: Any, side: Literal["query", "document"]) -> str:
+        asked = _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
+        if not isinstance(embedder, SentenceEmbeddingTransformer):
+            return ""
+        return own_prompt(embedder, side) if asked == "default" else asked or ""
+
+
+def warn_of_blank_texts(queries: Any, name: str, *, stacklevel: int) -> None:
+    """Warn, once, if queries are empty or blank: they are texts, and find something, but it means nothing."""
+    if holds_vectors(queries):
+        return
+    texts = plain_texts(queries, name)
+    blank = [row for row, text in enumerate(texts) if text is not None and not text.strip()]
+    if blank:
+        others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
+        verb = "are" if others else "is"
+        warnings.warn(
+            f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
+            "nothing. Drop such queries.",
+            UserWarning,
+            stacklevel=stacklevel,
+        )
+
+
+def _check_prompt(name: str, prompt: Any) -> str | None:
+    if prompt is not None and not isinstance(prompt, str):
+        raise TypeError(f"{name} must be a str or None; got {type(prompt).__name__}.")
+    return prompt
+
+
+def _are_numbers(y: NDArray[Any]) -> bool:
+    """Tell numbers from labels, as scikit-learn does: floats that are not all whole."""
+    return str(type_of_target(y)).startswith("continuous")
+
+
+def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
+    if y is None:
+        return None
+    values = read_labels(y, "y")
+    if len(values) != n_rows:
+        raise ValueError(f"y has {len(values)} values for {n_rows} documents.")
+    return values
+
+
+def _read_corpus(X: Any, n_before: int, n_rows: int) -> pd.DataFrame:
+    """Keep the documents' texts and index labels."""
+    texts = np.full(n_rows, None, dtype=object) if holds_vectors(X) else plain_texts(X)
+    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
+    labels = X.index if has_labels else pd.RangeIndex(n_before, n_before + n_rows)
+    return pd.DataFrame({"text": pd.Series(texts, index=labels, dtype=object)})
