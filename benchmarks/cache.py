@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 DIM = 384
 TEXTS_A_WRITE = 64
-TEXTS_A_READ = 4096
+TEXTS_PER_READ = 4096
 SMALLEST_RATE = {"memory": 300_000, "disk": 100_000}
 LARGEST_GROWTH = 1.1  # of max_bytes
 MB = 10**6
@@ -119,14 +119,14 @@ def measure(place: str, folder: str | None, arguments: argparse.Namespace) -> It
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
         if not np.allclose(skembed.embed(texts, cache=cache), vectors, atol=1e-6) or cache.stats()["misses"]:
             raise SystemExit(f"The cache ({place}) gave back other vectors than were written: {cache!r}")
-        buffer, n_tokens = np.empty((TEXTS_A_READ, DIM), np.float32), np.empty(TEXTS_A_READ, np.int64)
+        buffer, n_tokens = np.empty((TEXTS_PER_READ, DIM), np.float32), np.empty(TEXTS_PER_READ, np.int64)
 
         def embed(texts: list[str]) -> None:
             skembed.embed(texts, cache=cache)
 
         def read(texts: list[str]) -> None:
-            for start in range(0, len(texts), TEXTS_A_READ):
-                some = texts[start : start + TEXTS_A_READ]
+            for start in range(0, len(texts), TEXTS_PER_READ):
+                some = texts[start : start + TEXTS_PER_READ]
                 if len(cache.store.read(recipe, some, buffer[: len(some)], n_tokens[: len(some)])):
                     raise SystemExit(f"The cache ({place}) lost texts.")
 

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
     from skembed.finetuner import SentenceEmbeddingFineTuner
     from skembed.frames.batches import BatchEmbedder
     from skembed.frames.vectors import VectorArray, VectorDtype
-    from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
+    from skembed.plotting.embedding_map import EmbeddingMapDisplay
+    from skembed.plotting.similarity import SimilarityDisplay
+    from skembed.plotting.training_curve import TrainingCurveDisplay
     from skembed.precomputing import precompute
     from skembed.similarity.duplicates import NearDuplicates
     from skembed.similarity.pairs import PairSimilarity, similarity_score
@@ -75,7 +77,7 @@ _HOME_OF = {
     "CacheWarning": "skembed.errors",
     "DestinationError": "skembed.errors",
     "EmbeddingCache": "skembed.encoding.cache.embedding_cache",
-    "EmbeddingMapDisplay": "skembed.plotting",
+    "EmbeddingMapDisplay": "skembed.plotting.embedding_map",
     "ModelChangedError": "skembed.errors",
     "ModelNotFoundError": "skembed.errors",
     "NearDuplicates": "skembed.similarity.duplicates",
@@ -85,9 +87,9 @@ _HOME_OF = {
     "SemanticSearch": "skembed.similarity.search",
     "SentenceEmbeddingFineTuner": "skembed.finetuner",
     "SentenceEmbeddingTransformer": "skembed.transformer",
-    "SimilarityDisplay": "skembed.plotting",
+    "SimilarityDisplay": "skembed.plotting.similarity",
     "SkembedError": "skembed.errors",
-    "TrainingCurveDisplay": "skembed.plotting",
+    "TrainingCurveDisplay": "skembed.plotting.training_curve",
     "TruncationWarning": "skembed.errors",
     "VectorArray": "skembed.frames.vectors",
     "VectorDtype": "skembed.frames.vectors",

@@ -18,9 +18,10 @@ from sklearn.base import BaseEstimator, clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
-from sklearn.utils.validation import check_is_fitted, column_or_1d
+from sklearn.utils.validation import check_is_fitted
 
-from skembed.encoding.texts import about_column, read_texts
+from skembed.encoding.labels import labelled_texts, place, plain_texts
+from skembed.encoding.texts import about_column
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
@@ -169,7 +170,7 @@ def embed_column(
             embedder._keep_to_model()
         vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
     else:
-        texts = _labelled_texts(X, name)
+        texts = labelled_texts(X, name)
         if fit and not is_fitted(embedder):
             vectors = _fit_transform(embedder, texts, y)
         elif hasattr(embedder, "_embed"):  # a fine-tuner, which can be told what messages call the column
@@ -211,45 +212,7 @@ def nested_estimators(estimator: Any) -> Iterator[Any]:
             yield from (item for item in (part if isinstance(part, tuple) else [part]) if hasattr(item, "get_params"))
 
 
-def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
-    """Read a column of texts from any container; None where a text is missing."""
-    texts = read_texts(X, missing=missing, name=name)
-    return np.array([*texts.unique, None], dtype=object)[texts.codes]
-
-
-def _labelled_texts(X: Any, name: str) -> pd.Series[Any]:
-    """Make a series of a column of texts: a frame would be a list of its columns' names to a TfidfVectorizer.
-
-    It keeps index labels and the column's name, which stand in the messages of an embedder.
-    """
-    texts = plain_texts(X, name)  # refuses a frame of several columns
-    column = X.iloc[:, 0] if isinstance(X, pd.DataFrame) else X
-    labels, own_name = (column.index, column.name) if isinstance(column, pd.Series) else (None, None)
-    return pd.Series(texts, index=labels, name=own_name)
-
-
-def read_labels(y: Any, name: str) -> NDArray[Any]:
-    """Read labels or numbers as they are, into an array of their own; a missing one is an error.
-
-    numpy makes texts of all where some are, and scikit-learn floats of nullable integers.
-    """
-    rows = np.array([*y, None], dtype=object)[:-1] if isinstance(y, (list, tuple, pd.Series, pd.Index)) else y
-    labels: NDArray[Any] = np.array(column_or_1d(rows))
-    if labels.dtype == object:
-        labels = pd.Series(labels).infer_objects().to_numpy()
-    is_missing = pd.isna(labels)
-    if is_missing.any():
-        raise ValueError(f"{place(name, y, int(is_missing.argmax()))} is missing.")
-    return labels
-
-
-def place(name: str, X: Any, row: int) -> str:
-    """Name a row as the user knows it: its position, and its index label if there is one."""
-    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
-    return f"{name}[{row}]" + (f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else "")
-
-
-def maker_of(X: Any, embedder: Any) -> str | None:
+def model_tag(X: Any, embedder: Any) -> str | None:
     """Say which model makes the vectors of a column of texts, or made those that are there already.
 
     Parameters
@@ -269,13 +232,13 @@ def maker_of(X: Any, embedder: Any) -> str | None:
     return note
 
 
-def refuse_other_maker(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
+def check_same_model(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
     """Raise if vectors that are to be compared are known to be of different models.
 
     Parameters
     ----------
     maker, other : str or None
-        What ``maker_of`` says of each side.
+        What ``model_tag`` says of each side.
     names : (str, str)
         What the message calls them.
 

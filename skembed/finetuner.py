@@ -28,8 +28,9 @@ from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.forks import library_state
 from skembed.encoding.models.devices import resolve_backend, resolve_devices
 from skembed.encoding.models.fingerprint import FolderState, fingerprint_live
-from skembed.encoding.models.registry import hold_apart, without_bars
+from skembed.encoding.models.registry import load_private
 from skembed.encoding.plan import Plan, make_plan
+from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_columns, read_texts
 from skembed.errors import ModelChangedError, level_of_user
@@ -528,7 +529,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             # Not where the tuned weights are: after unpickling that is the CPU, whatever device was meant.
             given = None if isinstance(self.model, (str, os.PathLike)) else self.model
             devices = list(resolve_devices(settings.device, given))
-            self._held = (key, hold_apart(self.model_, replace(settings, device=devices)))
+            self._held = (key, load_private(self.model_, replace(settings, device=devices)))
         return self._held[1]
 
     def _refuse_texts_alone(self) -> None:

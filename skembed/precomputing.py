@@ -26,8 +26,9 @@ from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 from skembed.embedders import is_fitted, nested_estimators
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.cache.memory_store import MemoryStore
-from skembed.encoding.encoder import encode_ahead, progress
+from skembed.encoding.encoder import encode_ahead
 from skembed.encoding.plan import Plan, make_plan
+from skembed.encoding.progress import progress
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts, read_texts
 from skembed.encoding.vectors import holds_vectors
@@ -156,7 +157,7 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
         raise ValueError("The cache was too full to keep all vectors: clear it, or pass one with a larger max_bytes.")
     return Bunch(
         texts=len(set().union(*(each.distinct_texts for each in passes))),
-        models=len({each.plan.family.fingerprint for each in passes}),
+        models=len({each.plan.base_recipe.fingerprint for each in passes}),
         settings=len(settings),
         seconds=perf_counter() - start,
     )
@@ -172,7 +173,7 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
         key = id(use.X), wanted.missing
         texts = texts_of[key] = texts_of.get(key) or read_texts(use.X, missing=wanted.missing)
         plan, store = use.embedder._plan() if is_tuned else make_plan(wanted), _store_of(use)
-        each = passes.setdefault((id(store), plan.family), _Pass(plan, store, {}, []))
+        each = passes.setdefault((id(store), plan.base_recipe), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
         each.add_texts(texts)
         settings.add((plan.recipes, plan.kept, plan.normalize, wanted.missing))

@@ -17,7 +17,7 @@ from sklearn.preprocessing import FunctionTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, VectorArray
-from skembed.embedders import embed_column, maker_of, refuse_other_maker, unit_vectors
+from skembed.embedders import check_same_model, embed_column, model_tag, unit_vectors
 
 TEXTS = ["a quick fox", "login", "a quick fox", "the wrong address"]
 NAN = float("nan")
@@ -148,18 +148,18 @@ class TestMakers:
     """Who made vectors, and whose are compared with whose."""
 
     def test_the_maker_of_texts_is_the_embedders_model(self, tiny):
-        maker = maker_of(TEXTS, SentenceEmbeddingTransformer(tiny))
+        maker = model_tag(TEXTS, SentenceEmbeddingTransformer(tiny))
         assert maker == pd.Series(TEXTS).embed(output="vector", model=tiny).array.model
         assert maker.startswith("bert ")
 
     def test_the_maker_of_vectors_is_what_they_say(self, tiny):
         column = pd.Series(VectorArray(np.eye(2), model="x 1"))
         for vectors in (column, column.array, column.to_frame(), pd.Index(column)):
-            assert maker_of(vectors, SentenceEmbeddingTransformer(tiny)) == "x 1"
-        assert maker_of(np.eye(2), SentenceEmbeddingTransformer("no-such-model")) is None
+            assert model_tag(vectors, SentenceEmbeddingTransformer(tiny)) == "x 1"
+        assert model_tag(np.eye(2), SentenceEmbeddingTransformer("no-such-model")) is None
 
     def test_nobody_knows_the_maker_behind_another_embedder(self, tiny):
-        assert maker_of(TEXTS, make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))) is None
+        assert model_tag(TEXTS, make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))) is None
 
     @pytest.mark.parametrize(
         ("maker", "other"),
@@ -173,7 +173,7 @@ class TestMakers:
         ],
     )
     def test_the_same_and_the_unknown_are_compared(self, maker, other):
-        refuse_other_maker(maker, other, ("X", "y"))
+        check_same_model(maker, other, ("X", "y"))
 
     @pytest.mark.parametrize(
         ("maker", "other"),
@@ -186,16 +186,16 @@ class TestMakers:
     )
     def test_others_are_refused_with_both_names(self, maker, other):
         with pytest.raises(ValueError, match=f"of left are of the model {maker}, those of right of {other}: "):
-            refuse_other_maker(maker, other, ("left", "right"))
+            check_same_model(maker, other, ("left", "right"))
 
 
 def test_a_loaded_model_and_the_folder_it_came_from_are_not_taken_for_different_models(tiny):
     live, named = (SentenceEmbeddingTransformer(model) for model in (SentenceTransformer(tiny, device="cpu"), tiny))
-    refuse_other_maker(maker_of(["a fox"], live), maker_of(["a fox"], named), ("left", "right"))
+    check_same_model(model_tag(["a fox"], live), model_tag(["a fox"], named), ("left", "right"))
 
 
 def test_two_loaded_models_are_different_models(tiny, model_folder):
     models = [SentenceTransformer(folder, device="cpu") for folder in (tiny, model_folder("static"))]
-    makers = [maker_of(["a fox"], SentenceEmbeddingTransformer(model)) for model in models]
+    makers = [model_tag(["a fox"], SentenceEmbeddingTransformer(model)) for model in models]
     with pytest.raises(ValueError, match="vectors of different models cannot be compared"):
-        refuse_other_maker(*makers, ("left", "right"))
+        check_same_model(*makers, ("left", "right"))

@@ -341,7 +341,7 @@ class TestKeeping:
             lambda device, live: str(live.device) if live is not None else "cuda:0" if device == "auto" else device,
         )
         held = []
-        monkeypatch.setattr("skembed.finetuner.hold_apart", lambda model, settings: held.append(settings.device))
+        monkeypatch.setattr("skembed.finetuner.load_private", lambda model, settings: held.append(settings.device))
         for device in ("auto", "cpu"):
             other = copied(tuner.set_params(device=device))
             assert other.model_.device.type == "cpu"

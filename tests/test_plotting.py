@@ -26,7 +26,9 @@ from sklearn.preprocessing import Normalizer, StandardScaler, normalize
 
 import skembed
 from skembed import SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer, TruncationWarning
-from skembed.plotting import EmbeddingMapDisplay, SimilarityDisplay, TrainingCurveDisplay
+from skembed.plotting.embedding_map import EmbeddingMapDisplay
+from skembed.plotting.similarity import SimilarityDisplay
+from skembed.plotting.training_curve import TrainingCurveDisplay
 
 TEXTS = ["a fox", "a parcel", "the quick brown fox", "login", "the update", "a fox jumps"]
 KINDS = ["animals", "shipping", "animals", "app", "app", "animals"]

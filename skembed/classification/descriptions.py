@@ -14,7 +14,8 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_column, maker_of, place, read_labels, refuse_other_maker, take_embedder
+from skembed.embedders import check_same_model, embed_column, model_tag, take_embedder
+from skembed.encoding.labels import place, read_labels
 from skembed.encoding.texts import about_column
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"descriptions[{np.isnan(vectors).any(axis=1).argmax()}] is missing.")
         classes, class_of = np.unique(labels, return_inverse=True)
         self.embedder_: Any = embedder
-        self._maker: str | None = maker_of(descriptions, embedder)
+        self._maker: str | None = model_tag(descriptions, embedder)
         self.classes_: NDArray[Any] = classes
         self._vectors: NDArray[np.float32] = vectors
         self._class_of: NDArray[np.intp] = class_of
@@ -199,7 +200,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _scores(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
         check_is_fitted(self)
-        refuse_other_maker(maker_of(X, self.embedder_), self._maker, ("X", "the descriptions"))
+        check_same_model(model_tag(X, self.embedder_), self._maker, ("X", "the descriptions"))
         vectors = embed_column(X, self.embedder_, fit=False, stacklevel=stacklevel + 1)
         if vectors.shape[1] != self._vectors.shape[1]:
             raise ValueError(

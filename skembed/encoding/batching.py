@@ -37,14 +37,14 @@ def length_batches(
     """
     longest_first = np.argsort(-lengths, kind="stable")
     ordered = lengths[longest_first]
-    for start, end in _stretches(ordered, one_length_from):
+    for start, end in _same_length_spans(ordered, one_length_from):
         while start < end:
             n_rows = max(batch_tokens // max(int(ordered[start]), 1), 1)
             yield longest_first[start : min(start + n_rows, end)]
             start += n_rows
 
 
-def _stretches(ordered: NDArray[np.int64], one_length_from: int | None) -> Iterator[tuple[int, int]]:
+def _same_length_spans(ordered: NDArray[np.int64], one_length_from: int | None) -> Iterator[tuple[int, int]]:
     """Cut rows, ordered by length, where a batch shall end: beside lengths with so many tokens of their own."""
     if one_length_from is None:
         yield 0, len(ordered)
@@ -62,7 +62,7 @@ def _stretches(ordered: NDArray[np.int64], one_length_from: int | None) -> Itera
     yield start, len(ordered)
 
 
-def windows(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterator[slice]:
+def chunks(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterator[slice]:
     """Cut texts into consecutive stretches that are tokenised, and held in memory, together.
 
     Parameters
@@ -77,7 +77,7 @@ def windows(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterat
 
     Examples
     --------
-    >>> list(windows(["aa", "b", "ccc"], max_texts=10, max_characters=3))
+    >>> list(chunks(["aa", "b", "ccc"], max_texts=10, max_characters=3))
     [slice(0, 2, None), slice(2, 3, None)]
     """
     start = n_characters = 0
@@ -88,3 +88,31 @@ def windows(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterat
             start, n_characters = position, len(text)
     if start < len(texts):
         yield slice(start, len(texts))
+
+
+def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
+    """Group positions by the value that stands there, each group in ascending order.
+
+    Examples
+    --------
+    >>> [(value, positions.tolist()) for value, positions in positions_by_value(np.array([7, 2, 7]))]
+    [(2, [1]), (7, [0, 2])]
+    """
+    order = np.argsort(values, kind="stable")
+    starts = np.flatnonzero(np.diff(values[order])) + 1
+    for positions in np.split(order, starts):
+        if len(positions):
+            yield int(values[positions[0]]), positions
+
+
+def as_slice(positions: NDArray[np.intp]) -> NDArray[np.intp] | slice:
+    """Return consecutive positions as a slice, which numpy copies much faster, and others as they are.
+
+    Examples
+    --------
+    >>> as_slice(np.array([3, 4, 5])), as_slice(np.array([3, 5]))
+    (slice(3, 6, None), array([3, 5]))
+    """
+    if len(positions) and positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all():
+        return slice(int(positions[0]), int(positions[-1]) + 1)
+    return positions

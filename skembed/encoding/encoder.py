@@ -5,11 +5,9 @@ The only file that knows the order of the steps. Imports the rooms beside it.
 
 from __future__ import annotations
 
-import os
-import sys
 import warnings
 from collections.abc import Generator, Iterator, Sequence
-from contextlib import closing, contextmanager, nullcontext
+from contextlib import closing, nullcontext
 from dataclasses import dataclass, replace
 from itertools import accumulate, pairwise, product
 from time import perf_counter
@@ -19,36 +17,36 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.backends.reader import CannotComputeError
-from skembed.encoding.batching import windows
+from skembed.encoding.batching import as_slice, chunks
 from skembed.encoding.cache.embedding_cache import find_store
-from skembed.encoding.cache.memory_store import as_slice
 from skembed.encoding.models.registry import give_up
 from skembed.encoding.plan import Plan, every_view, make_plan
+from skembed.encoding.progress import progress
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
-from skembed.encoding.threads import merged
+from skembed.encoding.threads import iterate_concurrently
 from skembed.encoding.tokens import Tokens
 from skembed.errors import CacheError, CacheWarning, TruncationWarning
 
 if TYPE_CHECKING:
-    from skembed.encoding.backends.reader import Reader
+    from skembed.encoding.backends.reader import TransformerSpec
     from skembed.encoding.backends.torch_backend import TorchBackend
     from skembed.encoding.cache.embedding_cache import Store
 
 # What is tokenised and sorted by length together: many texts, so that neighbours in length are close, but no more
 # than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.
-_TEXTS_A_WINDOW = 16_384
-_CHARACTERS_A_WINDOW = 16_000_000
+_TEXTS_PER_CHUNK = 16_384
+_CHARACTERS_PER_CHUNK = 16_000_000
 _CHARACTERS_AT_FIRST = 400_000  # until it is known how fast the model is
-_SECONDS_A_WINDOW = 5.0
+_SECONDS_PER_CHUNK = 5.0
 
-_WINDOWS_AHEAD = 1  # that wait, tokenised, while one is computed and another tokenised
+_CHUNKS_AHEAD = 1  # that wait, tokenised, while one is computed and another tokenised
 
-_BYTES_A_READ = 2**26  # of vectors that are read from the cache together
+_BYTES_PER_READ = 2**26  # of vectors that are read from the cache together
 _BYTES_BESIDE_A_VECTOR = 256  # in the cache, about
-_TEXTS_A_FINISH = 4096  # few enough that they stay near the processor between two steps
+_TEXTS_PER_FINISH = 4096  # few enough that they stay near the processor between two steps
 
-_Window = tuple[NDArray[np.intp], int, Tokens | None]  # codes, most characters, and what was tokenised ahead
+_Chunk = tuple[NDArray[np.intp], int, Tokens | None]  # codes, most characters, and what was tokenised ahead
 
 
 @dataclass
@@ -66,8 +64,8 @@ class _Call:
     n_tokens : ndarray of int64, shape (n_unique,)
     n_encoded : int
         Texts that went through the model.
-    window_characters : int
-        How long the next window may be.
+    chunk_characters : int
+        How long the next chunk may be.
     failure : CacheError or None
         Why there is no store any more.
     """
@@ -78,7 +76,7 @@ class _Call:
     vectors: NDArray[np.float32] | None
     n_tokens: NDArray[np.int64]
     n_encoded: int = 0
-    window_characters: int = _CHARACTERS_AT_FIRST
+    chunk_characters: int = _CHARACTERS_AT_FIRST
     failure: CacheError | None = None
 
     def some_texts(self, codes: NDArray[np.intp]) -> list[str]:
@@ -120,11 +118,11 @@ def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float
             _encode(call, missing, bar)
     _count(call)
     warn(_n_cut(call), len(texts), plan, call.failure, stacklevel=stacklevel)
-    return _spread(call)
+    return _scatter_rows(call)
 
 
-def encode_stretch(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32], int, CacheError | None]:
-    """Encode a stretch of a longer column: as :func:`encode` does, but nothing is said until the end of the column.
+def encode_chunk(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32], int, CacheError | None]:
+    """Encode a chunk of a longer column: as :func:`encode` does, but nothing is said until the end of the column.
 
     Parameters
     ----------
@@ -145,7 +143,7 @@ def encode_stretch(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float
     bar.update(len(texts) - len(missing))
     _encode(call, missing, bar)
     _count(call)
-    return _spread(call), _n_cut(call), call.failure
+    return _scatter_rows(call), _n_cut(call), call.failure
 
 
 def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
@@ -184,7 +182,7 @@ def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tup
 
 def _count(call: _Call) -> None:
     if call.store is not None:
-        call.store.note_call(len(call.texts.unique) - call.n_encoded, call.n_encoded)
+        call.store.record_hits(len(call.texts.unique) - call.n_encoded, call.n_encoded)
 
 
 def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -192,7 +190,7 @@ def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
     if call.store is None:
         return codes
     missing = [codes[:0]]
-    n_together = max(_BYTES_A_READ // (4 * sum(call.plan.dims)), 1)
+    n_together = max(_BYTES_PER_READ // (4 * sum(call.plan.dims)), 1)
     for start in range(0, len(codes), n_together):
         some = codes[start : start + n_together]
         missing.append(some[_read_some(call, call.store, some)])
@@ -200,7 +198,7 @@ def _read(call: _Call, codes: NDArray[np.intp]) -> NDArray[np.intp]:
 
 
 def _read_some(call: _Call, store: Store, codes: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Take a stretch of texts from the cache; say which it lacks."""
+    """Take a chunk of texts from the cache; say which it lacks."""
     texts, plan = call.some_texts(codes), call.plan
     is_missing = np.zeros(len(codes), dtype=bool)
     if call.vectors is None:
@@ -213,13 +211,13 @@ def _read_some(call: _Call, store: Store, codes: NDArray[np.intp]) -> NDArray[np
     n_tokens = np.zeros(len(codes), dtype=np.int64)
     for recipe, columns in zip(plan.recipes, _column_slices(plan.dims), strict=True):
         is_missing[store.read(recipe, texts, raw[:, columns], n_tokens)] = True
-    for start in range(0, len(codes), _TEXTS_A_FINISH):
-        rows = slice(start, start + _TEXTS_A_FINISH)
+    for start in range(0, len(codes), _TEXTS_PER_FINISH):
+        rows = slice(start, start + _TEXTS_PER_FINISH)
         is_found = ~is_missing[rows]
         if in_place and is_found.all():
-            _finish(raw[rows], plan)
+            _truncate_normalize(raw[rows], plan)
         else:
-            call.vectors[codes[rows][is_found]] = _finish(raw[rows][is_found], plan)
+            call.vectors[codes[rows][is_found]] = _truncate_normalize(raw[rows][is_found], plan)
     call.n_tokens[codes[~is_missing]] = n_tokens[~is_missing]
     return is_missing
 
@@ -229,17 +227,20 @@ def _column_slices(dims: Sequence[int]) -> list[slice]:
 
 
 def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
-    """Run the model on texts window by window; what a window computed is kept, whatever happens next."""
+    """Run the model on texts chunk by chunk; what a chunk computed is kept, whatever happens next."""
     tokenizes_ahead = _runs_beside_processor(call.plan)
-    to_do = _windows(call, missing, tokenize=tokenizes_ahead)
-    with closing(merged([to_do], _WINDOWS_AHEAD) if tokenizes_ahead else to_do) as all_windows:
-        for codes, limit, tokens in all_windows:
+    to_do = _chunks(call, missing, tokenize=tokenizes_ahead)
+    with closing(iterate_concurrently([to_do], _CHUNKS_AHEAD) if tokenizes_ahead else to_do) as all_chunks:
+        for codes, limit, tokens in all_chunks:
             start = perf_counter()
-            with call.store.flight(call.plan.family.fingerprint) if call.store else nullcontext(), call.plan.model.lock:
-                _encode_window(call, codes, tokens, bar)
-            pace = _SECONDS_A_WINDOW / max(perf_counter() - start, 1e-3)
+            with (
+                call.store.single_flight_lock(call.plan.base_recipe.fingerprint) if call.store else nullcontext(),
+                call.plan.model.lock,
+            ):
+                _encode_chunk(call, codes, tokens, bar)
+            pace = _SECONDS_PER_CHUNK / max(perf_counter() - start, 1e-3)
             longer = limit * min(max(pace, 0.5), 4.0)
-            call.window_characters = int(min(max(longer, 1), _CHARACTERS_A_WINDOW))
+            call.chunk_characters = int(min(max(longer, 1), _CHARACTERS_PER_CHUNK))
 
 
 def _runs_beside_processor(plan: Plan) -> bool:
@@ -247,17 +248,17 @@ def _runs_beside_processor(plan: Plan) -> bool:
     return plan.model.backend.reader is not None and str(plan.model.backend.device) != "cpu"
 
 
-def _windows(call: _Call, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Window]:
-    """Cut texts into windows, each when it is asked for; yield codes, how long it could be, and tokens if wanted."""
+def _chunks(call: _Call, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Chunk]:
+    """Cut texts into chunks, each when it is asked for; yield codes, how long it could be, and tokens if wanted."""
     while len(missing):
-        texts = call.some_texts(missing[:_TEXTS_A_WINDOW])
-        limit = call.window_characters
-        window = next(windows(texts, _TEXTS_A_WINDOW, limit))
-        yield missing[window], limit, _tokenize(texts[window], call.plan) if tokenize else None
-        missing = missing[window.stop :]
+        texts = call.some_texts(missing[:_TEXTS_PER_CHUNK])
+        limit = call.chunk_characters
+        chunk = next(chunks(texts, _TEXTS_PER_CHUNK, limit))
+        yield missing[chunk], limit, _tokenize(texts[chunk], call.plan) if tokenize else None
+        missing = missing[chunk.stop :]
 
 
-def _encode_window(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, bar: Any) -> None:
+def _encode_chunk(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, bar: Any) -> None:
     n_wanted = len(codes)
     codes = _read(call, codes)  # another thread or process may have encoded them meanwhile
     bar.update(n_wanted - len(codes))
@@ -269,7 +270,7 @@ def _encode_window(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, 
         for positions, vectors, n_tokens in _run_model(
             texts, tokens if len(codes) == n_wanted else None, call.plan, recipes
         ):
-            _take(call, codes[positions], vectors, n_tokens, recipes)
+            _store_batch(call, codes[positions], vectors, n_tokens, recipes)
             is_done[positions] = True
             bar.update(len(positions))
     except CannotComputeError as error:
@@ -278,7 +279,7 @@ def _encode_window(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, 
         give_up(call.plan.model, failure)
         call.plan = make_plan(call.plan.settings)  # whose vectors are kept apart in the cache
         with call.plan.model.lock:
-            _encode_window(call, codes[~is_done], None, bar)
+            _encode_chunk(call, codes[~is_done], None, bar)
 
 
 def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
@@ -289,7 +290,7 @@ def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
     where it would fill more than half of the cache, and drive out what is still needed.
     """
     asked = list(dict.fromkeys(call.plan.recipes))
-    relatives = [] if call.store is None or call.vectors is None else call.store.relatives(asked, texts)
+    relatives = [] if call.store is None or call.vectors is None else call.store.related_recipes(asked, texts)
     if call.store is None or not relatives:
         return asked
     poolings, layers = {recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked}
@@ -313,7 +314,7 @@ def _n_bytes(plan: Plan, recipes: Sequence[Recipe]) -> int:
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
-    family, reader = plan.family, cast("Reader", plan.model.backend.reader)
+    family, reader = plan.base_recipe, cast("TransformerSpec", plan.model.backend.reader)
     return reader.tokenizer.tokenize(
         [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
     )
@@ -326,7 +327,7 @@ def _run_model(
 
     ``tokens`` are those of the texts, where they were tokenised ahead.
     """
-    backend, family = plan.model.backend, plan.family
+    backend, family = plan.model.backend, plan.base_recipe
     views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
     if backend.reader is None:
         yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens, plan.settings.task)
@@ -338,12 +339,12 @@ def _run_model(
         raise ValueError(f"prompt={family.prompt!r} fills the {family.max_seq_length} tokens that the model reads.")
     batches = backend.embed_tokens(tokens, views, n_prompt_tokens, plan.batch_tokens)
     if len(tokens.lengths) > len(texts):
-        batches = _whole_texts(batches, tokens, n_prompt_tokens)
+        batches = _average_windows(batches, tokens, n_prompt_tokens)
     for positions, vectors in batches:
         yield positions, vectors, tokens.n_tokens[positions]
 
 
-def _whole_texts(
+def _average_windows(
     batches: Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]], tokens: Tokens, n_prompt_tokens: int
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
     """Put together the rows of texts that were split: their average, weighted by the tokens pooled in each."""
@@ -366,7 +367,7 @@ def _whole_texts(
             yield done, sums
 
 
-def _take(
+def _store_batch(
     call: _Call,
     codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
@@ -392,14 +393,16 @@ def _take(
                 raise
             call.store, call.failure = None, error
     if call.vectors is not None:
-        call.vectors[codes] = _finish(raw, plan)
+        call.vectors[codes] = _truncate_normalize(raw, plan)
 
 
 def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> None:
     """Stop before an overflow becomes a feature: float16 ends at 65,504, and some models go beyond."""
-    way_out = "The model's weights may be damaged." if plan.family.dtype == "float32" else "Choose dtype='float32'."
+    way_out = (
+        "The model's weights may be damaged." if plan.base_recipe.dtype == "float32" else "Choose dtype='float32'."
+    )
     row, backend = texts.first_row(codes), plan.model.backend
-    text = plan.family.prompt + texts.unique[texts.codes[row]]
+    text = plan.base_recipe.prompt + texts.unique[texts.codes[row]]
     if backend.reader is None and backend.reads_nothing_of(text, plan.settings.task):
         raise ValueError(
             f"{texts.where(row)} has no word that {plan.model.name} knows, and without one its vector is NaN. Drop "
@@ -407,11 +410,11 @@ def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> Non
         )
     raise ValueError(
         f"{texts.where(row)} gets infinite or NaN values from {plan.model.name} in "
-        f"{plan.family.dtype}, as {len(codes)} texts do. {way_out}"
+        f"{plan.base_recipe.dtype}, as {len(codes)} texts do. {way_out}"
     )
 
 
-def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
+def _truncate_normalize(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
     """Cut the vectors and give them unit length, in place unless several parts are cut.
 
     Cutting first and normalising once gives what normalising, cutting and normalising again would.
@@ -427,7 +430,7 @@ def _finish(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float32]:
     return finished
 
 
-def _spread(call: _Call) -> NDArray[np.float32]:
+def _scatter_rows(call: _Call) -> NDArray[np.float32]:
     """Give each row the vector of its text, and missing rows zeros or NaN."""
     vectors, codes = call.vectors, call.texts.codes
     if vectors is None:
@@ -450,13 +453,13 @@ def refuse_long_texts(texts: Texts, plan: Plan) -> None:
 
 def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: Plan) -> None:
     """Raise for the first row whose text is too long, before anything is computed."""
-    limit, reader = plan.family.max_seq_length, plan.model.backend.reader
+    limit, reader = plan.base_recipe.max_seq_length, plan.model.backend.reader
     if limit is None:
         return
     known = n_tokens.copy()
-    for window in windows([texts.unique[code] for code in missing], _TEXTS_A_WINDOW, _CHARACTERS_A_WINDOW):
-        codes = missing[window]
-        prompted = [plan.family.prompt + texts.unique[code] for code in codes]
+    for chunk in chunks([texts.unique[code] for code in missing], _TEXTS_PER_CHUNK, _CHARACTERS_PER_CHUNK):
+        codes = missing[chunk]
+        prompted = [plan.base_recipe.prompt + texts.unique[code] for code in codes]
         if reader is not None:
             known[codes] = reader.tokenizer.tokenize(prompted, limit).n_tokens
         else:
@@ -497,21 +500,3 @@ def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, st
             CacheWarning,
             stacklevel=stacklevel + 1,
         )
-
-
-@contextmanager
-def progress(
-    show: Any, total: int | None, doing: str = "Embedding", unit: str = "text", initial: int = 0
-) -> Iterator[Any]:
-    """Draw a bar: "auto" waits two seconds, and draws where somebody watches.
-
-    There is none for one text, as in a request to a pipeline that was saved with True, nor where TQDM_DISABLE is set.
-    """
-    from tqdm.auto import tqdm
-
-    watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
-    hidden = not watched if isinstance(show, str) else not show
-    hidden = hidden or total == 1 or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
-    delay = 2 if show == "auto" else 0
-    with tqdm(total=total, desc=doing, unit=unit, initial=initial, disable=hidden, delay=delay) as bar:
-        yield bar

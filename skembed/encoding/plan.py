@@ -60,14 +60,14 @@ class Plan:
         return sum(self.kept)
 
     @property
-    def family(self) -> Recipe:
+    def base_recipe(self) -> Recipe:
         """What the recipes have in common."""
-        return self.recipes[0].family
+        return self.recipes[0].base_recipe
 
     @property
     def token_limit(self) -> int | None:
         """Tokens beyond which a text is cut; None where nothing is ever cut."""
-        return None if self.family.split_long_texts else self.family.max_seq_length
+        return None if self.base_recipe.split_long_texts else self.base_recipe.max_seq_length
 
 
 def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
@@ -229,5 +229,5 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
 
 
 def _cannot_be_had(parameter: str, value: Any, model: LoadedModel, why: str | None = None) -> str:
-    why = why or model.backend.not_standard
+    why = why or model.backend.unsupported_reason
     return f"{parameter}={value!r} cannot be had from {model.name}: {why}. Leave it out."

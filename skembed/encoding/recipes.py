@@ -48,7 +48,7 @@ class Recipe:
     route: str | None = None
 
     @property
-    def family(self) -> Recipe:
+    def base_recipe(self) -> Recipe:
         """What one forward pass has in common: the recipe without its layers and pooling."""
         return replace(self, layers=None, pooling=None)
 

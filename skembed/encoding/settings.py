@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import operator
 import os
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-
+from skembed.checks import check_choice, check_integer, check_positive_integer, is_same
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES, about_surrogates
 from skembed.paths import read_model_name, read_path
@@ -73,12 +70,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
-            _check_choice(name, getattr(self, name), choices)
+            check_choice(name, getattr(self, name), choices)
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) is not None:
-                _check_positive_integer(name, getattr(self, name))
-        if not _is_same(self.batch_tokens, "auto"):
-            _check_positive_integer("batch_tokens", self.batch_tokens)
+                check_positive_integer(name, getattr(self, name))
+        if not is_same(self.batch_tokens, "auto"):
+            check_positive_integer("batch_tokens", self.batch_tokens)
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")
@@ -95,7 +92,7 @@ class Settings:
         if not isinstance(names, (tuple, list)) or not names:
             raise TypeError(f"pooling must be a str or a tuple of str; got {self.pooling!r}.")
         for name in names:
-            _check_choice("pooling", name, POOLINGS if len(names) > 1 else ("default", *POOLINGS))
+            check_choice("pooling", name, POOLINGS if len(names) > 1 else ("default", *POOLINGS))
         return None if tuple(names) == ("default",) else tuple(names)
 
     @property
@@ -104,7 +101,7 @@ class Settings:
         layers = self.layers if isinstance(self.layers, (tuple, list)) else (self.layers,)
         if not layers:
             raise ValueError("layers is empty; name at least one hidden layer, e.g. -1 for the last.")
-        return tuple(_integer("layers", layer) for layer in layers)
+        return tuple(check_integer("layers", layer) for layer in layers)
 
 
 def check_names(params: Iterable[str], call: str, *own: str) -> None:
@@ -133,39 +130,6 @@ def check_names(params: Iterable[str], call: str, *own: str) -> None:
     if unknown:
         takes = ", ".join([*own, *known])
         raise TypeError(f"{call}() got an unexpected keyword argument {unknown[0]!r}; it takes {takes}.")
-
-
-def _check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    if not any(_is_same(value, choice) for choice in choices):
-        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}.")
-
-
-def _is_same(value: Any, choice: Any) -> bool:
-    """Compare kind and value: 1 is not True here, while numpy's own str and bool are welcome."""
-    if isinstance(choice, bool):
-        return isinstance(value, (bool, np.bool_)) and bool(value) == choice
-    return value is choice or (isinstance(value, str) and isinstance(choice, str) and value == choice)
-
-
-def _integer(name: str, value: Any) -> int:
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{name} must be an integer; got {value!r}.") from None
-
-
-def check_count(name: str, count: Any) -> int:
-    """Refuse what is no number of things, 1 or more; True is none."""
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
-    return int(count)
-
-
-def _check_positive_integer(name: str, value: Any) -> None:
-    if _integer(name, value) < 1:
-        raise ValueError(f"{name} must be at least 1; got {value!r}.")
 
 
 def _check_model(model: Any) -> None:

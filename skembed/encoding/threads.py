@@ -10,7 +10,7 @@ from typing import TypeVar
 Item = TypeVar("Item")
 
 
-def merged(iterables: Sequence[Iterable[Item]], n_ahead: int) -> Generator[Item]:
+def iterate_concurrently(iterables: Sequence[Iterable[Item]], n_ahead: int) -> Generator[Item]:
     """Iterate over several iterables at once, each in a thread of its own.
 
     Parameters
@@ -27,7 +27,7 @@ def merged(iterables: Sequence[Iterable[Item]], n_ahead: int) -> Generator[Item]
 
     Examples
     --------
-    >>> sorted(merged([range(3), range(10, 12)], n_ahead=2))
+    >>> sorted(iterate_concurrently([range(3), range(10, 12)], n_ahead=2))
     [0, 1, 2, 10, 11]
     """
     arrived: SimpleQueue[tuple[Item] | BaseException | None] = SimpleQueue()  # None: a thread has ended
@@ -71,12 +71,12 @@ def merged(iterables: Sequence[Iterable[Item]], n_ahead: int) -> Generator[Item]
                 thread.join()
 
 
-class Shared(Iterator[Item]):
+class LockedIterator(Iterator[Item]):
     """An iterator that several threads draw from: each item goes to one of them.
 
     Examples
     --------
-    >>> items = Shared(range(2))
+    >>> items = LockedIterator(range(2))
     >>> next(items), next(items)
     (0, 1)
     """

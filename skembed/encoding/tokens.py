@@ -12,7 +12,7 @@ from weakref import WeakSet
 import numpy as np
 from numpy.typing import NDArray
 
-from skembed.encoding.batching import windows
+from skembed.encoding.batching import chunks
 from skembed.encoding.forks import Hold, hold_at_fork
 
 if TYPE_CHECKING:
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
 
 # What one call to the tokenizer holds in memory: its encodings weigh some 100 bytes a token until they are copied out.
-_TEXTS_A_CALL = 4096
-_CHARACTERS_A_CALL = 1_000_000
+_TEXTS_PER_CALL = 4096
+_CHARACTERS_PER_CALL = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -132,7 +132,7 @@ class TextTokenizer:
         lengths: list[int] = []
         rows_of_text: list[int] = []
         n_tokens: list[int] = []
-        for call in windows(texts, _TEXTS_A_CALL, _CHARACTERS_A_CALL):
+        for call in chunks(texts, _TEXTS_PER_CALL, _CHARACTERS_PER_CALL):
             for encoding in self._encode(list(texts[call]), max_seq_length, side):
                 rows = [encoding.ids, *(rest.ids for rest in encoding.overflowing)] if split else [encoding.ids]
                 ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))

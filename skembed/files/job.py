@@ -1,6 +1,6 @@
 """Files of text to files of vectors, however many rows there are; ``skembed.embed_parquet`` is the door.
 
-Conducts: the source's rows stretch by stretch, their vectors, whole files, the manifest. Imports pyarrow, the
+Conducts: the source's rows chunk by chunk, their vectors, whole files, the manifest. Imports pyarrow, the
 transformer and the rooms beside it.
 """
 
@@ -17,23 +17,25 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import parquet
 
-from skembed.encoding.encoder import encode_stretch, progress, warn
+from skembed.atomic import atomic_write
+from skembed.encoding.encoder import encode_chunk, warn
 from skembed.encoding.plan import Plan, make_plan
+from skembed.encoding.progress import progress
 from skembed.encoding.texts import read_texts
 from skembed.errors import CacheError, DestinationError
-from skembed.files.manifest import Manifest, held, refuse_changed_sources, refuse_other_settings, replaced
-from skembed.files.sources import Source, Stretch, one_line, stretches
+from skembed.files.manifest import Manifest, locked_destination, refuse_changed_sources, refuse_other_settings
+from skembed.files.sources import Chunk, Source, one_line, read_chunks
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
 # What is in memory at once: enough texts that those of a length find each other, and batches need little padding.
-_ROWS_A_STRETCH = 32_768
-_BYTES_A_STRETCH = 2**26
+_ROWS_PER_CHUNK = 32_768
+_BYTES_PER_CHUNK = 2**26
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-class Job:
+class EmbeddingJob:
     """A source, and how its text becomes vectors.
 
     Parameters
@@ -64,7 +66,7 @@ class Job:
 
     def settings(self) -> dict[str, Any]:
         """Write down all that shapes the rows of the destination, as JSON has it."""
-        plan, family = self.plan, asdict(self.plan.family)
+        plan, family = self.plan, asdict(self.plan.base_recipe)
         return {
             "columns": [f"{field.name}: {field.type}" for field in self.schema],
             "text": self.column,
@@ -79,7 +81,7 @@ class Job:
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
         """Embed the rows that are not in the folder yet, file by file; return how many rows are in it then."""
         self.source.refuse_destination(folder)
-        with held(folder):
+        with locked_destination(folder):
             manifest = self._find_manifest(folder, resume)
             show, n_done = self.plan.settings.show_progress_bar, manifest.n_rows
             try:
@@ -111,36 +113,36 @@ class Job:
         return manifest
 
     def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
-        coming = stretches(self.source, manifest.n_rows, _ROWS_A_STRETCH, _BYTES_A_STRETCH, rows_per_file)
-        stretch = next(coming, None)
-        while stretch is not None or not manifest.parts:  # a source without rows becomes a file without rows
+        coming = read_chunks(self.source, manifest.n_rows, _ROWS_PER_CHUNK, _BYTES_PER_CHUNK, rows_per_file)
+        chunk = next(coming, None)
+        while chunk is not None or not manifest.parts:  # a source without rows becomes a file without rows
             part, n_rows, last_file = folder / manifest.next_part, 0, -1
             with _writer(part, self.schema) as writer:
-                while stretch is not None:
-                    writer.write_table(self._embed(stretch, bar), row_group_size=_ROWS_A_STRETCH)
-                    n_rows, last_file = n_rows + len(stretch.table), stretch.pieces[-1].file
+                while chunk is not None:
+                    writer.write_table(self._embed(chunk, bar), row_group_size=_ROWS_PER_CHUNK)
+                    n_rows, last_file = n_rows + len(chunk.table), chunk.pieces[-1].file
                     if n_rows >= rows_per_file:
                         break
-                    stretch = next(coming, None)
+                    chunk = next(coming, None)
                 for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
                     self.source.refuse_changes(number)
             manifest.sources = self.source.stamps[: last_file + 1]
             manifest.add_part(part, n_rows)
             manifest.save(folder)
-            if stretch is not None:  # not before this part is finished: what comes next may be unreadable
-                stretch = next(coming, None)
+            if chunk is not None:  # not before this part is finished: what comes next may be unreadable
+                chunk = next(coming, None)
 
-    def _embed(self, stretch: Stretch, bar: Any) -> pa.Table:
-        column = stretch.table.column(self.column)
+    def _embed(self, chunk: Chunk, bar: Any) -> pa.Table:
+        column = chunk.table.column(self.column)
         texts = read_texts(
             column,
             missing=self.plan.settings.missing,
-            where_is=lambda row: f"column {self.column!r}, {stretch.where(row)},",
+            where_is=lambda row: f"column {self.column!r}, {chunk.where(row)},",
         )
-        vectors, n_cut, failure = encode_stretch(texts, self.plan, bar)
+        vectors, n_cut, failure = encode_chunk(texts, self.plan, bar)
         self._n_rows, self._n_cut = self._n_rows + len(texts), self._n_cut + n_cut
         self._failure = failure or self._failure
-        return stretch.table.append_column(self.schema.field(-1), self._as_arrow(vectors))
+        return chunk.table.append_column(self.schema.field(-1), self._as_arrow(vectors))
 
     def _as_arrow(self, vectors: Any) -> pa.Array:
         return VectorArray(vectors, model=self.model).__arrow_array__()
@@ -151,7 +153,7 @@ def _writer(path: Path, schema: pa.Schema) -> Iterator[parquet.ParquetWriter]:
     """Write a parquet file that is there in full or not at all."""
     others = schema.names[:-1]  # no two numbers of vectors are alike, so no dictionary or bounds would help them
     with (
-        replaced(path) as file,
+        atomic_write(path) as file,
         parquet.ParquetWriter(file, schema, use_dictionary=others, write_statistics=others) as writer,
     ):
         yield writer

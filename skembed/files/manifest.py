@@ -8,23 +8,22 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from filelock import FileLock, Timeout
 
+from skembed.atomic import UNFINISHED, atomic_write
 from skembed.encoding.models.fingerprint import sha256_file
 from skembed.errors import DestinationError
 from skembed.paths import SpecialFileError, refuse_special_file
 
 MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
 _LOCK = ".lock"
-_UNFINISHED = ".unfinished"
 _PARTS = f"part-{'[0-9]' * 6}.parquet"
 _FORMAT = 2
 
@@ -70,7 +69,7 @@ class Manifest:
     def save(self, folder: Path) -> None:
         """Put the manifest in place of the one before, at once."""
         values = asdict(self)
-        with replaced(folder / MANIFEST) as file:
+        with atomic_write(folder / MANIFEST) as file:
             file.write(json.dumps({**values, "sha256": _sha256(values)}, indent=1).encode())
 
     def remove_others(self, folder: Path) -> None:
@@ -122,7 +121,7 @@ def _sha256(values: dict[str, Any]) -> str:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def locked_destination(folder: Path) -> Iterator[None]:
     """Make a folder, and keep other processes from writing into it; a dead process lets go.
 
     Raises
@@ -134,7 +133,7 @@ def held(folder: Path) -> Iterator[None]:
         raise DestinationError(f"{folder} is a file. Choose an empty or a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists():
-        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{_UNFINISHED}"))}  # perhaps of one that starts
+        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{UNFINISHED}"))}  # perhaps of one that starts
         foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
@@ -142,7 +141,7 @@ def held(folder: Path) -> Iterator[None]:
     try:
         _acquire(lock, folder)
         for name in (_PARTS, MANIFEST):
-            for path in folder.glob(f"{name}{_UNFINISHED}"):  # of a process that was killed
+            for path in folder.glob(f"{name}{UNFINISHED}"):  # of a process that was killed
                 path.unlink()
         yield
     finally:
@@ -154,31 +153,6 @@ def _acquire(lock: FileLock, folder: Path) -> None:
         lock.acquire(timeout=0)
     except Timeout:
         raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
-
-
-@contextmanager
-def replaced(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes its place when it is written to the end and on the disk, and else leaves nothing."""
-    unfinished = path.with_name(f"{path.name}{_UNFINISHED}")
-    try:
-        with open(unfinished, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        unfinished.replace(path)
-        _sync_folder(path.parent)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
-
-
-def _sync_folder(folder: Path) -> None:
-    with suppress(OSError):  # not every system lets a folder be opened
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:

@@ -9,7 +9,8 @@ from typing import IO, TYPE_CHECKING, Any
 
 import pandas as pd
 
-from skembed.encoding.settings import check_count, check_names
+from skembed.checks import check_count
+from skembed.encoding.settings import check_names
 from skembed.frames.vectors import VectorDtype
 from skembed.optional import require
 from skembed.paths import is_url, read_path, refuse_special_file
@@ -114,7 +115,7 @@ def embed_parquet(
     """
     require("pyarrow", extra="parquet", needed_by="skembed.embed_parquet")
     from skembed.encoding.cache.embedding_cache import EmbeddingCache
-    from skembed.files.job import Job
+    from skembed.files.job import EmbeddingJob
     from skembed.files.sources import Source
     from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -125,7 +126,7 @@ def embed_parquet(
     transformer = SentenceEmbeddingTransformer(
         **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
     )
-    job = Job(Source(source), column, vector_column, transformer)
+    job = EmbeddingJob(Source(source), column, vector_column, transformer)
     n_rows = job.run(folder, rows_per_file, resume)
     job.warn(stacklevel=2)
     return n_rows

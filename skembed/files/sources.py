@@ -19,10 +19,10 @@ from pyarrow import csv, parquet, types
 from skembed.paths import read_path, refuse_special_file
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
-_ROWS_A_READ = 4096  # few, because nobody knows how long a text is before it is read
-_BYTES_A_READ = 2**20  # of a column of a parquet file
-_BYTES_A_GROUP = 2**26  # a row group of a parquet file up to here is read whole
-_BYTES_A_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
+_ROWS_PER_READ = 4096  # few, because nobody knows how long a text is before it is read
+_BYTES_PER_READ = 2**20  # of a column of a parquet file
+_BYTES_PER_GROUP = 2**26  # a row group of a parquet file up to here is read whole
+_BYTES_PER_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes it
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and its followers write into a path for a missing value
@@ -39,7 +39,7 @@ class Piece:
 
 
 @dataclass(frozen=True)
-class Stretch:
+class Chunk:
     """Consecutive rows, perhaps of several files.
 
     Attributes
@@ -144,7 +144,7 @@ class Source:
         metadata = parquet.read_metadata(path)
         groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
         # Small ones are read whole: a damaged length of a page must not become as many bytes of memory.
-        buffer_size = _BYTES_A_READ if max(groups, default=0) > _BYTES_A_GROUP else 0
+        buffer_size = _BYTES_PER_READ if max(groups, default=0) > _BYTES_PER_GROUP else 0
         file = parquet.ParquetFile(
             path,
             metadata=metadata,
@@ -162,7 +162,7 @@ class Source:
                     yield n_rows
                     continue
                 yield from self._readable(
-                    lambda group=group: file.iter_batches(_ROWS_A_READ, row_groups=[group]),
+                    lambda group=group: file.iter_batches(_ROWS_PER_READ, row_groups=[group]),
                     number,
                     f", row group {group},",
                     n_seen - n_rows,
@@ -214,8 +214,8 @@ class Source:
         return {"file": file, "bytes": status.st_size, "modified_ns": status.st_mtime_ns}
 
 
-def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: int) -> Iterator[Stretch]:
-    """Cut the rows of a source into stretches that are held in memory together.
+def read_chunks(source: Source, first: int, max_rows: int, max_bytes: int, stops: int) -> Iterator[Chunk]:
+    """Cut the rows of a source into read_chunks that are held in memory together.
 
     Parameters
     ----------
@@ -225,7 +225,7 @@ def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: 
     max_rows, max_bytes : int
         About how much is held at once.
     stops : int
-        After each so many rows, counted from the first, a stretch ends.
+        After each so many rows, counted from the first, a chunk ends.
     """
     batches: list[pa.RecordBatch] = []
     pieces: list[Piece] = []
@@ -240,11 +240,11 @@ def stretches(source: Source, first: int, max_rows: int, max_bytes: int, stops: 
             n_rows, n_bytes = n_rows + len(taken), n_bytes + taken.nbytes
             row, batch = row + len(taken), batch.slice(len(taken))
             if n_rows >= max_rows or n_bytes >= max_bytes or (n_given + n_rows) % stops == 0:
-                yield Stretch(pa.Table.from_batches(batches, source.schema), pieces)
+                yield Chunk(pa.Table.from_batches(batches, source.schema), pieces)
                 n_given += n_rows
                 batches, pieces, n_rows, n_bytes = [], [], 0, 0
     if batches:
-        yield Stretch(pa.Table.from_batches(batches, source.schema), pieces)
+        yield Chunk(pa.Table.from_batches(batches, source.schema), pieces)
 
 
 def one_line(error: Exception) -> str:
@@ -355,7 +355,7 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
     """
     record, records = _patterns(delimiter)
     with path.open("rb") as file:
-        block = file.read(_BYTES_A_BLOCK).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
+        block = file.read(_BYTES_PER_BLOCK).removeprefix(_BYTE_ORDER_MARK).lstrip(b"\r\n")
         if not block:
             raise pa.ArrowInvalid("The file is empty.")
         header = record.match(block)
@@ -363,9 +363,9 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
         yield _checked(block[:end]) + b"\n"
         while True:
             rest = block[end:]
-            more = file.read(_BYTES_A_BLOCK - len(rest))
+            more = file.read(_BYTES_PER_BLOCK - len(rest))
             block = rest + more
-            if len(block) < _BYTES_A_BLOCK:
+            if len(block) < _BYTES_PER_BLOCK:
                 break
             whole = records.match(block)
             end = whole.end() if whole else 0
@@ -376,7 +376,7 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
 
 def _checked(block: bytes) -> bytes:
     if not block:
-        raise pa.ArrowInvalid(f"A row is longer than {_BYTES_A_BLOCK:,} bytes, or a quote in it is never closed.")
+        raise pa.ArrowInvalid(f"A row is longer than {_BYTES_PER_BLOCK:,} bytes, or a quote in it is never closed.")
     return block
 
 

@@ -10,9 +10,9 @@ from ray.data import ActorPoolStrategy, Dataset
 from skembed.encoding.settings import check_names
 from skembed.frames.batches import BatchEmbedder
 
-_ROWS_A_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
+_ROWS_PER_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
 _MANY_CPUS = 8  # from here on a worker gets several of them, since each has a model of its own in memory
-_CPUS_A_WORKER = 2
+_CPUS_PER_WORKER = 2
 
 
 def embed(
@@ -23,7 +23,7 @@ def embed(
     n_workers: int | None = None,
     num_cpus: float | None = None,
     num_gpus: float | None = None,
-    batch_size: int = _ROWS_A_BATCH,
+    batch_size: int = _ROWS_PER_BATCH,
     **params: Any,
 ) -> Dataset:
     """Add a column of vectors to a dataset of Ray, with workers that keep their model.
@@ -84,7 +84,7 @@ def embed(
         n_most = sum(int(node.get("GPU", 0) // num_gpus) for node in nodes)
     else:
         cpus = [node.get("CPU", 0) for node in nodes]
-        num_cpus = num_cpus or (_CPUS_A_WORKER if sum(cpus) >= _MANY_CPUS and max(cpus) >= _CPUS_A_WORKER else 1)
+        num_cpus = num_cpus or (_CPUS_PER_WORKER if sum(cpus) >= _MANY_CPUS and max(cpus) >= _CPUS_PER_WORKER else 1)
         n_most = sum(int(some // num_cpus) for some in cpus)
         if n_most * num_cpus > sum(cpus) - 1:  # one CPU must be left to read
             n_most -= 1

@@ -18,11 +18,11 @@ from skembed.frames.vectors import VectorArray, is_one_vector
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any], *, stacklevel: int) -> pd.DataFrame:
     """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
-    from skembed.embedders import maker_of, refuse_other_maker, unit_vectors
+    from skembed.embedders import check_same_model, model_tag, unit_vectors
 
     embedder, subject = _embedder(params, similarity), _subject(column, vectors)
     opposite = _aligned(_as_column(other), column)
-    refuse_other_maker(maker_of(subject, embedder), maker_of(opposite, embedder), ("the column", "other"))
+    check_same_model(model_tag(subject, embedder), model_tag(opposite, embedder), ("the column", "other"))
     left = unit_vectors(subject, embedder, name=describe(column), stacklevel=stacklevel + 1)
     right = unit_vectors(opposite, embedder, name="other", stacklevel=stacklevel + 1)
     if left.shape[1] != right.shape[1]:
@@ -36,7 +36,7 @@ def search(
     column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any], *, stacklevel: int
 ) -> pd.DataFrame:
     """Find the rows nearest to a query; see ``TextColumn.search``."""
-    from skembed.encoding.settings import check_count
+    from skembed.checks import check_count
     from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
@@ -51,7 +51,7 @@ def join(
     column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any], *, stacklevel: int
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
-    from skembed.encoding.settings import check_count
+    from skembed.checks import check_count
     from skembed.similarity.search import SemanticSearch, warn_of_blank_texts
 
     check_count("k", k)
@@ -105,8 +105,8 @@ def cluster(
     """Gather rows that are about the same; see ``TextColumn.cluster``."""
     from sklearn.cluster import KMeans
 
+    from skembed.checks import check_count
     from skembed.embedders import unit_vectors
-    from skembed.encoding.settings import check_count
 
     check_count("n_clusters", n_clusters)
     embedder = _embedder(params, cluster)
@@ -182,7 +182,7 @@ def _is_single(value: Any) -> bool:
 
 def _as_series(other: Any) -> pd.Series:
     """Make a series of a column of any kind, so that what is found in it has a label and a text."""
-    from skembed.embedders import plain_texts
+    from skembed.encoding.labels import plain_texts
     from skembed.encoding.vectors import holds_vectors
 
     if isinstance(other, pd.Series):

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 MISSING = -1  # the label of a row without a text
-_ROWS_A_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
+_ROWS_PER_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
 _SLACK = 1e-6  # float32 cosines are right to about 1e-7
 
 
@@ -163,9 +163,9 @@ def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]
 
 def _pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Compare each vector with all after it, block by block."""
-    starts = range(0, len(vectors), _ROWS_A_BLOCK)
+    starts = range(0, len(vectors), _ROWS_PER_BLOCK)
     for start, other_start in itertools.combinations_with_replacement(starts, 2):
-        block, others = vectors[start : start + _ROWS_A_BLOCK], vectors[other_start : other_start + _ROWS_A_BLOCK]
+        block, others = vectors[start : start + _ROWS_PER_BLOCK], vectors[other_start : other_start + _ROWS_PER_BLOCK]
         cosines = block @ others.T
         if cosines.max() < threshold - _SLACK:  # nearly always, and told in one fast pass
             continue

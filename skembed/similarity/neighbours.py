@@ -22,9 +22,9 @@ from skembed.optional import require
 _SPARE = 8  # candidates beyond those asked for: float32 may have put them in another order
 _SLACK = 1e-5  # what float32 can be wrong by, and ten times more
 _DECIMALS = 12  # cosines that differ by less are ties
-_QUERIES_A_BLOCK = 1024
-_ROWS_A_BLOCK = 8192
-_NUMBERS_A_BLOCK = 2**22  # of float64 vectors, or of candidates, that are compared together: 32 MiB
+_QUERIES_PER_BLOCK = 1024
+_ROWS_PER_BLOCK = 8192
+_NUMBERS_PER_BLOCK = 2**22  # of float64 vectors, or of candidates, that are compared together: 32 MiB
 _N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 40, 256  # see benchmarks/search.py
 
 
@@ -222,7 +222,7 @@ def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArr
     bits = np.ascontiguousarray(vectors).view(np.uint32)
     factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
     keys = np.empty(len(bits), dtype=np.uint64)
-    blocks = [slice(start, start + _ROWS_A_BLOCK) for start in range(0, len(bits), _ROWS_A_BLOCK)]
+    blocks = [slice(start, start + _ROWS_PER_BLOCK) for start in range(0, len(bits), _ROWS_PER_BLOCK)]
     for block in blocks:
         keys[block] = (bits[block] * factors).sum(axis=1, dtype=np.uint64)  # modulo 2**64
     code_of, _ = pd.factorize(keys)
@@ -259,8 +259,8 @@ def nearest(
     """
     cosines = np.empty((len(queries), n_neighbors))
     positions = np.empty((len(queries), n_neighbors), dtype=np.intp)
-    for start in range(0, len(queries), _QUERIES_A_BLOCK):
-        block = slice(start, start + _QUERIES_A_BLOCK)
+    for start in range(0, len(queries), _QUERIES_PER_BLOCK):
+        block = slice(start, start + _QUERIES_PER_BLOCK)
         cosines[block], positions[block] = _nearest_of_block(index, queries[block], n_neighbors)
     return cosines, positions
 
@@ -274,7 +274,7 @@ def _nearest_of_block(index: ExactIndex | HnswIndex, queries: NDArray[np.float32
     is_open = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _SLACK
     while isinstance(index, ExactIndex) and n_candidates < n_vectors and is_open.any():
         n_candidates = min(n_vectors, 4 * n_candidates)
-        all_open, n_rows = np.flatnonzero(is_open), max(1, _NUMBERS_A_BLOCK // n_candidates)
+        all_open, n_rows = np.flatnonzero(is_open), max(1, _NUMBERS_PER_BLOCK // n_candidates)
         for start in range(0, len(all_open), n_rows):
             rows = all_open[start : start + n_rows]
             ranked, found = _rank(index, queries[rows], n_candidates)
@@ -297,7 +297,7 @@ def _cosines(
     """Compute the cosine of each query with its candidates; equal vectors get equal cosines, to the last bit."""
     cosines = np.empty(positions.size)
     of_query = np.repeat(np.arange(len(queries)), positions.shape[1])
-    n_pairs = max(1, _NUMBERS_A_BLOCK // vectors.shape[1])
+    n_pairs = max(1, _NUMBERS_PER_BLOCK // vectors.shape[1])
     for start in range(0, positions.size, n_pairs):
         block = slice(start, start + n_pairs)
         left = queries[of_query[block]].astype(np.float64)

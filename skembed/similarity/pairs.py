@@ -10,15 +10,8 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import (
-    embed_column,
-    fit_embedder,
-    is_fitted,
-    maker_of,
-    read_labels,
-    refuse_other_maker,
-    take_embedder,
-)
+from skembed.embedders import check_same_model, embed_column, fit_embedder, is_fitted, model_tag, take_embedder
+from skembed.encoding.labels import read_labels
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
@@ -120,8 +113,8 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             check_is_fitted(self, "embedder_")
         has_own = hasattr(self, "embedder_")
         embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
-        makers = maker_of(left_column, embedder), maker_of(right_column, embedder)
-        refuse_other_maker(*makers, (left_name, right_name))
+        makers = model_tag(left_column, embedder), model_tag(right_column, embedder)
+        check_same_model(*makers, (left_name, right_name))
         # stacklevel: past the wrapper that set_output puts around this method
         left = embed_column(left_column, embedder, fit=False, name=left_name, stacklevel=5)
         right = embed_column(right_column, embedder, fit=False, name=right_name, stacklevel=5)

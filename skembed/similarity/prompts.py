@@ -46,7 +46,7 @@ def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "d
     side = embedder.task or side
     plan = make_plan(replace(embedder._settings(), task=side))
     if embedder.prompt is not None or embedder.prompt_name is not None:
-        return plan.family.prompt
+        return plan.base_recipe.prompt
     own = plan.model.backend.defaults
     prompts = own.prompts
     if any(prompts.get(name) for names in TASK_PROMPTS.values() for name in names):

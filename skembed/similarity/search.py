@@ -18,16 +18,9 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import (
-    embed_column,
-    maker_of,
-    place,
-    plain_texts,
-    read_labels,
-    refuse_other_maker,
-    take_embedder,
-)
-from skembed.encoding.settings import check_count
+from skembed.checks import check_count
+from skembed.embedders import check_same_model, embed_column, model_tag, take_embedder
+from skembed.encoding.labels import place, plain_texts, read_labels
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError
 from skembed.optional import require
@@ -421,11 +414,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             self.embedder_._keep_to_model("document")  # it, rather than the copy that has the prompt
         embedder = self._for_side(self.embedder_, X, "document")
         if not is_first:
-            refuse_other_maker(maker_of(X, embedder), self._maker, ("X", "the corpus"))
+            check_same_model(model_tag(X, embedder), self._maker, ("X", "the corpus"))
         is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
         vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name, stacklevel=stacklevel + 1)
         if is_first:
-            self._maker: str | None = maker_of(X, embedder)  # a fine-tuner knows its weights only now
+            self._maker: str | None = model_tag(X, embedder)  # a fine-tuner knows its weights only now
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         corpus = _read_corpus(X, n_before, len(vectors))
@@ -513,7 +506,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _embed_queries(self, X: Any, *, stacklevel: int, name: str = "queries") -> NDArray[np.float32]:
         embedder = self._for_side(self.embedder_, X, "query")
-        refuse_other_maker(maker_of(X, embedder), self._maker, (name, "the corpus"))
+        check_same_model(model_tag(X, embedder), self._maker, (name, "the corpus"))
         vectors = embed_column(X, embedder, fit=False, name=name, stacklevel=stacklevel + 1)
         self._refuse_other_dimensions(vectors, name)
         return vectors

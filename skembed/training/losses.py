@@ -151,7 +151,7 @@ def _check_cosines(data: TrainingData) -> None:
         )
 
 
-def lay_out(
+def to_columns(
     data: TrainingData, loss_name: str, n_pairs_per_text: int, rng: np.random.Generator
 ) -> dict[str, list[Any]]:
     """Lay training data out in the columns that a loss reads.

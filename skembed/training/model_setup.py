@@ -17,7 +17,8 @@ from sentence_transformers.sentence_transformer.data_collator import SentenceTra
 from sentence_transformers.sentence_transformer.modules import Pooling
 from torch import Tensor, nn
 
-from skembed.encoding.backends.torch_backend import TorchBackend, input_module, route_through, will_run
+from skembed.encoding.backends.torch_backend import TorchBackend, mark_torch_used
+from skembed.encoding.backends.torch_reader import input_module, route_through
 from skembed.encoding.plan import Plan
 from skembed.encoding.settings import TASKS
 from skembed.optional import require
@@ -51,7 +52,7 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     ValueError
         If several poolings are to go through a layer that was trained for one, or the model's own code reads the task.
     """
-    will_run()
+    mark_torch_used()
     backend, recipe = cast("TorchBackend", plan.model.backend), plan.recipes[0]  # the one that trains
     task = plan.settings.task
     if "task=" in (recipe.route or ""):
@@ -115,7 +116,7 @@ def make_loss(
     else:
         made = settings.loss(model)
     if compares_drawn_pairs(loss_name, data):
-        made = EachTextOnce(model, made)
+        made = DeduplicatedPairsLoss(model, made)
     if settings.matryoshka_dims is not None:  # see Kusupati et al. (2022), https://arxiv.org/abs/2205.13147
         made = losses.MatryoshkaLoss(model, made, matryoshka_dims=_dims(model, settings.matryoshka_dims))
     return made
@@ -166,7 +167,7 @@ class TextsOnceCollator(SentenceTransformerDataCollator):
         return {**batch, "label": torch.tensor(rows)}
 
 
-class EachTextOnce(nn.Module):
+class DeduplicatedPairsLoss(nn.Module):
     """Encodes each distinct text of a batch of pairs once, and lets a loss compare the pairs.
 
     Sixteen pairs out of a few dozen texts repeat many of them: this is where most of the time goes.

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from skembed.encoding.settings import check_count
+from skembed.checks import check_count
 from skembed.paths import read_path
 
 

@@ -34,18 +34,17 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging
 
-from skembed.encoding.backends.torch_backend import is_out_of_memory
-from skembed.encoding.encoder import progress
+from skembed.encoding.backends.torch_batches import is_out_of_memory
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models.fingerprint import sha256_file
-from skembed.encoding.models.registry import without_bars
+from skembed.encoding.progress import progress, without_bars
 from skembed.errors import level_of_user
 from skembed.locks import locked
 from skembed.optional import require
 from skembed.paths import SpecialFileError, read_path, refuse_special_file
 from skembed.training.batches import TextsApart
 from skembed.training.data import TrainingData, split
-from skembed.training.losses import OBJECTIVES, check_batches, lay_out
+from skembed.training.losses import OBJECTIVES, check_batches, to_columns
 from skembed.training.model_setup import add_adapters, make_collator, make_loss
 from skembed.training.settings import TrainingSettings
 
@@ -114,7 +113,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Tuned:
+class TrainingResult:
     """What came out of a run.
 
     Attributes
@@ -131,7 +130,7 @@ class Tuned:
     n_epochs: int
 
 
-def train(run: Run, key: str) -> Tuned:
+def train(run: Run, key: str) -> TrainingResult:
     """Train a model, or go on where an interrupted run of the same key stopped.
 
     When memory runs out, batches are computed in parts whose gradients are added up.
@@ -144,7 +143,7 @@ def train(run: Run, key: str) -> Tuned:
 
     Returns
     -------
-    Tuned
+    TrainingResult
 
     Raises
     ------
@@ -164,7 +163,7 @@ def train(run: Run, key: str) -> Tuned:
             _train_in_parts(run, n_parts)  # outside the except clause, whose traceback keeps tensors alive
 
 
-def _train_once(run: Run, folder: Path) -> Tuned:
+def _train_once(run: Run, folder: Path) -> TrainingResult:
     set_seed(run.seed)
     model = run.make_model()
     cut, model.truncate_dim = model.truncate_dim, None  # all dimensions are trained
@@ -186,7 +185,7 @@ def _train_once(run: Run, folder: Path) -> Tuned:
         parameter.grad = None
         parameter.requires_grad_(True)
     history = _history(trainer.state.log_history, _metric(trainer.evaluator))
-    return Tuned(model.eval(), history, int(np.ceil(trainer.state.epoch or 0)))
+    return TrainingResult(model.eval(), history, int(np.ceil(trainer.state.epoch or 0)))
 
 
 def _make_trainer(run: Run, model: SentenceTransformer, folder: Path, bar: Any) -> _Trainer:
@@ -200,8 +199,8 @@ def _make_trainer(run: Run, model: SentenceTransformer, folder: Path, bar: Any) 
         data, validation = split(run.data, settings.validation_fraction, run.seed)
         _check_validation(validation)
         evaluator = make_evaluator(data, validation, rng)
-        aside = None if evaluator else datasets.Dataset.from_dict(lay_out(validation, loss_name, 2, rng))
-    columns = lay_out(data, loss_name, settings.n_pairs_per_text, rng)
+        aside = None if evaluator else datasets.Dataset.from_dict(to_columns(validation, loss_name, 2, rng))
+    columns = to_columns(data, loss_name, settings.n_pairs_per_text, rng)
     check_batches(columns, loss_name, settings.batch_size)
     trainer = _Trainer(
         model=model,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.batching import length_batches, windows
+from skembed.encoding.batching import chunks, length_batches
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
@@ -123,32 +123,32 @@ def test_grouping_leaves_the_lengths_alone():
     ],
 )
 def test_texts_are_cut_into_stretches(texts, max_texts, max_characters, stretches):
-    cut = windows(texts, max_texts, max_characters)
+    cut = chunks(texts, max_texts, max_characters)
     assert [(window.start, window.stop) for window in cut] == stretches
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
 def test_stretches_cover_all_texts_in_order(texts, max_texts, max_characters):
-    assert [text for window in windows(texts, max_texts, max_characters) for text in texts[window]] == texts
+    assert [text for window in chunks(texts, max_texts, max_characters) for text in texts[window]] == texts
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
 def test_a_stretch_has_at_least_one_text_and_no_more_than_allowed(texts, max_texts, max_characters):
-    assert all(1 <= len(texts[window]) <= max_texts for window in windows(texts, max_texts, max_characters))
+    assert all(1 <= len(texts[window]) <= max_texts for window in chunks(texts, max_texts, max_characters))
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
 def test_a_stretch_of_several_texts_keeps_to_the_characters_allowed(texts, max_texts, max_characters):
-    for window in windows(texts, max_texts, max_characters):
+    for window in chunks(texts, max_texts, max_characters):
         assert len(texts[window]) == 1 or n_characters(texts[window]) <= max_characters
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
 def test_a_stretch_ends_only_where_the_next_text_would_break_a_bound(texts, max_texts, max_characters):
-    for window, following in pairwise(windows(texts, max_texts, max_characters)):
+    for window, following in pairwise(chunks(texts, max_texts, max_characters)):
         longer = texts[window.start : following.start + 1]
         assert len(longer) > max_texts or n_characters(longer) > max_characters

@@ -25,7 +25,7 @@ import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
 from skembed.encoding.backends.torch_pooling import POOLERS
-from skembed.encoding.encoder import progress
+from skembed.encoding.progress import progress
 
 POOLINGS = list(POOLERS)
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
@@ -307,7 +307,7 @@ def test_order_and_batch_size_change_nothing(order, batch_tokens, tiny, mixed_te
 
 def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
-    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 3)
+    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
 
 
@@ -317,7 +317,7 @@ class TestTokenizingAhead:
     @pytest.fixture(autouse=True)
     def _ahead(self, monkeypatch):
         monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: True)
-        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_A_WINDOW", 3)
+        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
 
     @pytest.mark.parametrize("params", [{}, {"long_texts": "mean"}, {"prompt": "fox: "}, {"cache": None}], ids=str)
     def test_changes_no_vector(self, tiny, mixed_texts, params, monkeypatch):
@@ -339,7 +339,7 @@ class TestTokenizingAhead:
         texts = [f"{text} {number}" for number, text in enumerate(mixed_texts)]
         expected = embed(texts, model=tiny, cache=None)
         counted.clear()
-        original = encoder._encode_window
+        original = encoder._encode_chunk
 
         def meanwhile(call, codes, *rest):
             if 4 in codes:
@@ -347,7 +347,7 @@ class TestTokenizingAhead:
             original(call, codes, *rest)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encoder, "_encode_window", meanwhile)
+            patch.setattr(encoder, "_encode_chunk", meanwhile)
             assert_allclose(embed(texts, model=tiny), expected, atol=1e-6)
         assert sorted(counted) == sorted(texts[:4] + texts[5:])
 
@@ -355,7 +355,7 @@ class TestTokenizingAhead:
         def broken(*_):
             raise ArithmeticError
 
-        monkeypatch.setattr("skembed.encoding.encoder._encode_window", broken)
+        monkeypatch.setattr("skembed.encoding.encoder._encode_chunk", broken)
         before = threading.active_count()
         with pytest.raises(ArithmeticError):
             embed(mixed_texts, model=tiny, cache=None)
@@ -465,16 +465,16 @@ def test_long_texts_as_an_error_let_short_ones_pass(tiny):
 def test_the_mean_of_a_long_text_is_that_of_its_windows(kind, pooling, model_folder, reference):
     text = "The quick brown fox jumps over the lazy dog, 0 1 2 3. " * 5
     tokenizer = reference(kind).tokenizer
-    windows = tokenizer(text, truncation=True, max_length=24, return_overflowing_tokens=True)["input_ids"]
+    chunks = tokenizer(text, truncation=True, max_length=24, return_overflowing_tokens=True)["input_ids"]
     model = without_normalize(with_pooling(reference(kind), pooling))
     weighted = np.zeros(model.get_embedding_dimension())
-    for ids in windows:
+    for ids in chunks:
         features = {"input_ids": torch.tensor([ids]), "attention_mask": torch.ones(1, len(ids), dtype=torch.long)}
         with torch.inference_mode():
             weighted += model(features)["sentence_embedding"][0].numpy() * len(ids)
-    expected = weighted / sum(map(len, windows))
+    expected = weighted / sum(map(len, chunks))
     got = embed(["fox", text], model=model_folder(kind), pooling=pooling, long_texts="mean", normalize_embeddings=False)
-    assert len(windows) > 2
+    assert len(chunks) > 2
     assert_allclose(got[1], expected, atol=1e-5)
     assert_allclose(got[0], model.encode("fox"), atol=1e-5)
 

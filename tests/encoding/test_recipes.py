@@ -134,17 +134,17 @@ def test_a_digest_is_the_same_in_every_process(hash_seed):
 
 @given(SOME_RECIPE, st.none() | st.just((1, 2)), st.none() | st.just(("cls", "max")))
 def test_recipes_that_differ_in_layers_and_pooling_are_of_one_family(recipe, layers, pooling):
-    assert replace(recipe, layers=layers, pooling=pooling).family == recipe.family
+    assert replace(recipe, layers=layers, pooling=pooling).base_recipe == recipe.base_recipe
 
 
 @pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in VIEW])
 def test_recipes_that_differ_in_anything_else_are_not(field):
-    assert replace(RECIPE, **{field: OTHER_VALUE[field]}).family != RECIPE.family
+    assert replace(RECIPE, **{field: OTHER_VALUE[field]}).base_recipe != RECIPE.base_recipe
 
 
 @given(SOME_RECIPE)
 def test_a_family_is_of_itself(recipe):
-    assert recipe.family.family == recipe.family
+    assert recipe.base_recipe.base_recipe == recipe.base_recipe
 
 
 @pytest.mark.parametrize("field", OTHER_VALUE)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.threads import Shared, merged
+from skembed.encoding.threads import LockedIterator, iterate_concurrently
 
 
 @pytest.fixture(autouse=True)
@@ -26,12 +26,12 @@ def _no_thread_left():
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(), max_size=8), max_size=4), st.integers(1, 5))
 def test_every_item_comes_once(lists, n_ahead):
-    found = list(merged(lists, n_ahead))
+    found = list(iterate_concurrently(lists, n_ahead))
     assert sorted(found) == sorted(item for items in lists for item in items)
 
 
 def test_the_items_of_one_iterable_come_in_its_order():
-    assert list(merged([range(100)], n_ahead=3)) == list(range(100))
+    assert list(iterate_concurrently([range(100)], n_ahead=3)) == list(range(100))
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
@@ -45,12 +45,12 @@ def test_an_error_in_a_thread_is_raised_where_items_are_taken_and_ends_the_other
         raise error
 
     with pytest.raises(type(error)):
-        for _ in merged([endless(), failing()], n_ahead=2):
+        for _ in iterate_concurrently([endless(), failing()], n_ahead=2):
             pass
 
 
 def test_leaving_early_ends_the_threads():
-    with closing(merged([iter(int, 1), iter(int, 1)], n_ahead=1)) as items:
+    with closing(iterate_concurrently([iter(int, 1), iter(int, 1)], n_ahead=1)) as items:
         assert next(items) == 0
 
 
@@ -66,7 +66,7 @@ def test_an_interrupt_while_threads_are_started_leaves_none_behind(n_started, mo
 
     monkeypatch.setattr(threading.Thread, "start", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        next(merged([iter(int, 1), iter(int, 1), iter(int, 1)], n_ahead=1))
+        next(iterate_concurrently([iter(int, 1), iter(int, 1), iter(int, 1)], n_ahead=1))
 
 
 def test_what_an_error_held_goes_with_it():
@@ -83,7 +83,7 @@ def test_what_an_error_held_goes_with_it():
     gc.disable()
     try:
         with pytest.raises(ValueError, match="Held") as error:
-            list(merged([failing()], n_ahead=1))
+            list(iterate_concurrently([failing()], n_ahead=1))
         del error
         assert references[0]() is None
     finally:
@@ -99,7 +99,7 @@ def test_what_is_done_ahead_is_bounded():
             done.append(number)
             yield number
 
-    with closing(merged([work()], n_ahead=3)) as items:
+    with closing(iterate_concurrently([work()], n_ahead=3)) as items:
         next(items)
         time.sleep(0.2)
         assert len(done) <= 5  # the one taken, three that wait, and one that has no place to wait
@@ -111,5 +111,5 @@ def test_threads_that_share_an_iterator_get_each_item_once():
             time.sleep(0)
             yield number
 
-    shared = Shared(slowly())
-    assert sorted(merged([shared, shared, shared], n_ahead=4)) == list(range(200))
+    shared = LockedIterator(slowly())
+    assert sorted(iterate_concurrently([shared, shared, shared], n_ahead=4)) == list(range(200))

@@ -50,7 +50,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def small_stretches(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS_A_STRETCH", 4)
+    monkeypatch.setattr(job, "_ROWS_PER_CHUNK", 4)
 
 
 def assert_holds(out: Path, frame: pd.DataFrame, **params) -> None:
@@ -68,14 +68,14 @@ def names_in(folder: Path) -> list[str]:
 
 
 def break_off_at(monkeypatch, n_stretches: int, error: BaseException) -> None:
-    original, left = job.encode_stretch, iter(range(n_stretches))
+    original, left = job.encode_chunk, iter(range(n_stretches))
 
     def breaking(*arguments):
         if next(left, None) is None:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(job, "encode_stretch", breaking)
+    monkeypatch.setattr(job, "encode_chunk", breaking)
 
 
 class TestRows:
@@ -243,13 +243,13 @@ class TestRefused:
         assert_holds(out, table_of(45), model=tiny)
 
     def test_a_file_that_changes_while_it_is_read(self, source, out, tiny, monkeypatch):
-        original = job.encode_stretch
+        original = job.encode_chunk
 
         def changing(*arguments):
             os.utime(source / "b.parquet", ns=(1, 1))
             return original(*arguments)
 
-        monkeypatch.setattr(job, "encode_stretch", changing)
+        monkeypatch.setattr(job, "encode_chunk", changing)
         with pytest.raises(OSError, match=r"b\.parquet was changed while it was read"):
             embed_parquet(source, out, "text", model=tiny)
         assert names_in(out) == []

@@ -11,14 +11,8 @@ import pytest
 from filelock import FileLock
 
 from skembed import DestinationError
-from skembed.files.manifest import (
-    MANIFEST,
-    Manifest,
-    held,
-    refuse_changed_sources,
-    refuse_other_settings,
-    replaced,
-)
+from skembed.atomic import atomic_write
+from skembed.files.manifest import MANIFEST, Manifest, locked_destination, refuse_changed_sources, refuse_other_settings
 
 SETTINGS = {"text": "review", "pooling": [["mean"]], "normalize": True}
 SOURCES = [{"file": f"{name}.parquet", "bytes": 10, "modified_ns": 1} for name in "ab"]
@@ -166,35 +160,35 @@ class TestHeld:
     """One writer at a time, in a folder of its own."""
 
     def test_it_makes_the_folder_with_those_above_it(self, tmp_path):
-        with held(tmp_path / "new" / "out"):
+        with locked_destination(tmp_path / "new" / "out"):
             assert (tmp_path / "new" / "out").is_dir()
 
     def test_a_folder_with_other_files_is_refused_and_left_as_it_is(self, tmp_path):
         (tmp_path / "thesis.docx").write_text("")
-        with pytest.raises(DestinationError, match=r"holds other files \(thesis.docx\)"), held(tmp_path):
+        with pytest.raises(DestinationError, match=r"holds other files \(thesis.docx\)"), locked_destination(tmp_path):
             pass
         assert names(tmp_path) == ["thesis.docx"]
 
     def test_other_files_beside_a_manifest_are_left_alone(self, manifest, tmp_path):
         (tmp_path / "notes.md").write_text("")
-        with held(tmp_path):
+        with locked_destination(tmp_path):
             pass
         assert "notes.md" in names(tmp_path)
 
     def test_it_can_be_held_again_and_by_one_who_failed(self, tmp_path):
         for _ in range(2):
-            with pytest.raises(KeyError), held(tmp_path):
+            with pytest.raises(KeyError), locked_destination(tmp_path):
                 raise KeyError
 
     def test_a_manifest_that_was_never_finished_is_no_other_file(self, tmp_path):
         (tmp_path / f"{MANIFEST}.unfinished").write_text("{")
-        with held(tmp_path):
+        with locked_destination(tmp_path):
             assert f"{MANIFEST}.unfinished" not in names(tmp_path)
 
     def test_what_a_killed_process_left_is_removed(self, manifest, tmp_path):
         finished = names(tmp_path)
         (tmp_path / "part-000002.parquet.unfinished").write_text("half")
-        with held(tmp_path):
+        with locked_destination(tmp_path):
             assert set(names(tmp_path)) - {".lock"} == set(finished)
 
     def test_a_second_holder_is_refused_and_removes_nothing_of_the_first(self, manifest, tmp_path):
@@ -202,12 +196,12 @@ class TestHeld:
 
         def hold():
             try:
-                with held(tmp_path):
+                with locked_destination(tmp_path):
                     pass
             except DestinationError as error:
                 refused.append(str(error))
 
-        with held(tmp_path):
+        with locked_destination(tmp_path):
             (tmp_path / "part-000002.parquet.unfinished").write_text("half")
             second = threading.Thread(target=hold)
             second.start()
@@ -219,13 +213,13 @@ class TestHeld:
         with (
             FileLock(tmp_path / ".lock"),
             pytest.raises(DestinationError, match="Another process is embedding into"),
-            held(tmp_path),
+            locked_destination(tmp_path),
         ):
             pass
 
     def test_a_file_where_the_folder_should_be_is_refused(self, tmp_path):
         (tmp_path / "out").write_text("")
-        with pytest.raises(DestinationError, match="out"), held(tmp_path / "out"):
+        with pytest.raises(DestinationError, match="out"), locked_destination(tmp_path / "out"):
             pass
 
 
@@ -240,7 +234,7 @@ class TestReplaced:
     def test_it_takes_its_place_at_the_end(self, tmp_path):
         path = tmp_path / "a"
         path.write_text("old")
-        with replaced(path) as file:
+        with atomic_write(path) as file:
             file.write(b"new")
             assert path.read_text() == "old"
         assert path.read_text() == "new"
@@ -251,7 +245,7 @@ class TestReplaced:
     def test_an_error_leaves_what_was_there_and_nothing_else(self, tmp_path, error, before):
         for name in before:
             (tmp_path / name).write_text("old")
-        with pytest.raises(error), replaced(tmp_path / "a") as file:
+        with pytest.raises(error), atomic_write(tmp_path / "a") as file:
             fail_halfway(file, error)
         assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "old") for name in before]
 
@@ -260,7 +254,7 @@ class TestReplaced:
             raise OSError(28, "No space left on device")
 
         monkeypatch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space left"), replaced(tmp_path / "a") as file:
+        with pytest.raises(OSError, match="No space left"), atomic_write(tmp_path / "a") as file:
             file.write(b"whole")
         assert names(tmp_path) == []
 

@@ -17,7 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skembed.files import sources
-from skembed.files.sources import Source, stretches
+from skembed.files.sources import Source, read_chunks
 
 ALL = 10**9
 
@@ -40,11 +40,11 @@ def write(tmp_path):
 
 
 def cut(source, first=0, max_rows=ALL, stops=ALL, max_bytes=ALL):
-    return list(stretches(source, first, max_rows, max_bytes, stops))
+    return list(read_chunks(source, first, max_rows, max_bytes, stops))
 
 
 def rows(source, text="text", **params):
-    return [row for stretch in cut(Source(source), **params) for row in stretch.table.to_pylist()]
+    return [row for chunk in cut(Source(source), **params) for row in chunk.table.to_pylist()]
 
 
 def texts(source):
@@ -238,7 +238,7 @@ def as_python_reads(content, delimiter=","):
 
 def as_read(content, block_size, ending="csv"):
     with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
-        monkeypatch.setattr(sources, "_BYTES_A_BLOCK", block_size)
+        monkeypatch.setattr(sources, "_BYTES_PER_BLOCK", block_size)
         path = Path(folder, f"a.{ending}")
         path.write_bytes(content.encode())
         return [[value or "" for value in row.values()] for row in rows(path)]
@@ -402,31 +402,29 @@ def three_files(request, write, tmp_path):
 
 
 class TestStretches:
-    """Rows are held by the stretch, and each is known by its file and row."""
+    """Rows are held by the chunk, and each is known by its file and row."""
 
     @pytest.mark.parametrize("first", range(9))
     def test_reading_starts_at_any_row(self, three_files, first):
-        read = [text for stretch in cut(three_files, first) for text in stretch.table["text"].to_pylist()]
+        read = [text for chunk in cut(three_files, first) for text in chunk.table["text"].to_pylist()]
         assert read == list("abcdefg"[first:])
 
     @pytest.mark.parametrize("first", range(7))
     @pytest.mark.parametrize("max_rows", [1, 3, ALL])
     def test_a_row_is_named_by_its_file_and_its_number_there(self, three_files, first, max_rows):
-        where = [
-            stretch.where(row) for stretch in cut(three_files, first, max_rows) for row in range(len(stretch.table))
-        ]
+        where = [chunk.where(row) for chunk in cut(three_files, first, max_rows) for row in range(len(chunk.table))]
         in_files = [("0", row) for row in range(4)] + [("2", row) for row in range(3)]
         ending = three_files.files[0][1:]
         assert where == [f"row {row} of {file}{ending}" for file, row in in_files[first:]]
 
     def test_a_row_behind_the_last_is_nowhere(self, three_files):
-        (stretch,) = cut(three_files)
+        (chunk,) = cut(three_files)
         with pytest.raises(IndexError):
-            stretch.where(7)
+            chunk.where(7)
 
     def test_a_stretch_ends_where_it_holds_enough_bytes(self, write):
         path = write("a.parquet", {"text": ["a" * 100] * 6}, row_group_size=2)
-        assert [len(stretch.table) for stretch in cut(Source(path), max_bytes=300)] == [4, 2]
+        assert [len(chunk.table) for chunk in cut(Source(path), max_bytes=300)] == [4, 2]
 
     @settings(deadline=None, max_examples=60)
     @given(
@@ -442,7 +440,7 @@ class TestStretches:
     ):
         starts = [0, *accumulate(n_rows)]
         with TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as monkeypatch:
-            monkeypatch.setattr(sources, "_ROWS_A_READ", rows_a_read)
+            monkeypatch.setattr(sources, "_ROWS_PER_READ", rows_a_read)
             for number, (start, end) in enumerate(pairwise(starts)):
                 table = pa.table({"text": pa.array([str(row) for row in range(start, end)], pa.string())})
                 pa.parquet.write_table(table, f"{folder}/{number}.parquet", row_group_size=rows_per_group)
@@ -487,7 +485,7 @@ class TestDamage:
         assert [(row, len(batch)) for _, row, batch in damaged.read(30)] == [(30, 10), (40, 10)]
 
     def test_a_csv_row_with_too_few_fields_is_named_with_its_file(self, write, monkeypatch):
-        monkeypatch.setattr(sources, "_BYTES_A_BLOCK", 2**10)
+        monkeypatch.setattr(sources, "_BYTES_PER_BLOCK", 2**10)
         path = write("a.csv", "text,n\n" + "a,1\n" * 1000 + "b\n")
         with pytest.raises(
             OSError, match=r"a.csv cannot be read after row \d+: .*Row #1002: Expected 2 columns, got 1"

@@ -44,7 +44,7 @@ def test_importing_skembed_changes_no_test_of_pandas(tmp_path):
         folder.mkdir()
     (folders[0] / "proof.py").write_text(
         "import pandas, skembed\n"
-        "assert pandas.Series.__dict__['embed'].__class__.__name__ == '_YieldingAccessor'\n"
+        "assert pandas.Series.__dict__['embed'].__class__.__name__ == 'FallbackAccessor'\n"
         "def pytest_sessionfinish(): open('imported', 'w').close()\n"
     )
     with ThreadPoolExecutor(2) as beside_each_other:

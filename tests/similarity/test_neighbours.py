@@ -149,8 +149,8 @@ def test_vectors_that_may_not_be_written_to_are_welcome(comparer):
 def test_the_blocks_in_which_queries_are_compared_change_nothing(clustered, monkeypatch):
     queries = np.concatenate([clustered[:37], np.zeros((3, 24), dtype=np.float32)])
     cosines, positions = nearest(ExactIndex(clustered), queries, 7)
-    monkeypatch.setattr(neighbours, "_QUERIES_A_BLOCK", 5)
-    monkeypatch.setattr(neighbours, "_NUMBERS_A_BLOCK", 100)
+    monkeypatch.setattr(neighbours, "_QUERIES_PER_BLOCK", 5)
+    monkeypatch.setattr(neighbours, "_NUMBERS_PER_BLOCK", 100)
     in_blocks = nearest(ExactIndex(clustered), queries, 7)
     assert_array_equal(in_blocks[1], positions)
     assert_array_equal(in_blocks[0], cosines)
@@ -159,7 +159,7 @@ def test_the_blocks_in_which_queries_are_compared_change_nothing(clustered, monk
 def test_where_much_is_equal_few_queries_are_ranked_at_once(monkeypatch):
     asked = []
     rank = neighbours._rank
-    monkeypatch.setattr(neighbours, "_NUMBERS_A_BLOCK", 2**10)
+    monkeypatch.setattr(neighbours, "_NUMBERS_PER_BLOCK", 2**10)
     monkeypatch.setattr(
         neighbours, "_rank", lambda index, queries, n: asked.append((len(queries), n)) or rank(index, queries, n)
     )

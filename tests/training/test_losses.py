@@ -12,7 +12,7 @@ from sentence_transformers.base.sampler import GroupByLabelBatchSampler
 from sentence_transformers.sentence_transformer import losses
 
 from skembed.training.data import KINDS, TrainingData
-from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, doubt, lay_out, name_loss
+from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, doubt, name_loss, to_columns
 
 LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
 BY_KIND = {
@@ -27,7 +27,7 @@ BY_KIND = {
 
 
 def laid_out(kind, loss_name, n_pairs_per_text=2):
-    return lay_out(BY_KIND[kind], loss_name, n_pairs_per_text, np.random.default_rng(0))
+    return to_columns(BY_KIND[kind], loss_name, n_pairs_per_text, np.random.default_rng(0))
 
 
 def test_every_kind_of_data_has_a_loss_of_its_own_choice():
@@ -102,7 +102,7 @@ def test_a_loss_is_told_from_one_with_other_settings_also_inside_another(referen
 class TestLayout:
     def test_texts_alone_are_paired_with_themselves_once_each(self):
         data = TrainingData("texts", (["a", "b", "a"],))
-        columns = lay_out(data, "multiple_negatives_ranking", 2, np.random.default_rng(0))
+        columns = to_columns(data, "multiple_negatives_ranking", 2, np.random.default_rng(0))
         assert columns == {"text_a": ["a", "b"], "text_b": ["a", "b"]}
 
     def test_class_labels_become_pairs_for_a_loss_that_compares_pairs(self):
@@ -128,7 +128,7 @@ class TestLayout:
     def test_classes_that_show_nothing_alike_or_nothing_different_are_refused(self, texts, labels):
         data = TrainingData("classes", (texts,), np.array(labels), np.array(["x", "y"]))
         with pytest.raises(ValueError, match="no two different texts of one class, or none of two classes"):
-            lay_out(data, "contrastive", 2, np.random.default_rng(0))
+            to_columns(data, "contrastive", 2, np.random.default_rng(0))
 
 
 class TestBatches:

@@ -8,7 +8,7 @@ from numpy.testing import assert_allclose
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import losses
 
-from skembed.training.model_setup import EachTextOnce, TextsOnceCollator, _bound_to, add_adapters
+from skembed.training.model_setup import DeduplicatedPairsLoss, TextsOnceCollator, _bound_to, add_adapters
 
 ROWS = [
     {"text_a": "a quick fox", "text_b": "a lazy dog", "label": 1.0},
@@ -41,7 +41,7 @@ def test_loss_and_gradients_are_those_of_the_pairs_one_by_one(make_loss, model):
     model.zero_grad()
     batch = TextsOnceCollator(model.preprocess)(ROWS)
     features = {name.removeprefix("text_a_"): value for name, value in batch.items() if name != "label"}
-    result = EachTextOnce(model, loss)([features], batch["label"])
+    result = DeduplicatedPairsLoss(model, loss)([features], batch["label"])
     result.backward()
     assert result.item() == pytest.approx(expected.item(), rel=1e-12)
     assert gradients

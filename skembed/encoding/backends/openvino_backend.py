@@ -8,7 +8,7 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
     model.xml, model.bin    token ids -> every hidden layer, and the last one
     tail.xml, tail.bin      pooled vector -> vector, where the model has modules after its pooling
     probe.npy               vectors of some texts in float32
-    about.json              what Reader, Defaults and tail say; versions of libraries; a checksum of each file; sealed
+    about.json              the TransformerSpec, Defaults and tail; versions of libraries; checksums of files; sealed
     *.blob                  the model compiled for a processor, with a checksum
     *.verdict               whether a compiled model runs on a processor, or ends the process; sealed
 """
@@ -20,22 +20,18 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import joblib
 import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.backends.numpy_pooling import NUMPY_POOLERS
+from skembed.encoding.backends.openvino_folder import ABOUT, PROBE, Conversion, read_conversion
 from skembed.encoding.backends.openvino_trial import (
-    MODEL,
     ONE_AT_A_TIME,
     SEVERAL_AT_A_TIME,
-    TAIL,
     CannotRunError,
     Outcome,
     Trials,
@@ -47,15 +43,11 @@ from skembed.encoding.backends.openvino_trial import (
     is_out_of_memory,
     openvino,
     processor_flags,
-    unsealed,
 )
-from skembed.encoding.backends.reader import CannotComputeError, Defaults, Reader, TailModule, View, dim_after
+from skembed.encoding.backends.reader import CannotComputeError, LayerPooling, dim_after
 from skembed.encoding.batching import length_batches
-from skembed.encoding.tokens import TextTokenizer, Tokens
+from skembed.encoding.tokens import Tokens
 
-FORMAT = 3  # of the folder; to be raised when it comes to hold something else
-LIBRARIES = ("openvino", "transformers", "sentence-transformers", "tokenizers")  # that have a say in what it holds
-ABOUT, PROBE = "about.json", "probe.npy"
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32: what is promised of every text
 
 # A text of so few tokens is computed in float32 even so: roundings of its tokens hardly average out when it is pooled.
@@ -125,75 +117,9 @@ LONG_PROBE_TEXTS = [
     "We report a randomised trial of two doses in 412 patients; the primary outcome was survival at 28 days. " * 10,
 ]
 
-_BYTES_A_READ = 2**24
 _TAIL = Variant(None, "float32")
 _LONGEST_EXAMPLE = 256  # tokens of a text that a compiled model is tried on
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
-
-
-@dataclass(frozen=True)
-class Conversion:
-    """A converted model as its folder describes it.
-
-    Attributes
-    ----------
-    folder : Path
-    reader : Reader
-    defaults : Defaults
-    tail : tuple of TailModule
-    ends_normalized : bool
-        Whether the model's last module is a Normalize, which is not among its tail.
-    checksums : dict
-        Of each file.
-    """
-
-    folder: Path
-    reader: Reader
-    defaults: Defaults
-    tail: tuple[TailModule, ...]
-    ends_normalized: bool
-    checksums: dict[str, int]
-
-    def is_whole(self, name: str) -> bool:
-        """Whether a file of the folder, and the weights beside it, are as they were written."""
-        names = [other for other in self.checksums if Path(other).stem == Path(name).stem]
-        return bool(names) and all(checksum(self.folder / other) == self.checksums[other] for other in names)
-
-
-def checksum(file: Path) -> int:
-    """Digest a file, fast rather than safe from forgery: the folder is the user's own."""
-    digest = 0
-    with file.open("rb") as content:
-        while part := content.read(_BYTES_A_READ):
-            digest = crc32(part, digest)
-    return digest
-
-
-def versions() -> dict[str, str]:
-    """Look up the versions of the libraries that a conversion depends on, without importing them."""
-    return {library: version(library) for library in LIBRARIES}
-
-
-def read_conversion(folder: Path) -> Conversion | None:
-    """Read what a folder says of its model; None if there is none that is of use here."""
-    try:
-        about = unsealed((folder / ABOUT).read_bytes())
-        if about["versions"] != versions():
-            return None
-        reader = {**about["reader"], "tokenizer": TextTokenizer.from_dict(about["reader"]["tokenizer"])}
-        reader["special_ids"], reader["own_pooling"] = frozenset(reader["special_ids"]), tuple(reader["own_pooling"])
-        conversion = Conversion(
-            folder,
-            Reader(**reader),
-            Defaults(**about["defaults"]),
-            tuple(TailModule(**module) for module in about["tail"]),
-            about["ends_normalized"],
-            about["checksums"],
-        )
-        files = [MODEL, PROBE, *([TAIL] if conversion.tail else [])]
-        return conversion if all(conversion.is_whole(name) for name in files) else None
-    except Exception:  # damage may show in any way, e.g. as the tokenizer's own kind of error
-        return None
 
 
 class OpenVINOBackend:
@@ -223,7 +149,7 @@ class OpenVINOBackend:
     name = "openvino"
     device = "cpu"
     has_activations = True
-    not_standard = None  # else it would not have been converted
+    unsupported_reason = None  # else it would not have been converted
     why_no_layers = None  # likewise
 
     def __init__(
@@ -258,7 +184,7 @@ class OpenVINOBackend:
         return dim_after(self.tail, self.reader.hidden_dim * len(pooling or self.reader.own_pooling))
 
     def embed_tokens(
-        self, tokens: Tokens, views: Sequence[View], n_prompt_tokens: int, batch_tokens: int
+        self, tokens: Tokens, views: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Run the tokens of a window through the model; see :meth:`TorchBackend.embed_tokens`.
 
@@ -295,7 +221,7 @@ class OpenVINOBackend:
         self,
         tokens: Tokens,
         waiting: NDArray[np.intp],
-        views: Sequence[View],
+        views: Sequence[LayerPooling],
         n_prompt_tokens: int,
         batch_tokens: int,
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
@@ -315,7 +241,7 @@ class OpenVINOBackend:
                 raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
             batch_tokens //= 2
 
-    def _hint(self, lengths: NDArray[np.int64], views: Sequence[View], batch_tokens: int) -> str:
+    def _hint(self, lengths: NDArray[np.int64], views: Sequence[LayerPooling], batch_tokens: int) -> str:
         """Give all cores to a batch that is alone, which takes a compiled model of its own."""
         is_alone = len(lengths) * int(lengths.max(initial=0)) <= batch_tokens or len(lengths) == 1
         is_usual = all(layers == self._last_layer for layers, _ in views)
@@ -325,7 +251,7 @@ class OpenVINOBackend:
         self,
         tokens: Tokens,
         rows_to_do: NDArray[np.intp],
-        views: Sequence[View],
+        views: Sequence[LayerPooling],
         n_prompt_tokens: int,
         batch_tokens: int,
         hint: str,
@@ -443,7 +369,10 @@ class OpenVINOBackend:
         return compiled
 
     def _pool(
-        self, states: dict[tuple[int, ...], NDArray[np.float32]], is_pooled: NDArray[np.bool_], views: Sequence[View]
+        self,
+        states: dict[tuple[int, ...], NDArray[np.float32]],
+        is_pooled: NDArray[np.bool_],
+        views: Sequence[LayerPooling],
     ) -> NDArray[np.float32]:
         side_by_side = []
         for layers, pooling in views:
@@ -498,9 +427,9 @@ def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
     return Trials(conversion.folder, examples, is_private=is_private)
 
 
-def embed_in_own_way(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> NDArray[np.float32]:
+def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> NDArray[np.float32]:
     """Embed some texts in one batch with a backend of either kind, before vectors are normalised."""
-    reader, tokens = backend.reader, tokenize_in_own_way(backend, texts, most_tokens)
+    reader, tokens = backend.reader, tokenize_probe(backend, texts, most_tokens)
     pooling = reader.own_pooling if backend.tail else reader.own_pooling[:1]
     in_one_batch = len(texts) * int(tokens.lengths.max())
     parts = list(backend.embed_tokens(tokens, [((reader.n_layers,), pooling)], 0, in_one_batch))
@@ -508,27 +437,11 @@ def embed_in_own_way(backend: Any, texts: Sequence[str], most_tokens: int | None
     return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
 
 
-def tokenize_in_own_way(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
+def tokenize_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
     """Tokenise some texts, cut to what the model reads or less."""
     limits = (backend.defaults.max_seq_length, backend.reader.max_positions, most_tokens)
     tokens: Tokens = backend.reader.tokenizer.tokenize(texts, min((n for n in limits if n is not None), default=None))
     return tokens
-
-
-def conversion_folder(fingerprint: str, trust_remote_code: bool) -> Path | None:
-    """Return where a converted model is kept: where the operating system keeps a user's caches; None if nowhere.
-
-    What brings code of its own is not served to those who do not trust it.
-    """
-    from platformdirs import user_cache_path
-
-    try:
-        caches = user_cache_path("skembed", appauthor=False)
-    except RuntimeError:  # a user without a home, as in containers
-        return None
-    if caches.parts[0] == "~":  # as older platformdirs say it
-        return None
-    return caches / "openvino" / f"{fingerprint[:32]}-{FORMAT}{'-trusted' if trust_remote_code else ''}"
 
 
 def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend | None:
@@ -574,9 +487,9 @@ def _keeps_vectors(backend: OpenVINOBackend, expected: NDArray[np.float32]) -> b
     """Whether what a backend gives is near to vectors of the probe texts, where it does not compute in float32."""
     n_done, smallest = 0, np.inf
     for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS):
-        rows = np.flatnonzero(tokenize_in_own_way(backend, texts).lengths > SHORT_TEXT)
+        rows = np.flatnonzero(tokenize_probe(backend, texts).lengths > SHORT_TEXT)
         if len(rows):
-            found = embed_in_own_way(backend, [texts[row] for row in rows])
+            found = embed_probe(backend, [texts[row] for row in rows])
             nearness = cosines(found, expected[n_done + rows])
             smallest = min(smallest, nearness.min() if np.isfinite(found).all() else -np.inf)
         n_done += len(texts)

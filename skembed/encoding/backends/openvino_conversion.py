@@ -29,17 +29,14 @@ from skembed.encoding.backends.openvino_backend import (
     PROBE,
     PROBE_TEXTS,
     OpenVINOBackend,
-    checksum,
-    conversion_folder,
-    embed_in_own_way,
+    embed_probe,
     fastest_dtype,
     make_backend,
-    read_conversion,
     trials_of,
     usual_key,
     usual_variants,
-    versions,
 )
+from skembed.encoding.backends.openvino_folder import checksum, conversion_folder, read_conversion, versions
 from skembed.encoding.backends.openvino_trial import (
     MODEL,
     TAIL,
@@ -50,7 +47,7 @@ from skembed.encoding.backends.openvino_trial import (
     sealed,
     why_no_trial,
 )
-from skembed.encoding.backends.reader import Reader
+from skembed.encoding.backends.reader import TransformerSpec
 from skembed.encoding.backends.torch_backend import TorchBackend, without_hooks_left
 from skembed.encoding.forks import library_state
 from skembed.locks import locked
@@ -126,7 +123,7 @@ def make_converted(
         If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere, or it cannot be tried.
     """
     if backend.reader is None or backend.transformer is None:
-        raise NotConvertibleError(str(backend.not_standard))
+        raise NotConvertibleError(str(backend.unsupported_reason))
     if backend.company != "any":
         raise NotConvertibleError("its vectors depend on the padding of their batch")
     if (why := why_no_trial()) is not None:  # before it is converted for nothing
@@ -283,7 +280,7 @@ def _twin(module: Any, attention: str | None = None) -> Any:
 
 
 def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
-    reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
+    reader: TransformerSpec = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
     with (
         library_state(), _silence(), _masks_that_can_be_traced(), backend.inference(),
         without_hooks_left(backend.transformer),
@@ -299,7 +296,7 @@ def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
             dim = backend.tail[0].takes or reader.hidden_dim
             tail = openvino.convert_model(_twin(_Tail(backend.modules_after)), example_input=torch.ones(2, dim))
             openvino.save_model(tail, folder / TAIL, compress_to_fp16=False)
-    probe = np.vstack([embed_in_own_way(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
+    probe = np.vstack([embed_probe(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
     np.save(folder / PROBE, probe, allow_pickle=False)
     described = {**vars(reader), "tokenizer": reader.tokenizer.to_dict(), "special_ids": sorted(reader.special_ids)}
     about = {
@@ -330,7 +327,7 @@ def _compare(backend: TorchBackend, folder: Path) -> None:
 
 
 def _lengths_to_compare(backend: TorchBackend) -> list[int]:
-    reader: Reader = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
+    reader: TransformerSpec = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
     limits = (backend.defaults.max_seq_length, reader.max_positions, _TOKENS_TO_COMPARE[-1])
     longest = min(limit for limit in limits if limit is not None)
     fewest = min(reader.tokenizer.n_special_tokens + 1, longest)
@@ -339,7 +336,7 @@ def _lengths_to_compare(backend: TorchBackend) -> list[int]:
 
 def _difference(converted: OpenVINOBackend, backend: TorchBackend, texts: Sequence[str], most_tokens: int) -> float:
     """Compute the largest difference of one backend's vectors to the other's, relative to the vector."""
-    found, expected = (embed_in_own_way(some, texts, most_tokens) for some in (converted, backend))
+    found, expected = (embed_probe(some, texts, most_tokens) for some in (converted, backend))
     norms = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
     differences = np.linalg.norm(found - expected, axis=1) / norms
     return float(differences.max()) if np.isfinite(differences).all() else np.inf

@@ -49,8 +49,8 @@ ONE_AT_A_TIME, SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches that are c
 UNFINISHED = ".unfinished-"
 
 # A child that takes longer is taken to hang. Generous, as a wrong verdict is kept.
-SECONDS_A_VARIANT = 120.0
-_BYTES_A_SECOND = 2e7  # of weights, on top
+SECONDS_PER_VARIANT = 120.0
+_BYTES_PER_SECOND = 2e7  # of weights, on top
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
 _MOST_BLOBS = 16  # of a model; the one that was not used for longest leaves
@@ -311,7 +311,7 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     """Try some variants up to the first that the child dies of."""
     if (why := why_no_trial()) is not None:
         return [Outcome(why, lasts=False)] * len(asked)
-    seconds = SECONDS_A_VARIANT + sum(file.stat().st_size for file in folder.glob("*.bin")) / _BYTES_A_SECOND
+    seconds = SECONDS_PER_VARIANT + sum(file.stat().st_size for file in folder.glob("*.bin")) / _BYTES_PER_SECOND
     said = {"folder": str(folder), "asked": asked, "examples": examples, "seconds": seconds}
     try:
         status, printed, complaint = _run_child(said, seconds * (len(asked) + 1))

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 from skembed.encoding.tokens import TextTokenizer
 
-View = tuple[tuple[int, ...], tuple[str, ...]]  # layers to average, pooling modes to concatenate before the tail
+LayerPooling = tuple[
+    tuple[int, ...], tuple[str, ...]
+]  # layers to average, pooling modes to concatenate before the tail
 
 
 class CannotComputeError(RuntimeError):
@@ -18,7 +20,7 @@ class CannotComputeError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class Reader:
+class TransformerSpec:
     """The text-reading part of a standard model: token ids in, one vector a token out.
 
     A standard model is a fast tokenizer, a transformer, a Pooling module and what follows it. Only for those

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from skembed.encoding.backends.torch_backend import Run, TorchBackend
-from skembed.encoding.threads import Shared, merged
+from skembed.encoding.backends.torch_batches import run_on_device
+from skembed.encoding.threads import LockedIterator, iterate_concurrently
 
 _RESULTS_AHEAD = 16  # batches that wait to be taken, before the devices wait
 
@@ -37,6 +39,7 @@ class SeveralDevices(TorchBackend):
     def _compute(
         self, run: Run, batches: Iterator[NDArray[np.intp]], size_of: Callable[[NDArray[np.intp]], int]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        shared = Shared(batches)
-        computing = [TorchBackend._compute(backend, run, shared, size_of) for backend in (self, *self._others)]
-        yield from merged(computing, _RESULTS_AHEAD)
+        shared = LockedIterator(batches)
+        each = (self, *self._others)
+        computing = [run_on_device(backend.device, partial(run, backend), shared, size_of) for backend in each]
+        yield from iterate_concurrently(computing, _RESULTS_AHEAD)

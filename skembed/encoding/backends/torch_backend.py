@@ -6,72 +6,56 @@ sentence-transformers and the rooms below; knows no cache, no settings and no es
 
 from __future__ import annotations
 
-import copy
-import inspect
 import math
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from functools import cached_property, partial
-from itertools import islice
-from typing import Any, TypeVar, cast
-from urllib.parse import quote
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Router, Transformer
-from sentence_transformers.sentence_transformer.modules import Dropout, LayerNorm, Normalize, Pooling
+from sentence_transformers.base.modules import Dense
 from torch import Tensor, nn
 
-from skembed.encoding.backends.reader import Defaults, Reader, TailModule, View, dim_after
+from skembed.encoding.backends.reader import Defaults, LayerPooling, TailModule, TransformerSpec, dim_after
+from skembed.encoding.backends.torch_batches import run_on_device
 from skembed.encoding.backends.torch_pooling import POOLERS
+from skembed.encoding.backends.torch_reader import (
+    COMPANY,
+    VECTOR,
+    captures_outputs,
+    changes_of,
+    find_own_code,
+    input_module,
+    is_of_class,
+    is_trailing_normalize,
+    make_spec,
+    may_read_task,
+    probe_texts,
+    takes_task,
+    task_routes,
+    tokenizes_alike,
+    why_unsupported,
+)
 from skembed.encoding.backends.torch_threads import as_many_as_worth, multiplications_a_token
 from skembed.encoding.batching import length_batches
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.settings import TASKS
-from skembed.encoding.tokens import UNLIMITED, TextTokenizer, Tokens, inside_tokenizer
-
-# What a tokenizer must do alike in our hands and in its owner's before we take it over.
-_PROBE_TEXTS = ["A probe, with 2 clauses & an accent: é.", "", "  Two\nlines <pad> "]
-
-_VECTOR = "sentence_embedding"  # what sentence-transformers calls the vector of a text among its features
-
-# Modules after the pooling that read nothing but the pooled vector, so that each pooling can pass through them.
-_TAIL_MODULES = (Dense, Dropout, LayerNorm, Normalize)
-
-# On another device than the processor, that one goes on while the device computes. From CUDA results come back so many
-# batches later; from others, the processor waits for so many batches at once.
-_BATCHES_IN_FLIGHT = 4
-_BATCHES_A_COPY = 16
+from skembed.encoding.tokens import UNLIMITED, Tokens, inside_tokenizer
 
 # So many tokens of one length make batches for CUDA of their own. These need neither padding nor a mask, which the
 # processor would wait for, as transformers looks into it.
 _TOKENS_OF_ONE_LENGTH = 8192
 
-# A short text, and a longer one that it is padded beside, to see whether a text's vector depends on its company. In
-# float32 those of ordinary models differ by 1e-6 of their length, those of others by 4e-2 and more.
-_COMPANY = ["Where is my fox?", "I cannot log in: nobody answers my messages."]
-_OTHER_VECTOR, _OTHER_VECTOR_IN_HALF = 1e-3, 3e-2
-
-# What a model may have of its own, in a subclass or set on an object, in the place of what we do for it.
-_MODEL_METHODS = ("__call__", "forward", "preprocess", "tokenize", "encode")
-_MODULE_METHODS = ("forward", "preprocess", "tokenize")
-_TOKENIZER_METHODS = (
-    "__call__", "encode", "_encode_plus", "_batch_encode_plus", "batch_encode_plus", "encode_plus", "tokenize", "pad",
-    "prepare_for_tokenization", "convert_tokens_to_ids", "set_truncation_and_padding",
-)  # fmt: skip
-_LIBRARIES = ("sentence_transformers.", "transformers.", "huggingface_hub.", "torch.", "builtins.")
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
-_OF_CAPTURING = "transformers.utils.output_capturing"  # hooks of transformers' own, which read hidden layers
+_OTHERVECTOR, _OTHERVECTOR_IN_HALF = 1e-3, 3e-2
 
 _SHARE_OF_FREE_MEMORY = 0.5  # that a batch may take by our estimate
 
-_has_run = False  # whether torch may have started threads
-
-Result = TypeVar("Result")
 Run = Callable[["TorchBackend", NDArray[np.intp]], Tensor]  # computes some rows by a backend
+
+_has_run = False  # whether torch may have started threads
 
 
 class TorchBackend:
@@ -84,9 +68,9 @@ class TorchBackend:
 
     Attributes
     ----------
-    reader : Reader or None
+    reader : TransformerSpec or None
         None if the model tokenises and pools in a way of its own (StaticEmbedding, CLIP, a Router, ...).
-    not_standard : str or None
+    unsupported_reason : str or None
         Why there is no reader.
     transformer : Module or None
         What gives the reader its token vectors; None if there is no reader.
@@ -105,14 +89,14 @@ class TorchBackend:
         self.sentence_transformer = sentence_transformer
         self.device: torch.device = sentence_transformer.device
         modules: list[Any] = list(sentence_transformer.children())
-        self._is_run_whole = _changes_of(sentence_transformer, ("__call__", "forward", "encode")) is not None
-        self.ends_normalized = not self._is_run_whole and _is_trailing_normalize(modules[-1])
+        self._is_run_whole = changes_of(sentence_transformer, ("__call__", "forward", "encode")) is not None
+        self.ends_normalized = not self._is_run_whole and is_trailing_normalize(modules[-1])
         if self.ends_normalized:
             modules.pop()
-        self.not_standard = _what_is_own(sentence_transformer) or _why_not_standard(modules)
-        self.reader = None if self.not_standard else _take_reader(modules[0], modules[1])
-        if self.reader is not None and not _tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
-            self.reader, self.not_standard = None, "its tokenizer does more than its fast core"
+        self.unsupported_reason = find_own_code(sentence_transformer) or why_unsupported(modules)
+        self.reader = None if self.unsupported_reason else make_spec(modules[0], modules[1])
+        if self.reader is not None and not tokenizes_alike(self.reader.tokenizer, modules[0].tokenizer):
+            self.reader, self.unsupported_reason = None, "its tokenizer does more than its fast core"
         self.transformer: nn.Module | None = modules[0].model if self.reader else None
         self.modules_after = modules[2:] if self.reader else modules
         # To transformers' own models no mask says that all is to be read, unless they find what they take for padding
@@ -165,8 +149,8 @@ class TorchBackend:
         """
         if self.reader is not None:
             return None
-        ways = list(_ways(self.modules_after, task))
-        is_read = _may_read_task(self.sentence_transformer) or any(map(self._is_declared, self.modules_after))
+        ways = list(task_routes(self.modules_after, task))
+        is_read = may_read_task(self.sentence_transformer) or any(map(self._is_declared, self.modules_after))
         if task is not None and is_read:
             ways.append(f"task={task}")
         return "/".join(ways) or None
@@ -230,7 +214,7 @@ class TorchBackend:
         return float(_SHARE_OF_FREE_MEMORY * free / n_bytes)
 
     def embed_tokens(
-        self, tokens: Tokens, views: Sequence[View], n_prompt_tokens: int, batch_tokens: int
+        self, tokens: Tokens, views: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         """Run the tokens of a window through the model, batch by batch.
 
@@ -276,7 +260,7 @@ class TorchBackend:
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
         yield from self._compute(run, (filled[batch] for batch in rows_together), n_padded)
 
-    def _embed_nothing(self, n_rows: int, views: Sequence[View]) -> NDArray[np.float32]:
+    def _embed_nothing(self, n_rows: int, views: Sequence[LayerPooling]) -> NDArray[np.float32]:
         with self.inference():
             zeros = torch.zeros(n_rows, self._reader.hidden_dim, device=self.device)
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in views]
@@ -285,14 +269,7 @@ class TorchBackend:
     def _compute(
         self, run: Run, batches: Iterator[NDArray[np.intp]], size_of: Callable[[NDArray[np.intp]], int]
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Run batches on the device and bring the vectors back."""
-        done = _run_batches(partial(run, self), batches, size_of)
-        if self.device.type == "cuda":
-            yield from _copied_behind(done, _start_copy)
-            return
-        n_together = 1 if self.device.type == "cpu" else _BATCHES_A_COPY
-        while some := list(islice(done, n_together)):
-            yield np.concatenate([rows for rows, _ in some]), torch.cat([vectors for _, vectors in some]).cpu().numpy()
+        return run_on_device(self.device, partial(run, self), batches, size_of)
 
     def embed_texts(
         self, texts: Sequence[str], prompt: str | None, batch_tokens: int, task: str | None = None
@@ -332,7 +309,7 @@ class TorchBackend:
 
     def _measure_dims(self) -> dict[str | None, int]:
         """Count the dimensions of the model's vectors by route."""
-        text = _probe_texts(self.sentence_transformer)[:1]
+        text = probe_texts(self.sentence_transformer)[:1]
         with self.inference():
             return {route: self._run_texts(text, None, task)[0].shape[1] for route, task in self._task_by_route.items()}
 
@@ -341,14 +318,14 @@ class TorchBackend:
         if _looks_at_length(self.sentence_transformer.config):
             return "of its length"
         if self.reader is None:
-            short, long = _probe_texts(self.sentence_transformer)
+            short, long = probe_texts(self.sentence_transformer)
             with self.inference():
                 for task in self._task_by_route.values():
                     alone, beside = (self._run_texts(texts, None, task)[0][0] for texts in ([short], [short, long]))
                     if not self._is_same(alone, beside):
                         return "none"
             return "any"
-        tokens = self.reader.tokenizer.tokenize(_COMPANY, self._token_limit)
+        tokens = self.reader.tokenizer.tokenize(COMPANY, self._token_limit)
         alone = self._own_states(tokens, [0])
         if self._is_same(alone, self._own_states(tokens, [0, 1])):
             return "any"
@@ -356,7 +333,7 @@ class TorchBackend:
 
     def _is_same(self, vectors: Tensor, others: Tensor) -> bool:
         is_half = next((some.dtype.itemsize < 4 for some in self.sentence_transformer.parameters()), False)
-        most = _OTHER_VECTOR_IN_HALF if is_half else _OTHER_VECTOR
+        most = _OTHERVECTOR_IN_HALF if is_half else _OTHERVECTOR
         return not bool((vectors - others).norm() > most * vectors.norm())  # nor if both are no numbers at all
 
     def _own_states(self, tokens: Tokens, rows: list[int]) -> Tensor:
@@ -372,15 +349,15 @@ class TorchBackend:
         return min((limit for limit in limits if limit is not None), default=None)
 
     @property
-    def _reader(self) -> Reader:
+    def _reader(self) -> TransformerSpec:
         if self.reader is None:
-            raise TypeError(f"this model reads texts, not tokens: {self.not_standard}")
+            raise TypeError(f"this model reads texts, not tokens: {self.unsupported_reason}")
         return self.reader
 
     @contextmanager
     def inference(self) -> Iterator[None]:
         """Switch dropout off and gradients off, and put the model back as it was: it may be the user's own."""
-        will_run()
+        mark_torch_used()
         training = [module for module in self.sentence_transformer.modules() if module.training]
         for module in training:
             module.training = False
@@ -402,7 +379,7 @@ class TorchBackend:
         return tensor.to(self.device, non_blocking=True)
 
     def _token_vectors(
-        self, input_ids: NDArray[np.int64], is_token: NDArray[np.bool_], views: Sequence[View]
+        self, input_ids: NDArray[np.int64], is_token: NDArray[np.bool_], views: Sequence[LayerPooling]
     ) -> dict[tuple[int, ...], Tensor]:
         """Compute the wanted means of hidden layers, each of shape (n_texts, n_tokens, hidden_dim), float32."""
         wanted, n_layers = {layers for layers, _ in views}, self._reader.n_layers
@@ -424,7 +401,7 @@ class TorchBackend:
     def why_no_layers(self) -> str | None:
         """Why layers other than the last cannot be had, or None if they can: not every model gives what each made."""
         if self.transformer is None:
-            return self.not_standard
+            return self.unsupported_reason
         ids = self._reader.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
         with self.inference(), self._as_it_was(last_only=False):
             input_ids = self._to_device(ids)
@@ -460,20 +437,20 @@ class TorchBackend:
             if attention is not None:
                 transformer.set_attention_type(attention)
 
-    def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[View]) -> Tensor:
+    def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[LayerPooling]) -> Tensor:
         each = {(layers, mode) for layers, pooling in views for mode in pooling}
         pooled = {(layers, mode): POOLERS[mode](states[layers], is_pooled) for layers, mode in each}
         side_by_side = [torch.cat([pooled[layers, mode] for mode in pooling], dim=1) for layers, pooling in views]
         return torch.cat([self._through_tail(vectors) for vectors in side_by_side], dim=1)
 
     def _through_tail(self, pooled: Tensor) -> Tensor:
-        features: dict[str, Tensor] = {_VECTOR: pooled}
+        features: dict[str, Tensor] = {VECTOR: pooled}
         for module in self.modules_after:
             parameter = next(module.parameters(), None)
             if parameter is not None:
-                features[_VECTOR] = features[_VECTOR].to(parameter.dtype)
+                features[VECTOR] = features[VECTOR].to(parameter.dtype)
             features = module(features)
-        return features[_VECTOR].float()
+        return features[VECTOR].float()
 
     def _run_texts(
         self, texts: list[str], prompt: str | None, task: str | None = None
@@ -493,9 +470,9 @@ class TorchBackend:
             name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
         }
         for module in self.modules_after:
-            is_told = task is not None and (_takes_task(module) or self._is_declared(module))
+            is_told = task is not None and (takes_task(module) or self._is_declared(module))
             features = module(features, **(of_task if is_told else {}))
-        return features[_VECTOR].float(), is_full
+        return features[VECTOR].float(), is_full
 
     def reads_nothing_of(self, text: str, task: str | None = None) -> bool:
         """Whether the model's own tokenizer finds no token in a text, as where it knows a list of words only."""
@@ -525,140 +502,8 @@ class TorchBackend:
             return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
 
-def _run_batches(
-    run: Callable[[NDArray[np.intp]], Result],
-    batches: Iterator[NDArray[np.intp]],
-    size_of: Callable[[NDArray[np.intp]], int],
-) -> Iterator[tuple[NDArray[np.intp], Result]]:
-    """Run all batches; when memory runs out, go on with batches of half the size that did not fit.
-
-    A batch is drawn when it is its turn: others may draw from the same iterator.
-
-    Raises
-    ------
-    MemoryError
-        If a single row does not fit.
-    """
-    waiting: deque[NDArray[np.intp]] = deque()  # halves
-    too_large = float("inf")
-    while (rows := waiting.popleft() if waiting else next(batches, None)) is not None:
-        if len(rows) > 1 and size_of(rows) >= too_large:
-            waiting.extendleft(reversed(np.array_split(rows, 2)))
-            continue
-        try:
-            result = run(rows)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU and MPS raise plain ones
-            if not is_out_of_memory(error):
-                raise
-            ran_out = str(error)
-        else:
-            yield rows, result
-            continue
-        # Outside the except clause, whose traceback would keep the failed batch's memory alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
-        if len(rows) == 1:
-            raise MemoryError(
-                f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "
-                f"max_seq_length, or choose dtype='float16' or another device. ({ran_out})"
-            )
-        too_large = size_of(rows)
-        waiting.appendleft(rows)
-
-
-def _copied_behind(
-    done: Iterator[tuple[NDArray[np.intp], Tensor]], start_copy: Callable[[Tensor], Callable[[], NDArray[np.float32]]]
-) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-    """Bring results back a few batches later, so that the device need not wait while they are taken."""
-    in_flight: deque[tuple[NDArray[np.intp], Callable[[], NDArray[np.float32]]]] = deque()
-    for rows, vectors in done:
-        in_flight.append((rows, start_copy(vectors)))
-        if len(in_flight) > _BATCHES_IN_FLIGHT:
-            rows, wait = in_flight.popleft()
-            yield rows, wait()
-    for rows, wait in in_flight:
-        yield rows, wait()
-
-
-def _start_copy(vectors: Tensor) -> Callable[[], NDArray[np.float32]]:
-    """Start a copy from CUDA into pinned memory, which torch keeps for the next time; return what waits for its end."""
-    try:
-        landing = torch.empty(vectors.shape, dtype=vectors.dtype, device="cpu", pin_memory=True)
-    except RuntimeError:  # there is none of it to be had
-        landing = vectors.cpu()
-        return landing.numpy
-    landing.copy_(vectors, non_blocking=True)
-    has_landed = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # else waiting keeps a core busy
-    has_landed.record(torch.cuda.current_stream(vectors.device))
-
-    def wait() -> NDArray[np.float32]:
-        has_landed.synchronize()
-        landed: NDArray[np.float32] = landing.numpy()
-        return landed
-
-    return wait
-
-
 def _mean(states: list[Tensor]) -> Tensor:
     return states[0] if len(states) == 1 else torch.stack(states).mean(dim=0)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell that memory ran out, on whatever device, from another error."""
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-        or "ALLOC_FAILED" in str(error)
-    )
-
-
-def _is_trailing_normalize(module: Any) -> bool:
-    if type(module) is not Normalize or _changes_of(module, _MODULE_METHODS):
-        return False
-    return {module.module_input_name, module.module_output_name} == {_VECTOR}
-
-
-def _probe_texts(model: SentenceTransformer) -> list[str]:
-    """Return a short text and a longer one that a model can read: of its own words, where it knows only some."""
-    tokenizer: Any = getattr(model, "tokenizer", None)
-    words = (word for word in getattr(tokenizer, "word2idx", ()) if tokenizer.tokenize(word))  # others it passes over
-    some = list(islice(words, 9))
-    return [" ".join(some[:2]), " ".join(some)] if some else _COMPANY
-
-
-def _what_is_own(model: SentenceTransformer) -> str | None:
-    """Say what of a model is another's doing than its libraries', and is passed over where we run its parts."""
-    if own := _changes_of(model, _MODEL_METHODS):
-        return f"its class {type(model).__name__} has {own} of its own"
-    for module in model.modules():
-        if module is not model and (own := _changes_of(module, _MODULE_METHODS, inherited=False)):
-            return f"its {type(module).__name__} has {own} of its own"
-    return None
-
-
-def _changes_of(changed: Any, methods: Sequence[str], *, inherited: bool = True) -> str | None:
-    """Name what is set on an object in place of its class's, or by a class of another than the libraries.
-
-    It is a method or a hook. What torch.compile sets does the same.
-    """
-    if any(not _captures(hook) for kind in _HOOKS for hook in vars(changed).get(kind, {}).values()):
-        return "a hook"
-    if type(changed).__module__.startswith("torch._dynamo."):
-        return None
-    foreign = [kind for kind in type(changed).__mro__ if not f"{kind.__module__}.".startswith(_LIBRARIES)]
-    own = {name for name in vars(changed) if not _is_of_class(changed, name)}
-    places = [own, *(vars(kind) for kind in foreign if inherited)]
-    return next((name for place in places for name in methods if name in place), None)
-
-
-def _is_of_class(changed: Any, name: str) -> bool:
-    """Whether what is set on an object is its class's own method: transformers 5.0 puts it back so."""
-    return getattr(vars(changed)[name], "__func__", None) is getattr(type(changed), name, changed)
-
-
-def _captures(hook: Any) -> bool:
-    return getattr(hook, "__module__", "") == _OF_CAPTURING
 
 
 @contextmanager
@@ -696,7 +541,7 @@ def without_hooks_left(model: Any) -> Iterator[None]:
         yield
     finally:
         for module in as_classes:
-            if "forward" in vars(module) and _is_of_class(module, "forward"):
+            if "forward" in vars(module) and is_of_class(module, "forward"):
                 del vars(module)["forward"]
         if not had:
             remove_capturing_hooks(model)
@@ -707,7 +552,7 @@ def remove_capturing_hooks(model: Any) -> None:
     for module in model.modules():
         vars(module).pop("_output_capturing_hooks_installed", None)
         for key, hook in list(module._forward_hooks.items()):
-            if _captures(hook):
+            if captures_outputs(hook):
                 del module._forward_hooks[key]
 
 
@@ -720,120 +565,7 @@ def _looks_at_length(config: Any) -> bool:
     return changes or getattr(config, "attention_type", None) == "block_sparse"
 
 
-def input_module(modules: Any, task: str | None) -> Any:
-    """Return the module that tokenises the texts of a task."""
-    first = modules[0]
-    return input_module(first.sub_modules[route_through(first, task)], task) if isinstance(first, Router) else first
-
-
-def route_through(router: Router, task: str | None) -> str:
-    """Name the modules that a Router sends the texts of a task through."""
-    try:
-        return str(router._resolve_route(task=task, modality="text"))
-    except ValueError:
-        routes = " and ".join(map(repr, router.sub_modules))
-        raise ValueError(f"the model's routes are {routes}, none of which is for task={task!r}") from None
-
-
-def _ways(modules: Iterable[Any], task: str | None) -> Iterator[str]:
-    """Name what a task decides on the way through modules: the routes, and the task itself where a module reads it."""
-    for module in modules:
-        if isinstance(module, Router):
-            route, routes = route_through(module, task), cast("Mapping[str, Any]", module.sub_modules)
-            yield quote(route, safe="")  # so that no name looks like two
-            yield from _ways(routes[route], task)
-        elif task is not None and _may_read_task(module):
-            yield f"task={task}"
-
-
-def _may_read_task(module: Any) -> bool:
-    """Whether a module may do something else for another task, the number of tokens apart."""
-    is_foreign = not type(module).__module__.startswith("sentence_transformers.")
-    reads = getattr(module, "preprocess", None) if is_foreign else None  # nobody knows what it makes of the task
-    template = getattr(getattr(module, "tokenizer", None), "chat_template", None)
-    expands = getattr(module, "query_expansion", None) is not None
-    return _takes_task(module) or (reads is not None and _accepts_task(reads)) or expands or "task" in str(template)
-
-
-def _accepts_task(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(parameter.name == "task" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
-
-
-def _takes_task(module: Any) -> bool:
-    return "task" in getattr(module, "forward_kwargs", ())
-
-
-def _why_not_standard(modules: list[Any]) -> str | None:
-    """Say why a model is not transformer + Pooling + tail over a fast tokenizer, or None if it is."""
-    first = modules[0]
-    if type(first) is not Transformer:
-        return f"its first module is {type(first).__name__}, not a Transformer"
-    if len(modules) < 2 or type(modules[1]) is not Pooling:
-        return "it has no Pooling module after its Transformer"
-    for module in modules[2:]:
-        reads_and_writes = {getattr(module, f"module_{way}_name", _VECTOR) for way in ("input", "output")}
-        if type(module) not in _TAIL_MODULES or reads_and_writes != {_VECTOR}:
-            return f"its module {type(module).__name__} may read more than the pooled vector"
-    if getattr(first.tokenizer, "backend_tokenizer", None) is None:
-        return "it has no fast tokenizer"
-    if own := _changes_of(first.tokenizer, _TOKENIZER_METHODS):
-        return f"its tokenizer has {own} of its own"
-    plain_text = {"method": "forward", "method_output_name": "last_hidden_state"}
-    text = first.modality_config.get("text")
-    if first.transformer_task != "feature-extraction" or text != plain_text or "message" in first.modality_config:
-        return "its Transformer does more with a text than read its tokens"
-    if getattr(first, "query_expansion", None) is not None:
-        return "its Transformer lengthens queries"
-    if first.processing_kwargs:
-        return "its Transformer has processing_kwargs of its own"
-    return None
-
-
-def _take_reader(transformer: Transformer, pooling: Pooling) -> Reader:
-    tokenizer: Any = transformer.tokenizer
-    config = transformer.model.config.get_text_config()
-    pad_id = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else config.pad_token_id
-    modes = pooling.pooling_mode
-    core = copy.deepcopy(tokenizer.backend_tokenizer)
-    core.encode_special_tokens = tokenizer.split_special_tokens
-    return Reader(
-        tokenizer=TextTokenizer(core, cut_side=tokenizer.truncation_side),
-        pad_id=int(pad_id or 0),
-        special_ids=frozenset(tokenizer.all_special_ids),
-        own_pooling=(modes,) if isinstance(modes, str) else tuple(modes),
-        include_prompt=bool(pooling.include_prompt),
-        n_layers=int(config.num_hidden_layers),
-        hidden_dim=int(transformer.get_embedding_dimension()),
-        max_positions=_max_positions(transformer.model),
-    )
-
-
-def _max_positions(model: nn.Module) -> int | None:
-    """Count the positions of a learned position table; None where positions are computed (rotary, relative).
-
-    RoBERTa and its kin (MPNet, XLM-R) count positions from ``padding_idx + 1``: the first entries are never used.
-    """
-    for module in model.modules():
-        for name in ("position_embeddings", "wpe", "embed_positions"):  # BERT's name, GPT-2's, and OPT's and BART's
-            table = getattr(module, name, None)
-            if isinstance(table, nn.Embedding):
-                padding_idx = getattr(module, "padding_idx", None)
-                first = padding_idx + 1 if name == "position_embeddings" and isinstance(padding_idx, int) else 0
-                return int(table.num_embeddings - getattr(table, "offset", first))
-    return None
-
-
-def _tokenizes_alike(ours: TextTokenizer, theirs: Any) -> bool:
-    """Compare our private tokenizer with the model's own on a few texts, segment ids included."""
-    theirs = copy.deepcopy(theirs)  # calling it changes its state, and it may be in use
-    encoded = theirs(_PROBE_TEXTS, padding=False, truncation=False, verbose=False)
-    tokens = ours.tokenize(_PROBE_TEXTS, None)
-    same_ids = tokens.ids.tolist() == [token for ids in encoded["input_ids"] for token in ids]
-    return same_ids and not any(any(segments) for segments in encoded.get("token_type_ids", []))
-
-
-def will_run() -> None:
+def mark_torch_used() -> None:
     """Note that torch is about to start threads, which a forked child will not have."""
     global _has_run
     _has_run = True

@@ -28,8 +28,9 @@ import lmdb
 import numpy as np
 from numpy.typing import NDArray
 
+from skembed.encoding.batching import as_slice
 from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, check_trees
-from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES, as_slice
+from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
 from skembed.encoding.cache.records import KEY_BYTES, Records, write_records
 from skembed.encoding.recipes import Recipe
 from skembed.errors import CacheError, CacheWarning
@@ -152,7 +153,7 @@ class DiskStore:
                 rows = np.flatnonzero(self._is_new(transaction, keys_by[recipe]))
                 keys = [keys_by[recipe][row] for row in rows]
                 batch = write_records(keys, n_tokens[rows], vectors[rows])
-                if keys and self._make_room(transaction, _n_bytes(batch, len(keys)), first_new):
+                if keys and self._evict(transaction, _n_bytes(batch, len(keys)), first_new):
                     self._write_batch(transaction, recipe, keys, batch)
 
         self._write(work)
@@ -168,7 +169,7 @@ class DiskStore:
             except lmdb.MapFullError:
                 self._enlarge_map()
         with self._lock, self._translated():
-            self._fill_up()
+            self._pad_file()
 
     def _write_batch(self, transaction: Any, recipe: Recipe, keys: list[bytes], batch: bytes) -> None:
         number = self._next_number(transaction)
@@ -181,7 +182,7 @@ class DiskStore:
         with transaction.cursor(self._tables["batches"]) as cursor:
             return _batch_number(cursor.key()) + 1 if cursor.last() else 0
 
-    def _make_room(self, transaction: Any, n_bytes: int, first_new: int) -> bool:
+    def _evict(self, transaction: Any, n_bytes: int, first_new: int) -> bool:
         """Let go of the oldest batches until some bytes fit, and count these; False if they do not.
 
         Batches from ``first_new`` on stay: they are of the same transaction.
@@ -189,7 +190,7 @@ class DiskStore:
         about, limit = self._tables["about"], self._limit(transaction)
         total = _number(transaction.get(b"bytes", db=about), 0)
         while total + n_bytes > limit:
-            n_freed = self._forget_oldest(transaction, first_new) if n_bytes <= limit else 0
+            n_freed = self._evict_oldest(transaction, first_new) if n_bytes <= limit else 0
             if n_freed == 0:
                 break
             total -= n_freed
@@ -202,7 +203,7 @@ class DiskStore:
         written = transaction.get(b"max_bytes", db=self._tables["about"])
         return self.max_bytes or _number(written, DEFAULT_MAX_BYTES)
 
-    def _forget_oldest(self, transaction: Any, first_new: int) -> int:
+    def _evict_oldest(self, transaction: Any, first_new: int) -> int:
         """Remove the batch that was written first, and return its bytes; 0 if there is none from before."""
         with transaction.cursor(self._tables["batches"]) as cursor:
             number = _batch_number(cursor.key()) if cursor.first() else first_new
@@ -216,11 +217,13 @@ class DiskStore:
                 transaction.delete(key, db=self._tables["index"])
         return _n_bytes(batch, len(keys))
 
-    def relatives(self, asked: Sequence[Recipe], texts: Sequence[str]) -> list[Recipe]:
+    def related_recipes(self, asked: Sequence[Recipe], texts: Sequence[str]) -> list[Recipe]:
         """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
         with self._transaction() as transaction:
             others = [
-                other for other in self._recipes(transaction) if other not in asked and other.family == asked[0].family
+                other
+                for other in self._recipes(transaction)
+                if other not in asked and other.base_recipe == asked[0].base_recipe
             ]
             digests = [_text_digest(text) for text in texts] if others else []
             return [other for other in others if self._holds_any(transaction, other.digest(), digests)]
@@ -238,7 +241,7 @@ class DiskStore:
         return any(transaction.get(recipe_digest + text_digest, db=index) is not None for text_digest in text_digests)
 
     @contextmanager
-    def flight(self, fingerprint: str) -> Iterator[None]:
+    def single_flight_lock(self, fingerprint: str) -> Iterator[None]:
         """Keep other processes from encoding with the same model into the same folder meanwhile.
 
         The operating system frees the lock of a process that dies.
@@ -262,7 +265,7 @@ class DiskStore:
         if monotonic() - start > 1:  # let those get it who wait for it, before it is taken for the next window
             sleep(2 * _SECONDS_BETWEEN_TRIES)
 
-    def note_call(self, n_hits: int, n_misses: int) -> None:
+    def record_hits(self, n_hits: int, n_misses: int) -> None:
         """Count how many texts of a call were known, and how many had to be encoded."""
         with self._lock:
             self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
@@ -377,7 +380,7 @@ class DiskStore:
             elif found.st_size < 2 * self._page_bytes:  # its heads are gone, which LMDB would look at
                 raise lmdb.CorruptedError(f"it ends after {found.st_size} of {self._least_bytes} bytes")
             elif found.st_size < self._least_bytes:
-                self._fill_up()
+                self._pad_file()
         if self._environment is None:
             self._open(data)
 
@@ -399,7 +402,7 @@ class DiskStore:
                 metasync=False,  # a power cut may cost the last batch, never more
             )
             self._inode = data.stat().st_ino
-            self._fill_up(environment)
+            self._pad_file(environment)
             self._check_trees(environment)
             self._tables = self._open_tables(environment)
             self._environment = environment
@@ -486,7 +489,7 @@ class DiskStore:
             sleep(_SECONDS_BETWEEN_TRIES)  # another process may just be about to fill it up
         raise lmdb.CorruptedError(f"it ends after {n_bytes} of {self._least_bytes} bytes")
 
-    def _fill_up(self, environment: Any = None) -> None:
+    def _pad_file(self, environment: Any = None) -> None:
         """Let the file end with its last page: LMDB leaves out pages that were taken and freed in one transaction.
 
         Also after a process that was killed before it could do so; then nothing that is used may be missing.

@@ -164,13 +164,13 @@ class _Walk:
         for _ in range(depth - 1):
             self._take(pages)
             n_branches += len(pages)
-            pages = np.concatenate([self._read(some, _BRANCH).children for some in _stretches(pages)])
+            pages = np.concatenate([self._read(some, _BRANCH).children for some in _page_runs(pages)])
         self._take(pages)
         if (n_branches, len(pages)) != (int(tree["n_branches"]), int(tree["n_leaves"])):
             raise DamagedPageError("a tree has other pages than it counts")
         n_looked_into = min(len(pages), self._n_left)
         self._n_left -= n_looked_into
-        for some in _stretches(pages[:n_looked_into]):
+        for some in _page_runs(pages[:n_looked_into]):
             nodes = self._read(some, _LEAF)
             n_entries += len(nodes.starts)
             n_large += self._take_large(nodes)
@@ -265,6 +265,6 @@ class _Walk:
             raise DamagedPageError(f"page {numbers[is_wrong][0]} is not what it should be")
 
 
-def _stretches(pages: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
+def _page_runs(pages: NDArray[np.int64]) -> Iterator[NDArray[np.int64]]:
     for start in range(0, len(pages), 1024):
         yield pages[start : start + 1024]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
@@ -13,16 +13,17 @@ from itertools import count, islice, repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from skembed.encoding.batching import as_slice, positions_by_value
 from skembed.encoding.recipes import Recipe
 
 DEFAULT_MAX_BYTES = 2**30
 
-_ROWS_A_BLOCK = 1024  # at most
+_ROWS_PER_BLOCK = 1024  # at most
 _BLOCKS = 512  # at least: a small cache has smaller blocks, so that little leaves at once
-_BYTES_AN_ENTRY = (
+_BYTES_PER_ENTRY = (
     160  # what a vector costs beside itself and its text: an entry in a dict, two numbers, places in lists
 )
-_BYTES_A_RECIPE = 2048  # what a recipe costs beside its prompt: itself, its shelf, a dict, a block with two arrays
+_BYTES_PER_RECIPE = 2048  # what a recipe costs beside its prompt: itself, its shelf, a dict, a block with two arrays
 
 
 @dataclass(eq=False)
@@ -58,13 +59,13 @@ class _Shelf:
     """What a recipe holds: where each text's vector is, and the block that the next one goes into."""
 
     recipe: Recipe
-    place_of: dict[str, int] = field(default_factory=dict)  # text -> number of its block * _ROWS_A_BLOCK + row in it
+    place_of: dict[str, int] = field(default_factory=dict)  # text -> number of its block * _ROWS_PER_BLOCK + row in it
     open: _Block | None = None
 
     @property
     def n_bytes(self) -> int:
         """What it takes beside its vectors."""
-        return _BYTES_A_RECIPE + sys.getsizeof(self.recipe.prompt)
+        return _BYTES_PER_RECIPE + sys.getsizeof(self.recipe.prompt)
 
 
 class _Held:
@@ -86,14 +87,16 @@ class _Held:
         other = _Held()
         other.next_number = self.next_number + 1  # the number may be taken, and not yet counted
         for number, block in list(self.blocks.items()):
-            texts, row_bytes = list(block.texts), block.vectors.shape[1] * 4 + _BYTES_AN_ENTRY
+            texts, row_bytes = list(block.texts), block.vectors.shape[1] * 4 + _BYTES_PER_ENTRY
             if not texts:
                 continue
             shelf = other.shelves.get(block.shelf.recipe)
             if shelf is None:
                 shelf = other.shelves[block.shelf.recipe] = _Shelf(block.shelf.recipe)
                 other.n_bytes += shelf.n_bytes
-            shelf.place_of.update(zip(texts, range(number * _ROWS_A_BLOCK, (number + 1) * _ROWS_A_BLOCK), strict=False))
+            shelf.place_of.update(
+                zip(texts, range(number * _ROWS_PER_BLOCK, (number + 1) * _ROWS_PER_BLOCK), strict=False)
+            )
             n_bytes = sum(map(sys.getsizeof, texts)) + len(texts) * row_bytes
             other.blocks[number] = _Block(number, shelf, len(texts), block.vectors, block.n_tokens, texts, n_bytes)
             other.n_bytes += n_bytes
@@ -159,7 +162,7 @@ class MemoryStore:
             shelf = held.shelves.get(recipe)
             place_of = shelf.place_of if shelf is not None else {}
             places = np.fromiter(map(place_of.get, texts, repeat(-1)), dtype=np.int64, count=len(texts))
-            numbers, rows = np.divmod(places, _ROWS_A_BLOCK)
+            numbers, rows = np.divmod(places, _ROWS_PER_BLOCK)
             for number, positions in positions_by_value(numbers):
                 if number >= 0:
                     block, to, of = held.blocks[number], as_slice(positions), as_slice(rows[positions])
@@ -202,14 +205,14 @@ class MemoryStore:
         """Write the texts from a position on that go into one block; return the position of the next."""
         place = shelf.place_of.get(texts[start])
         if place is not None:
-            held.blocks.move_to_end(place // _ROWS_A_BLOCK)
+            held.blocks.move_to_end(place // _ROWS_PER_BLOCK)
             return start + 1
-        row_bytes = vectors[start].nbytes + _BYTES_AN_ENTRY
+        row_bytes = vectors[start].nbytes + _BYTES_PER_ENTRY
         n_bytes = sys.getsizeof(texts[start]) + row_bytes
         if n_bytes + shelf.n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
             return start + 1
         while self._free_bytes(held, shelf) < n_bytes:
-            self._forget_oldest(held)
+            self._evict_oldest(held)
         block = self._block_for(held, shelf, n_bytes, vectors.shape[1])
         new, n_bytes = self._find_new(held, block, texts[start : start + block.n_rows - len(block.texts)], row_bytes)
         end, rows = start + len(new), slice(len(block.texts), len(block.texts) + len(new))
@@ -221,7 +224,7 @@ class MemoryStore:
         if not shelf.place_of:
             held.shelves[shelf.recipe] = shelf
             held.n_bytes += shelf.n_bytes
-        shelf.place_of.update(zip(new, count(block.number * _ROWS_A_BLOCK + rows.start)))
+        shelf.place_of.update(zip(new, count(block.number * _ROWS_PER_BLOCK + rows.start)))
         held.blocks.move_to_end(block.number)
         return end
 
@@ -247,7 +250,7 @@ class MemoryStore:
         """
         block = shelf.open
         if block is None or self._is_full(block, n_bytes):
-            n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_A_BLOCK)
+            n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_PER_BLOCK)
             n_first = 1 if block is None else max(n_rows // 4, 1)
             vectors, n_tokens = np.empty((n_first, dim), dtype=np.float32), np.empty(n_first, dtype=np.int64)
             block = _Block(held.next_number, shelf, n_rows, vectors, n_tokens)
@@ -259,7 +262,7 @@ class MemoryStore:
         is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # it may hold long texts
         return len(block.texts) == block.n_rows or is_heavy
 
-    def _forget_oldest(self, held: _Held) -> None:
+    def _evict_oldest(self, held: _Held) -> None:
         _, block = held.blocks.popitem(last=False)
         shelf = block.shelf
         if shelf.open is block:
@@ -271,18 +274,18 @@ class MemoryStore:
             del held.shelves[shelf.recipe]
             held.n_bytes -= shelf.n_bytes
 
-    def relatives(self, asked: Sequence[Recipe], texts: Iterable[str]) -> list[Recipe]:
+    def related_recipes(self, asked: Sequence[Recipe], texts: Iterable[str]) -> list[Recipe]:
         """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
         with self._lock:
             shelves = list(self._whole().shelves.items())
-            others = [item for item in shelves if item[0] not in asked and item[0].family == asked[0].family]
+            others = [item for item in shelves if item[0] not in asked and item[0].base_recipe == asked[0].base_recipe]
             return [other for other, shelf in others if not shelf.place_of.keys().isdisjoint(texts)]
 
-    def flight(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - memory is nobody else's
+    def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - memory is nobody else's
         """Return what keeps other processes from encoding the same texts at the same time: nothing need."""
         return nullcontext()
 
-    def note_call(self, n_hits: int, n_misses: int) -> None:
+    def record_hits(self, n_hits: int, n_misses: int) -> None:
         """Count how many texts of a call were known, and how many had to be encoded."""
         with self._lock:
             self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
@@ -320,31 +323,3 @@ class MemoryStore:
     def after_fork(self) -> None:
         """Go on, in the parent and in the child."""
         self._lock.release()
-
-
-def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Group positions by the value that stands there, each group in ascending order.
-
-    Examples
-    --------
-    >>> [(value, positions.tolist()) for value, positions in positions_by_value(np.array([7, 2, 7]))]
-    [(2, [1]), (7, [0, 2])]
-    """
-    order = np.argsort(values, kind="stable")
-    starts = np.flatnonzero(np.diff(values[order])) + 1
-    for positions in np.split(order, starts):
-        if len(positions):
-            yield int(values[positions[0]]), positions
-
-
-def as_slice(positions: NDArray[np.intp]) -> NDArray[np.intp] | slice:
-    """Return consecutive positions as a slice, which numpy copies much faster, and others as they are.
-
-    Examples
-    --------
-    >>> as_slice(np.array([3, 4, 5])), as_slice(np.array([3, 5]))
-    (slice(3, 6, None), array([3, 5]))
-    """
-    if len(positions) and positions[-1] - positions[0] == len(positions) - 1 and (np.diff(positions) == 1).all():
-        return slice(int(positions[0]), int(positions[-1]) + 1)
-    return positions

@@ -15,8 +15,7 @@ import sys
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Hashable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field, replace
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, cast
@@ -33,6 +32,7 @@ from skembed.encoding.models.folders import (
     local_folder,
     refuse_folder_without_model,
 )
+from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError, level_of_user
 from skembed.paths import read_model_name
@@ -191,7 +191,8 @@ def _load_converted(name: str, folder: str | None, dtype: str, settings: Setting
 
 
 def _find_converted(name: str, folder: str | None, dtype: str, settings: Settings) -> LoadedModel | None:
-    from skembed.encoding.backends.openvino_backend import conversion_folder, find_converted
+    from skembed.encoding.backends.openvino_backend import find_converted
+    from skembed.encoding.backends.openvino_folder import conversion_folder
 
     state = folder_state(name, folder, settings) if folder is not None else None
     if state is None or not state.is_all:
@@ -405,7 +406,7 @@ def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: 
     return _share((fingerprint, "openvino", settings.dtype), load)
 
 
-def hold_apart(given: SentenceTransformer, settings: Settings) -> LoadedModel:
+def load_private(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     """Make ready a live model that has one owner: nobody else in the process is given it, and it goes with its owner.
 
     Parameters
@@ -483,21 +484,6 @@ def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exc
         hint = "It brings Python code of its own, which trust_remote_code=True would run; read the code first."
     reason = shorten(str(error), 300)
     return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {reason})"
-
-
-@contextmanager
-def without_bars(*, local: bool = True) -> Iterator[None]:
-    """Hide the bar that transformers draws while it reads or writes local weights; that of a download stays."""
-    from transformers.utils import logging
-
-    hide = local and logging.is_progress_bar_enabled()
-    if hide:
-        logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        yield
-    finally:
-        if hide:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
 _left_behind: list[LoadedModel] = []  # by a fork; never used again, and never let go

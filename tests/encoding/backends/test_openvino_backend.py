@@ -38,7 +38,7 @@ from tests.tiny_models import make_bert, make_decoder
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
 
-from skembed.encoding.backends import openvino_backend, openvino_conversion, openvino_trial
+from skembed.encoding.backends import openvino_backend, openvino_conversion, openvino_folder, openvino_trial
 
 KINDS = ["bert", "roberta", "decoder", "gpt2", "modernbert", "gemma", "longt5", "dense", "dense_raw"]
 POOLINGS = ["mean", "cls", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken", ("max", "cls")]
@@ -253,7 +253,7 @@ class TestChoice:
     @pytest.mark.parametrize(("lost", "dtype"), [(4e-5, "bfloat16"), (7e-5, "float32"), (np.nan, "float32")])
     def test_bfloat16_must_keep_a_margin_on_the_probe_texts(self, lost, dtype, tiny, monkeypatch):
         """Of the most that a text may lose, 1e-4, since other texts lose more."""
-        original = openvino_backend.embed_in_own_way
+        original = openvino_backend.embed_probe
 
         def losing(backend, texts, *rest):
             vectors = original(backend, texts, *rest)
@@ -263,7 +263,7 @@ class TestChoice:
         monkeypatch.setattr(openvino_backend.OpenVINOBackend, "_compile", compile_in_float32)
         embed(["a"], model=tiny, cache=None)
         skembed.unload_models()
-        monkeypatch.setattr(openvino_backend, "embed_in_own_way", losing)
+        monkeypatch.setattr(openvino_backend, "embed_probe", losing)
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == [dtype]
 
@@ -675,7 +675,7 @@ class TestWhatIsKept:
         expected = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
         monkeypatch.setattr(openvino_backend, "version", lambda library: "0")
-        monkeypatch.setattr(openvino_conversion, "versions", openvino_backend.versions)
+        monkeypatch.setattr(openvino_conversion, "versions", openvino_folder.versions)
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert '"openvino": "0"' in (conversion_of(new_caches) / "about.json").read_text()
 

@@ -29,7 +29,7 @@ from skembed.encoding.settings import Settings
 if find_spec("openvino") is None:  # it must not be imported here, but by the backend: without its telemetry
     pytest.skip("OpenVINO is not installed", allow_module_level=True)
 
-from skembed.encoding.backends import openvino_backend, openvino_conversion, openvino_trial
+from skembed.encoding.backends import openvino_backend, openvino_conversion, openvino_folder, openvino_trial
 
 pytestmark = pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
 native_bfloat16 = pytest.mark.skipif(
@@ -374,7 +374,9 @@ class TestWithoutAnInterpreter:
 
     @native_bfloat16
     def test_float32_that_was_tried_is_taken_where_bfloat16_was_not(self, run):
-        forget = "from skembed.encoding.backends import openvino_backend; openvino_backend._has_native_bfloat16 = lambda: False\n"
+        forget = (
+            "from skembed.encoding.backends import openvino_backend as it; it._has_native_bfloat16 = lambda: False\n"
+        )
         run(forget + self.PRINT)
         (_, ran), said = run(self.EMPTY + self.PRINT)
         assert ran == [["openvino", "float32"]]
@@ -391,7 +393,7 @@ class TestAModelThatHangs:
         return tmp_path / "fifo"
 
     def test_is_given_up_after_a_while(self, run, fifo):
-        code = "from skembed.encoding.backends import openvino_trial; openvino_trial.SECONDS_A_VARIANT = 5.0\n"
+        code = "from skembed.encoding.backends import openvino_trial; openvino_trial.SECONDS_PER_VARIANT = 5.0\n"
         reader = subprocess.Popen(["sh", "-c", f"while cat {fifo}; do :; done"], stdout=subprocess.DEVNULL)
         try:
             (_, ran), said = run(code + TestAModelThatEndsItsProcess.PRINT, BFLOAT16, FIFO=str(fifo))
@@ -468,7 +470,7 @@ def flip(file: Path, draw: random.Random) -> None:
 
 
 def vectors_of(backend) -> np.ndarray:
-    return openvino_backend.embed_in_own_way(backend, ["a fox", "the parcel was sent", "0 1 2 3 4 5 6"])
+    return openvino_backend.embed_probe(backend, ["a fox", "the parcel was sent", "0 1 2 3 4 5 6"])
 
 
 @slow
@@ -598,7 +600,7 @@ def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeyp
 
 
 def conversion(folder: Path):
-    found = openvino_backend.read_conversion(folder)
+    found = openvino_folder.read_conversion(folder)
     assert found is not None
     return found
 

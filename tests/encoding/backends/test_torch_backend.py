@@ -22,7 +22,8 @@ from sentence_transformers.sentence_transformer.modules import Normalize, Poolin
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
 from skembed import TruncationWarning, embed, unload_models
-from skembed.encoding.backends.torch_backend import _BATCHES_IN_FLIGHT, TorchBackend, _copied_behind, _start_copy
+from skembed.encoding.backends.torch_backend import TorchBackend
+from skembed.encoding.backends.torch_batches import _BATCHES_IN_FLIGHT, copied_behind, start_copy
 from skembed.encoding.models import registry
 from skembed.encoding.models.fingerprint import fingerprint_live
 from skembed.encoding.plan import make_plan
@@ -298,7 +299,7 @@ def test_a_parametrisation_is_part_of_the_weights(tiny):
     model = SentenceTransformer(tiny, device="cpu")
     torch.nn.utils.parametrizations.weight_norm(model[0].model.encoder.layer[0].output.dense)
     assert_allclose(embed(["fox"], model=model, pooling="default"), model.encode(["fox"]), atol=1e-5)
-    assert TorchBackend(model).not_standard is None
+    assert TorchBackend(model).unsupported_reason is None
 
 
 def network_of(kind: str) -> torch.nn.Module:
@@ -477,7 +478,7 @@ def test_a_model_that_accelerate_has_placed_is_run_where_it_is(places, tiny, tmp
 def test_a_table_of_positions_with_an_offset_is_not_overrun():
     from transformers import OPTConfig, OPTModel
 
-    from skembed.encoding.backends.torch_backend import _max_positions
+    from skembed.encoding.backends.torch_reader import _max_positions
 
     config = OPTConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16)
     config.max_position_embeddings, config.word_embed_proj_dim = 20, 16
@@ -604,7 +605,7 @@ class TestCuda:
         def start_copy(vectors):
             return lambda: (said.append(("waited for", int(vectors[0, 0]))), vectors.numpy())[1]
 
-        found = list(_copied_behind(batches(), start_copy))
+        found = list(copied_behind(batches(), start_copy))
         assert [int(rows[0]) for rows, _ in found] == list(range(n_batches))
         assert [vectors[0, 0] for _, vectors in found] == list(range(n_batches))
         for number in range(n_batches - _BATCHES_IN_FLIGHT):
@@ -660,7 +661,7 @@ class TestCuda:
         monkeypatch.setattr("torch.empty", empty)
         monkeypatch.setattr("torch.cuda.Event", Event)
         monkeypatch.setattr("torch.cuda.current_stream", lambda device: f"the stream of {device}")
-        wait = _start_copy(torch.ones(2, 3))
+        wait = start_copy(torch.ones(2, 3))
         assert said == (["recorded on the stream of cpu"] if is_pinned else [])
         assert wait().tolist() == [[1.0] * 3] * 2
         assert said == (["recorded on the stream of cpu", "waited"] if is_pinned else [])

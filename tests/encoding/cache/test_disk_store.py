@@ -183,9 +183,9 @@ def test_relatives_are_the_recipes_of_the_same_family_that_know_a_text(store):
     for recipe in (RECIPE, pooled, stranger):
         write(store, ["a"], recipe)
     write(store, ["b"], deeper)
-    assert store.relatives([RECIPE], ["x", "a"]) == [pooled]
-    assert store.relatives([RECIPE], ["b"]) == [deeper]
-    assert store.relatives([RECIPE, pooled], ["a"]) == []
+    assert store.related_recipes([RECIPE], ["x", "a"]) == [pooled]
+    assert store.related_recipes([RECIPE], ["b"]) == [deeper]
+    assert store.related_recipes([RECIPE, pooled], ["a"]) == []
 
 
 def test_nothing_is_read_from_and_written_to_nothing(store):
@@ -275,7 +275,7 @@ def test_a_batch_larger_than_the_cache_is_not_kept_and_drives_nobody_out(tmp_pat
 @on_unix
 def test_only_its_owner_may_look_into_it(store):
     write(store, ["a"])
-    with store.flight("f"):
+    with store.single_flight_lock("f"):
         modes = {path.name: path.stat().st_mode & 0o777 for path in [store.folder, *store.folder.iterdir()]}
     assert modes == {"cache": 0o700, "data.mdb": 0o600, "lock.mdb": 0o600, "f.lock": 0o600}
 
@@ -350,11 +350,15 @@ for number in range(int(sys.argv[3])):
 
 @pytest.mark.slow
 @on_unix
-@pytest.mark.parametrize("hold", ["store.flight('a' * 64)", "store._transaction(write=True)"], ids=["flight", "write"])
+@pytest.mark.parametrize(
+    "hold", ["store.single_flight_lock('a' * 64)", "store._transaction(write=True)"], ids=["flight", "write"]
+)
 def test_the_lock_of_a_dead_process_stops_nobody(hold, tmp_path):
     victim = python(f"with {hold}:\n    print('held', flush=True)\n    time.sleep(600)", tmp_path / "cache")
     assert await_start(victim).stdout.readline() == "held\n"
-    waiting = python("with store.flight('a' * 64):\n    write(store, ['a'])\nprint(read(store, ['a']))", victim.args[3])
+    waiting = python(
+        "with store.single_flight_lock('a' * 64):\n    write(store, ['a'])\nprint(read(store, ['a']))", victim.args[3]
+    )
     time.sleep(1)
     kill(victim)
     assert finish(waiting) == "['a']"
@@ -362,7 +366,9 @@ def test_the_lock_of_a_dead_process_stops_nobody(hold, tmp_path):
 
 @pytest.mark.slow
 def test_while_one_process_encodes_with_a_model_another_waits(tmp_path):
-    code = "with store.flight(sys.argv[2]):\n    print('in', time.monotonic(), flush=True)\n    time.sleep(1)"
+    code = (
+        "with store.single_flight_lock(sys.argv[2]):\n    print('in', time.monotonic(), flush=True)\n    time.sleep(1)"
+    )
     folder = tmp_path / "cache"
     entered = [float(finish(process).split()[1]) for process in [python(code, folder, "model") for _ in range(2)]]
     assert abs(entered[0] - entered[1]) >= 1
@@ -467,7 +473,7 @@ def damage(content, draw):
 def use(damaged, texts):
     try:
         known = read(damaged, texts, dim=384)
-        damaged.count(), damaged.size(), damaged.relatives([replace(RECIPE, layers=(1,))], texts[:5])
+        damaged.count(), damaged.size(), damaged.related_recipes([replace(RECIPE, layers=(1,))], texts[:5])
         for number in range(30):  # drives out what was there
             write(damaged, [f"new {number} {row}" for row in range(20)], dim=384)
         read(damaged, [*texts, *(f"new {number} {row}" for number in range(30) for row in range(20))], dim=384)
@@ -595,7 +601,8 @@ def test_a_folder_that_may_not_be_written_to_is_an_error():
 import lmdb, filelock
 if os.geteuid() == 0:
     os.seteuid(65534)
-for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), lambda: store.flight("f").__enter__()):
+lock = store.single_flight_lock
+for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), lambda: lock("f").__enter__()):
     try:
         print(operation())
     except CacheError as error:
@@ -663,7 +670,7 @@ def test_a_damaged_vector_is_encoded_again(tiny, tmp_path, counted):
 ENCODE = """
 import sys, skembed
 from skembed.encoding import encoder
-encoder._CHARACTERS_AT_FIRST, encoder._SECONDS_A_WINDOW = 2000, 0.1  # many turns
+encoder._CHARACTERS_AT_FIRST, encoder._SECONDS_PER_CHUNK = 2000, 0.1  # many turns
 texts = [f"a fox, the {number}th of them" for number in range(int(sys.argv[3]))]
 cache = skembed.EmbeddingCache(sys.argv[1])
 skembed.embed(texts[:1], model=sys.argv[2], cache=None)
@@ -713,7 +720,7 @@ class TestInterrupts:
 
     def use(self, store):
         """Open it, write until it is full, read, look, count, clear and close."""
-        with store.flight("a" * 64):
+        with store.single_flight_lock("a" * 64):
             for texts in self.batches:
                 write(store, texts)
                 read(store, texts)
@@ -727,8 +734,8 @@ class TestInterrupts:
         texts = [text for batch in self.batches for text in batch]
         read(store, texts)
         store.missing(RECIPE, texts)
-        store.relatives([replace(RECIPE, pooling=("cls",))], texts)
-        store.note_call(1, 2)
+        store.related_recipes([replace(RECIPE, pooling=("cls",))], texts)
+        store.record_hits(1, 2)
         store.count(), store.size(), store.limit()
 
     def check(self, store):
@@ -787,9 +794,9 @@ class TestInterrupts:
         assert read(store, ["a", "b"]) == ["a"]
 
     def test_a_signal_handler_that_encodes_in_the_midst_of_encoding_does_not_wait_for_itself(self, store):
-        with store.flight("a" * 64), store.flight("a" * 64):
+        with store.single_flight_lock("a" * 64), store.single_flight_lock("a" * 64):
             write(store, ["a"])
-        with store.flight("a" * 64):
+        with store.single_flight_lock("a" * 64):
             assert read(store, ["a"]) == ["a"]
 
 
@@ -848,7 +855,7 @@ class TestSafety:
         victim.write_bytes(b"precious")
         write(store, ["a"])
         (store.folder / f"{'a' * 16}.lock").symlink_to(victim)
-        with pytest.raises(CacheError), store.flight("a" * 64):
+        with pytest.raises(CacheError), store.single_flight_lock("a" * 64):
             pass
         assert victim.read_bytes() == b"precious"
 

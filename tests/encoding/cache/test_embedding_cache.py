@@ -459,7 +459,7 @@ class TestCopies:
 
     def test_in_another_process_a_cache_in_memory_is_empty(self, memory):
         put(memory, ["a"])
-        memory.store.note_call(1, 1)
+        memory.store.record_hits(1, 1)
         assert in_another_process("print(objects[0].stats())", pickle.dumps(memory)) == [
             "{'hits': 0, 'misses': 0, 'texts': 0, 'bytes': 0}"
         ]
@@ -472,7 +472,7 @@ class TestCopies:
 
     def test_in_another_process_a_cache_is_kept_for_the_next_pickle(self, memory):
         code = (
-            "import gc; first = objects.pop(); first.store.note_call(7, 8); del first; gc.collect()\n"
+            "import gc; first = objects.pop(); first.store.record_hits(7, 8); del first; gc.collect()\n"
             "print(pickle.loads(loads[0]).stats()['misses'])"
         )
         assert in_another_process(code, pickle.dumps(memory)) == ["8"]
@@ -493,7 +493,7 @@ class TestCopies:
 
     def test_in_another_process_hits_and_misses_start_from_0(self, disk):
         put(disk, ["a"])
-        disk.store.note_call(3, 4)
+        disk.store.record_hits(3, 4)
         code = "stats = objects[0].stats(); print(stats['hits'], stats['misses'], stats['texts'])"
         assert in_another_process(code, pickle.dumps(disk)) == ["0 0 1"]
 

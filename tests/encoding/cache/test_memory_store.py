@@ -16,8 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer, models
 
+from skembed.encoding.batching import as_slice, positions_by_value
 from skembed.encoding.cache import memory_store
-from skembed.encoding.cache.memory_store import MemoryStore, as_slice, positions_by_value
+from skembed.encoding.cache.memory_store import MemoryStore
 from tests.encoding.test_recipes import OTHER_VALUE, RECIPE
 from tests.interrupts import at_each_line, interrupted_at_random
 
@@ -593,34 +594,34 @@ def test_relatives_are_the_recipes_of_the_same_family_that_know_one_of_the_texts
     kin = [replace(RECIPE, layers=(1,)), replace(RECIPE, pooling=("cls",)), replace(RECIPE, layers=(1,), pooling=None)]
     for recipe in kin:
         write(store, recipe, ["a", "b"])
-    assert store.relatives([RECIPE], ["x", "b"]) == kin
+    assert store.related_recipes([RECIPE], ["x", "b"]) == kin
 
 
 @pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in ("layers", "pooling")])
 def test_recipes_of_another_family_are_no_relatives(field):
     store = MemoryStore()
     write(store, replace(RECIPE, **{field: OTHER_VALUE[field]}), ["a"])
-    assert store.relatives([RECIPE], ["a"]) == []
+    assert store.related_recipes([RECIPE], ["a"]) == []
 
 
 def test_what_was_asked_for_is_not_its_own_relative():
     store = MemoryStore()
     for recipe in (RECIPE, OTHER_RECIPE):
         write(store, recipe, ["a"])
-    assert store.relatives([RECIPE, OTHER_RECIPE], ["a"]) == []
+    assert store.related_recipes([RECIPE, OTHER_RECIPE], ["a"]) == []
 
 
 def test_a_recipe_that_knows_none_of_the_texts_is_no_relative():
     store = MemoryStore()
     write(store, OTHER_RECIPE, ["a"])
-    assert store.relatives([RECIPE], ["b"]) == []
+    assert store.related_recipes([RECIPE], ["b"]) == []
 
 
 def test_a_recipe_whose_last_vector_left_is_no_relative():
     store = MemoryStore(max_bytes=n_bytes_of("a") + recipe_bytes(RECIPE))
     write(store, OTHER_RECIPE, ["a"])
     write(store, RECIPE, ["b"])
-    assert store.relatives([RECIPE], ["a"]) == []
+    assert store.related_recipes([RECIPE], ["a"]) == []
 
 
 def test_size_counts_vectors_and_count_counts_texts():
@@ -650,15 +651,15 @@ def test_closing_frees_the_memory_and_a_closed_store_may_be_used_again():
 
 def test_nobody_waits_to_encode_into_memory():
     store = MemoryStore()
-    with store.flight(RECIPE.fingerprint), store.flight(RECIPE.fingerprint):
+    with store.single_flight_lock(RECIPE.fingerprint), store.single_flight_lock(RECIPE.fingerprint):
         write(store, RECIPE, ["a"])
     assert known(store, RECIPE, ["a"]) == ["a"]
 
 
 def test_calls_add_up_and_clear_starts_again():
     store = MemoryStore()
-    store.note_call(3, 4)
-    store.note_call(5, 0)
+    store.record_hits(3, 4)
+    store.record_hits(5, 0)
     assert (store.n_hits, store.n_misses) == (8, 4)
     store.clear()
     assert (store.n_hits, store.n_misses) == (0, 0)
@@ -777,8 +778,8 @@ class TestInterrupts:
             self.write(store, self.texts[start : start + 8])
             read(store, RECIPE, self.texts[:start])
         store.missing(RECIPE, self.texts)
-        store.relatives([RECIPE], self.texts)
-        store.note_call(1, 2)
+        store.related_recipes([RECIPE], self.texts)
+        store.record_hits(1, 2)
         assert (store.count(), store.size()) is not None
         store.clear()
         self.write(store, self.texts[:20])
@@ -837,7 +838,7 @@ class TestInterrupts:
         def act(store):
             self.write(store, self.texts[:20])
             read(store, RECIPE, self.texts[:25])
-            assert (store.count(), store.size(), store.relatives([RECIPE], self.texts)) is not None
+            assert (store.count(), store.size(), store.related_recipes([RECIPE], self.texts)) is not None
 
         lines = 0
         for strike in at_each_line([memory_store], lambda: act(MemoryStore(self.room())), visits=1):

@@ -1,0 +1,46 @@
+"""Checks of single parameters, and the errors that say what is allowed. Imports nothing of the package."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from numbers import Integral
+from typing import Any
+
+import numpy as np
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Raise ValueError unless value is one of the choices."""
+    if not any(is_same(value, choice) for choice in choices):
+        raise ValueError(f"{name} must be {' or '.join(map(repr, choices))}; got {value!r}.")
+
+
+def is_same(value: Any, choice: Any) -> bool:
+    """Compare kind and value: 1 is not True here, while numpy's own str and bool are welcome."""
+    if isinstance(choice, bool):
+        return isinstance(value, (bool, np.bool_)) and bool(value) == choice
+    return value is choice or (isinstance(value, str) and isinstance(choice, str) and value == choice)
+
+
+def check_integer(name: str, value: Any) -> int:
+    """Return value as int; raise TypeError unless it is an integer. Bools are rejected."""
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        return operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer; got {value!r}.") from None
+
+
+def check_count(name: str, count: Any) -> int:
+    """Refuse what is no number of things, 1 or more; True is none."""
+    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
+    return int(count)
+
+
+def check_positive_integer(name: str, value: Any) -> None:
+    """Raise unless value is an integer of at least 1; bools are rejected."""
+    if check_integer(name, value) < 1:
+        raise ValueError(f"{name} must be at least 1; got {value!r}.")

@@ -1,0 +1,92 @@
+"""What the displays read: columns, texts, vectors and features. Imports what embeds texts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import issparse
+from sklearn.pipeline import Pipeline
+
+from skembed.embedders import unit_vectors
+from skembed.encoding.labels import plain_texts
+from skembed.encoding.vectors import holds_vectors
+from skembed.optional import require
+
+
+def import_pyplot(display: type) -> Any:
+    """Import matplotlib, or raise an error that names the extra."""
+    return require("matplotlib.pyplot", extra="plot", needed_by=display.__name__)
+
+
+def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
+    """Read a column of anything by position; beside missing values, whole numbers stay whole."""
+    if values is None:
+        return None
+    if len(getattr(values, "shape", (0,))) != 1:
+        raise ValueError(f"{name} must be one column; got the shape {values.shape}.")
+    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        values = pd.array(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
+    column: pd.Series[Any] = pd.Series(values).reset_index(drop=True)
+    if len(column) != length:
+        raise ValueError(f"{name} must have the length {length}; got {len(column)}.")
+    return column
+
+
+def index_of(X: Any) -> pd.Index[Any] | None:
+    """Return the index labels of pandas data; None for other containers."""
+    return X.index.to_flat_index() if isinstance(X, (pd.Series, pd.DataFrame)) else None
+
+
+def with_index_of(X: Any, vectors: NDArray[Any]) -> NDArray[Any] | pd.DataFrame:
+    """Give vectors the index labels of X, if it has any."""
+    return vectors if index_of(X) is None else pd.DataFrame(vectors, index=index_of(X))
+
+
+def read_texts(texts: Any, name: str) -> NDArray[np.object_]:
+    """Return the texts of a column, None where one is missing; raise TypeError for vectors."""
+    if holds_vectors(texts):
+        raise TypeError(f"{name} holds vectors, not texts; use from_embeddings.")
+    return plain_texts(texts, name)
+
+
+def texts_or_none(X: Any) -> NDArray[np.object_] | None:
+    """Return the texts of a column, or None if it holds none."""
+    try:
+        return read_texts(X, "X")
+    except (TypeError, ValueError):
+        return None
+
+
+def refuse_texts(X: Any, name: str) -> None:
+    """Raise TypeError for texts where vectors are expected."""
+    texts = texts_or_none(X)
+    if texts is not None and any(text is not None for text in texts):
+        raise TypeError(f"{name} holds texts, not vectors; use from_texts.")
+
+
+def find_predictor(estimator: Any) -> Any:
+    """Find the estimator, or the last step of a pipeline, if it predicts."""
+    last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
+    return last if hasattr(last, "predict") or hasattr(last, "fit_predict") else None
+
+
+def compute_features(estimator: Any, X: Any) -> Any:
+    """Find what a transformer makes of X, or what goes into what predicts."""
+    estimator = getattr(estimator, "best_estimator_", estimator)
+    predictor = find_predictor(estimator)
+    if predictor is not None:
+        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
+        given = estimator[:-1].transform(X) if has_steps_before else X
+        texts = texts_or_none(given) if hasattr(predictor, "embedder") else None
+        if texts is not None:
+            embedder = getattr(predictor, "embedder_", predictor.embedder)  # what it learned, if it is fitted
+            return with_index_of(X, unit_vectors(texts, embedder))
+        if not has_steps_before:
+            return X
+        features = given
+    else:
+        features = estimator.transform(X)
+    return with_index_of(X, features.toarray() if issparse(features) else np.asarray(features))

@@ -1,0 +1,256 @@
+"""A heat map of similarities. Imports what embeds texts."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.base import BaseEstimator
+
+from skembed.embedders import check_same_model, embed_column, fit_embedder, model_tag, take_embedder, unit_vectors
+from skembed.plotting.drawing import GREY, MOST_NUMBERS, name_ticks, write_numbers
+from skembed.plotting.inputs import (
+    compute_features,
+    import_pyplot,
+    index_of,
+    read_one_column,
+    read_texts,
+    refuse_texts,
+    texts_or_none,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure, SubFigure
+    from matplotlib.image import AxesImage
+
+
+_MOST_CELLS = 2_000**2
+
+
+class SimilarityDisplay:
+    """Heat map of cosines: how alike each row is to each column.
+
+    Make one with :meth:`from_texts`, :meth:`from_embeddings` or :meth:`from_estimator`, which also draw it. All
+    parameters are stored as attributes.
+
+    Parameters
+    ----------
+    similarities : array of float, shape (n_rows, n_columns)
+        Cosines, from -1 to 1. Cells with NaN are grey.
+    row_labels : column of length n_rows, default=None
+        What the rows are called; None: their positions.
+    column_labels : column of length n_columns, default=None
+        What the columns are called; None: as the rows, if there are as many, or else their positions.
+
+    Attributes
+    ----------
+    ax_ : matplotlib Axes
+        What the heat map was drawn on.
+    figure_ : matplotlib Figure
+        Its figure.
+    im_ : matplotlib AxesImage
+        The cells.
+
+    See Also
+    --------
+    EmbeddingMapDisplay : A map, of hundreds of rows and more.
+
+    Notes
+    -----
+    Colours reach from -1 to 1 with white at 0, whatever the cosines, so that two heat maps can be compared. Numbers
+    are written into the cells of up to 20 rows and columns, labels beside up to 50. There may be up to four million
+    cells: 2,000 rows and columns, say.
+
+    Examples
+    --------
+    >>> from skembed import SimilarityDisplay
+    >>> display = SimilarityDisplay.from_texts(["A cat sat.", "A kitten sat.", "Stocks fell."])
+    >>> display.similarities.round(2)
+    array([[1.  , 0.81, 0.1 ],
+           [0.81, 1.  , 0.14],
+           [0.1 , 0.14, 1.  ]], dtype=float32)
+    """
+
+    def __init__(self, similarities: Any, row_labels: Any = None, column_labels: Any = None) -> None:
+        self.similarities: NDArray[np.floating[Any]] = np.asarray(similarities)
+        if self.similarities.ndim != 2 or self.similarities.size == 0:
+            raise ValueError(f"similarities must have the shape (n_rows, n_columns); got {self.similarities.shape}.")
+        n_rows, n_columns = self.similarities.shape
+        _refuse_too_many_cells(n_rows, n_columns)
+        is_cosine = np.isnan(self.similarities) | (np.abs(self.similarities) <= 1.01)  # half precision is off by less
+        if not is_cosine.all():
+            raise ValueError(f"similarities must be cosines, from -1 to 1; got {self.similarities[~is_cosine][0]:.3g}.")
+        if column_labels is None and n_rows == n_columns:
+            column_labels = row_labels
+        self.row_labels = read_one_column(row_labels, "row_labels", n_rows)
+        self.column_labels = read_one_column(column_labels, "column_labels", n_columns)
+
+    @classmethod
+    def from_embeddings(
+        cls, X: Any, Y: Any = None, *, row_labels: Any = None, column_labels: Any = None, ax: Axes | None = None
+    ) -> Self:
+        """Draw the cosines of vectors that are there already.
+
+        Parameters
+        ----------
+        X : column of vectors, shape (n_rows, dim)
+            As :class:`VectorArray` reads them; cells of missing ones are grey.
+        Y : column of vectors, shape (n_columns, dim), default=None
+            What X is compared with; None: itself.
+        row_labels : column of length n_rows, default=None
+            What the rows are called; None: by index label or position.
+        column_labels : column of length n_columns, default=None
+            What the columns are called; None: by index label or position of Y, or as the rows if there is no Y.
+        ax : matplotlib Axes, default=None
+            What to draw on; None: a new figure.
+
+        Returns
+        -------
+        SimilarityDisplay
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or Y holds no vectors, their dimensions, their models or the numbers of labels differ, or there are too
+            many cells.
+        ImportError
+            If matplotlib is not installed.
+        """
+        import_pyplot(cls)
+        row_labels = index_of(X) if row_labels is None else row_labels
+        if column_labels is None:
+            column_labels = row_labels if Y is None else index_of(Y)
+        refuse_texts(X, "X")
+        left = right = unit_vectors(X, None)
+        if Y is not None:
+            refuse_texts(Y, "Y")
+            check_same_model(model_tag(X, None), model_tag(Y, None), ("X", "Y"))
+            right = unit_vectors(Y, None, name="Y")
+        _refuse_too_many_cells(len(left), len(right))
+        if left.shape[1] != right.shape[1]:
+            raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
+        column_labels = range(len(right)) if column_labels is None else column_labels  # not those of the rows
+        return cls((left @ right.T).clip(-1, 1), row_labels, column_labels).plot(ax=ax)
+
+    @classmethod
+    def from_texts(
+        cls, texts: Any, other: Any = None, *, embedder: BaseEstimator | None = None, ax: Axes | None = None
+    ) -> Self:
+        """Embed texts, and draw their cosines.
+
+        Parameters
+        ----------
+        texts : column of texts, length n_rows
+            As :class:`SentenceEmbeddingTransformer` reads them; cells of missing ones are grey.
+        other : column of texts, length n_columns, default=None
+            What the texts are compared with; None: themselves.
+        embedder : transformer, default=None
+            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
+            embedder is used as it is; one that is not fitted is cloned, and learns from these texts.
+        ax : matplotlib Axes, default=None
+            What to draw on; None: a new figure.
+
+        Returns
+        -------
+        SimilarityDisplay
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a text is not what it must be, or there are too many cells.
+        ImportError
+            If matplotlib is not installed.
+        """
+        import_pyplot(cls)
+        rows = read_texts(texts, "texts")
+        columns = rows if other is None else read_texts(other, "other")
+        _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
+        embedder = fit_embedder(take_embedder(embedder, missing="nan"), [texts] if other is None else [texts, other])
+        left = embed_column(texts, embedder, fit=False, name="texts", stacklevel=4)
+        right = None if other is None else embed_column(other, embedder, fit=False, name="other", stacklevel=4)
+        return cls.from_embeddings(left, right, row_labels=rows, column_labels=columns, ax=ax)
+
+    @classmethod
+    def from_estimator(
+        cls,
+        estimator: Any,
+        X: Any,
+        Y: Any = None,
+        *,
+        row_labels: Any = None,
+        column_labels: Any = None,
+        ax: Axes | None = None,
+    ) -> Self:
+        """Draw the cosines of what a transformer makes, or of what a classifier or clusterer is given.
+
+        Parameters
+        ----------
+        estimator : transformer, classifier, clusterer, or pipeline that ends in one
+            Fitted, or one that needs no fit; a search stands for its best estimator. If it predicts, what goes into
+            it, or into the last step of the pipeline, is compared.
+        X : what the estimator takes, n_rows of it
+        Y : what the estimator takes, n_columns of it, default=None
+            What X is compared with; None: itself.
+        row_labels, column_labels, ax
+            As of :meth:`from_embeddings`; but columns of texts name themselves.
+
+        Returns
+        -------
+        SimilarityDisplay
+
+        Raises
+        ------
+        TypeError, ValueError
+            If X or Y becomes no vectors, the numbers of labels differ, or there are too many cells.
+        ImportError
+            If matplotlib is not installed.
+        """
+        import_pyplot(cls)
+        row_labels = texts_or_none(X) if row_labels is None else row_labels
+        if column_labels is None and Y is not None:
+            column_labels = texts_or_none(Y)
+        left, right = compute_features(estimator, X), None if Y is None else compute_features(estimator, Y)
+        return cls.from_embeddings(left, right, row_labels=row_labels, column_labels=column_labels, ax=ax)
+
+    def plot(self, *, ax: Axes | None = None, im_kw: dict[str, Any] | None = None) -> Self:
+        """Draw the heat map with matplotlib.
+
+        Parameters
+        ----------
+        ax : matplotlib Axes, default=None
+            What to draw on; None: a new figure, of a size that fits.
+        im_kw : dict, default=None
+            What else :meth:`matplotlib.axes.Axes.imshow` is given, e.g. ``{"cmap": "viridis", "vmin": 0}``.
+
+        Returns
+        -------
+        self
+
+        Raises
+        ------
+        ImportError
+            If matplotlib is not installed.
+        """
+        plt = import_pyplot(type(self))
+        n_rows, n_columns = self.similarities.shape
+        if ax is None:
+            size = (3.5 + np.clip(0.45 * n_columns, 1, 9), 1.5 + np.clip(0.45 * n_rows, 1, 9))
+            ax = plt.subplots(figsize=size, layout="constrained")[1]
+        self.ax_: Axes = ax
+        self.figure_: Figure | SubFigure = ax.figure
+        # aspect "equal" and a constrained layout together cut labels off
+        style = {"cmap": plt.get_cmap("RdBu_r").with_extremes(bad=GREY), "vmin": -1, "vmax": 1, "aspect": "auto"}
+        self.im_: AxesImage = ax.imshow(self.similarities, **{**style, **(im_kw or {})})
+        self.figure_.colorbar(self.im_, ax=ax, label="cosine")
+        name_ticks(ax.yaxis, self.row_labels, n_rows, most_lines=2)
+        name_ticks(ax.xaxis, self.column_labels, n_columns, rotation=45, ha="right", rotation_mode="anchor")
+        if max(n_rows, n_columns) <= MOST_NUMBERS:
+            write_numbers(ax, self.im_, self.similarities)
+        return self
+
+
+def _refuse_too_many_cells(n_rows: int, n_columns: int) -> None:
+    if n_rows * n_columns > _MOST_CELLS:
+        raise ValueError(f"{n_rows:,} x {n_columns:,} cosines are too many for a picture; take a sample of the rows.")
