@@ -28,9 +28,7 @@ from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransfor
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
 
-def unit_vectors(
-    X: Any, embedder: BaseEstimator | None, *, name: str = "X", stacklevel: int = 3
-) -> NDArray[np.float32]:
+def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> NDArray[np.float32]:
     """Embed texts, or take vectors as they are, and give them length 1.
 
     Parameters
@@ -42,8 +40,6 @@ def unit_vectors(
         ``missing="nan"``.
     name : str, default="X"
         What messages call the column.
-    stacklevel : int, default=3
-        Whose line a TruncationWarning points to: 3 is the caller's, 4 that of its caller.
 
     Returns
     -------
@@ -57,7 +53,7 @@ def unit_vectors(
     """
     embedder = take_embedder(embedder, missing="nan")
     fit = not isinstance(embedder, SentenceEmbeddingTransformer)  # which would note its model for later, and is let go
-    return embed_column(X, embedder, fit=fit, name=name, stacklevel=stacklevel + 1)
+    return embed_column(X, embedder, fit=fit, name=name)
 
 
 def take_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "nan"] = "error") -> Any:
@@ -134,9 +130,7 @@ def fit_embedder(embedder: Any, columns: Sequence[Any]) -> Any:
     return embedder
 
 
-def embed_column(
-    X: Any, embedder: Any, *, fit: bool, y: Any = None, name: str = "X", stacklevel: int = 3
-) -> NDArray[np.float32]:
+def embed_column(X: Any, embedder: Any, *, fit: bool, y: Any = None, name: str = "X") -> NDArray[np.float32]:
     """Do the same with an embedder of one's own, which is fitted or to be fitted.
 
     Parameters
@@ -149,7 +143,7 @@ def embed_column(
         which model it has.
     y : column of labels, default=None
         What it is fitted with beside the texts.
-    name, stacklevel
+    name : str, default="X"
         As for :func:`unit_vectors`.
 
     Returns
@@ -168,13 +162,13 @@ def embed_column(
     elif isinstance(embedder, SentenceEmbeddingTransformer):
         if fit:
             embedder._keep_to_model()
-        vectors = embedder._embed(X, name=name, stacklevel=stacklevel)
+        vectors = embedder._embed(X, name=name)
     else:
         texts = labelled_texts(X, name)
         if fit and not is_fitted(embedder):
             vectors = _fit_transform(embedder, texts, y)
         elif hasattr(embedder, "_embed"):  # a fine-tuner, which can be told what messages call the column
-            vectors = embedder._embed(texts, name=name, stacklevel=stacklevel + 1)
+            vectors = embedder._embed(texts, name=name)
         else:
             vectors = embedder.transform(texts)
         vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)

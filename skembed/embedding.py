@@ -46,4 +46,4 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     """
     check_names(params, "embed", "texts")
     settings = Settings(**params)
-    return encode(read_texts(texts, missing=settings.missing), make_plan(settings), stacklevel=3)
+    return encode(read_texts(texts, missing=settings.missing), make_plan(settings))

@@ -345,7 +345,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         texts = read_texts(X, missing=settings.missing)
         if settings.long_texts == "error":
             refuse_long_texts(texts, make_plan(settings))
-        return self.fit(X, y)._embed(X, stacklevel=4)
+        return self.fit(X, y)._embed(X)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embed texts with the tuned model.
@@ -375,7 +375,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         TruncationWarning
             If texts were longer than the model reads, once a call, with their number.
         """
-        return self._embed(X, stacklevel=4)  # past this method and the wrapper that set_output puts around it
+        return self._embed(X)
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the tuned model as a folder of sentence-transformers, with safetensors.
@@ -496,11 +496,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         with library_state(), without_bars():
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
-    def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:
+    def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
         check_is_fitted(self)
         texts = read_texts(X, missing=self._settings().missing, name=name)
         self._refuse_disk_cache(is_saved=self._saved is not None)
-        return encode(texts, self._plan(), stacklevel=stacklevel + 1)
+        return encode(texts, self._plan())
 
     def _plan(self) -> Plan:
         """Plan an encoding with the tuned model, which pools and cuts texts in its own way by now."""

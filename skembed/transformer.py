@@ -234,7 +234,7 @@ them, default="default"
         """
         settings = self._settings()
         texts = read_texts(X, missing=settings.missing)
-        return encode(texts, self._learn(settings), stacklevel=4)  # past the wrapper that set_output puts around it
+        return encode(texts, self._learn(settings))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embed texts.
@@ -263,7 +263,7 @@ them, default="default"
         TruncationWarning
             If texts were longer than the model reads, once a call, with their number.
         """
-        return self._embed(X, stacklevel=4)  # past this method and the wrapper that set_output puts around it
+        return self._embed(X)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
         """Name the columns of the result; works without ``fit``.
@@ -281,12 +281,12 @@ them, default="default"
         prefix, dim = type(self).__name__.lower(), make_plan(self._settings()).finished_dim
         return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
 
-    def _embed(self, X: Any, *, stacklevel: int, name: str = "X") -> NDArray[np.float32]:
+    def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
         settings = self._settings()
         texts = read_texts(X, missing=settings.missing, name=name)
         plan = make_plan(settings)
         self._refuse_changed_model(plan)
-        return encode(texts, plan, stacklevel=stacklevel + 1)
+        return encode(texts, plan)
 
     def _learn(self, settings: Settings) -> Plan:
         plan = make_plan(settings)

@@ -98,7 +98,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
         embedder = take_embedder(self.embedder)
-        vectors = embed_column(descriptions, embedder, fit=True, name="descriptions", stacklevel=4)
+        vectors = embed_column(descriptions, embedder, fit=True, name="descriptions")
         if len(vectors) != len(labels):
             raise ValueError(f"y has {len(labels)} labels for {len(vectors)} descriptions.")
         if np.isnan(vectors).any():
@@ -131,7 +131,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is not what it must be; the message names the position.
         """
-        scores = self._scores(X, stacklevel=4)
+        scores = self._scores(X)
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -154,9 +154,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If a text is not what it must be; the message names the position.
         """
         self._check_temperature()  # it may have been set since
-        probabilities: NDArray[np.float64] = softmax(
-            self._scores(X, stacklevel=4).astype(np.float64) / self.temperature, axis=1
-        )
+        probabilities: NDArray[np.float64] = softmax(self._scores(X).astype(np.float64) / self.temperature, axis=1)
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -177,7 +175,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is missing or not what it must be; the message names the position.
         """
-        scores = self._scores(X, stacklevel=4)
+        scores = self._scores(X)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
             row = place("X", X, int(is_missing.argmax()))
@@ -198,10 +196,10 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
             raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
 
-    def _scores(self, X: Any, *, stacklevel: int) -> NDArray[np.float32]:
+    def _scores(self, X: Any) -> NDArray[np.float32]:
         check_is_fitted(self)
         check_same_model(model_tag(X, self.embedder_), self._maker, ("X", "the descriptions"))
-        vectors = embed_column(X, self.embedder_, fit=False, stacklevel=stacklevel + 1)
+        vectors = embed_column(X, self.embedder_, fit=False)
         if vectors.shape[1] != self._vectors.shape[1]:
             raise ValueError(
                 f"The vectors of X have {vectors.shape[1]} dimensions, those of the descriptions "

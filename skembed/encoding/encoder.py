@@ -26,7 +26,7 @@ from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.threads import iterate_concurrently
 from skembed.encoding.tokens import Tokens
-from skembed.errors import CacheError, CacheWarning, TruncationWarning
+from skembed.errors import CacheError, CacheWarning, TruncationWarning, level_of_user
 
 if TYPE_CHECKING:
     from skembed.encoding.backends.reader import TransformerSpec
@@ -86,15 +86,13 @@ class _Call:
         return [self.texts.unique[code] for code in codes.tolist()]
 
 
-def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float32]:
+def encode(texts: Texts, plan: Plan) -> NDArray[np.float32]:
     """Encode a column of text.
 
     Parameters
     ----------
     texts : Texts
     plan : Plan
-    stacklevel : int, default=2
-        Whose line a TruncationWarning points to, counted as in :func:`warnings.warn` from here.
 
     Returns
     -------
@@ -117,7 +115,7 @@ def encode(texts: Texts, plan: Plan, *, stacklevel: int = 2) -> NDArray[np.float
         with progress(plan.settings.show_progress_bar, len(missing)) as bar:
             _encode(call, missing, bar)
     _count(call)
-    warn(_n_cut(call), len(texts), plan, call.failure, stacklevel=stacklevel)
+    warn(_n_cut(call), len(texts), plan, call.failure)
     return _scatter_rows(call)
 
 
@@ -483,7 +481,7 @@ def _n_cut(call: _Call) -> int:
     return int(is_cut[codes[codes != MISSING]].sum()) if is_cut.any() else 0
 
 
-def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, stacklevel: int) -> None:
+def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None) -> None:
     """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
     if n_cut:
         way_out = "choose long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it"
@@ -492,11 +490,11 @@ def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None, *, st
         warnings.warn(
             f"{n_cut} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; {way_out}.",
             TruncationWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=level_of_user(),
         )
     if failure is not None:
         warnings.warn(
             f"The result is right, but not all of it could be kept. {failure}",
             CacheWarning,
-            stacklevel=stacklevel + 1,
+            stacklevel=level_of_user(),
         )

@@ -96,9 +96,9 @@ class EmbeddingJob:
                 ) from error
         return manifest.n_rows
 
-    def warn(self, *, stacklevel: int) -> None:
+    def warn(self) -> None:
         """Say that texts were cut, or vectors not kept in the cache."""
-        warn(self._n_cut, self._n_rows, self.plan, self._failure, stacklevel=stacklevel + 1)
+        warn(self._n_cut, self._n_rows, self.plan, self._failure)
 
     def _find_manifest(self, folder: Path, resume: bool) -> Manifest:
         before, settings = Manifest.load(folder) if resume else None, self.settings()

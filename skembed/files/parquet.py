@@ -128,7 +128,7 @@ def embed_parquet(
     )
     job = EmbeddingJob(Source(source), column, vector_column, transformer)
     n_rows = job.run(folder, rows_per_file, resume)
-    job.warn(stacklevel=2)
+    job.warn()
     return n_rows
 
 

@@ -11,6 +11,7 @@ from typing import Any, overload
 import pandas as pd
 from pandas.api import types
 
+from skembed.errors import level_of_user
 from skembed.frames.vectors import VectorDtype
 
 _ARROW_LIST = re.compile(r"(fixed_size_|large_)?list<\w+: (float|double|halffloat|u?int\d+)\b")
@@ -80,7 +81,7 @@ class FallbackAccessor:
             warnings.warn(  # as pandas does where there is no accessor
                 f"Pandas doesn't allow columns to be created via a new attribute name; write df[{self._name!r}] = ...",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=level_of_user(),
             )
         owner.__dict__[self._name] = value
 

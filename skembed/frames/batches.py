@@ -85,7 +85,7 @@ class BatchEmbedder:
         if self.vector_column in names:
             raise ValueError(f"The batch has a column {self.vector_column!r} already; give another vector_column.")
         column = batch[self.column]
-        matrix = self.transformer._embed(column, stacklevel=3, name=f"column {self.column!r}")
+        matrix = self.transformer._embed(column, name=f"column {self.column!r}")
         if isinstance(batch, dict):
             return {**batch, self.vector_column: matrix}
         vectors = VectorArray(matrix, model=self.transformer._model_note())

@@ -66,7 +66,7 @@ class TextColumn:
             raise ValueError(f"output must be 'frame' or 'vector'; got {output!r}.")
         check_names(params, "text.embed", "output")
         transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params}).fit([])
-        meta = embed_column(self._column._meta, output, transformer, stacklevel=2)
+        meta = embed_column(self._column._meta, output, transformer)
         return self._column.map_partitions(_embed_partition, output, transformer, meta=meta)
 
 
@@ -113,7 +113,7 @@ def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any
 
 
 def _embed_partition(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
-    return embed_column(column, output, transformer, stacklevel=2)
+    return embed_column(column, output, transformer)
 
 
 @make_array_nonempty.register(VectorDtype)

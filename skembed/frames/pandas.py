@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import pandas as pd
 from pandas.api import types
 
+from skembed.errors import level_of_user
 from skembed.frames import verbs
 from skembed.frames.accessors import FallbackAccessor, join_names, may_hold_text
 from skembed.frames.vectors import VectorArray
@@ -93,7 +94,7 @@ class TextFrame:
         vector[float32, 384]
         """
         column, _ = self._chosen(on, None)
-        embedded = _embed(column, output, params, "on", stacklevel=3)
+        embedded = _embed(column, output, params, "on")
         if isinstance(embedded, pd.DataFrame) and embedded.columns.nlevels == self._frame.columns.nlevels:
             embedded.columns.names = self._frame.columns.names
         return embedded
@@ -136,7 +137,7 @@ class TextFrame:
         """
         column, vectors = self._chosen(on, vectors)
         verbs.check_params(params, verbs.similarity, "on")
-        return verbs.similarity(column, other, vectors, params, stacklevel=4)
+        return verbs.similarity(column, other, vectors, params)
 
     def search(
         self, query: Any, k: int = 5, on: Hashable = None, *, vectors: Any = None, **params: Any
@@ -180,7 +181,7 @@ class TextFrame:
         """
         column, vectors = self._chosen(on, vectors)
         verbs.check_params(params, verbs.search, "on")
-        return verbs.search(column, query, k, vectors, params, stacklevel=4)
+        return verbs.search(column, query, k, vectors, params)
 
     def join(
         self,
@@ -231,7 +232,7 @@ class TextFrame:
         """
         column, vectors = self._chosen(on, vectors)
         verbs.check_params(params, verbs.join, "on")
-        return verbs.join(column, other, k, vectors, other_vectors, params, stacklevel=4)
+        return verbs.join(column, other, k, vectors, other_vectors, params)
 
     def duplicates(
         self, threshold: float = 0.9, on: Hashable = None, *, vectors: Any = None, **params: Any
@@ -273,7 +274,7 @@ class TextFrame:
         """
         column, vectors = self._chosen(on, vectors)
         verbs.check_params(params, verbs.duplicates, "on")
-        return verbs.duplicates(column, threshold, vectors, params, stacklevel=4)
+        return verbs.duplicates(column, threshold, vectors, params)
 
     def cluster(
         self,
@@ -320,7 +321,7 @@ class TextFrame:
         """
         column, vectors = self._chosen(on, vectors)
         verbs.check_params(params, verbs.cluster, "on")
-        return verbs.cluster(column, n_clusters, vectors, random_state, params, stacklevel=4)
+        return verbs.cluster(column, n_clusters, vectors, random_state, params)
 
     def _chosen(self, on: Hashable, vectors: Any) -> tuple[pd.Series, Any]:
         """Take a column of text, and the column of its vectors if that is named by its label."""
@@ -386,7 +387,7 @@ class TextColumn:
                 f"on={params['on']!r}: this is one column already, {self._column.name!r}. "
                 f"For another column of its frame write df[{params['on']!r}].embed()."
             )
-        return _embed(self._column, output, params, stacklevel=3)
+        return _embed(self._column, output, params)
 
     def similarity(self, other: Any, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
         """Compare each row with one text, or with the row of another column.
@@ -421,7 +422,7 @@ class TextColumn:
         r2   0.52
         r3    NaN
         """
-        return verbs.similarity(self._column, other, vectors, params, stacklevel=4)
+        return verbs.similarity(self._column, other, vectors, params)
 
     def search(self, query: Any, k: int = 5, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
         """Find the rows nearest to a query.
@@ -471,7 +472,7 @@ class TextColumn:
             rank            text
         r2     1  The zip broke.
         """
-        return verbs.search(self._column, query, k, vectors, params, stacklevel=4)
+        return verbs.search(self._column, query, k, vectors, params)
 
     def join(
         self, other: Any, k: int = 1, *, vectors: Any = None, other_vectors: Any = None, **params: Any
@@ -514,7 +515,7 @@ class TextColumn:
         0  a1  Delivery takes two days.
         1  a2          Charge it first.
         """
-        return verbs.join(self._column, other, k, vectors, other_vectors, params, stacklevel=4)
+        return verbs.join(self._column, other, k, vectors, other_vectors, params)
 
     def duplicates(self, threshold: float = 0.9, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
         """Group rows that say nearly the same.
@@ -555,7 +556,7 @@ class TextColumn:
         r2      1         False             r2   1.00
         r3      0          True             r1   0.93
         """
-        return verbs.duplicates(self._column, threshold, vectors, params, stacklevel=4)
+        return verbs.duplicates(self._column, threshold, vectors, params)
 
     def cluster(
         self, n_clusters: int = 8, *, vectors: Any = None, random_state: Any = None, **params: Any
@@ -596,10 +597,10 @@ class TextColumn:
         >>> bool(found[0] == found[2] != found[1] == found[3])
         True
         """
-        return verbs.cluster(self._column, n_clusters, vectors, random_state, params, stacklevel=4)
+        return verbs.cluster(self._column, n_clusters, vectors, random_state, params)
 
 
-def _embed(column: pd.Series, output: Output, params: dict[str, Any], *own: str, stacklevel: int) -> Any:
+def _embed(column: pd.Series, output: Output, params: dict[str, Any], *own: str) -> Any:
     from skembed.encoding.settings import check_names
     from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -607,14 +608,12 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *own: str,
     if output not in ("frame", "vector", "numpy"):
         raise ValueError(f"output must be 'frame' or 'vector' or 'numpy'; got {output!r}.")
     transformer = SentenceEmbeddingTransformer(**{"missing": "nan", **params})
-    return embed_column(column, output, transformer, stacklevel=stacklevel + 1)
+    return embed_column(column, output, transformer)
 
 
-def embed_column(
-    column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer, *, stacklevel: int
-) -> Any:
-    """Embed a column of text into what pandas people do next with it; a warning points ``stacklevel`` callers up."""
-    vectors = transformer._embed(column, name=verbs.describe(column), stacklevel=stacklevel + 1)
+def embed_column(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
+    """Embed a column of text into what pandas people do next with it."""
+    vectors = transformer._embed(column, name=verbs.describe(column))
     if output == "numpy":
         return vectors
     if output == "vector":
@@ -689,7 +688,7 @@ def register() -> None:
                 f"pandas.{owner.__name__}.{accessor._name} is {standing!r} already; skembed leaves it as it is. "
                 "skembed.embed(series) does the same.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
 
 

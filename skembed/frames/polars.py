@@ -13,6 +13,7 @@ import polars as pl
 
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import check_names
+from skembed.errors import level_of_user
 from skembed.transformer import SentenceEmbeddingTransformer
 
 
@@ -111,7 +112,7 @@ class TextSeries:
         TruncationWarning
             If texts were longer than the model reads, with their number.
         """
-        return _embed(self._series, _transformer(params), stacklevel=4)
+        return _embed(self._series, _transformer(params))
 
 
 def _transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
@@ -119,9 +120,9 @@ def _transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 
-def _embed(column: pl.Series, transformer: SentenceEmbeddingTransformer, *, stacklevel: int = 2) -> pl.Series:
+def _embed(column: pl.Series, transformer: SentenceEmbeddingTransformer) -> pl.Series:
     name = f"column {column.name!r}" if column.name else "series"
-    matrix = transformer._embed(column, name=name, stacklevel=stacklevel)
+    matrix = transformer._embed(column, name=name)
     vectors = pl.Series(column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1]))  # shares the matrix
     is_missing = np.isnan(matrix[:, 0])
     return vectors.set(pl.Series(is_missing), None) if is_missing.any() else vectors
@@ -140,7 +141,7 @@ def register() -> None:
             warnings.warn(
                 f"polars.{owner.__name__}.text is {standing!r} already; skembed leaves it as it is.",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
 
 

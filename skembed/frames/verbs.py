@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from skembed.frames.vectors import VectorArray, is_one_vector
 
 
-def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any], *, stacklevel: int) -> pd.DataFrame:
+def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
     from skembed.embedders import check_same_model, model_tag, unit_vectors
 
     embedder, subject = _embedder(params, similarity), _subject(column, vectors)
     opposite = _aligned(_as_column(other), column)
     check_same_model(model_tag(subject, embedder), model_tag(opposite, embedder), ("the column", "other"))
-    left = unit_vectors(subject, embedder, name=describe(column), stacklevel=stacklevel + 1)
-    right = unit_vectors(opposite, embedder, name="other", stacklevel=stacklevel + 1)
+    left = unit_vectors(subject, embedder, name=describe(column))
+    right = unit_vectors(opposite, embedder, name="other")
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"The vectors of the column have {left.shape[1]} dimensions, those of other {right.shape[1]}.")
     if not _is_single(other) and len(right) != len(left):
@@ -32,23 +32,21 @@ def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, An
     return pd.DataFrame({"score": (left * right).sum(axis=1).clip(-1, 1)}, index=column.index)
 
 
-def search(
-    column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any], *, stacklevel: int
-) -> pd.DataFrame:
+def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Find the rows nearest to a query; see ``TextColumn.search``."""
     from skembed.checks import check_count
     from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
     engine, subject = SemanticSearch(_embedder(params, search)), _subject(column, vectors)
-    engine._fit(subject, None, name=describe(column), stacklevel=stacklevel + 1)
-    hits = engine._search(_as_column(query), k, stacklevel=stacklevel + 1)
+    engine._fit(subject, None, name=describe(column))
+    hits = engine._search(_as_column(query), k)
     positions = hits["position"].to_numpy()
     return hits.assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
 
 
 def join(
-    column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any], *, stacklevel: int
+    column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any]
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
     from skembed.checks import check_count
@@ -57,10 +55,10 @@ def join(
     check_count("k", k)
     texts = _as_series(other)
     engine = SemanticSearch(_embedder(params, join), n_neighbors=k)
-    engine._fit(_subject(texts, other_vectors), None, name="other", stacklevel=stacklevel + 1)
+    engine._fit(_subject(texts, other_vectors), None, name="other")
     subject = _subject(column, vectors)
-    queries = engine._embed_queries(subject, name=describe(column), stacklevel=stacklevel + 1)
-    warn_of_blank_texts(subject, describe(column), stacklevel=stacklevel)
+    queries = engine._embed_queries(subject, name=describe(column))
+    warn_of_blank_texts(subject, describe(column))
     is_there = ~np.isnan(queries).any(axis=1)
     score = np.full((len(column), k), np.nan)
     position = np.full((len(column), k), -1)
@@ -79,14 +77,12 @@ def join(
     return pd.DataFrame(table, index=column.index.take(rows))
 
 
-def duplicates(
-    column: pd.Series, threshold: float, vectors: Any, params: dict[str, Any], *, stacklevel: int
-) -> pd.DataFrame:
+def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
     from skembed.similarity.duplicates import NearDuplicates
 
     made = NearDuplicates(_embedder(params, duplicates), threshold=threshold)
-    made._fit(_subject(column, vectors), name=describe(column), stacklevel=stacklevel + 2)
+    made._fit(_subject(column, vectors), name=describe(column))
     others, kept = made.duplicates_, np.arange(len(column))
     score = np.where(made.labels_ < 0, np.nan, 1.0)
     kept[others["position"]], score[others["position"]] = others["representative"], others["score"]
@@ -100,7 +96,7 @@ def duplicates(
 
 
 def cluster(
-    column: pd.Series, n_clusters: int, vectors: Any, random_state: Any, params: dict[str, Any], *, stacklevel: int
+    column: pd.Series, n_clusters: int, vectors: Any, random_state: Any, params: dict[str, Any]
 ) -> pd.DataFrame:
     """Gather rows that are about the same; see ``TextColumn.cluster``."""
     from sklearn.cluster import KMeans
@@ -110,7 +106,7 @@ def cluster(
 
     check_count("n_clusters", n_clusters)
     embedder = _embedder(params, cluster)
-    unit = unit_vectors(_subject(column, vectors), embedder, name=describe(column), stacklevel=stacklevel + 1)
+    unit = unit_vectors(_subject(column, vectors), embedder, name=describe(column))
     is_there = ~np.isnan(unit).any(axis=1)
     if is_there.sum() < n_clusters:
         raise ValueError(f"{n_clusters} clusters were asked for, and there are {is_there.sum()} rows with a text.")
@@ -135,7 +131,7 @@ def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) ->
     """Raise TypeError for a keyword that the transformer has not, naming what a verb takes: ``own`` before the rest."""
     from skembed.encoding.settings import check_names
 
-    of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params", "stacklevel")]
+    of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params")]
     check_names(params, f"text.{verb.__name__}", *own, *of_verb)
 
 

@@ -220,7 +220,7 @@ class EmbeddingMapDisplay:
         _refuse_what_cannot_be_drawn(cls, method)
         plain = read_texts(texts, "texts")
         read_one_column(labels, "labels", len(plain))  # its error comes before minutes of embedding
-        vectors = with_index_of(texts, unit_vectors(texts, embedder, name="texts", stacklevel=4))
+        vectors = with_index_of(texts, unit_vectors(texts, embedder, name="texts"))
         return cls.from_embeddings(vectors, labels=labels, texts=plain, method=method, random_state=random_state, ax=ax)
 
     @classmethod

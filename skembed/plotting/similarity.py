@@ -168,8 +168,8 @@ class SimilarityDisplay:
         columns = rows if other is None else read_texts(other, "other")
         _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
         embedder = fit_embedder(take_embedder(embedder, missing="nan"), [texts] if other is None else [texts, other])
-        left = embed_column(texts, embedder, fit=False, name="texts", stacklevel=4)
-        right = None if other is None else embed_column(other, embedder, fit=False, name="other", stacklevel=4)
+        left = embed_column(texts, embedder, fit=False, name="texts")
+        right = None if other is None else embed_column(other, embedder, fit=False, name="other")
         return cls.from_embeddings(left, right, row_labels=rows, column_labels=columns, ax=ax)
 
     @classmethod

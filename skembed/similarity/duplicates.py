@@ -100,7 +100,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
         """
-        return self._fit(X, stacklevel=5)
+        return self._fit(X)
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.intp]:  # noqa: ARG002
         """Find the groups, and return the number of each row's.
@@ -121,12 +121,12 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
         """
-        return self._fit(X, stacklevel=5).labels_
+        return self._fit(X).labels_
 
-    def _fit(self, X: Any, *, stacklevel: int, name: str = "X") -> Self:
+    def _fit(self, X: Any, *, name: str = "X") -> Self:
         _check_threshold(self.threshold)
         self.embedder_: Any = take_embedder(self.embedder, missing="nan")
-        vectors = embed_column(X, self.embedder_, fit=True, name=name, stacklevel=stacklevel)
+        vectors = embed_column(X, self.embedder_, fit=True, name=name)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(vectors[rows])
         group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]

@@ -115,9 +115,8 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
         makers = model_tag(left_column, embedder), model_tag(right_column, embedder)
         check_same_model(*makers, (left_name, right_name))
-        # stacklevel: past the wrapper that set_output puts around this method
-        left = embed_column(left_column, embedder, fit=False, name=left_name, stacklevel=5)
-        right = embed_column(right_column, embedder, fit=False, name=right_name, stacklevel=5)
+        left = embed_column(left_column, embedder, fit=False, name=left_name)
+        right = embed_column(right_column, embedder, fit=False, name=right_name)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)

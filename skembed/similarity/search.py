@@ -22,7 +22,7 @@ from skembed.checks import check_count
 from skembed.embedders import check_same_model, embed_column, model_tag, take_embedder
 from skembed.encoding.labels import place, plain_texts, read_labels
 from skembed.encoding.vectors import holds_vectors
-from skembed.errors import ModelNotFoundError
+from skembed.errors import ModelNotFoundError, level_of_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.similarity.prompts import own_prompt
@@ -145,7 +145,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ImportError
             If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
         """
-        return self._fit(X, y, stacklevel=4)
+        return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
         """Add documents behind those that are there already.
@@ -168,8 +168,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             As ``fit``; also if the vectors have other dimensions than those of the corpus. Nothing is added then.
         """
         if not hasattr(self, "corpus_"):
-            return self._fit(X, y, stacklevel=4)
-        self._add(X, y, stacklevel=4)
+            return self._fit(X, y)
+        self._add(X, y)
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
@@ -203,7 +203,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserWarning
             If queries are empty or blank: what is nearest to them means nothing.
         """
-        cosines, positions = self._kneighbors(X, n_neighbors, stacklevel=4)
+        cosines, positions = self._kneighbors(X, n_neighbors)
         return (1 - cosines, positions) if return_distance else positions
 
     def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
@@ -235,7 +235,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserWarning
             If queries are empty or blank: what is nearest to them means nothing.
         """
-        return self._search(queries, k, stacklevel=4)
+        return self._search(queries, k)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Describe each row by its nearest documents: a feature step.
@@ -259,7 +259,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a text is not what it must be, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
-        vectors = self._embed_queries(X, stacklevel=5)
+        vectors = self._embed_queries(X)
         is_there = ~np.isnan(vectors).any(axis=1)
         features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
         features[is_there] = self._features(*self._nearest(vectors[is_there], self._n_hits(None)))
@@ -283,7 +283,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             As ``fit``; also if there are not ``n_neighbors`` other documents.
         """
-        self._fit(X, y, stacklevel=5)  # past the wrapper that set_output puts around it
+        self._fit(X, y)
         features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
         features[self._rows] = self._features(*self._others(self._n_hits(None, of_others=True)))
         return features
@@ -393,7 +393,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         tags.transformer_tags.preserves_dtype = []
         return tags
 
-    def _fit(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> Self:
+    def _fit(self, X: Any, y: Any, *, name: str = "X") -> Self:
         if not isinstance(self.index, str) or self.index not in _INDEXES:
             raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
         if self.index == "hnsw":
@@ -404,10 +404,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
         self.embedder_ = take_embedder(self.embedder)
-        self._add(X, y, stacklevel=stacklevel + 1, name=name)
+        self._add(X, y, name=name)
         return self
 
-    def _add(self, X: Any, y: Any, *, stacklevel: int, name: str = "X") -> None:
+    def _add(self, X: Any, y: Any, *, name: str = "X") -> None:
         is_first = not hasattr(self, "corpus_")
         n_before = 0 if is_first else len(self.corpus_)
         if isinstance(self.embedder_, SentenceEmbeddingTransformer) and not holds_vectors(X):
@@ -416,7 +416,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not is_first:
             check_same_model(model_tag(X, embedder), self._maker, ("X", "the corpus"))
         is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
-        vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name, stacklevel=stacklevel + 1)
+        vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name)
         if is_first:
             self._maker: str | None = model_tag(X, embedder)  # a fine-tuner knows its weights only now
         y = _read_y(y, len(vectors))
@@ -444,11 +444,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
 
-    def _search(self, queries: Any, k: int | None, *, stacklevel: int) -> pd.DataFrame:
+    def _search(self, queries: Any, k: int | None) -> pd.DataFrame:
         if queries is None:  # to kneighbors it would be the documents themselves
             raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
         queries = [queries] if isinstance(queries, str) else queries
-        scores, positions = self._kneighbors(queries, k, stacklevel=stacklevel + 1)
+        scores, positions = self._kneighbors(queries, k)
         asked: Any = range(len(scores)) if holds_vectors(queries) else plain_texts(queries, "queries")
         n_hits = positions.shape[1]
         found = positions.ravel()
@@ -464,19 +464,19 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         }
         return pd.DataFrame(table)
 
-    def _kneighbors(self, X: Any, n_neighbors: int | None, *, stacklevel: int) -> Any:
+    def _kneighbors(self, X: Any, n_neighbors: int | None) -> Any:
         check_is_fitted(self)
         n_hits = self._n_hits(n_neighbors, of_others=X is None)
         if X is None:
             if len(self._rows) < len(self.corpus_):
                 raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
             return self._others(n_hits)
-        vectors = self._embed_queries(X, stacklevel=stacklevel + 1)
+        vectors = self._embed_queries(X)
         is_missing = np.isnan(vectors).any(axis=1)
         if is_missing.any():
             row = place("queries", X, int(is_missing.argmax()))
             raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
-        warn_of_blank_texts(X, "queries", stacklevel=stacklevel)
+        warn_of_blank_texts(X, "queries")
         return self._nearest(vectors, n_hits)
 
     def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
@@ -504,10 +504,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
         return n_hits
 
-    def _embed_queries(self, X: Any, *, stacklevel: int, name: str = "queries") -> NDArray[np.float32]:
+    def _embed_queries(self, X: Any, *, name: str = "queries") -> NDArray[np.float32]:
         embedder = self._for_side(self.embedder_, X, "query")
         check_same_model(model_tag(X, embedder), self._maker, (name, "the corpus"))
-        vectors = embed_column(X, embedder, fit=False, name=name, stacklevel=stacklevel + 1)
+        vectors = embed_column(X, embedder, fit=False, name=name)
         self._refuse_other_dimensions(vectors, name)
         return vectors
 
@@ -545,7 +545,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return own_prompt(embedder, side) if asked == "default" else asked or ""
 
 
-def warn_of_blank_texts(queries: Any, name: str, *, stacklevel: int) -> None:
+def warn_of_blank_texts(queries: Any, name: str) -> None:
     """Warn, once, if queries are empty or blank: they are texts, and find something, but it means nothing."""
     if holds_vectors(queries):
         return
@@ -558,7 +558,7 @@ def warn_of_blank_texts(queries: Any, name: str, *, stacklevel: int) -> None:
             f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
             "nothing. Drop such queries.",
             UserWarning,
-            stacklevel=stacklevel,
+            stacklevel=level_of_user(),
         )
 
 

