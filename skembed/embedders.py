@@ -20,16 +20,15 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import FeatureUnion, Pipeline
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.encoding.labels import labelled_texts, place, plain_texts
-from skembed.encoding.texts import about_column
-from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
+from skembed.encoding.columns import Column, read_column
+from skembed.encoding.plan import Plan
 from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
 
 def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> NDArray[np.float32]:
-    """Embed texts, or take vectors as they are, and give them length 1.
+    """Embed texts, or take vectors as they are, and scale them to length 1.
 
     Parameters
     ----------
@@ -52,8 +51,9 @@ def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> 
         If a text or a vector is not what it must be; the message names the position.
     """
     embedder = take_embedder(embedder, missing="nan")
-    fit = not isinstance(embedder, SentenceEmbeddingTransformer)  # which would note its model for later, and is let go
-    return embed_column(X, embedder, fit=fit, name=name)
+    column = read_for(embedder, X, name)
+    learns = not isinstance(embedder, SentenceEmbeddingTransformer)
+    return embed_column(column, embedder, plan_of(embedder, column), fit=learns)
 
 
 def take_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "nan"] = "error") -> Any:
@@ -104,14 +104,36 @@ def is_fitted(embedder: Any) -> bool:
     return True
 
 
-def fit_embedder(embedder: Any, columns: Sequence[Any]) -> Any:
-    """Let an embedder learn from several columns together, so that their vectors can be compared.
+def read_for(embedder: Any, X: Any, name: str = "X") -> Column:
+    """Read a column for an embedder, whose ``missing`` decides whether a missing text is an error."""
+    is_ours = hasattr(embedder, "_embed_texts")
+    return read_column(X, name, missing="error" if is_ours and embedder.missing == "error" else "nan")
+
+
+def plan_of(embedder: Any, *columns: Column) -> Plan | None:
+    """Return the plan by which an embedder of ours embeds columns; None for other embedders, and without texts.
+
+    Raises
+    ------
+    ModelChangedError
+        If the embedder was fitted, and its model has since changed under the same name.
+    """
+    has_texts = any(column.texts is not None for column in columns)
+    is_ready = isinstance(embedder, SentenceEmbeddingTransformer) or (
+        hasattr(embedder, "_plan") and is_fitted(embedder)
+    )
+    plan: Plan | None = embedder._plan() if has_texts and is_ready else None
+    return plan
+
+
+def fit_embedder(embedder: Any, columns: Sequence[Column]) -> Any:
+    """Fit an embedder on several columns together, so that their vectors can be compared.
 
     Parameters
     ----------
     embedder : transformer
         From ``take_embedder``. A fitted one stays as it is.
-    columns : sequence of columns of texts or of vectors
+    columns : sequence of Column
         Vectors are left out. Without texts nothing is learned.
 
     Returns
@@ -119,32 +141,34 @@ def fit_embedder(embedder: Any, columns: Sequence[Any]) -> Any:
     transformer
         The same.
     """
-    texts = [plain_texts(column) for column in columns if not holds_vectors(column)]
+    texts = [column.to_objects() for column in columns if column.texts is not None]
     if not texts:
         return embedder
     if isinstance(embedder, SentenceEmbeddingTransformer):
-        embedder._keep_to_model()
+        embedder._learn(embedder._plan())
     elif not is_fitted(embedder):
         _refuse_texts_alone(embedder)
         embedder.fit(pd.Series(np.concatenate(texts)), None)
     return embedder
 
 
-def embed_column(X: Any, embedder: Any, *, fit: bool, y: Any = None, name: str = "X") -> NDArray[np.float32]:
-    """Do the same with an embedder of one's own, which is fitted or to be fitted.
+def embed_column(
+    column: Column, embedder: Any, plan: Plan | None, *, fit: bool = False, y: Any = None
+) -> NDArray[np.float32]:
+    """Embed a column with an embedder from ``take_embedder``, and scale its vectors to length 1.
 
     Parameters
     ----------
-    X : column of texts or of vectors
+    column : Column
     embedder : transformer
-        From ``take_embedder``. Embeds texts; vectors never reach it.
-    fit : bool
-        Whether it is to learn from the texts first, unless it is fitted. A ``SentenceEmbeddingTransformer`` only notes
-        which model it has.
+        Embeds texts; vectors never reach it.
+    plan : Plan or None
+        From ``plan_of``.
+    fit : bool, default=False
+        Whether the embedder learns from the texts first, unless it is fitted. A ``SentenceEmbeddingTransformer`` only
+        remembers which model it has.
     y : column of labels, default=None
         What it is fitted with beside the texts.
-    name : str, default="X"
-        As for :func:`unit_vectors`.
 
     Returns
     -------
@@ -152,32 +176,45 @@ def embed_column(X: Any, embedder: Any, *, fit: bool, y: Any = None, name: str =
 
     Raises
     ------
-    ModelChangedError
-        If the embedder was fitted, and its model has since changed under the same name.
     ValueError
-        If it is a fine-tuner that should train on texts without labels, and no loss was chosen for that.
+        If the embedder is a fine-tuner that would train on texts without labels, and no loss was chosen for that; if a
+        vector holds NaN or infinity.
     """
-    if holds_vectors(X):
-        vectors = read_vectors(X)
-    elif isinstance(embedder, SentenceEmbeddingTransformer):
-        if fit:
-            embedder._keep_to_model()
-        vectors = embedder._embed(X, name=name)
-    else:
-        texts = labelled_texts(X, name)
-        if fit and not is_fitted(embedder):
-            vectors = _fit_transform(embedder, texts, y)
-        elif hasattr(embedder, "_embed"):  # a fine-tuner, which can be told what messages call the column
-            vectors = embedder._embed(texts, name=name)
-        else:
-            vectors = embedder.transform(texts)
-        vectors = np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
+    vectors = _embed(column, embedder, plan, fit, y) if column.vectors is None else column.vectors
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
-        raise ValueError(
-            f"{place(name, X, int(is_bad.argmax()))} holds NaN or infinity.{about_column(X) if name == 'X' else ''}"
-        )
+        raise ValueError(f"{column.where(int(is_bad.argmax()))} holds NaN or infinity.{column.about}")
     return _to_unit_length(vectors)
+
+
+def embed_pair(
+    left: Column, right: Column, embedder: Any, names: tuple[str, str] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Embed two columns that are to be compared, by one plan; see :func:`embed_column`.
+
+    Raises
+    ------
+    ValueError
+        If their vectors are of different models. The message has ``names``, or the columns' own.
+    """
+    plan = plan_of(embedder, left, right)
+    tags = model_tag(left, embedder, plan), model_tag(right, embedder, plan)
+    check_same_model(*tags, names or (left.name, right.name))
+    vectors = embed_column(left, embedder, plan)
+    return vectors, vectors if right is left else embed_column(right, embedder, plan)
+
+
+def _embed(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
+    vectors: Any
+    if fit and isinstance(embedder, SentenceEmbeddingTransformer) and plan is not None:
+        embedder._learn(plan)
+    if fit and not is_fitted(embedder):
+        vectors = _fit_transform(embedder, column.to_series(), y)
+    elif hasattr(embedder, "_embed_texts"):
+        vectors = embedder._embed_texts(column.texts, plan)
+    else:
+        vectors = embedder.transform(column.to_series())
+    return np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
 
 
 def _fit_transform(embedder: Any, texts: pd.Series[Any], y: Any) -> Any:
@@ -206,33 +243,35 @@ def nested_estimators(estimator: Any) -> Iterator[Any]:
             yield from (item for item in (part if isinstance(part, tuple) else [part]) if hasattr(item, "get_params"))
 
 
-def model_tag(X: Any, embedder: Any) -> str | None:
-    """Say which model makes the vectors of a column of texts, or made those that are there already.
+def model_tag(column: Column, embedder: Any, plan: Plan | None = None) -> str | None:
+    """Return which model makes the vectors of a column of texts, or made those that are there already.
 
     Parameters
     ----------
-    X : column of texts or of vectors
+    column : Column
     embedder : transformer
         What embeds texts.
+    plan : Plan, default=None
+        From ``plan_of``.
 
     Returns
     -------
     str or None
         Name and fingerprint; None if nobody knows.
     """
-    if holds_vectors(X):
-        return model_of(X)
-    note: str | None = embedder._model_note() if hasattr(embedder, "_model_note") else None
-    return note
+    if column.texts is None:
+        return column.model
+    tag: str | None = embedder._model_note(plan) if hasattr(embedder, "_model_note") else None
+    return tag
 
 
-def check_same_model(maker: str | None, other: str | None, names: tuple[str, str]) -> None:
+def check_same_model(tag: str | None, other: str | None, names: tuple[str, str]) -> None:
     """Raise if vectors that are to be compared are known to be of different models.
 
     Parameters
     ----------
-    maker, other : str or None
-        What ``model_tag`` says of each side.
+    tag, other : str or None
+        What ``model_tag`` returns for each side.
     names : (str, str)
         What the message calls them.
 
@@ -241,20 +280,20 @@ def check_same_model(maker: str | None, other: str | None, names: tuple[str, str
     ValueError
         The message says both.
     """
-    if maker is None or other is None or _identity(maker) == _identity(other):
+    if tag is None or other is None or _identity(tag) == _identity(other):
         return
-    if any((mark in maker) != (mark in other) for mark in (LIVE_MARK, TUNED_MARK)):
+    if any((mark in tag) != (mark in other) for mark in (LIVE_MARK, TUNED_MARK)):
         return  # may be the same: fingerprints of two kinds never agree
     raise ValueError(
-        f"The vectors of {names[0]} are of the model {maker}, those of {names[1]} of {other}: "
+        f"The vectors of {names[0]} are of the model {tag}, those of {names[1]} of {other}: "
         "vectors of different models cannot be compared. Embed both with the same."
     )
 
 
-def _identity(maker: str) -> str:
-    """Take the fingerprint, whatever the model was called; the whole note if somebody wrote one without."""
-    found = _FINGERPRINT.search(maker)
-    return maker if found is None else found[0]
+def _identity(tag: str) -> str:
+    """Return the fingerprint, whatever the model was called; the whole tag if it has none."""
+    found = _FINGERPRINT.search(tag)
+    return tag if found is None else found[0]
 
 
 def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -47,8 +47,11 @@ class TruncationWarning(UserWarning):
     """Texts exceeded ``max_seq_length`` tokens and only their beginning was embedded."""
 
 
+_BETWEEN = ("skembed", "sklearn", "pandas")  # packages that may stand between the user's line and a warning
+
+
 def level_of_user() -> int:
-    """Count the frames from the caller, which warns, up to the first outside of skembed and scikit-learn.
+    """Count the frames from the caller, which warns, up to the first that is not of skembed or a package it extends.
 
     Returns
     -------
@@ -57,6 +60,6 @@ def level_of_user() -> int:
         ``estimator.fit`` or ``pipeline.fit``.
     """
     level, frame = 1, sys._getframe(1)
-    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in ("skembed", "sklearn"):
+    while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
     return level

@@ -32,7 +32,7 @@ from skembed.encoding.models.registry import load_private
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
-from skembed.encoding.texts import read_columns, read_texts
+from skembed.encoding.texts import Texts, read_columns, read_texts
 from skembed.errors import ModelChangedError, level_of_user
 from skembed.optional import require
 from skembed.paths import read_path
@@ -497,10 +497,12 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
+        return self._embed_texts(read_texts(X, missing=self._settings().missing, name=name))
+
+    def _embed_texts(self, texts: Texts, plan: Plan | None = None) -> NDArray[np.float32]:
         check_is_fitted(self)
-        texts = read_texts(X, missing=self._settings().missing, name=name)
         self._refuse_disk_cache(is_saved=self._saved is not None)
-        return encode(texts, self._plan())
+        return encode(texts.filled() if self.missing == "empty" else texts, plan or self._plan())
 
     def _plan(self) -> Plan:
         """Plan an encoding with the tuned model, which pools and cuts texts in its own way by now."""
@@ -518,7 +520,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             )
         return plan
 
-    def _model_note(self) -> str | None:
+    def _model_note(self, plan: Plan | None = None) -> str | None:  # noqa: ARG002 - of the last training
         """Name the weights that the last training gave, saved or not; None before it."""
         trained = getattr(self, "_trained_fingerprint", None)
         return None if trained is None else f"a tuned model {TUNED_MARK}{trained[:16]}"

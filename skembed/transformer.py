@@ -6,7 +6,7 @@ Imports scikit-learn and ``skembed.encoding``; loads no model library before a m
 from __future__ import annotations
 
 import os
-from dataclasses import fields, replace
+from dataclasses import fields
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -16,7 +16,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from skembed.encoding.encoder import encode
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.settings import Settings
-from skembed.encoding.texts import read_texts
+from skembed.encoding.texts import Texts, read_texts
 from skembed.errors import ModelChangedError
 
 if TYPE_CHECKING:
@@ -204,7 +204,7 @@ them, default="default"
         """
         settings = self._settings()
         read_texts(X, missing=settings.missing)
-        self._learn(settings)
+        self._learn(make_plan(settings))
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:  # noqa: ARG002
@@ -234,7 +234,7 @@ them, default="default"
         """
         settings = self._settings()
         texts = read_texts(X, missing=settings.missing)
-        return encode(texts, self._learn(settings))
+        return encode(texts, self._learn(make_plan(settings)))
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Embed texts.
@@ -282,31 +282,26 @@ them, default="default"
         return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
 
     def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
-        settings = self._settings()
-        texts = read_texts(X, missing=settings.missing, name=name)
-        plan = make_plan(settings)
-        self._refuse_changed_model(plan)
-        return encode(texts, plan)
+        return self._embed_texts(read_texts(X, missing=self._settings().missing, name=name), self._plan())
 
-    def _learn(self, settings: Settings) -> Plan:
-        plan = make_plan(settings)
-        self._note_model(plan)
+    def _embed_texts(self, texts: Texts, plan: Plan) -> NDArray[np.float32]:
+        return encode(texts.filled() if self.missing == "empty" else texts, plan)
+
+    def _plan(self) -> Plan:
+        """Plan a call; raise ModelChangedError if the model is not the one that ``fit`` saw."""
+        plan = make_plan(self._settings())
+        self._check_model(plan)
         return plan
 
-    def _keep_to_model(self, task: Literal["query", "document"] | None = None) -> None:
-        """Learn which model this is, as ``fit`` does; if that is known already, refuse another one under its name."""
-        plan = make_plan(replace(self._settings(), task=self.task or task))
-        self._refuse_changed_model(plan)
-        self._note_model(plan)
-
-    def _note_model(self, plan: Plan) -> None:
+    def _learn(self, plan: Plan) -> Plan:
+        """Remember which model the plan is of, as ``fit`` does."""
         self.model_fingerprint_, self.embedding_dim_ = plan.model.fingerprint, plan.finished_dim
         self._fitted_model = None if plan.model.is_live else (self.model, self.revision)
+        return plan
 
-    def _model_note(self) -> str:
-        """Name and fingerprint of the model, short enough to stand beside its vectors."""
-        plan = make_plan(self._settings())
-        self._refuse_changed_model(plan)
+    def _model_note(self, plan: Plan | None = None) -> str:
+        """Return the name and fingerprint of the model, short enough to be kept beside its vectors."""
+        plan = plan or self._plan()
         if plan.model.is_live:  # its fingerprint is of another kind than that of files, and never agrees with one
             return f"a loaded model {LIVE_MARK}{plan.model.fingerprint[:16]}"
         return f"{os.path.basename(os.path.normpath(plan.model.name))} {plan.model.fingerprint[:16]}"
@@ -314,8 +309,8 @@ them, default="default"
     def _settings(self) -> Settings:
         return Settings(**{field.name: getattr(self, field.name) for field in fields(Settings)})
 
-    def _refuse_changed_model(self, plan: Plan) -> None:
-        """Compare with the model seen by ``fit``, for as long as the same name is asked for."""
+    def _check_model(self, plan: Plan) -> None:
+        """Compare with the model that ``fit`` saw, for as long as the same name is asked for."""
         named = getattr(self, "_fitted_model", None)  # None too for a loaded model, which is what it is
         if named is None or plan.model.is_live or named != (self.model, self.revision):
             return

@@ -18,6 +18,7 @@ from sklearn.preprocessing import FunctionTransformer
 import skembed
 from skembed import SentenceEmbeddingTransformer, VectorArray
 from skembed.embedders import check_same_model, embed_column, model_tag, unit_vectors
+from skembed.encoding.columns import read_column
 
 TEXTS = ["a quick fox", "login", "a quick fox", "the wrong address"]
 NAN = float("nan")
@@ -139,30 +140,31 @@ def test_an_embedder_that_gives_an_infinite_number_is_an_error_that_names_the_po
 
 def test_a_frozen_embedder_is_not_fitted(tiny):
     frozen = FrozenEstimator(make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2)).fit(TEXTS))
-    expected = embed_column(TEXTS[:2], frozen, fit=False)
-    assert_allclose(embed_column(TEXTS[:2], frozen, fit=True), expected)
+    column = read_column(TEXTS[:2])
+    expected = embed_column(column, frozen, None)
+    assert_allclose(embed_column(column, frozen, None, fit=True), expected)
     assert_allclose(unit_vectors(TEXTS[:2], frozen), expected)
 
 
-class TestMakers:
-    """Who made vectors, and whose are compared with whose."""
+class TestModelTags:
+    """Which model made vectors, and which vectors are compared."""
 
-    def test_the_maker_of_texts_is_the_embedders_model(self, tiny):
-        maker = model_tag(TEXTS, SentenceEmbeddingTransformer(tiny))
-        assert maker == pd.Series(TEXTS).embed(output="vector", model=tiny).array.model
-        assert maker.startswith("bert ")
+    def test_the_tag_of_texts_is_that_of_the_embedders_model(self, tiny):
+        tag = model_tag(read_column(TEXTS), SentenceEmbeddingTransformer(tiny))
+        assert tag == pd.Series(TEXTS).embed(output="vector", model=tiny).array.model
+        assert tag.startswith("bert ")
 
-    def test_the_maker_of_vectors_is_what_they_say(self, tiny):
+    def test_the_tag_of_vectors_is_the_one_they_carry(self, tiny):
         column = pd.Series(VectorArray(np.eye(2), model="x 1"))
         for vectors in (column, column.array, column.to_frame(), pd.Index(column)):
-            assert model_tag(vectors, SentenceEmbeddingTransformer(tiny)) == "x 1"
-        assert model_tag(np.eye(2), SentenceEmbeddingTransformer("no-such-model")) is None
+            assert model_tag(read_column(vectors), SentenceEmbeddingTransformer(tiny)) == "x 1"
+        assert model_tag(read_column(np.eye(2)), SentenceEmbeddingTransformer("no-such-model")) is None
 
-    def test_nobody_knows_the_maker_behind_another_embedder(self, tiny):
-        assert model_tag(TEXTS, make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))) is None
+    def test_another_embedder_has_no_tag(self, tiny):
+        assert model_tag(read_column(TEXTS), make_pipeline(SentenceEmbeddingTransformer(tiny), PCA(2))) is None
 
     @pytest.mark.parametrize(
-        ("maker", "other"),
+        ("tag", "other"),
         [
             (None, "a 0123456789abcdef"),
             ("a 0123456789abcdef", None),
@@ -172,11 +174,11 @@ class TestMakers:
             ("", ""),
         ],
     )
-    def test_the_same_and_the_unknown_are_compared(self, maker, other):
-        check_same_model(maker, other, ("X", "y"))
+    def test_the_same_and_the_unknown_are_compared(self, tag, other):
+        check_same_model(tag, other, ("X", "y"))
 
     @pytest.mark.parametrize(
-        ("maker", "other"),
+        ("tag", "other"),
         [
             ("a 0123456789abcdef", "a fedcba9876543210"),
             ("OpenAI large", "Cohere large"),
@@ -184,18 +186,20 @@ class TestMakers:
             ("a 0123456789abcdef", ""),
         ],
     )
-    def test_others_are_refused_with_both_names(self, maker, other):
-        with pytest.raises(ValueError, match=f"of left are of the model {maker}, those of right of {other}: "):
-            check_same_model(maker, other, ("left", "right"))
+    def test_others_are_refused_with_both_names(self, tag, other):
+        with pytest.raises(ValueError, match=f"of left are of the model {tag}, those of right of {other}: "):
+            check_same_model(tag, other, ("left", "right"))
 
 
 def test_a_loaded_model_and_the_folder_it_came_from_are_not_taken_for_different_models(tiny):
     live, named = (SentenceEmbeddingTransformer(model) for model in (SentenceTransformer(tiny, device="cpu"), tiny))
-    check_same_model(model_tag(["a fox"], live), model_tag(["a fox"], named), ("left", "right"))
+    check_same_model(
+        model_tag(read_column(["a fox"]), live), model_tag(read_column(["a fox"]), named), ("left", "right")
+    )
 
 
 def test_two_loaded_models_are_different_models(tiny, model_folder):
     models = [SentenceTransformer(folder, device="cpu") for folder in (tiny, model_folder("static"))]
-    makers = [model_tag(["a fox"], SentenceEmbeddingTransformer(model)) for model in models]
+    tags = [model_tag(read_column(["a fox"]), SentenceEmbeddingTransformer(model)) for model in models]
     with pytest.raises(ValueError, match="vectors of different models cannot be compared"):
-        check_same_model(*makers, ("left", "right"))
+        check_same_model(*tags, ("left", "right"))

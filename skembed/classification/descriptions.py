@@ -14,9 +14,9 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import check_same_model, embed_column, model_tag, take_embedder
-from skembed.encoding.labels import place, read_labels
-from skembed.encoding.texts import about_column
+from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_for, take_embedder
+from skembed.encoding.columns import Column
+from skembed.encoding.labels import read_labels
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
@@ -98,14 +98,16 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
         embedder = take_embedder(self.embedder)
-        vectors = embed_column(descriptions, embedder, fit=True, name="descriptions")
+        column = read_for(embedder, descriptions, "descriptions")
+        plan = plan_of(embedder, column)
+        vectors = embed_column(column, embedder, plan, fit=True)
         if len(vectors) != len(labels):
             raise ValueError(f"y has {len(labels)} labels for {len(vectors)} descriptions.")
         if np.isnan(vectors).any():
             raise ValueError(f"descriptions[{np.isnan(vectors).any(axis=1).argmax()}] is missing.")
         classes, class_of = np.unique(labels, return_inverse=True)
         self.embedder_: Any = embedder
-        self._maker: str | None = model_tag(descriptions, embedder)
+        self._model_tag: str | None = model_tag(column, embedder, plan)
         self.classes_: NDArray[Any] = classes
         self._vectors: NDArray[np.float32] = vectors
         self._class_of: NDArray[np.intp] = class_of
@@ -131,7 +133,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is not what it must be; the message names the position.
         """
-        scores = self._scores(X)
+        scores = self._scores(self._read(X))
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -154,7 +156,9 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             If a text is not what it must be; the message names the position.
         """
         self._check_temperature()  # it may have been set since
-        probabilities: NDArray[np.float64] = softmax(self._scores(X).astype(np.float64) / self.temperature, axis=1)
+        probabilities: NDArray[np.float64] = softmax(
+            self._scores(self._read(X)).astype(np.float64) / self.temperature, axis=1
+        )
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -175,11 +179,12 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If a text is missing or not what it must be; the message names the position.
         """
-        scores = self._scores(X)
+        column = self._read(X)
+        scores = self._scores(column)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
-            row = place("X", X, int(is_missing.argmax()))
-            raise ValueError(f"{row} is missing, so that it has no label; drop it.{about_column(X)}")
+            row = column.where(int(is_missing.argmax()))
+            raise ValueError(f"{row} is missing, so that it has no label; drop it.{column.about}")
         labels: NDArray[Any] = self.classes_[scores.argmax(axis=1)]
         return labels
 
@@ -196,10 +201,14 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
             raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
 
-    def _scores(self, X: Any) -> NDArray[np.float32]:
+    def _read(self, X: Any) -> Column:
         check_is_fitted(self)
-        check_same_model(model_tag(X, self.embedder_), self._maker, ("X", "the descriptions"))
-        vectors = embed_column(X, self.embedder_, fit=False)
+        return read_for(self.embedder_, X)
+
+    def _scores(self, column: Column) -> NDArray[np.float32]:
+        plan = plan_of(self.embedder_, column)
+        check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, ("X", "the descriptions"))
+        vectors = embed_column(column, self.embedder_, plan)
         if vectors.shape[1] != self._vectors.shape[1]:
             raise ValueError(
                 f"The vectors of X have {vectors.shape[1]} dimensions, those of the descriptions "
@@ -207,8 +216,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             )
         cosines = (vectors @ self._vectors.T).clip(-1, 1)
         scores = np.full((len(vectors), len(self.classes_)), -np.inf, dtype=np.float32)
-        for column, class_number in enumerate(self._class_of):
-            np.maximum(scores[:, class_number], cosines[:, column], out=scores[:, class_number])
+        for number, class_number in enumerate(self._class_of):
+            np.maximum(scores[:, class_number], cosines[:, number], out=scores[:, class_number])
         return scores
 
 

@@ -1,4 +1,4 @@
-"""Columns of texts and labels as arrays, and the names of their rows for messages. Imports texts and vectors."""
+"""Labels of rows: what a model learns, and what messages call a row. Imports the names of rows from texts."""
 
 from __future__ import annotations
 
@@ -9,30 +9,13 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
-from skembed.encoding.texts import read_texts
-
-
-def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
-    """Read a column of texts from any container; None where a text is missing."""
-    texts = read_texts(X, missing=missing, name=name)
-    return np.array([*texts.unique, None], dtype=object)[texts.codes]
-
-
-def labelled_texts(X: Any, name: str) -> pd.Series[Any]:
-    """Make a series of a column of texts: a frame would be a list of its columns' names to a TfidfVectorizer.
-
-    It keeps index labels and the column's name, which stand in the messages of an embedder.
-    """
-    texts = plain_texts(X, name)  # refuses a frame of several columns
-    column = X.iloc[:, 0] if isinstance(X, pd.DataFrame) else X
-    labels, own_name = (column.index, column.name) if isinstance(column, pd.Series) else (None, None)
-    return pd.Series(texts, index=labels, name=own_name)
+from skembed.encoding.texts import name_row
 
 
 def read_labels(y: Any, name: str) -> NDArray[Any]:
-    """Read labels or numbers as they are, into an array of their own; a missing one is an error.
+    """Read labels or numbers as they are into a new array; a missing one is an error.
 
-    numpy makes texts of all where some are, and scikit-learn floats of nullable integers.
+    ``np.asarray`` would turn mixed values into strings, and scikit-learn nullable integers into floats.
     """
     rows = np.array([*y, None], dtype=object)[:-1] if isinstance(y, (list, tuple, pd.Series, pd.Index)) else y
     labels: NDArray[Any] = np.array(column_or_1d(rows))
@@ -45,6 +28,5 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def place(name: str, X: Any, row: int) -> str:
-    """Name a row as the user knows it: its position, and its index label if there is one."""
-    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
-    return f"{name}[{row}]" + (f" (index label {X.index[row : row + 1].tolist()[0]!r})" if has_labels else "")
+    """Name a row of any container: its position, and its index label if there is one."""
+    return name_row(name, X.index if isinstance(X, (pd.Series, pd.DataFrame)) else None, row)

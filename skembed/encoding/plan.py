@@ -86,7 +86,7 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         fingerprint=model.fingerprint,
         backend=model.backend.name,
         dtype=model.dtype,
-        prompt=_prompt(settings, model),
+        prompt=resolve_prompt(settings, model),
         max_seq_length=_max_seq_length(settings, model),
         split_long_texts=settings.long_texts == "mean",
         layers=_layers(settings, model),
@@ -172,7 +172,8 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
     return numbers
 
 
-def _prompt(settings: Settings, model: LoadedModel) -> str:
+def resolve_prompt(settings: Settings, model: LoadedModel) -> str:
+    """Return the text put before each text: the caller's, or that of the model for the task."""
     own, name = model.backend.defaults, settings.prompt_name
     if settings.prompt is not None:
         return settings.prompt

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
 from numbers import Real
 from typing import Any
@@ -73,8 +73,15 @@ class Texts:
         """Name a row as the user knows it: its position, and its index label if there is one."""
         if self.where_is is not None:
             return self.where_is(row)
-        label = "" if self.labels is None else f" (index label {self.labels[row : row + 1].tolist()[0]!r})"
-        return f"{self.name}[{row}]{label}"  # the label as Python writes it, not numpy
+        return name_row(self.name, self.labels, row)
+
+    def filled(self) -> Texts:
+        """Return the column with the empty text where one is missing."""
+        is_missing = self.codes == MISSING
+        if not is_missing.any():
+            return self
+        unique = self.unique if "" in self.unique else [*self.unique, ""]
+        return replace(self, unique=unique, codes=np.where(is_missing, unique.index(""), self.codes))
 
 
 def read_texts(
@@ -118,6 +125,12 @@ def read_texts(
         kind, reason = refusal
         raise kind(f"{texts.where(len(texts))} {reason}{texts.about}")
     return texts
+
+
+def name_row(name: str, labels: pd.Index | None, row: int) -> str:
+    """Name a row as the user knows it: its position, and its index label if there is one."""
+    label = "" if labels is None else f" (index label {labels[row : row + 1].tolist()[0]!r})"
+    return f"{name}[{row}]{label}"  # the label as Python writes it, not numpy
 
 
 def about_column(X: Any) -> str:

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from skembed.encoding.settings import check_names
+from skembed.encoding.texts import read_texts
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -84,11 +85,13 @@ class BatchEmbedder:
             raise KeyError(f"The batch has no column {self.column!r}; its columns are {', '.join(map(repr, names))}.")
         if self.vector_column in names:
             raise ValueError(f"The batch has a column {self.vector_column!r} already; give another vector_column.")
-        column = batch[self.column]
-        matrix = self.transformer._embed(column, name=f"column {self.column!r}")
+        missing = self.transformer._settings().missing
+        texts = read_texts(batch[self.column], missing=missing, name=f"column {self.column!r}")
+        plan = self.transformer._plan()
+        matrix = self.transformer._embed_texts(texts, plan)
         if isinstance(batch, dict):
             return {**batch, self.vector_column: matrix}
-        vectors = VectorArray(matrix, model=self.transformer._model_note())
+        vectors = VectorArray(matrix, model=self.transformer._model_note(plan))
         if isinstance(batch, pd.DataFrame):
             return batch.assign(**{self.vector_column: vectors})
         return batch.append_column(self.vector_column, vectors.__arrow_array__())

@@ -613,11 +613,15 @@ def _embed(column: pd.Series, output: Output, params: dict[str, Any], *own: str)
 
 def embed_column(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
     """Embed a column of text into what pandas people do next with it."""
-    vectors = transformer._embed(column, name=verbs.describe(column))
+    from skembed.encoding.texts import read_texts
+
+    texts = read_texts(column, missing=transformer._settings().missing, name=verbs.describe(column))
+    plan = transformer._plan()
+    vectors = transformer._embed_texts(texts, plan)
     if output == "numpy":
         return vectors
     if output == "vector":
-        array = VectorArray(vectors, model=transformer._model_note())
+        array = VectorArray(vectors, model=transformer._model_note(plan))
         return pd.Series(array, index=column.index, name=column.name, copy=False)  # nobody else has them
     names = _column_names(column.name, vectors.shape[1])
     return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)

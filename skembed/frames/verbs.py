@@ -18,13 +18,14 @@ from skembed.frames.vectors import VectorArray, is_one_vector
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
-    from skembed.embedders import check_same_model, model_tag, unit_vectors
+    from skembed.embedders import embed_pair, read_for
 
     embedder, subject = _embedder(params, similarity), _subject(column, vectors)
-    opposite = _aligned(_as_column(other), column)
-    check_same_model(model_tag(subject, embedder), model_tag(opposite, embedder), ("the column", "other"))
-    left = unit_vectors(subject, embedder, name=describe(column))
-    right = unit_vectors(opposite, embedder, name="other")
+    columns = (
+        read_for(embedder, subject, describe(column)),
+        read_for(embedder, _aligned(_as_column(other), column), "other"),
+    )
+    left, right = embed_pair(*columns, embedder, ("the column", "other"))
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"The vectors of the column have {left.shape[1]} dimensions, those of other {right.shape[1]}.")
     if not _is_single(other) and len(right) != len(left):
@@ -39,8 +40,7 @@ def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str
 
     check_count("k", k)
     engine, subject = SemanticSearch(_embedder(params, search)), _subject(column, vectors)
-    engine._fit(subject, None, name=describe(column))
-    hits = engine._search(_as_column(query), k)
+    hits = engine._fit(subject, None, name=describe(column)).search(_as_column(query), k)
     positions = hits["position"].to_numpy()
     return hits.assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
 
@@ -50,19 +50,13 @@ def join(
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
     from skembed.checks import check_count
-    from skembed.similarity.search import SemanticSearch, warn_of_blank_texts
+    from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
     texts = _as_series(other)
     engine = SemanticSearch(_embedder(params, join), n_neighbors=k)
     engine._fit(_subject(texts, other_vectors), None, name="other")
-    subject = _subject(column, vectors)
-    queries = engine._embed_queries(subject, name=describe(column))
-    warn_of_blank_texts(subject, describe(column))
-    is_there = ~np.isnan(queries).any(axis=1)
-    score = np.full((len(column), k), np.nan)
-    position = np.full((len(column), k), -1)
-    score[is_there], position[is_there] = engine._nearest(queries[is_there], engine._n_hits(k))
+    score, position = engine._find_all(_subject(column, vectors), k, describe(column))
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
     labels = texts.index.to_flat_index().to_numpy(dtype=object)[found]
     text = _texts(texts)[found]
@@ -178,7 +172,7 @@ def _is_single(value: Any) -> bool:
 
 def _as_series(other: Any) -> pd.Series:
     """Make a series of a column of any kind, so that what is found in it has a label and a text."""
-    from skembed.encoding.labels import plain_texts
+    from skembed.encoding.columns import plain_texts
     from skembed.encoding.vectors import holds_vectors
 
     if isinstance(other, pd.Series):

@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
-from skembed.embedders import unit_vectors
-from skembed.encoding.labels import plain_texts
-from skembed.encoding.vectors import holds_vectors
+from skembed.embedders import read_for, unit_vectors
+from skembed.encoding.columns import Column
 from skembed.optional import require
 
 
@@ -45,17 +44,18 @@ def with_index_of(X: Any, vectors: NDArray[Any]) -> NDArray[Any] | pd.DataFrame:
     return vectors if index_of(X) is None else pd.DataFrame(vectors, index=index_of(X))
 
 
-def read_texts(texts: Any, name: str) -> NDArray[np.object_]:
-    """Return the texts of a column, None where one is missing; raise TypeError for vectors."""
-    if holds_vectors(texts):
+def read_texts(texts: Any, name: str, embedder: Any = None) -> Column:
+    """Read a column of texts, as an embedder needs it; raise TypeError for vectors."""
+    column = read_for(embedder, texts, name)
+    if column.texts is None:
         raise TypeError(f"{name} holds vectors, not texts; use from_embeddings.")
-    return plain_texts(texts, name)
+    return column
 
 
 def texts_or_none(X: Any) -> NDArray[np.object_] | None:
     """Return the texts of a column, or None if it holds none."""
     try:
-        return read_texts(X, "X")
+        return read_texts(X, "X").to_objects()
     except (TypeError, ValueError):
         return None
 

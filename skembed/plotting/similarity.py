@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skembed.embedders import check_same_model, embed_column, fit_embedder, model_tag, take_embedder, unit_vectors
+from skembed.embedders import embed_pair, fit_embedder, take_embedder
+from skembed.encoding.columns import read_column
 from skembed.plotting.drawing import GREY, MOST_NUMBERS, name_ticks, write_numbers
 from skembed.plotting.inputs import (
     compute_features,
@@ -123,11 +124,11 @@ class SimilarityDisplay:
         if column_labels is None:
             column_labels = row_labels if Y is None else index_of(Y)
         refuse_texts(X, "X")
-        left = right = unit_vectors(X, None)
         if Y is not None:
             refuse_texts(Y, "Y")
-            check_same_model(model_tag(X, None), model_tag(Y, None), ("X", "Y"))
-            right = unit_vectors(Y, None, name="Y")
+        rows = read_column(X)
+        columns = rows if Y is None else read_column(Y, "Y")
+        left, right = embed_pair(rows, columns, take_embedder(None, missing="nan"))
         _refuse_too_many_cells(len(left), len(right))
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
@@ -164,13 +165,14 @@ class SimilarityDisplay:
             If matplotlib is not installed.
         """
         import_pyplot(cls)
-        rows = read_texts(texts, "texts")
-        columns = rows if other is None else read_texts(other, "other")
+        embedder = take_embedder(embedder, missing="nan")
+        rows = read_texts(texts, "texts", embedder)
+        columns = rows if other is None else read_texts(other, "other", embedder)
         _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
-        embedder = fit_embedder(take_embedder(embedder, missing="nan"), [texts] if other is None else [texts, other])
-        left = embed_column(texts, embedder, fit=False, name="texts")
-        right = None if other is None else embed_column(other, embedder, fit=False, name="other")
-        return cls.from_embeddings(left, right, row_labels=rows, column_labels=columns, ax=ax)
+        fit_embedder(embedder, [rows] if other is None else [rows, columns])
+        left, right = embed_pair(rows, columns, embedder)
+        labels = rows.to_objects(), columns.to_objects()
+        return cls.from_embeddings(left, right, row_labels=labels[0], column_labels=labels[1], ax=ax)
 
     @classmethod
     def from_estimator(

@@ -14,13 +14,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from skembed.embedders import embed_column, take_embedder
+from skembed.embedders import embed_column, plan_of, read_for, take_embedder
 from skembed.similarity.neighbours import distinct_rows
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 MISSING = -1  # the label of a row without a text
+_MOST_EDGES = 2**22  # held at a time: 32 MiB
 _ROWS_PER_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
 _SLACK = 1e-6  # float32 cosines are right to about 1e-7
 
@@ -126,14 +127,15 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _fit(self, X: Any, *, name: str = "X") -> Self:
         _check_threshold(self.threshold)
         self.embedder_: Any = take_embedder(self.embedder, missing="nan")
-        vectors = embed_column(X, self.embedder_, fit=True, name=name)
+        column = read_for(self.embedder_, X, name)
+        vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(vectors[rows])
         group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
-        labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(vectors))
+        labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
         self.duplicates_ = _duplicates(vectors, rows, self.representatives_[group_of], labels)
         return self
 
@@ -154,11 +156,19 @@ def _check_threshold(threshold: Any) -> None:
 def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
     """Find the connected components of vectors whose cosine is the threshold or more, pairs by pairs."""
     group_of = np.arange(len(vectors), dtype=np.int32)
-    for position, other in _pairs(vectors, threshold):
-        edges = (np.ones(len(position), dtype=bool), (group_of[position], group_of[other]))
-        _, merged = connected_components(coo_array(edges, shape=(len(vectors),) * 2), directed=False)
-        group_of = merged[group_of]
-    return group_of
+    edges: list[NDArray[np.int32]] = []
+    for pairs in _pairs(vectors, threshold):
+        edges.append(np.stack(pairs).astype(np.int32))
+        if sum(some.shape[1] for some in edges) > _MOST_EDGES:
+            group_of, edges = _join_groups(group_of, edges), []
+    return _join_groups(group_of, edges) if edges else group_of
+
+
+def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) -> NDArray[np.int32]:
+    position, other = group_of[np.concatenate(edges, axis=1)]
+    graph = coo_array((np.ones(len(position), dtype=bool), (position, other)), shape=(len(group_of),) * 2)
+    joined: NDArray[np.int32] = connected_components(graph, directed=False)[1]
+    return joined[group_of]
 
 
 def _pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:

@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import check_same_model, embed_column, fit_embedder, is_fitted, model_tag, take_embedder
+from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_for, take_embedder
 from skembed.encoding.labels import read_labels
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
@@ -76,13 +76,13 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If X has not two columns.
         """
-        columns = [column for _, column in _two_columns(X)]
+        columns = _two_columns(X)
         embedder = take_embedder(self.embedder, missing="nan")
         if isinstance(embedder, SentenceEmbeddingFineTuner) and not is_fitted(embedder):
             _refuse_integer_scores(y)
             self.embedder_: Any = embedder.fit(X, y)
         else:
-            self.embedder_ = fit_embedder(embedder, columns)
+            self.embedder_ = fit_embedder(embedder, [read_for(embedder, column, name) for name, column in columns])
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -108,15 +108,13 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If X has not two columns, a text is not what it must be, or the vectors differ in dimensions or model; the
             message names column, position and index label.
         """
-        (left_name, left_column), (right_name, right_column) = _two_columns(X)
+        columns = _two_columns(X)
         if self._learns():
             check_is_fitted(self, "embedder_")
         has_own = hasattr(self, "embedder_")
         embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
-        makers = model_tag(left_column, embedder), model_tag(right_column, embedder)
-        check_same_model(*makers, (left_name, right_name))
-        left = embed_column(left_column, embedder, fit=False, name=left_name)
-        right = embed_column(right_column, embedder, fit=False, name=right_name)
+        first, second = (read_for(embedder, column, name) for name, column in columns)
+        left, right = embed_pair(first, second, embedder)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)

@@ -6,7 +6,9 @@ import os
 from dataclasses import replace
 from typing import Literal
 
-from skembed.encoding.plan import TASK_PROMPTS, make_plan
+from skembed.encoding.models.registry import LoadedModel, get_model
+from skembed.encoding.plan import TASK_PROMPTS, Plan, make_plan, resolve_prompt
+from skembed.encoding.settings import Settings
 from skembed.transformer import SentenceEmbeddingTransformer
 
 # Prompts that models were trained with, though their files may not say so; from their model cards
@@ -19,40 +21,71 @@ _OF_MODEL = {
 }
 
 
-def own_prompt(embedder: SentenceEmbeddingTransformer, side: Literal["query", "document"]) -> str:
-    """Find what an embedder puts before the texts of one side of a search.
+def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "document"], prompt: str | None) -> Plan:
+    """Plan the embedding of one side of a search, with its task and its prompt.
 
     Parameters
     ----------
     embedder : SentenceEmbeddingTransformer
+        Its own task, if it has one, holds for both sides.
     side : {"query", "document"}
+    prompt : str or None
+        "default": what ``own_prompt`` finds.
 
     Returns
     -------
-    str
-        The embedder's own prompt if it was given one; else, if the model has one for either side, that of this side;
-        else the model's default prompt. "" if there is none. The embedder's own task, if it has one, holds for both.
+    Plan
 
     Raises
     ------
     ModelNotFoundError
         If there is no such model.
+    ModelChangedError
+        If the embedder was fitted, and its model has since changed under the same name.
+    """
+    settings = embedder._settings()
+    model = get_model(settings)
+    text = own_prompt(settings, model, side) if prompt == "default" else prompt or ""
+    plan = make_plan(replace(settings, task=settings.task or side, prompt=text, prompt_name=None), model)
+    embedder._check_model(plan)
+    return plan
+
+
+def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "document"]) -> str:
+    """Find the prompt that a model has for the texts of one side of a search.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : LoadedModel
+    side : {"query", "document"}
+
+    Returns
+    -------
+    str
+        The prompt of the settings if they have one; else, if the model has one for either side, that of this side; else
+        the model's default prompt. "" if there is none. The task of the settings, if they have one, holds for both.
+
+    Raises
+    ------
+    ValueError
+        If the model has no prompt of the name that the settings ask for.
 
     Examples
     --------
-    >>> own_prompt(SentenceEmbeddingTransformer(prompt="Question: "), "query")
+    >>> settings = Settings(prompt="Question: ")
+    >>> own_prompt(settings, get_model(settings), "query")
     'Question: '
     """
-    side = embedder.task or side
-    plan = make_plan(replace(embedder._settings(), task=side))
-    if embedder.prompt is not None or embedder.prompt_name is not None:
-        return plan.base_recipe.prompt
-    own = plan.model.backend.defaults
+    side = settings.task or side
+    if settings.prompt is not None or settings.prompt_name is not None:
+        return resolve_prompt(settings, model)
+    own = model.backend.defaults
     prompts = own.prompts
     if any(prompts.get(name) for names in TASK_PROMPTS.values() for name in names):
         # sentence-transformers adds an empty "document" to a model that has "passage"
         return next((str(prompts[name]) for name in TASK_PROMPTS[side] if prompts.get(name)), "")
-    name = embedder.model if isinstance(embedder.model, (str, os.PathLike)) else ""
+    name = settings.model if isinstance(settings.model, (str, os.PathLike)) else ""
     known = _OF_MODEL.get(os.path.basename(os.path.normpath(name)).lower())
     default = prompts.get(own.default_prompt_name or "") or ""
     return default if known is None else known[side]

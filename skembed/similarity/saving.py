@@ -9,10 +9,12 @@ import hashlib
 import json
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
@@ -25,10 +27,8 @@ from skembed.locks import locked
 from skembed.optional import require
 from skembed.paths import read_model_name, read_path
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
+from skembed.similarity.prompts import plan_side
 from skembed.transformer import SentenceEmbeddingTransformer
-
-if TYPE_CHECKING:
-    from skembed.similarity.search import SemanticSearch
 
 FORMAT_VERSION = 2  # raise it when files that were saved before can no longer be read
 _MAIN_FILE = "search.json"  # written last: a file that it does not name is no part of the search
@@ -44,24 +44,66 @@ _SHAPING = (
 _MAY_DIFFER = ("missing", "backend", "dtype")  # between corpus and queries: none of them moves a vector that matters
 
 
-def save_search(search: SemanticSearch, path: str | os.PathLike[str]) -> None:
+@dataclass(frozen=True)
+class Documents:
+    """The documents of a search.
+
+    Attributes
+    ----------
+    corpus : DataFrame
+        The texts under their index labels, in the column ``text``.
+    y : ndarray, shape (n_documents,), or None
+    rows : ndarray of int
+        Positions of the documents that have a vector.
+    index : VectorIndex
+        Of these.
+    """
+
+    corpus: pd.DataFrame
+    y: NDArray[Any] | None
+    rows: NDArray[np.intp]
+    index: VectorIndex
+
+
+@dataclass(frozen=True)
+class SavedSearch:
+    """A fitted search, as a folder holds it.
+
+    Attributes
+    ----------
+    documents : Documents
+    embedder : transformer
+        Fitted.
+    model_tag : str or None
+        Which model made the vectors; see :func:`skembed.embedders.model_tag`.
+    params : dict
+        Parameters of the search, without the embedder.
+    """
+
+    documents: Documents
+    embedder: Any
+    model_tag: str | None
+    params: dict[str, Any]
+
+
+def save_search(search: SavedSearch, path: str | os.PathLike[str]) -> None:
     """Write a fitted search into a folder; see :meth:`skembed.SemanticSearch.save`."""
     folder = read_path(path, "path")
     described = {
         "version": FORMAT_VERSION,
-        "parameters": _plain({name: getattr(search, name) for name in _PARAMETERS}),
-        "embedder": _describe(search.embedder_),
-        "model_fingerprint": getattr(search.embedder_, "model_fingerprint_", None),
-        "maker": search._maker,
+        "parameters": _plain({name: search.params[name] for name in _PARAMETERS}),
+        "embedder": _describe(search.embedder),
+        "model_fingerprint": getattr(search.embedder, "model_fingerprint_", None),
+        "maker": search.model_tag,
     }
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / _LOCK_FILE):  # two at a time would delete each other's files
-        _write_all(search, folder, described)
+        _write_all(search.documents, folder, described)
 
 
-def _write_all(search: SemanticSearch, folder: Path, described: dict[str, Any]) -> None:
-    files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(search, file))}
-    index = search._index.index
+def _write_all(documents: Documents, folder: Path, described: dict[str, Any]) -> None:
+    files = {"corpus": _write(folder, "corpus", ".parquet", lambda file: _write_corpus(documents, file))}
+    index = documents.index.index
     if isinstance(index, HnswIndex):
         faiss, graph = require("faiss", extra="faiss", needed_by="index='hnsw'"), index.graph
         files["graph"] = _write(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
@@ -77,13 +119,25 @@ def _write_all(search: SemanticSearch, folder: Path, described: dict[str, Any]) 
             old.unlink()
 
 
-def load_search(search: SemanticSearch, path: str | os.PathLike[str], *, local_files_only: bool) -> None:
-    """Read a search from a folder into a new one; see :meth:`skembed.SemanticSearch.load`."""
+def load_search(path: str | os.PathLike[str], given: Any, *, local_files_only: bool) -> tuple[Any, SavedSearch]:
+    """Read a search from a folder; see :meth:`skembed.SemanticSearch.load`.
+
+    Returns
+    -------
+    embedder : transformer
+        The one that was given, or the one that was saved; not fitted.
+    saved : SavedSearch
+    """
     folder = read_path(path, "path")
     description = _read_description(folder)
     files = {kind: _check(folder, file) for kind, file in description["files"].items()}
-    embedder = _find_embedder(description, search.embedder, folder, local_files_only=local_files_only)
-    fitted = _fitted(embedder, description, folder, is_given=search.embedder is not None)
+    embedder = _find_embedder(description, given, folder, local_files_only=local_files_only)
+    fitted = _fitted(embedder, description, folder, is_given=given is not None)
+    params = {name: description["parameters"][name] for name in _PARAMETERS}
+    return embedder, SavedSearch(_read_documents(files, folder), fitted, description["maker"], params)
+
+
+def _read_documents(files: dict[str, Path], folder: Path) -> Documents:
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
@@ -94,11 +148,9 @@ def load_search(search: SemanticSearch, path: str | os.PathLike[str], *, local_f
     rows = np.flatnonzero(code_of >= 0)
     if len(index.vectors) != code_of.max() + 1:
         raise SavedSearchError(f"The vectors in {folder} are not those of the corpus there. Save the search again.")
-    search.set_params(embedder=embedder, **{name: description["parameters"][name] for name in _PARAMETERS})
-    search.embedder_, search._maker = fitted, description["maker"]
     texts = frame[["text"]].astype(object)
     y = frame["y"].to_numpy() if "y" in frame else None
-    search._take(texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows]))
+    return Documents(texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows]))
 
 
 def _read_graph(file: Path) -> HnswIndex:
@@ -119,15 +171,15 @@ def _write(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:
     return {"name": name, "sha256": digest}
 
 
-def _write_corpus(search: SemanticSearch, file: Path) -> None:
+def _write_corpus(documents: Documents, file: Path) -> None:
     pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
-    corpus = search.corpus_.rename_axis([None] * search.corpus_.index.nlevels)
+    corpus = documents.corpus.rename_axis([None] * documents.corpus.index.nlevels)
     code_of = np.full(len(corpus), -1)  # of the vector of each document, among those in the other file
-    code_of[search._rows] = search._index.code_of
+    code_of[documents.rows] = documents.index.code_of
     corpus = corpus.assign(vector=code_of)
-    if search.y_ is not None:
-        corpus = corpus.assign(y=search.y_)
+    if documents.y is not None:
+        corpus = corpus.assign(y=documents.y)
     try:
         table = pyarrow.Table.from_pandas(corpus)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
@@ -235,7 +287,7 @@ def _fitted(embedder: Any, description: dict[str, Any], folder: Path, *, is_give
         return embedder
     try:
         _refuse_model_elsewhere(embedder)
-        embedder._keep_to_model("query")
+        embedder._learn(plan_side(embedder, "query", None))
     except ModelNotFoundError as error:
         call = (
             "give an embedder with local_files_only=False"

@@ -19,14 +19,17 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_count
-from skembed.embedders import check_same_model, embed_column, model_tag, take_embedder
-from skembed.encoding.labels import place, plain_texts, read_labels
+from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_for, take_embedder
+from skembed.encoding.columns import Column
+from skembed.encoding.labels import read_labels
+from skembed.encoding.models.registry import get_model
+from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError, level_of_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
-from skembed.similarity.prompts import own_prompt
-from skembed.similarity.saving import load_search, save_search
+from skembed.similarity.prompts import own_prompt, plan_side
+from skembed.similarity.saving import Documents, SavedSearch, load_search, save_search
 from skembed.transformer import SentenceEmbeddingTransformer
 
 if TYPE_CHECKING:
@@ -203,7 +206,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserWarning
             If queries are empty or blank: what is nearest to them means nothing.
         """
-        cosines, positions = self._kneighbors(X, n_neighbors)
+        check_is_fitted(self)
+        if X is not None:
+            cosines, positions = self._find(self._read_queries(X), n_neighbors)
+        else:
+            n_hits = self._n_hits(n_neighbors, of_others=True)
+            if len(self._rows) < len(self.corpus_):
+                raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
+            cosines, positions = self._others(n_hits)
         return (1 - cosines, positions) if return_distance else positions
 
     def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
@@ -235,7 +245,25 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         UserWarning
             If queries are empty or blank: what is nearest to them means nothing.
         """
-        return self._search(queries, k)
+        if queries is None:  # to kneighbors it would be the documents themselves
+            raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
+        queries = [queries] if isinstance(queries, str) else queries
+        column = self._read_queries(queries)
+        scores, positions = self._find(column, k)
+        asked: Any = range(len(scores)) if column.texts is None else column.to_objects()
+        n_hits = positions.shape[1]
+        found = positions.ravel()
+        labels = pd.RangeIndex(len(scores)) if column.labels is None else column.labels
+        table = {
+            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "query_id": labels.repeat(n_hits).to_flat_index(),
+            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
+            "score": scores.ravel(),
+            "position": found,
+            "id": self.corpus_.index.take(found).to_flat_index(),
+            "text": self.corpus_["text"].to_numpy().take(found),
+        }
+        return pd.DataFrame(table)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Describe each row by its nearest documents: a feature step.
@@ -259,7 +287,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If a text is not what it must be, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
-        vectors = self._embed_queries(X)
+        vectors = self._embed(self._read_queries(X), "query")
         is_there = ~np.isnan(vectors).any(axis=1)
         features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
         features[is_there] = self._features(*self._nearest(vectors[is_there], self._n_hits(None)))
@@ -329,7 +357,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         It fell apart.
         """
         check_is_fitted(self)
-        save_search(self, path)
+        documents = Documents(self.corpus_, self.y_, self._rows, self._index)
+        save_search(SavedSearch(documents, self.embedder_, self._model_tag, self._own_params()), path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:
@@ -370,8 +399,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             If the embedder that is given has to learn, and has not.
         """
-        search = cls(embedder)
-        load_search(search, path, local_files_only=local_files_only)
+        given, saved = load_search(path, embedder, local_files_only=local_files_only)
+        search = cls(given, **saved.params)
+        search.embedder_, search._model_tag = saved.embedder, saved.model_tag
+        search._set_documents(saved.documents)
         return search
 
     @property
@@ -404,80 +435,69 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
         self.embedder_ = take_embedder(self.embedder)
-        self._add(X, y, name=name)
-        return self
-
-    def _add(self, X: Any, y: Any, *, name: str = "X") -> None:
-        is_first = not hasattr(self, "corpus_")
-        n_before = 0 if is_first else len(self.corpus_)
-        if isinstance(self.embedder_, SentenceEmbeddingTransformer) and not holds_vectors(X):
-            self.embedder_._keep_to_model("document")  # it, rather than the copy that has the prompt
-        embedder = self._for_side(self.embedder_, X, "document")
-        if not is_first:
-            check_same_model(model_tag(X, embedder), self._maker, ("X", "the corpus"))
-        is_ours = isinstance(self.embedder_, SentenceEmbeddingTransformer)
-        vectors = embed_column(X, embedder, fit=is_first and not is_ours, y=y, name=name)
-        if is_first:
-            self._maker: str | None = model_tag(X, embedder)  # a fine-tuner knows its weights only now
+        column = read_for(self.embedder_, X, name)
+        plan = self._plan(column, "document")
+        vectors = embed_column(column, self.embedder_, plan, fit=True, y=y)
+        self._model_tag: str | None = model_tag(column, self.embedder_, plan)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-        corpus = _read_corpus(X, n_before, len(vectors))
-        if is_first:
-            if not len(rows):
-                raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
-            self._take(corpus, y, rows, VectorIndex.of(vectors[rows], _INDEXES[self.index]))
-            return
-        self._refuse_other_dimensions(vectors, "X")
+        if not len(rows):
+            raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
+        index = VectorIndex.of(vectors[rows], _INDEXES[self.index])
+        self._set_documents(Documents(_make_corpus(column, 0), y, rows, index))
+        return self
+
+    def _add(self, X: Any, y: Any) -> None:
+        n_before = len(self.corpus_)
+        column = read_for(self.embedder_, X)
+        vectors = self._embed(column, "document")
+        y = _read_y(y, len(vectors))
         if (y is None) != (self.y_ is None):
             raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
         y = None if y is None else np.concatenate([self.y_, y])
         if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
             raise ValueError("y must be of the kind that fit was given: numbers, or labels.")
-        self._take(pd.concat([self.corpus_, corpus]), y, np.concatenate([self._rows, n_before + rows]), self._index)
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        corpus = pd.concat([self.corpus_, _make_corpus(column, n_before)])
+        all_rows = np.concatenate([self._rows, n_before + rows])
+        self._set_documents(Documents(corpus, y, all_rows, self._index))
         self._index.add(vectors[rows])  # last, when nothing is left that could be refused
 
-    def _take(self, corpus: pd.DataFrame, y: Any, rows: NDArray[np.intp], index: VectorIndex) -> None:
-        """Make these the documents: texts and labels, and the vectors of those rows that have a text."""
-        learned = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
-        if y is not None and not _are_numbers(y):
-            learned["classes_"] = np.unique(y)  # refuses what cannot be sorted, before anything changes
+    def _own_params(self) -> dict[str, Any]:
+        return {name: value for name, value in self.get_params(deep=False).items() if name != "embedder"}
+
+    def _set_documents(self, documents: Documents) -> None:
+        learned = {
+            "corpus_": documents.corpus, "y_": documents.y, "_rows": documents.rows, "_index": documents.index,
+        }  # fmt: skip
+        if documents.y is not None and not _are_numbers(documents.y):
+            learned["classes_"] = np.unique(documents.y)  # raises for what cannot be sorted, before anything changes
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
 
-    def _search(self, queries: Any, k: int | None) -> pd.DataFrame:
-        if queries is None:  # to kneighbors it would be the documents themselves
-            raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
-        queries = [queries] if isinstance(queries, str) else queries
-        scores, positions = self._kneighbors(queries, k)
-        asked: Any = range(len(scores)) if holds_vectors(queries) else plain_texts(queries, "queries")
-        n_hits = positions.shape[1]
-        found = positions.ravel()
-        labels = queries.index if isinstance(queries, (pd.Series, pd.DataFrame)) else pd.RangeIndex(len(scores))
-        table = {
-            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
-            "query_id": labels.repeat(n_hits).to_flat_index(),
-            "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
-            "score": scores.ravel(),
-            "position": found,
-            "id": self.corpus_.index.take(found).to_flat_index(),
-            "text": self.corpus_["text"].to_numpy().take(found),
-        }
-        return pd.DataFrame(table)
-
-    def _kneighbors(self, X: Any, n_neighbors: int | None) -> Any:
+    def _read_queries(self, X: Any, name: str = "queries") -> Column:
         check_is_fitted(self)
-        n_hits = self._n_hits(n_neighbors, of_others=X is None)
-        if X is None:
-            if len(self._rows) < len(self.corpus_):
-                raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
-            return self._others(n_hits)
-        vectors = self._embed_queries(X)
+        return read_for(self.embedder_, X, name)
+
+    def _find(self, queries: Column, n_neighbors: int | None) -> Any:
+        n_hits = self._n_hits(n_neighbors)
+        vectors = self._embed(queries, "query")
         is_missing = np.isnan(vectors).any(axis=1)
         if is_missing.any():
-            row = place("queries", X, int(is_missing.argmax()))
+            row = queries.where(int(is_missing.argmax()))
             raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
-        warn_of_blank_texts(X, "queries")
+        warn_of_blank_texts(queries)
         return self._nearest(vectors, n_hits)
+
+    def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the nearest documents of each row that has a text; NaN and -1 for the others."""
+        column = self._read_queries(X, name)
+        vectors = self._embed(column, "query")
+        warn_of_blank_texts(column)
+        is_there = ~np.isnan(vectors).any(axis=1)
+        scores, positions = np.full((len(column), k), np.nan), np.full((len(column), k), -1)
+        scores[is_there], positions[is_there] = self._nearest(vectors[is_there], self._n_hits(k))
+        return scores, positions
 
     def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
         cosines, found = self._index.nearest(vectors, n_hits)
@@ -504,26 +524,35 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
         return n_hits
 
-    def _embed_queries(self, X: Any, *, name: str = "queries") -> NDArray[np.float32]:
-        embedder = self._for_side(self.embedder_, X, "query")
-        check_same_model(model_tag(X, embedder), self._maker, (name, "the corpus"))
-        vectors = embed_column(X, embedder, fit=False, name=name)
-        self._refuse_other_dimensions(vectors, name)
-        return vectors
-
-    def _refuse_other_dimensions(self, vectors: NDArray[np.float32], name: str) -> None:
+    def _embed(self, column: Column, side: Literal["query", "document"]) -> NDArray[np.float32]:
+        """Embed what is compared with the corpus, or added to it."""
+        plan = self._plan(column, side)
+        check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, (column.name, "the corpus"))
+        vectors = embed_column(column, self.embedder_, plan)
         dim = self._index.dim
         if vectors.shape[1] != dim:
-            raise ValueError(f"The vectors of {name} have {vectors.shape[1]} dimensions, those of the corpus {dim}.")
+            raise ValueError(
+                f"The vectors of {column.name} have {vectors.shape[1]} dimensions, those of the corpus {dim}."
+            )
+        return vectors
+
+    def _plan(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
+        """Plan the embedding of a column with the prompt and the task of its side."""
+        if column.texts is None or not isinstance(self.embedder_, SentenceEmbeddingTransformer):
+            return plan_of(self.embedder_, column)
+        plan = plan_side(self.embedder_, side, getattr(self, f"{side}_prompt"))
+        if side == "document":
+            self.embedder_._learn(plan)  # queries must be embedded by the same model
+        return plan
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         embedder = take_embedder(self.embedder)
-        return [(self._for_side(embedder, X, side), X) for side in ("document", "query")]
-
-    def _for_side(self, embedder: Any, X: Any, side: Literal["query", "document"]) -> Any:
-        """Give an embedder of ours the prompt and the task of one side of the search."""
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
-            return embedder
+            return [(embedder, X)]
+        return [(self._of_side(embedder, side), X) for side in ("document", "query")]
+
+    def _of_side(self, embedder: Any, side: Literal["query", "document"]) -> Any:
+        """Copy an embedder of ours, with the prompt and the task of one side of the search."""
         of_side = copy.copy(embedder)
         of_side.prompt, of_side.prompt_name = self._prompt(embedder, side), None
         of_side.task = embedder.task or side
@@ -542,20 +571,20 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         asked = _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         if not isinstance(embedder, SentenceEmbeddingTransformer):
             return ""
-        return own_prompt(embedder, side) if asked == "default" else asked or ""
+        if asked != "default":
+            return asked or ""
+        settings = embedder._settings()
+        return own_prompt(settings, get_model(settings), side)
 
 
-def warn_of_blank_texts(queries: Any, name: str) -> None:
-    """Warn, once, if queries are empty or blank: they are texts, and find something, but it means nothing."""
-    if holds_vectors(queries):
-        return
-    texts = plain_texts(queries, name)
-    blank = [row for row, text in enumerate(texts) if text is not None and not text.strip()]
+def warn_of_blank_texts(queries: Column) -> None:
+    """Warn, once, if queries are empty or blank: they find something, but it means nothing."""
+    blank = [row for row, text in enumerate(queries.to_objects()) if text is not None and not text.strip()]
     if blank:
         others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
         verb = "are" if others else "is"
         warnings.warn(
-            f"{place(name, queries, blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
+            f"{queries.where(blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
             "nothing. Drop such queries.",
             UserWarning,
             stacklevel=level_of_user(),
@@ -582,9 +611,7 @@ def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     return values
 
 
-def _read_corpus(X: Any, n_before: int, n_rows: int) -> pd.DataFrame:
+def _make_corpus(column: Column, n_before: int) -> pd.DataFrame:
     """Keep the documents' texts and index labels."""
-    texts = np.full(n_rows, None, dtype=object) if holds_vectors(X) else plain_texts(X)
-    has_labels = isinstance(X, (pd.Series, pd.DataFrame))
-    labels = X.index if has_labels else pd.RangeIndex(n_before, n_before + n_rows)
-    return pd.DataFrame({"text": pd.Series(texts, index=labels, dtype=object)})
+    labels = pd.RangeIndex(n_before, n_before + len(column)) if column.labels is None else column.labels
+    return pd.DataFrame({"text": pd.Series(column.to_objects(), index=labels, dtype=object)})

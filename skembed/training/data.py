@@ -11,7 +11,8 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from skembed.encoding.labels import place, plain_texts, read_labels
+from skembed.encoding.columns import plain_texts
+from skembed.encoding.labels import place, read_labels
 from skembed.encoding.texts import read_columns
 
 # What kinds of examples there are, in the words of a message.

@@ -85,7 +85,7 @@ class TestEmbedding:
         from skembed.transformer import SentenceEmbeddingTransformer
 
         matrix = np.arange(96, dtype=np.float32).reshape(3, 32)
-        monkeypatch.setattr(SentenceEmbeddingTransformer, "_embed", lambda *args, **params: matrix)
+        monkeypatch.setattr(SentenceEmbeddingTransformer, "_embed_texts", lambda *args, **params: matrix)
         embedded = df.text.embed()
         assert np.shares_memory(embedded.to_numpy(), matrix)
         assert embedded.to_numpy().flags.c_contiguous

@@ -1,0 +1,64 @@
+"""Columns: read once, texts or vectors, with what is known of their rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from numpy.testing import assert_array_equal
+
+from skembed import VectorArray
+from skembed.encoding.columns import read_column
+
+NAMED = pd.Series(["b", None, "a"], index=[7, 8, 9], name="title")
+
+
+@pytest.mark.parametrize("X", [NAMED, NAMED.to_frame()])
+def test_texts_keep_labels_and_name(X):
+    column = read_column(X)
+    assert column.to_objects().tolist() == ["b", None, "a"]
+    assert column.vectors is None
+    assert column.to_series().index.tolist() == [7, 8, 9]
+    assert column.to_series().name == "title"
+
+
+def test_a_list_has_neither_labels_nor_a_name():
+    column = read_column(["a"], "texts")
+    assert (column.labels, column.own_name, column.about) == (None, None, "")
+    assert column.where(0) == "texts[0]"
+
+
+def test_a_row_is_named_by_position_and_label():
+    assert read_column(NAMED).where(2) == "X[2] (index label 9)"
+
+
+@pytest.mark.parametrize("index", [None, [3, 4]])
+def test_vectors_keep_their_model(index):
+    column = read_column(pd.Series(VectorArray(np.eye(2), model="some 0123"), index=index))
+    assert column.texts is None
+    assert_array_equal(column.vectors, np.eye(2))
+    assert column.model == "some 0123"
+    assert column.to_objects().tolist() == [None, None]
+    assert len(column) == 2
+
+
+def test_what_is_read_already_stays_as_it_is():
+    column = read_column(["a"])
+    assert read_column(column, "other") is column
+
+
+def test_a_missing_text_is_an_error_where_that_is_asked_for():
+    with pytest.raises(ValueError, match=r"title\[1\] \(index label 8\) is missing"):
+        read_column(NAMED, "title", missing="error")
+
+
+@pytest.mark.parametrize("texts", [["a", None, "b"], ["", None, "b"], [None], []])
+def test_a_filled_column_has_the_empty_text_where_one_is_missing(texts):
+    filled = read_column(texts).texts.filled()
+    assert [filled.unique[code] for code in filled.codes] == [text or "" for text in texts]
+    assert len(set(filled.unique)) == len(filled.unique)
+
+
+def test_a_column_without_gaps_is_filled_already():
+    texts = read_column(["a", "b"]).texts
+    assert texts.filled() is texts
