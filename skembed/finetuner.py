@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from skembed.encoding.backends.torch_backend import TorchBackend
-    from skembed.encoding.models.registry import LoadedModel
+    from skembed.encoding.models.loading import LoadedModel
 
 _ORDER = 2  # of examples; a training that was interrupted under another one starts anew
 _IN_KEY = (
@@ -404,7 +404,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         with atomic_folder(folder) as unfinished, without_bars():
             self.model_.save_pretrained(str(unfinished))
         state = FolderState(folder, trust_remote_code=self.trust_remote_code)
-        fingerprint = state.fingerprint if state.is_all else fingerprint_live(self.model_)
+        fingerprint = state.fingerprint if state.is_complete else fingerprint_live(self.model_)
         # All at once: the vectors are those of the model in memory, or of the one in the folder.
         self._saved, self.model_fingerprint_, self._tuned, self._held = str(folder), fingerprint, None, None
 

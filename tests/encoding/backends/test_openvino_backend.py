@@ -30,7 +30,7 @@ import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.atomic import atomic_write
 from skembed.encoding.encoder import encode
-from skembed.encoding.models import devices, registry
+from skembed.encoding.models import devices, loading, registry
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
@@ -351,7 +351,7 @@ class TestChoice:
         def load(name, folder, *_):
             raise LookupError(name, folder)
 
-        monkeypatch.setattr(registry, "_load", load)
+        monkeypatch.setattr(registry, "load_named", load)
         with pytest.raises(LookupError) as asked:
             embed(["a"], model="some/model", cache=None)
         assert asked.value.args == ("some/model", None)
@@ -474,7 +474,7 @@ class TestWhatFailsWhenItRuns:
             says = chain(repeat(None, n - 1), repeat("something else"))
             monkeypatch.setattr(FailingQueue, "says", says)
             monkeypatch.setattr(openvino_backend.openvino, "AsyncInferQueue", FailingQueue)
-            for model in registry._all_models:
+            for model in loading.all_models:
                 getattr(model.backend, "_queues", {}).clear()  # which are of the other class
 
         return start
@@ -626,7 +626,7 @@ class TestWhatIsKept:
     def test_is_used_without_converting_again(self, tiny, new_caches, monkeypatch):
         before = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
-        monkeypatch.setattr(registry, "_load", lambda *_: pytest.fail("it was loaded by torch"))
+        monkeypatch.setattr(registry, "load_named", lambda *_: pytest.fail("it was loaded by torch"))
         assert_array_equal(embed(["a"], model=tiny, **FLOAT32), before)
 
     def test_is_for_its_owner_alone(self, tiny, new_caches):
