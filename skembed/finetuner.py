@@ -9,13 +9,11 @@ import copy
 import hashlib
 import json
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +21,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skembed.atomic import atomic_folder
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.forks import library_state
@@ -46,7 +45,7 @@ if TYPE_CHECKING:
     from sklearn.utils import Tags
 
     from skembed.encoding.backends.torch_backend import TorchBackend
-    from skembed.encoding.models.registry import LoadedModel
+    from skembed.encoding.models.loading import LoadedModel
 
 _ORDER = 2  # of examples; a training that was interrupted under another one starts anew
 _IN_KEY = (
@@ -402,23 +401,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_model(folder))):
             raise FileExistsError(f"{str(folder)!r} holds something that is no model; save into a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished, old = (folder.with_name(f".{folder.name}-{uuid4().hex}-{what}") for what in ("new", "old"))
-        try:
-            with without_bars():
-                self.model_.save_pretrained(str(unfinished))
-            if folder.exists():
-                folder.rename(old)
-            unfinished.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            if folder.exists():
-                shutil.rmtree(old, ignore_errors=True)
+        with atomic_folder(folder) as unfinished, without_bars():
+            self.model_.save_pretrained(str(unfinished))
         state = FolderState(folder, trust_remote_code=self.trust_remote_code)
-        fingerprint = state.fingerprint if state.is_all else fingerprint_live(self.model_)
+        fingerprint = state.fingerprint if state.is_complete else fingerprint_live(self.model_)
         # All at once: the vectors are those of the model in memory, or of the one in the folder.
         self._saved, self.model_fingerprint_, self._tuned, self._held = str(folder), fingerprint, None, None
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.batching import as_slice, chunks
 from skembed.encoding.cache.embedding_cache import find_store
-from skembed.encoding.models.registry import give_up
+from skembed.encoding.models.registry import fall_back_to_torch
 from skembed.encoding.plan import Plan, every_view, make_plan
 from skembed.encoding.progress import progress
 from skembed.encoding.recipes import Recipe
@@ -274,7 +274,7 @@ def _encode_chunk(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, b
     except CannotComputeError as error:
         failure = str(error)
     if failure is not None:  # outside the except clause, whose traceback would keep the failed batches alive
-        give_up(call.plan.model, failure)
+        fall_back_to_torch(call.plan.model, failure)
         call.plan = make_plan(call.plan.settings)  # whose vectors are kept apart in the cache
         with call.plan.model.lock:
             _encode_chunk(call, codes[~is_done], None, bar)

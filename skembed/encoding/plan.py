@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
-from skembed.encoding.models.registry import LoadedModel, get_model
+from skembed.encoding.models.loading import LoadedModel
+from skembed.encoding.models.registry import get_model
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
 from skembed.encoding.tokens import UNLIMITED

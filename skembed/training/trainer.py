@@ -34,6 +34,7 @@ from torch import Tensor, nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 from transformers.utils import logging
 
+from skembed.atomic import atomic_write
 from skembed.encoding.backends.torch_batches import is_out_of_memory
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models.fingerprint import sha256_file
@@ -473,9 +474,8 @@ def _seed_of(folder: Path, seed: int) -> int:
         except (SpecialFileError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"{file} is damaged. Delete {folder} to train anew.") from error
         return int(written["seed"])
-    unfinished = file.with_suffix(".unfinished")
-    unfinished.write_text(json.dumps(_sealed_seed(seed)), encoding="utf-8")
-    unfinished.replace(file)
+    with atomic_write(file) as unfinished:
+        unfinished.write(json.dumps(_sealed_seed(seed)).encode())
     return seed
 
 

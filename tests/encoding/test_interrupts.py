@@ -16,7 +16,7 @@ import skembed
 from skembed import EmbeddingCache, embed
 from skembed.encoding import encoder, plan, tokens
 from skembed.encoding.cache import disk_store, embedding_cache, memory_store, records
-from skembed.encoding.models import registry
+from skembed.encoding.models import loading, registry
 from skembed.encoding.settings import Settings
 from tests.interrupts import at_each_line, interrupted_at_random
 
@@ -82,7 +82,7 @@ def test_an_interrupt_at_any_line_of_loading_a_model_makes_no_later_vector_wrong
             registry.get_model(Settings(model=model))
 
     n_struck = 0
-    for strike in islice(at_each_line([registry], load, visits=1), 0, None, one_in):
+    for strike in islice(at_each_line([loading, registry], load, visits=1), 0, None, one_in):
         n_struck += strike(load)
         for model in (tiny, live):
             assert np.allclose(embed(TEXTS, model=model, cache=None), right[0], atol=1e-5)

@@ -14,12 +14,12 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, product, repeat
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +28,9 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
+from skembed.atomic import atomic_write
 from skembed.encoding.encoder import encode
-from skembed.encoding.models import devices, registry
+from skembed.encoding.models import devices, loading, registry
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
@@ -350,7 +351,7 @@ class TestChoice:
         def load(name, folder, *_):
             raise LookupError(name, folder)
 
-        monkeypatch.setattr(registry, "_load", load)
+        monkeypatch.setattr(registry, "load_named", load)
         with pytest.raises(LookupError) as asked:
             embed(["a"], model="some/model", cache=None)
         assert asked.value.args == ("some/model", None)
@@ -473,7 +474,7 @@ class TestWhatFailsWhenItRuns:
             says = chain(repeat(None, n - 1), repeat("something else"))
             monkeypatch.setattr(FailingQueue, "says", says)
             monkeypatch.setattr(openvino_backend.openvino, "AsyncInferQueue", FailingQueue)
-            for model in registry._all_models:
+            for model in loading.all_models:
                 getattr(model.backend, "_queues", {}).clear()  # which are of the other class
 
         return start
@@ -625,7 +626,7 @@ class TestWhatIsKept:
     def test_is_used_without_converting_again(self, tiny, new_caches, monkeypatch):
         before = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
-        monkeypatch.setattr(registry, "_load", lambda *_: pytest.fail("it was loaded by torch"))
+        monkeypatch.setattr(registry, "load_named", lambda *_: pytest.fail("it was loaded by torch"))
         assert_array_equal(embed(["a"], model=tiny, **FLOAT32), before)
 
     def test_is_for_its_owner_alone(self, tiny, new_caches):
@@ -696,12 +697,12 @@ class TestWhatIsKept:
         assert not new_caches.exists()
 
     def test_is_compiled_again_if_it_could_not_be_written(self, tiny, new_caches, monkeypatch):
-        def full_disk(**params):
-            file = NamedTemporaryFile(**params)  # noqa: SIM115 - whoever asks for it closes it
-            file.write = raise_no_space
-            return file
+        @contextmanager
+        def full_disk(path, **params):
+            with atomic_write(path, **params):
+                yield SimpleNamespace(write=raise_no_space)
 
-        monkeypatch.setattr(openvino_trial, "NamedTemporaryFile", full_disk)
+        monkeypatch.setattr(openvino_trial, "atomic_write", full_disk)
         vectors = embed(["a"], model=tiny, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, **TORCH), atol=1e-5)
         names = {path.name for path in conversion_of(new_caches).iterdir()}

@@ -122,7 +122,7 @@ def test_an_error_on_one_of_them_is_raised(tiny, monkeypatch):
 
 def test_of_several_kinds_are_refused(tiny, monkeypatch):
     monkeypatch.setattr(devices, "_resolve_device", lambda name, _: name)
-    with pytest.raises(ValueError, match=r"device=\['cpu', 'cuda:0'\] names devices of several kinds"):
+    with pytest.raises(ValueError, match=r"device=\['cpu', 'cuda:0'\] names devices of several types"):
         embed(["a"], model=tiny, device=["cpu", "cuda:0"])
 
 
