@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -55,22 +54,6 @@ class Recipe:
     def to_json(self) -> str:
         """Write the recipe down, always in the same way."""
         return json.dumps(asdict(self), sort_keys=True)
-
-    @classmethod
-    def from_json(cls, written: str) -> Recipe:
-        """Read what :meth:`to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            If it has other fields.
-        """
-        values: dict[str, Any] = json.loads(written)
-        if set(values) != {field.name for field in fields(cls)}:
-            raise ValueError(f"a recipe with other fields: {', '.join(values)}")
-        for name in ("layers", "pooling"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        return cls(**values)
 
     def digest(self) -> bytes:
         """Digest the recipe to 16 bytes."""

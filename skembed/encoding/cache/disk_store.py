@@ -17,8 +17,8 @@ import stat
 import struct
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from hashlib import blake2b
 from pathlib import Path
 from time import monotonic, sleep
@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from skembed.encoding.batching import as_slice
 from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, check_trees
 from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
-from skembed.encoding.cache.records import KEY_BYTES, Records, write_records
+from skembed.encoding.cache.records import KEY_BYTES, Records, record_bytes, write_records
 from skembed.encoding.recipes import Recipe
 from skembed.errors import CacheError, CacheWarning, level_of_user
 from skembed.locks import is_locked_here, locked
@@ -48,8 +48,9 @@ _LEAVES_CHECKED = 4096  # when a file is opened, some 30 ms: of up to about 200,
 _NUMBER = struct.Struct(">Q")  # big-endian: numbers sort in the order in which batches were written
 _PLACE = struct.Struct("<QI")  # number of a batch, row in it
 _DIGEST_BYTES = KEY_BYTES // 2
-_BYTES_AN_INDEX_ENTRY = 80  # of key, place and what LMDB needs to keep them sorted
+_BYTES_PER_INDEX_ENTRY = 80  # of key, place and what LMDB needs to keep them sorted
 _PAGE_BYTES = 4096
+_PAGE_BYTES_LEFT_PER_RECORD = 76  # about: half of a batch's last page, for some 27 records
 
 
 class DiskStore:
@@ -217,29 +218,6 @@ class DiskStore:
                 transaction.delete(key, db=self._tables["index"])
         return _n_bytes(batch, len(keys))
 
-    def related_recipes(self, asked: Sequence[Recipe], texts: Sequence[str]) -> list[Recipe]:
-        """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
-        with self._transaction() as transaction:
-            others = [
-                other
-                for other in self._recipes(transaction)
-                if other not in asked and other.base_recipe == asked[0].base_recipe
-            ]
-            digests = [_text_digest(text) for text in texts] if others else []
-            return [other for other in others if self._holds_any(transaction, other.digest(), digests)]
-
-    def _recipes(self, transaction: Any) -> list[Recipe]:
-        recipes = []
-        with transaction.cursor(self._tables["about"]) as cursor:
-            for _, value in (item for item in cursor if len(item[0]) == _DIGEST_BYTES):
-                with suppress(ValueError, TypeError):  # one that another version of skembed wrote, or a damaged one
-                    recipes.append(Recipe.from_json(bytes(value).decode()))
-        return recipes
-
-    def _holds_any(self, transaction: Any, recipe_digest: bytes, text_digests: list[bytes]) -> bool:
-        index = self._tables["index"]
-        return any(transaction.get(recipe_digest + text_digest, db=index) is not None for text_digest in text_digests)
-
     @contextmanager
     def single_flight_lock(self, fingerprint: str) -> Iterator[None]:
         """Keep other processes from encoding with the same model into the same folder meanwhile.
@@ -284,6 +262,10 @@ class DiskStore:
         with self._transaction() as transaction:
             n_bytes = _number(transaction.get(b"bytes", db=self._tables["about"]), 0)
             return transaction.stat(self._tables["index"])["entries"], n_bytes
+
+    def estimate_bytes(self, texts: Collection[str], dim: int) -> int:
+        """Estimate the bytes that the vectors of some texts by one recipe take."""
+        return len(texts) * (record_bytes(dim) + _BYTES_PER_INDEX_ENTRY + _PAGE_BYTES_LEFT_PER_RECORD)
 
     def limit(self) -> int:
         """Return the most bytes held."""
@@ -598,10 +580,6 @@ def _keys(recipe: Recipe, texts: Sequence[str]) -> list[bytes]:
     return keys
 
 
-def _text_digest(text: str) -> bytes:
-    return blake2b(text.encode(), digest_size=_DIGEST_BYTES).digest()
-
-
 def _n_bytes(batch: bytes, n_records: int) -> int:
     """Count what a batch takes on disk: whole pages, and an index entry for each record."""
-    return -(-len(batch) // _PAGE_BYTES) * _PAGE_BYTES + n_records * _BYTES_AN_INDEX_ENTRY
+    return -(-len(batch) // _PAGE_BYTES) * _PAGE_BYTES + n_records * _BYTES_PER_INDEX_ENTRY

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
@@ -24,6 +24,10 @@ _BYTES_PER_ENTRY = (
     160  # what a vector costs beside itself and its text: an entry in a dict, two numbers, places in lists
 )
 _BYTES_PER_RECIPE = 2048  # what a recipe costs beside its prompt: itself, its shelf, a dict, a block with two arrays
+
+
+def _row_bytes(dim: int) -> int:
+    return 4 * dim + _BYTES_PER_ENTRY
 
 
 @dataclass(eq=False)
@@ -87,7 +91,7 @@ class _Held:
         other = _Held()
         other.next_number = self.next_number + 1  # the number may be taken, and not yet counted
         for number, block in list(self.blocks.items()):
-            texts, row_bytes = list(block.texts), block.vectors.shape[1] * 4 + _BYTES_PER_ENTRY
+            texts, row_bytes = list(block.texts), _row_bytes(block.vectors.shape[1])
             if not texts:
                 continue
             shelf = other.shelves.get(block.shelf.recipe)
@@ -207,7 +211,7 @@ class MemoryStore:
         if place is not None:
             held.blocks.move_to_end(place // _ROWS_PER_BLOCK)
             return start + 1
-        row_bytes = vectors[start].nbytes + _BYTES_PER_ENTRY
+        row_bytes = _row_bytes(vectors.shape[1])
         n_bytes = sys.getsizeof(texts[start]) + row_bytes
         if n_bytes + shelf.n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
             return start + 1
@@ -274,13 +278,6 @@ class MemoryStore:
             del held.shelves[shelf.recipe]
             held.n_bytes -= shelf.n_bytes
 
-    def related_recipes(self, asked: Sequence[Recipe], texts: Iterable[str]) -> list[Recipe]:
-        """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
-        with self._lock:
-            shelves = list(self._whole().shelves.items())
-            others = [item for item in shelves if item[0] not in asked and item[0].base_recipe == asked[0].base_recipe]
-            return [other for other, shelf in others if not shelf.place_of.keys().isdisjoint(texts)]
-
     def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - memory is nobody else's
         """Return what keeps other processes from encoding the same texts at the same time: nothing need."""
         return nullcontext()
@@ -301,6 +298,10 @@ class MemoryStore:
         with self._lock:
             held = self._whole()
             return sum(len(block.texts) for block in list(held.blocks.values())), held.n_bytes
+
+    def estimate_bytes(self, texts: Collection[str], dim: int) -> int:
+        """Estimate the bytes that the vectors of some texts by one recipe take."""
+        return _BYTES_PER_RECIPE + sum(map(sys.getsizeof, texts)) + len(texts) * _row_bytes(dim)
 
     def limit(self) -> int:
         """Return the most bytes held."""

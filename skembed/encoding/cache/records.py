@@ -20,6 +20,11 @@ def _dtype(dim: int) -> np.dtype[np.void]:
     return np.dtype([("key", f"V{KEY_BYTES}"), ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
 
 
+def record_bytes(dim: int) -> int:
+    """Return the bytes that one record takes."""
+    return KEY_BYTES + 8 + 4 * dim + 4
+
+
 def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
     """Write some vectors down, one record after the other.
 
@@ -52,7 +57,7 @@ class Records:
     def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
         content = memoryview(written or b"")
         n_records, written_dim = _HEAD.unpack_from(content) if len(content) >= _HEAD.size else (0, 1)
-        is_whole = len(content) == _HEAD.size + n_records * (KEY_BYTES + 8 + 4 * written_dim + 4)
+        is_whole = len(content) == _HEAD.size + n_records * record_bytes(written_dim)
         if not is_whole or dim not in (None, written_dim):
             content, written_dim = content[:0], dim or 1
         dtype = _dtype(written_dim)

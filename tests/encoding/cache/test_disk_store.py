@@ -177,15 +177,12 @@ def test_several_recipes_are_written_at_once_and_kept_apart(store):
     assert store.size()[0] == 2
 
 
-def test_relatives_are_the_recipes_of_the_same_family_that_know_a_text(store):
-    pooled, deeper = replace(RECIPE, pooling=("max",)), replace(RECIPE, layers=(1, 2))
-    stranger = replace(RECIPE, prompt="query: ", pooling=("cls",))
-    for recipe in (RECIPE, pooled, stranger):
-        write(store, ["a"], recipe)
-    write(store, ["b"], deeper)
-    assert store.related_recipes([RECIPE], ["x", "a"]) == [pooled]
-    assert store.related_recipes([RECIPE], ["b"]) == [deeper]
-    assert store.related_recipes([RECIPE, pooled], ["a"]) == []
+@pytest.mark.parametrize(("dim", "n_together"), [(384, 20), (384, 64), (32, 80)])
+def test_the_estimated_bytes_are_about_what_batches_of_the_usual_size_take(dim, n_together, store):
+    texts = [f"text {number}" for number in range(16 * n_together)]
+    for start in range(0, len(texts), n_together):
+        write(store, texts[start : start + n_together], dim=dim)
+    assert 0.75 < store.estimate_bytes(texts, dim) / store.size()[1] < 1.25
 
 
 def test_nothing_is_read_from_and_written_to_nothing(store):
@@ -473,7 +470,7 @@ def damage(content, draw):
 def use(damaged, texts):
     try:
         known = read(damaged, texts, dim=384)
-        damaged.count(), damaged.size(), damaged.related_recipes([replace(RECIPE, layers=(1,))], texts[:5])
+        damaged.count(), damaged.size(), damaged.missing(replace(RECIPE, layers=(1,)), texts[:5])
         for number in range(30):  # drives out what was there
             write(damaged, [f"new {number} {row}" for row in range(20)], dim=384)
         read(damaged, [*texts, *(f"new {number} {row}" for number in range(30) for row in range(20))], dim=384)
@@ -734,7 +731,6 @@ class TestInterrupts:
         texts = [text for batch in self.batches for text in batch]
         read(store, texts)
         store.missing(RECIPE, texts)
-        store.related_recipes([replace(RECIPE, pooling=("cls",))], texts)
         store.record_hits(1, 2)
         store.count(), store.size(), store.limit()
 

@@ -527,7 +527,7 @@ class TestCopies:
             "sys.setswitchinterval(1e-5)\n"
             "warnings.simplefilter('ignore', DeprecationWarning)  # of forks beside threads\n"
             f"cache = EmbeddingCache({str(tmp_path) if kind == 'disk' else None!r})\n"
-            f"recipe = Recipe.from_json({RECIPE.to_json()!r})\n"
+            f"recipe = {RECIPE!r}\n"
             "def put(*texts):\n"
             "    cache.store.write(texts, np.ones(len(texts), int), {recipe: np.ones((len(texts), 4), np.float32)})\n"
             "def knows(*texts): return not len(cache.store.missing(recipe, texts))\n"
@@ -796,7 +796,7 @@ class TestBound:
             put(disk, ["a"])
             code = (
                 "import numpy as np; from skembed import EmbeddingCache; from skembed.encoding.recipes import Recipe\n"
-                f"cache = EmbeddingCache({str(tmp_path)!r}); recipe = Recipe.from_json({RECIPE.to_json()!r})\n"
+                f"cache = EmbeddingCache({str(tmp_path)!r}); recipe = {RECIPE!r}\n"
                 "for number in range(20):\n"
                 "    cache.store.write([str(number)], np.ones(1, int), {recipe: np.ones((1, 4), np.float32)})\n"
                 "    assert cache.stats()['bytes'] <= 20_000\n"

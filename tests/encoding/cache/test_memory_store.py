@@ -589,39 +589,12 @@ def test_of_no_texts_none_is_missing(recipe):
     assert store.missing(recipe, []).tolist() == []
 
 
-def test_relatives_are_the_recipes_of_the_same_family_that_know_one_of_the_texts():
+@pytest.mark.parametrize("n_texts", [1, 3, 2000])
+def test_the_estimated_bytes_are_what_the_vectors_take_beside_the_prompt(n_texts):
+    texts = [f"text {number}" for number in range(n_texts)]
     store = MemoryStore()
-    kin = [replace(RECIPE, layers=(1,)), replace(RECIPE, pooling=("cls",)), replace(RECIPE, layers=(1,), pooling=None)]
-    for recipe in kin:
-        write(store, recipe, ["a", "b"])
-    assert store.related_recipes([RECIPE], ["x", "b"]) == kin
-
-
-@pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in ("layers", "pooling")])
-def test_recipes_of_another_family_are_no_relatives(field):
-    store = MemoryStore()
-    write(store, replace(RECIPE, **{field: OTHER_VALUE[field]}), ["a"])
-    assert store.related_recipes([RECIPE], ["a"]) == []
-
-
-def test_what_was_asked_for_is_not_its_own_relative():
-    store = MemoryStore()
-    for recipe in (RECIPE, OTHER_RECIPE):
-        write(store, recipe, ["a"])
-    assert store.related_recipes([RECIPE, OTHER_RECIPE], ["a"]) == []
-
-
-def test_a_recipe_that_knows_none_of_the_texts_is_no_relative():
-    store = MemoryStore()
-    write(store, OTHER_RECIPE, ["a"])
-    assert store.related_recipes([RECIPE], ["b"]) == []
-
-
-def test_a_recipe_whose_last_vector_left_is_no_relative():
-    store = MemoryStore(max_bytes=n_bytes_of("a") + recipe_bytes(RECIPE))
-    write(store, OTHER_RECIPE, ["a"])
-    write(store, RECIPE, ["b"])
-    assert store.related_recipes([RECIPE], ["a"]) == []
+    write(store, RECIPE, texts)
+    assert store.estimate_bytes(texts, DIM) == store.n_bytes - sys.getsizeof(RECIPE.prompt)
 
 
 def test_size_counts_vectors_and_count_counts_texts():
@@ -778,7 +751,6 @@ class TestInterrupts:
             self.write(store, self.texts[start : start + 8])
             read(store, RECIPE, self.texts[:start])
         store.missing(RECIPE, self.texts)
-        store.related_recipes([RECIPE], self.texts)
         store.record_hits(1, 2)
         assert (store.count(), store.size()) is not None
         store.clear()
@@ -838,7 +810,7 @@ class TestInterrupts:
         def act(store):
             self.write(store, self.texts[:20])
             read(store, RECIPE, self.texts[:25])
-            assert (store.count(), store.size(), store.related_recipes([RECIPE], self.texts)) is not None
+            assert (store.count(), store.size()) is not None
 
         lines = 0
         for strike in at_each_line([memory_store], lambda: act(MemoryStore(self.room())), visits=1):
