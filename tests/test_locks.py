@@ -53,7 +53,7 @@ def test_whoever_does_not_want_to_wait_is_told(file):
 def test_a_thread_that_would_wait_for_itself_is_told(file):
     with locked(file):
         assert is_locked_here(file)
-        with pytest.raises(RuntimeError, match=r"some\.lock is locked by this thread already"), locked(file):
+        with pytest.raises(RuntimeError, match=r"some\.lock is already locked by this thread"), locked(file):
             pass
     assert not is_locked_here(file)
     with locked(file):

@@ -1,4 +1,4 @@
-"""Records: vectors as bytes, each with its key, its token count and a checksum. Knows no file; imports numpy."""
+"""Records: vectors as bytes, each with its key, token count and checksum. Knows no files; imports numpy."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def record_bytes(dim: int) -> int:
 
 
 def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
-    """Write some vectors down, one record after the other.
+    """Write vectors as records, one after the other.
 
     Parameters
     ----------
@@ -44,14 +44,14 @@ def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: N
 
 
 class Records:
-    """What :func:`write_records` wrote, read where it lies.
+    """Read what :func:`write_records` wrote, without copying.
 
     Parameters
     ----------
     written : buffer or None
-        If it is None, cut short or of vectors with other dimensions, there are no records in it.
+        None, a truncated buffer and vectors of another dimension count as no records.
     dim : int, default=None
-        The dimensions that are expected. None: any.
+        The expected dimension of the vectors. None: any.
     """
 
     def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
@@ -69,7 +69,7 @@ class Records:
 
     @property
     def keys(self) -> list[bytes]:
-        """The keys, in order."""
+        """Keys in order."""
         keys: list[bytes] = self._fields["key"].tolist()
         return keys
 
@@ -84,12 +84,12 @@ class Records:
         return self._fields["vector"]
 
     def find(self, wanted: Container[bytes], among: slice) -> dict[bytes, int]:
-        """Find the wanted keys among some records; leave out those that are damaged.
+        """Find the wanted keys in a slice of the records; damaged records are left out.
 
         Returns
         -------
         dict
-            From key to number of the record.
+            From key to row of the record.
         """
         some, size = self._fields[among], self._fields.dtype.itemsize
         row_of = {}

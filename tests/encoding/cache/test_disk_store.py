@@ -842,7 +842,7 @@ class TestSafety:
         (folder / name).symlink_to(victim)
         store = DiskStore(folder, None)
         for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), store.clear):
-            with pytest.raises(CacheError, match=f"its {name} is no regular file"):
+            with pytest.raises(CacheError, match=f"its {name} is not a regular file"):
                 operation()
         assert victim.read_bytes() == b"precious"
 
@@ -868,7 +868,7 @@ path = folder / {name!r}
 try:
     read(store, ["a"])
 except CacheError as error:
-    print("no regular file" in str(error))
+    print("not a regular file" in str(error))
 """
         assert finish(python(code, tmp_path / "cache")) == "True"
 
@@ -887,7 +887,7 @@ except CacheError as error:
         store = DiskStore(tmp_path, None)
         tmp_path.chmod(0o770)
         monkeypatch.setattr(disk_store, "_is_private_group", lambda gid: False)
-        with pytest.warns(CacheWarning, match="A group may write to the folder"):
+        with pytest.warns(CacheWarning, match="A group may write to the cache folder"):
             write(store, ["a"])
         store.close()
         monkeypatch.setattr(disk_store, "_is_private_group", lambda gid: True)

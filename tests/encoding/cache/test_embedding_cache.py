@@ -624,7 +624,7 @@ class TestFindStore:
             raise RuntimeError("Could not determine home directory.")
 
         monkeypatch.setattr("platformdirs.user_cache_path", refuse)
-        with pytest.raises(skembed.CacheError, match=r"cache='disk' has no place here.*Name a folder instead"):
+        with pytest.raises(skembed.CacheError, match=r"cache='disk' has no folder here.*Name a folder instead"):
             find_store("disk")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the folder has no variable of this name")
