@@ -192,7 +192,8 @@ caches = [skembed.EmbeddingCache(), skembed.EmbeddingCache(folder), None]
 settings = [{"model": name, "backend": backend, "cache": cache} for name, backend in ways for cache in caches]
 embedded = [skembed.embed(texts, **each) for each in settings]
 indexes = ["auto", *(["hnsw"] if find_spec("faiss") else [])]
-searches = [skembed.SemanticSearch(model, index=index).fit(texts) for index in indexes]
+embedder = skembed.SentenceEmbeddingTransformer(model)
+searches = [skembed.SemanticSearch(embedder, index=index).fit(texts) for index in indexes]
 neighbours = [search.kneighbors(["a fox"], 3) for search in searches]
 tuner = skembed.SentenceEmbeddingFineTuner(model, **FAST).fit(texts, labels)
 tuned = tuner.transform(texts)
