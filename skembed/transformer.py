@@ -36,8 +36,8 @@ class SentenceEmbeddingTransformer(TransformerMixin, BaseEstimator):  # type: ig
     Each distinct text is encoded once a call, and not at all when its vector is still in the cache: trying another
     classifier, another ``truncate_dim`` or another fold costs no second pass through the model. One copy of a model
     is loaded per process and shared by all clones, threads and calls. The price: vectors stay in memory, up to
-    1 GiB, until :func:`skembed.clear_cache`; models until :func:`skembed.unload_models`. A second pooling asked of the
-    same texts keeps all poolings, and a second layer all layers, because they come out of the same pass.
+    1 GiB, until :func:`skembed.clear_cache`; models until :func:`skembed.unload_models`. A second pooling of the same
+    texts caches all poolings, because they come out of the same pass; :func:`skembed.precompute` does so for layers.
 
     Nothing is learned from the data, so ``transform`` works without ``fit``, and no fold can leak into another.
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import closing, nullcontext
-from dataclasses import dataclass, replace
-from itertools import accumulate, pairwise, product
+from dataclasses import dataclass
+from itertools import accumulate, pairwise
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -20,7 +20,7 @@ from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.batching import as_slice, chunks
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.models.registry import fall_back_to_torch
-from skembed.encoding.plan import Plan, every_view, make_plan
+from skembed.encoding.plan import Plan, make_plan, single_poolings
 from skembed.encoding.progress import progress
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import MISSING, Texts
@@ -43,7 +43,7 @@ _SECONDS_PER_CHUNK = 5.0
 _CHUNKS_AHEAD = 1  # that wait, tokenised, while one is computed and another tokenised
 
 _BYTES_PER_READ = 2**26  # of vectors that are read from the cache together
-_BYTES_BESIDE_A_VECTOR = 256  # in the cache, about
+_TEXTS_LOOKED_UP = 64  # of a chunk, to see whether its texts are being compared by pooling
 _TEXTS_PER_FINISH = 4096  # few enough that they stay near the processor between two steps
 
 _Chunk = tuple[NDArray[np.intp], int, Tokens | None]  # codes, most characters, and what was tokenised ahead
@@ -281,34 +281,25 @@ def _encode_chunk(call: _Call, codes: NDArray[np.intp], tokens: Tokens | None, b
 
 
 def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
-    """List what one pass shall give: what was asked for, last; before it what is likely to be asked for next.
+    """Return the recipes to compute in one pass; those that were requested come last.
 
-    Texts that are known by another pooling are being compared by pooling, so that all poolings are kept at once;
-    likewise layers. Thereby whoever tries poolings in turn pays for two passes, and poolings and layers for three. Not
-    where it would fill more than half of the cache, and drive out what is still needed.
+    If the cache knows the texts by another pooling, the caller is comparing poolings. Then the pass computes all of
+    them, so that trying them one after the other takes two passes. It does not if they would fill more than half of
+    the cache and evict what is still needed.
     """
-    asked = list(dict.fromkeys(call.plan.recipes))
-    relatives = [] if call.store is None or call.vectors is None else call.store.related_recipes(asked, texts)
-    if call.store is None or not relatives:
-        return asked
-    poolings, layers = {recipe.pooling for recipe in asked}, {recipe.layers for recipe in asked}
-    every_pooling, every_layer = every_view(call.plan)
-    more_poolings, more_layers = poolings, layers
-    if not {recipe.pooling for recipe in relatives} <= poolings:
-        more_poolings = poolings.union(every_pooling)
-    if not {recipe.layers for recipe in relatives} <= layers:
-        more_layers = layers.union(every_layer)
-    for views in (product(more_poolings, more_layers), product(more_poolings, layers), product(poolings, more_layers)):
-        recipes = [replace(asked[0], pooling=pooling, layers=some) for pooling, some in views]
-        if 2 * len(call.texts.unique) * _n_bytes(call.plan, recipes) <= call.store.limit():
-            return [recipe for recipe in recipes if recipe not in asked] + asked
-    return asked
-
-
-def _n_bytes(plan: Plan, recipes: Sequence[Recipe]) -> int:
-    """Estimate what the vectors of a text take in a cache."""
-    dims = [plan.model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes]
-    return sum(4 * dim + _BYTES_BESIDE_A_VECTOR for dim in dims)
+    requested, store = list(dict.fromkeys(call.plan.recipes)), call.store
+    if store is None or call.vectors is None:
+        return requested
+    others, some = (
+        [recipe for recipe in single_poolings(call.plan) if recipe not in requested],
+        texts[:_TEXTS_LOOKED_UP],
+    )
+    if all(len(store.missing(recipe, some)) == len(some) for recipe in others):
+        return requested
+    vector_dim, n_chunks = call.plan.model.backend.vector_dim, len(call.texts.unique) / len(texts)
+    dims = [vector_dim(recipe.pooling, recipe.route) for recipe in others + requested]
+    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in dims)
+    return others + requested if 2 * n_bytes <= store.limit() else requested
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:

@@ -111,17 +111,15 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
     )
 
 
-def every_view(plan: Plan) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
-    """List the single poolings and the single layers that one pass of the plan's model can give."""
-    backend = plan.model.backend
-    if backend.reader is None:
-        return (), ()
-    poolings = []
-    for mode in POOLINGS:
+def single_poolings(plan: Plan) -> list[Recipe]:
+    """Return the recipe of each single pooling that the plan's model supports, of the plan's layers."""
+    recipes = [replace(plan.recipes[0], pooling=(mode,)) for mode in POOLINGS if plan.model.backend.reader is not None]
+    supported = []
+    for recipe in recipes:
         with suppress(ValueError):  # the model's tail may want more dimensions than one pooling gives
-            backend.vector_dim((mode,))
-            poolings.append((mode,))
-    return tuple(poolings), tuple((layer,) for layer in range(backend.reader.n_layers + 1))
+            plan.model.backend.vector_dim(recipe.pooling, recipe.route)
+            supported.append(recipe)
+    return supported
 
 
 def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...] | None, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.batching import chunks, length_batches
+from skembed.encoding.batching import as_slice, chunks, length_batches, positions_by_value
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
@@ -152,3 +152,16 @@ def test_a_stretch_ends_only_where_the_next_text_would_break_a_bound(texts, max_
     for window, following in pairwise(chunks(texts, max_texts, max_characters)):
         longer = texts[window.start : following.start + 1]
         assert len(longer) > max_texts or n_characters(longer) > max_characters
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_positions_are_grouped_by_value_in_ascending_order(values):
+    groups = [(value, positions.tolist()) for value, positions in positions_by_value(np.array(values, dtype=np.int64))]
+    expected = {value: [position for position, other in enumerate(values) if other == value] for value in values}
+    assert groups == sorted(expected.items())
+
+
+@given(st.lists(st.integers(0, 9)) | st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda ends: range(*ends)))
+def test_a_slice_names_the_same_positions(positions):
+    positions = np.array(positions, dtype=np.intp)
+    assert np.arange(10)[as_slice(positions)].tolist() == positions.tolist()

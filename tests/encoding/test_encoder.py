@@ -616,18 +616,25 @@ def test_a_second_pooling_is_the_last_pass(some_cache, tiny, counted):
         assert len(counted) == 5 * (min(n_passes + 1, 2) + n_passes + 1)  # each expected vector is a pass, too
 
 
-def test_a_second_layer_is_the_last_pass(some_cache, tiny, counted):
-    for layers in (-1, 0, 1, 2, 3):
+def test_another_layer_is_another_pass_that_caches_no_other(some_cache, tiny, counted):
+    for n_passes, layers in enumerate((-1, 0, 1), start=1):
         embed(FOXES, model=tiny, layers=layers, cache=some_cache)
-    assert len(counted) == 2 * 5
+        assert len(counted) == some_cache.store.size()[0] == n_passes * 5
 
 
-def test_poolings_and_layers_cost_three_passes(some_cache, tiny, counted):
+def test_several_poolings_of_several_layers_take_two_passes_per_layer(some_cache, tiny, counted):
     for layers in (-1, 1, 2):
         for pooling in ("mean", "cls", "max"):
             vectors = embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=some_cache)
             assert_allclose(vectors, embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=None), atol=1e-6)
-    assert len(counted) == 3 * 5 + 9 * 5
+    assert len(counted) == 3 * 2 * 5 + 9 * 5
+
+
+def test_all_poolings_are_not_cached_where_they_would_fill_more_than_half_of_the_cache(tiny):
+    cache = EmbeddingCache(max_bytes=10_000)
+    for pooling in ("mean", "cls"):
+        embed(FOXES, model=tiny, pooling=pooling, cache=cache)
+    assert cache.store.size()[0] == 2 * 5
 
 
 def test_another_pooling_of_other_texts_is_kept_alone(some_cache, tiny):
