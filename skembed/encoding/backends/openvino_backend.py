@@ -27,7 +27,6 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from skembed.encoding.backends.numpy_pooling import NUMPY_POOLERS
 from skembed.encoding.backends.openvino_folder import ABOUT, PROBE, Conversion, read_conversion
 from skembed.encoding.backends.openvino_trial import (
     ONE_AT_A_TIME,
@@ -44,6 +43,7 @@ from skembed.encoding.backends.openvino_trial import (
     openvino,
     processor_flags,
 )
+from skembed.encoding.backends.pooling import mean_of, pool
 from skembed.encoding.backends.reader import CannotComputeError, LayerPooling, dim_after
 from skembed.encoding.batching import length_batches
 from skembed.encoding.tokens import Tokens
@@ -264,7 +264,7 @@ class OpenVINOBackend:
         for rows, is_token, outputs in self._run(layers, hint, inputs):
             is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row that holds the prompt
             output_of = dict(zip(layers, outputs, strict=True))
-            states = {some: _mean([output_of[layer] for layer in some]) for some in {some for some, _ in views}}
+            states = {some: mean_of([output_of[layer] for layer in some]) for some in {some for some, _ in views}}
             yield rows, self._pool(states, is_token, views)
 
     def _run(
@@ -377,7 +377,7 @@ class OpenVINOBackend:
     ) -> NDArray[np.float32]:
         side_by_side = []
         for layers, pooling in views:
-            pooled = [NUMPY_POOLERS[mode](states[layers], is_pooled) for mode in pooling]
+            pooled = [pool(states[layers], is_pooled, mode) for mode in pooling]
             side_by_side.append(self._through_tail(np.concatenate(pooled, axis=1)))
         return np.concatenate(side_by_side, axis=1)
 
@@ -509,10 +509,6 @@ def _raised(result: Any) -> Any:
     if isinstance(result, BaseException):
         raise result
     return result
-
-
-def _mean(states: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return states[0] if len(states) == 1 else np.mean(states, axis=0, dtype=np.float32)
 
 
 def has_run() -> bool:

@@ -24,9 +24,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from skembed.encoding.backends.openvino_backend import (
-    ABOUT,
     LONG_PROBE_TEXTS,
-    PROBE,
     PROBE_TEXTS,
     OpenVINOBackend,
     embed_probe,
@@ -36,7 +34,14 @@ from skembed.encoding.backends.openvino_backend import (
     usual_key,
     usual_variants,
 )
-from skembed.encoding.backends.openvino_folder import checksum, conversion_folder, read_conversion, versions
+from skembed.encoding.backends.openvino_folder import (
+    ABOUT,
+    PROBE,
+    checksum,
+    conversion_folder,
+    read_conversion,
+    versions,
+)
 from skembed.encoding.backends.openvino_trial import (
     MODEL,
     TAIL,

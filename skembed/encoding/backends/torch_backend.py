@@ -19,9 +19,9 @@ from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from torch import Tensor, nn
 
+from skembed.encoding.backends.pooling import Mask, mean_of, pool
 from skembed.encoding.backends.reader import Defaults, LayerPooling, TailModule, TransformerSpec, dim_after
 from skembed.encoding.backends.torch_batches import run_on_device
-from skembed.encoding.backends.torch_pooling import POOLERS
 from skembed.encoding.backends.torch_reader import (
     COMPANY,
     VECTOR,
@@ -245,7 +245,7 @@ class TorchBackend:
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
             with backend.inference(), as_many_as_worth(input_ids.size * backend._multiplications_a_token):
                 states = backend._token_vectors(input_ids, is_token, views)
-                return backend._pool(states, backend._to_device(is_pooled), views)
+                return backend._pool(states, is_pooled, views)
 
         def n_padded(rows: NDArray[np.intp]) -> int:
             return int(lengths[rows].max(initial=0)) * len(rows)
@@ -395,7 +395,7 @@ class TorchBackend:
         if last_only:
             return dict.fromkeys(wanted, output.last_hidden_state.float())
         states = [state[:, : input_ids.shape[1]] for state in output.hidden_states]  # BigBird pads to whole blocks
-        return {layers: _mean([states[layer].float() for layer in layers]) for layers in wanted}
+        return {layers: mean_of([states[layer].float() for layer in layers]) for layers in wanted}
 
     @cached_property
     def why_no_layers(self) -> str | None:
@@ -437,9 +437,9 @@ class TorchBackend:
             if attention is not None:
                 transformer.set_attention_type(attention)
 
-    def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Tensor, views: Sequence[LayerPooling]) -> Tensor:
+    def _pool(self, states: dict[tuple[int, ...], Tensor], is_pooled: Mask, views: Sequence[LayerPooling]) -> Tensor:
         each = {(layers, mode) for layers, pooling in views for mode in pooling}
-        pooled = {(layers, mode): POOLERS[mode](states[layers], is_pooled) for layers, mode in each}
+        pooled = {(layers, mode): pool(states[layers], is_pooled, mode, self._to_device) for layers, mode in each}
         side_by_side = [torch.cat([pooled[layers, mode] for mode in pooling], dim=1) for layers, pooling in views]
         return torch.cat([self._through_tail(vectors) for vectors in side_by_side], dim=1)
 
@@ -500,10 +500,6 @@ class TorchBackend:
             if not callable(tokenizer):  # one of words
                 return len(tokenizer.tokenize(text))
             return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
-
-
-def _mean(states: list[Tensor]) -> Tensor:
-    return states[0] if len(states) == 1 else torch.stack(states).mean(dim=0)
 
 
 @contextmanager
