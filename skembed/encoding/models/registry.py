@@ -253,7 +253,7 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
         )
     except NotConvertibleError as error:
         _not_convertible.add(model.fingerprint)
-        if settings.backend == "openvino" or model.backend.reader is not None:  # others have no need of it
+        if settings.backend == "openvino" or model.backend.spec is not None:  # others have no need of it
             _warn_of_torch(model, str(error))
         return None
     is_current, fingerprint = model.is_current, model.fingerprint  # not the model: it goes with its weights
@@ -436,10 +436,9 @@ def _loaded_model(
     each: list[SentenceTransformer],
     is_current: Callable[[], bool],
 ) -> LoadedModel:
-    from skembed.encoding.backends.several_devices import SeveralDevices
     from skembed.encoding.backends.torch_backend import TorchBackend
 
-    backend = TorchBackend(each[0]) if len(each) == 1 else SeveralDevices(each)
+    backend = TorchBackend(each[0], replicas=[TorchBackend(other) for other in each[1:]])
     return LoadedModel(name, fingerprint, is_live, _dtype_of(each[0]), backend, is_current)
 
 
