@@ -137,12 +137,12 @@ def make_converted(
         raise NotConvertibleError(str(backend.unsupported_reason))
     if backend.company != "any":
         raise NotConvertibleError("its vectors depend on the padding of their batch")
-    if (why := why_no_trial()) is not None:  # before a conversion in vain
+    if (why := why_no_trial()) is not None:  # before the conversion, which takes long
         raise NotConvertibleError(why)
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
     if folder is not None:
         with suppress(OSError):  # then it cannot be kept
-            return _keep_converted(backend, folder, dtype, model_name)
+            return _find_or_convert(backend, folder, dtype, model_name)
     return _make_temporary(backend, dtype, model_name)
 
 
@@ -156,7 +156,7 @@ def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenV
             undo.callback(_remove, parent, lock, os.getpid())
             lock.acquire()
             convert(backend, parent / "model")
-            made = _ready(parent / "model", dtype, model_name)
+            made = _read_back(parent / "model", dtype, model_name)
             weakref.finalize(made, _remove, parent, lock, os.getpid())
             undo.pop_all()
             return made
@@ -175,7 +175,7 @@ def _sweep_temporary() -> None:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+def _find_or_convert(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(f"{folder}.lock", mode=0o600):  # other processes wait instead of converting it, too
         for left in folder.parent.glob(f"{UNFINISHED}*"):
@@ -184,13 +184,14 @@ def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
             _convert_unless_it_failed(backend, folder)
-    return _ready(folder, dtype, model_name)
+    return _read_back(folder, dtype, model_name)
 
 
 def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
-    """Convert a model, unless that failed before with the same libraries; stored, because a failure takes long.
+    """Convert a model, unless the same libraries failed to do so before.
 
-    A model that was converted but could not be run may run on another processor, or with other threads.
+    Failures are stored in a file, because a repetition takes long. A model that was converted but could not be run may
+    run on another processor, or with other threads.
     """
     failed, libraries = Path(f"{folder}.failed"), {**versions(), "skembed": version("skembed")}
     here = usual_key()
@@ -208,7 +209,7 @@ def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
         raise
 
 
-def _ready(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+def _read_back(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
@@ -262,8 +263,8 @@ def convert(backend: TorchBackend, folder: Path) -> None:
 def _convert_with_any_attention(backend: TorchBackend, folder: Path) -> None:
     """Convert a model with its own kind of attention, which is the fastest, or if that fails with the plainest."""
     try:
-        _write(backend, folder, attention=None)
-        _compare(backend, folder)
+        _trace_and_save(backend, folder, attention=None)
+        _check_vectors(backend, folder)
     except (OSError, MemoryError):
         raise
     except Exception as error:
@@ -272,24 +273,24 @@ def _convert_with_any_attention(backend: TorchBackend, folder: Path) -> None:
             raise
         for file in folder.iterdir():
             file.unlink()
-        _write(backend, folder, attention="eager")
-        _compare(backend, folder)
+        _trace_and_save(backend, folder, attention="eager")
+        _check_vectors(backend, folder)
 
 
 def _has_other_attention(transformer: Any) -> bool:
     return attention_kind(transformer) != "eager" and hasattr(transformer, "set_attn_implementation")
 
 
-def _twin(module: Any, attention: str | None = None) -> Any:
+def _copy_sharing_weights(module: Any, attention: str | None = None) -> Any:
     """Copy a module for tracing, but share its weights; the given one, which may be the user's, stays as it is."""
     weights = [*module.parameters(), *module.buffers()]
-    twin: Any = copy.deepcopy(module, {id(tensor): tensor for tensor in weights})
+    copied: Any = copy.deepcopy(module, {id(tensor): tensor for tensor in weights})
     if attention is not None:
-        twin.set_attn_implementation(attention)
-    return twin
+        copied.set_attn_implementation(attention)
+    return copied
 
 
-def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
+def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
     with (
         library_state(), _silence(), broadcast_masks(), backend.inference(),
@@ -298,14 +299,14 @@ def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
         examples = spec.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), spec.pad_id))
         model = openvino.convert_model(
-            _HiddenStates(_twin(backend.transformer, attention), spec.n_layers),
+            _HiddenStates(_copy_sharing_weights(backend.transformer, attention), spec.n_layers),
             example_input={"input_ids": ids, "attention_mask": mask},
         )
         openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
         if backend.modules_after:
             dim = backend.post_pooling[0].takes or spec.hidden_dim
             post_pooling = openvino.convert_model(
-                _twin(_PostPooling(backend.modules_after)), example_input=torch.ones(2, dim)
+                _copy_sharing_weights(_PostPooling(backend.modules_after)), example_input=torch.ones(2, dim)
             )
             openvino.save_model(post_pooling, folder / POST_POOLING, compress_to_fp16=False)
     probe = np.vstack([embed_probe(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
@@ -322,7 +323,7 @@ def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
     (folder / ABOUT).write_bytes(sealed(about))
 
 
-def _compare(backend: TorchBackend, folder: Path) -> None:
+def _check_vectors(backend: TorchBackend, folder: Path) -> None:
     """Raise if a conversion computes other vectors, for example because tracing saw only one path through the code."""
     conversion = read_conversion(folder)
     if conversion is None:

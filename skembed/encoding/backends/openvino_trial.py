@@ -322,7 +322,7 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
     outcomes = []
     with suppress(ValueError):  # it died in the middle of a line
         outcomes += [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
-    return outcomes if len(outcomes) == len(asked) else [*outcomes, _death(status, seconds)]
+    return outcomes if len(outcomes) == len(asked) else [*outcomes, _outcome_of_death(status, seconds)]
 
 
 def _run_child(task: dict[str, Any], seconds: float) -> tuple[int, bytes, bytes]:
@@ -352,7 +352,7 @@ def _lasts(error: str) -> bool:
 
 
 def why_no_trial() -> str | None:
-    """Return why no child can be started, or None if nothing speaks against it."""
+    """Return why no child can be started, or None if one probably can."""
     if not sys.executable:
         return _no_trial("sys.executable is empty")
     if getattr(sys, "frozen", False) or "py" not in Path(sys.executable).name.lower():
@@ -364,7 +364,7 @@ def _no_trial(why: str) -> str:
     return f"it could not be tried in a process of its own first, because {why}"
 
 
-def _death(status: int, seconds: float) -> Outcome:
+def _outcome_of_death(status: int, seconds: float) -> Outcome:
     if status < 0:
         name = signal.Signals(-status).name if -status in {*signal.Signals} else f"signal {-status}"
         return Outcome(f"it ends the process that runs it with {name}", name not in _FROM_OUTSIDE)

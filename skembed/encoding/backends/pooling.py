@@ -74,7 +74,7 @@ def _n_pooled(is_pooled: Mask) -> Any:
 
 
 def _weigh_by_position(is_pooled: Mask) -> Any:
-    """Give the token at position i, counted from 1, the weight i."""
+    """Return the weight i for the token at position i, counted from 1, divided by the sum of the weights."""
     weights = is_pooled * np.arange(1, is_pooled.shape[1] + 1, dtype=np.float32)
     return weights / np.maximum(weights.sum(axis=1, keepdims=True), np.float32(1))
 

@@ -1,4 +1,4 @@
-"""What the engine must know of a model beside its weights. Needs no model library; imports the room of the tokens.
+"""Descriptions of a model, without its weights and without a model library. Imports the room of the tokens.
 
 Every backend describes its model by these classes, so that plan and encoder need not know which backend runs it.
 """

@@ -506,7 +506,7 @@ class TestNothingIsLeftBehind:
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(openvino_conversion, "_write", fail)
+        monkeypatch.setattr(openvino_conversion, "_trace_and_save", fail)
         if isinstance(error, KeyboardInterrupt):
             with pytest.raises(KeyboardInterrupt):
                 embed(["a"], model=given, **FLOAT32)
@@ -621,7 +621,7 @@ class TestTheOutcomeOfAChild:
         ids=str,
     )
     def test_names_how_it_ended(self, status, said, lasts):
-        outcome = openvino_trial._death(status, 120.0)
+        outcome = openvino_trial._outcome_of_death(status, 120.0)
         assert re.search(said, outcome.reason)
         assert outcome.lasts == lasts
 
