@@ -568,7 +568,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
 def _for_pickle(model: Any) -> Any:
     """Copy a model to the processor, without the hooks that transformers sets to read hidden layers."""
-    from skembed.encoding.backends.torch_backend import remove_capturing_hooks
+    from skembed.compat import remove_capturing_hooks
 
     twin = copy.deepcopy(model).cpu()
     remove_capturing_hooks(twin)

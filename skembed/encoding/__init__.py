@@ -10,8 +10,8 @@ Data walks one road and each file owns one step of it::
     cache.py     (recipe, text)            <-> vectors already computed; memory_store.py or disk_store.py, records.py
     tokens.py    unique texts               -> token ids
     batching.py  token counts               -> batches of similar length
-    torch_backend.py, pooling.py  a batch   -> pooled vectors; on several_devices.py, in threads.py
-    openvino_backend.py, numpy_pooling.py   the same from what openvino_conversion.py converted; reader.py
+    torch_backend.py, pooling.py  a batch   -> pooled vectors; on devices of torch_batches.py, in threads.py
+    openvino_backend.py, pooling.py         the same from what openvino_conversion.py converted; reader.py
     openvino_trial.py                       its compiled variants, each tried in a child process before it runs here
     encoder.py   conducts all of the above, and finishes the vectors
 

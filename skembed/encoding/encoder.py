@@ -243,7 +243,7 @@ def _encode(call: _Call, missing: NDArray[np.intp], bar: Any) -> None:
 
 def _runs_beside_processor(plan: Plan) -> bool:
     """Whether the processor is free to tokenise while the model runs, on a device of its own."""
-    return plan.model.backend.reader is not None and str(plan.model.backend.device) != "cpu"
+    return plan.model.backend.spec is not None and str(plan.model.backend.device) != "cpu"
 
 
 def _chunks(call: _Call, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Chunk]:
@@ -303,8 +303,8 @@ def _recipes_to_compute(call: _Call, texts: list[str]) -> list[Recipe]:
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
-    family, reader = plan.base_recipe, cast("TransformerSpec", plan.model.backend.reader)
-    return reader.tokenizer.tokenize(
+    family, spec = plan.base_recipe, cast("TransformerSpec", plan.model.backend.spec)
+    return spec.tokenizer.tokenize(
         [family.prompt + text for text in texts], family.max_seq_length, split=family.split_long_texts
     )
 
@@ -318,12 +318,12 @@ def _run_model(
     """
     backend, family = plan.model.backend, plan.base_recipe
     views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
-    if backend.reader is None:
+    if backend.spec is None:
         yield from backend.embed_texts(texts, family.prompt or None, plan.batch_tokens, plan.settings.task)
         return
     if tokens is None:
         tokens = _tokenize(texts, plan)
-    n_prompt_tokens = backend.reader.count_prompt_tokens(family.prompt, family.max_seq_length)
+    n_prompt_tokens = backend.spec.count_prompt_tokens(family.prompt, family.max_seq_length)
     if family.split_long_texts and n_prompt_tokens >= (family.max_seq_length or np.inf) - 1:
         raise ValueError(f"prompt={family.prompt!r} fills the {family.max_seq_length} tokens that the model reads.")
     batches = backend.embed_tokens(tokens, views, n_prompt_tokens, plan.batch_tokens)
@@ -392,7 +392,7 @@ def _refuse_not_finite(texts: Texts, codes: NDArray[np.intp], plan: Plan) -> Non
     )
     row, backend = texts.first_row(codes), plan.model.backend
     text = plan.base_recipe.prompt + texts.unique[texts.codes[row]]
-    if backend.reader is None and backend.reads_nothing_of(text, plan.settings.task):
+    if backend.spec is None and backend.reads_nothing_of(text, plan.settings.task):
         raise ValueError(
             f"{texts.where(row)} has no word that {plan.model.name} knows, and without one its vector is NaN. Drop "
             "the row, or make it missing (None) and choose missing='zero' or 'nan'."
@@ -442,22 +442,22 @@ def refuse_long_texts(texts: Texts, plan: Plan) -> None:
 
 def _refuse_long_texts(texts: Texts, missing: NDArray[np.intp], n_tokens: NDArray[np.int64], plan: Plan) -> None:
     """Raise for the first row whose text is too long, before anything is computed."""
-    limit, reader = plan.base_recipe.max_seq_length, plan.model.backend.reader
+    limit, spec = plan.base_recipe.max_seq_length, plan.model.backend.spec
     if limit is None:
         return
     known = n_tokens.copy()
     for chunk in chunks([texts.unique[code] for code in missing], _TEXTS_PER_CHUNK, _CHARACTERS_PER_CHUNK):
         codes = missing[chunk]
         prompted = [plan.base_recipe.prompt + texts.unique[code] for code in codes]
-        if reader is not None:
-            known[codes] = reader.tokenizer.tokenize(prompted, limit).n_tokens
+        if spec is not None:
+            known[codes] = spec.tokenizer.tokenize(prompted, limit).n_tokens
         else:
             count, task = cast("TorchBackend", plan.model.backend).count_tokens, plan.settings.task
             known[codes] = [count(text, task) for text in prompted]
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)
-        others = "'mean' or 'truncate'" if reader is not None else "'truncate'"
+        others = "'mean' or 'truncate'" if spec is not None else "'truncate'"
         raise ValueError(
             f"{texts.where(row)} has {known[texts.codes[row]]} tokens, more than the {limit} that the model reads, "
             f"as {np.isin(texts.codes, too_long).sum()} of {len(texts)} texts have. Shorten them, or choose "
@@ -476,7 +476,7 @@ def warn(n_cut: int, n_texts: int, plan: Plan, failure: CacheError | None) -> No
     """Say, once a call and pointing to the caller's line, that texts were cut or vectors not kept."""
     if n_cut:
         way_out = "choose long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it"
-        if plan.model.backend.reader is None:
+        if plan.model.backend.spec is None:
             way_out = "this model cannot read more of a text, so embed shorter ones"
         warnings.warn(
             f"{n_cut} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; {way_out}.",

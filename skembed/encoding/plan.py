@@ -113,7 +113,7 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
 
 def single_poolings(plan: Plan) -> list[Recipe]:
     """Return the recipe of each single pooling that the plan's model supports, of the plan's layers."""
-    recipes = [replace(plan.recipes[0], pooling=(mode,)) for mode in POOLINGS if plan.model.backend.reader is not None]
+    recipes = [replace(plan.recipes[0], pooling=(mode,)) for mode in POOLINGS if plan.model.backend.spec is not None]
     supported = []
     for recipe in recipes:
         with suppress(ValueError):  # the model's tail may want more dimensions than one pooling gives
@@ -124,14 +124,14 @@ def single_poolings(plan: Plan) -> list[Recipe]:
 
 def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...] | None, ...]:
     """List the modes that go through the model's tail together, in the order in which the results stand."""
-    asked, reader = settings.pooling_names, model.backend.reader
-    if reader is None:
+    asked, spec = settings.pooling_names, model.backend.spec
+    if spec is None:
         if asked is not None:
             raise ValueError(_cannot_be_had("pooling", settings.pooling, model))
         return (None,)
-    if asked is None and model.backend.tail:  # a Dense layer takes the model's own modes together
-        return (reader.own_pooling,)
-    return tuple((mode,) for mode in asked or reader.own_pooling)
+    if asked is None and model.backend.post_pooling:  # a Dense layer takes the model's own modes together
+        return (spec.own_pooling,)
+    return tuple((mode,) for mode in asked or spec.own_pooling)
 
 
 def _kept(settings: Settings, model: LoadedModel, dims: tuple[int, ...]) -> tuple[int, ...]:
@@ -150,20 +150,20 @@ def _kept(settings: Settings, model: LoadedModel, dims: tuple[int, ...]) -> tupl
 
 
 def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
-    asked, reader = settings.layer_numbers, model.backend.reader
-    if reader is None:
+    asked, spec = settings.layer_numbers, model.backend.spec
+    if spec is None:
         if asked != (-1,):
             raise ValueError(_cannot_be_had("layers", settings.layers, model))
         return None
-    n_states = reader.n_layers + 1  # the input embeddings are number 0
+    n_states = spec.n_layers + 1  # the input embeddings are number 0
     for layer in asked:
         if not -n_states <= layer < n_states:
             raise ValueError(
-                f"layers={settings.layers!r}: the model has {reader.n_layers} layers, numbered "
-                f"0 (input embeddings) to {reader.n_layers}, or -{n_states} to -1."
+                f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
+                f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
             )
     numbers = tuple(sorted(layer % n_states for layer in asked))
-    if set(numbers) != {reader.n_layers}:
+    if set(numbers) != {spec.n_layers}:
         with model.lock:
             why_not = model.backend.why_no_layers
         if why_not is not None:
@@ -197,22 +197,22 @@ def _route(settings: Settings, model: LoadedModel) -> str | None:
 
 def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
     """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
-    reader, asked, defaults = model.backend.reader, settings.max_seq_length, model.backend.defaults
+    spec, asked, defaults = model.backend.spec, settings.max_seq_length, model.backend.defaults
     own = defaults.task_lengths.get(settings.task or "", defaults.max_seq_length)
-    if reader is None:
+    if spec is None:
         if asked is not None:
             raise ValueError(_cannot_be_had("max_seq_length", asked, model))
         if settings.long_texts == "mean" and own is not None:
             raise ValueError(_cannot_be_had("long_texts", "mean", model))
         return own
-    most = reader.max_positions
+    most = spec.max_positions
     if asked is None:
         return min((limit for limit in (own, most) if limit is not None), default=None)
     if most is not None and asked > most:
         raise ValueError(f"max_seq_length={asked}: the model has positions for {most} tokens.")
-    if asked <= reader.tokenizer.n_special_tokens:
+    if asked <= spec.tokenizer.n_special_tokens:
         raise ValueError(
-            f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
+            f"max_seq_length={asked}: the model's {spec.tokenizer.n_special_tokens} special tokens leave no room."
         )
     return int(asked) if asked < UNLIMITED else None
 

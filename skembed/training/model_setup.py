@@ -60,12 +60,14 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     with plan.model.lock:
         model = copy.deepcopy(backend.sentence_transformer)
     model.requires_grad_(True)
-    if backend.reader is not None:
+    if backend.spec is not None:
         modes = plan.settings.pooling_names
         if modes is not None:
-            if len(modes) > 1 and backend.tail:
-                raise ValueError(f"pooling={modes!r}: the model's {backend.tail[0].name} layer takes one at a time.")
-            model[1] = Pooling(backend.reader.hidden_dim, modes, include_prompt=backend.reader.include_prompt)
+            if len(modes) > 1 and backend.post_pooling:
+                raise ValueError(
+                    f"pooling={modes!r}: the model's {backend.post_pooling[0].name} layer takes one at a time."
+                )
+            model[1] = Pooling(backend.spec.hidden_dim, modes, include_prompt=backend.spec.include_prompt)
     if recipe.max_seq_length is not None:
         input_module(model, task).max_seq_length = recipe.max_seq_length
     if task is not None:

@@ -35,7 +35,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from transformers.utils import logging
 
 from skembed.atomic import atomic_write
-from skembed.encoding.backends.torch_batches import is_out_of_memory
+from skembed.compat import is_out_of_memory
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models.fingerprint import sha256_file
 from skembed.encoding.progress import progress, without_bars

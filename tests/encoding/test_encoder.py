@@ -24,10 +24,9 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
-from skembed.encoding.backends.torch_pooling import POOLERS
 from skembed.encoding.progress import progress
+from skembed.encoding.settings import POOLINGS
 
-POOLINGS = list(POOLERS)
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
 WITH_POOLING = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense_raw"]
 

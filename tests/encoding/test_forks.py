@@ -102,7 +102,7 @@ def keep_tokenizing():
     from skembed.encoding.plan import make_plan
     plan = make_plan(skembed.SentenceEmbeddingTransformer(model, backend=backend)._settings())
     while not is_over.is_set():
-        plan.model.backend.reader.tokenizer.tokenize(texts, 8 + int(time.monotonic() * 1000) % 8)
+        plan.model.backend.spec.tokenizer.tokenize(texts, 8 + int(time.monotonic() * 1000) % 8)
 
 threads = [threading.Thread(target=keep_embedding, args=(seed,)) for seed in range(4)]
 threads += [threading.Thread(target=keep_tokenizing) for _ in range(2)]

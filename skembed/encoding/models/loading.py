@@ -221,10 +221,9 @@ def make_loaded(
     is_live: bool,
 ) -> LoadedModel:
     """Return a model that torch runs, from its copies on each device."""
-    from skembed.encoding.backends.several_devices import SeveralDevices
     from skembed.encoding.backends.torch_backend import TorchBackend
 
-    backend = TorchBackend(each[0]) if len(each) == 1 else SeveralDevices(each)
+    backend = TorchBackend(each[0], replicas=[TorchBackend(other) for other in each[1:]])
     return LoadedModel(name, fingerprint, is_live, dtype_of(each[0]), backend, is_current)
 
 

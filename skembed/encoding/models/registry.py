@@ -249,7 +249,7 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
         )
     except NotConvertibleError as error:
         _not_convertible.add(model.fingerprint)
-        if settings.backend == "openvino" or model.backend.reader is not None:  # OpenVINO is of no use to the others
+        if settings.backend == "openvino" or model.backend.spec is not None:  # OpenVINO is of no use to the others
             _warn_of_fallback(model, str(error))
         return None
     is_current, fingerprint = model.is_current, model.fingerprint  # not the model, so that its weights can be freed
