@@ -92,8 +92,8 @@ class FallbackAccessor:
         can_be_text = isinstance(labels, pd.MultiIndex) or may_hold_text(labels.dtype)  # no look-up among numbers
         if can_be_text and self.name in labels:
             return True
-        of_pandas = pd.DataFrame if isinstance(owner, pd.DataFrame) else pd.Series
-        return self.name in owner._metadata or type(owner).__getattr__ is not of_pandas.__getattr__
+        is_plain = type(owner).__getattr__ in (pd.DataFrame.__getattr__, pd.Series.__getattr__)
+        return self.name in owner._metadata or not is_plain
 
     def _has_text(self, owner: pd.DataFrame | pd.Series) -> bool:
         if isinstance(owner, pd.Series):  # only embedding needs text; the other verbs work on vectors, too
@@ -118,7 +118,7 @@ def _may_hold_vectors(dtype: Any) -> bool:
 
     arrow = dtype.pyarrow_dtype
     holds_lists = is_list(arrow) or is_large_list(arrow) or is_fixed_size_list(arrow)
-    return holds_lists and (is_floating(arrow.value_type) or is_integer(arrow.value_type))
+    return bool(holds_lists and (is_floating(arrow.value_type) or is_integer(arrow.value_type)))
 
 
 def _as_function(accessor: type, method: str) -> Any:
