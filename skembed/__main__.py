@@ -106,9 +106,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
         add("--out", required=True, help="folder for the files with vectors"),
         add("--vector-column", help="name of the column of vectors (vector)"),
         add("--rows-per-file", type=int, help="rows in each file (100000)"),
-        add(
-            "--no-resume", dest="resume", action="store_false", default=None, help="delete earlier results, start anew"
-        ),
+        add("--no-resume", dest="resume", action="store_false", default=None, help="delete earlier results first"),
     ]
     model = embed.add_argument_group("the model", "as the parameters of SentenceEmbeddingTransformer")
     return parser, [*options, *_add_parameters(model)]

@@ -41,7 +41,7 @@ class TestDeference:
     def rows(self):
         return pd.DataFrame({"text": ["Hi", "Yo"], "embed": [1, 2], "n": [0, 1]})
 
-    def test_with_a_column_called_text_it_is_that_column(self, df):
+    def test_a_column_named_text_comes_first(self, df):
         df = df.rename(columns={"review": "text"})
         assert type(df.text) is pd.Series
         assert df.text.embed().columns[0] == "text_0"
@@ -131,7 +131,7 @@ class TestDeference:
             column.embed = 3
         assert (df.text, column.embed) == (["again", "and", "again"], 3)
 
-    def test_deleting_what_is_not_there_is_an_attribute_error(self):
+    def test_deleting_a_missing_attribute_is_an_attribute_error(self):
         with pytest.raises(AttributeError, match="text"):
             del pd.DataFrame({"a": ["s"]}).text
 
@@ -149,7 +149,7 @@ class TestDeference:
         with pytest.raises(TypeError, match="not iterable"):
             list(df.text)
 
-    def test_subclasses_have_them_too(self):
+    def test_subclasses_have_the_accessors_too(self):
         class Sub(pd.DataFrame):
             @property
             def _constructor(self):
@@ -158,7 +158,7 @@ class TestDeference:
         assert isinstance(Sub({"text": ["a"]}).text, pd.Series)
         assert isinstance(Sub({"review": ["a"]}).text, TextFrame)
 
-    def test_what_a_subclass_has_under_these_names_stays(self):
+    def test_attributes_of_a_subclass_with_these_names_stay(self):
         class WithMetadata(pd.DataFrame):
             _metadata = ["text"]  # noqa: RUF012 - as pandas documents it
 
@@ -230,7 +230,7 @@ class TestRegistration:
             register()
         assert pd.Series.embed is other
 
-    def test_one_that_is_registered_later_takes_over_with_pandas_own_warning(self, monkeypatch):
+    def test_an_accessor_registered_later_takes_over_with_pandas_own_warning(self, monkeypatch):
         monkeypatch.setattr(pd.Series, "embed", pd.Series.__dict__["embed"])  # put back at the end
         monkeypatch.setattr(pd.Series, "_accessors", set(pd.Series._accessors))
 
