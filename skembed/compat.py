@@ -82,6 +82,16 @@ def captures_outputs(hook: Any) -> bool:
     return getattr(hook, "__module__", "") == _CAPTURING
 
 
+def column_positions(X: Any, columns: Any) -> list[int]:
+    """Return the positions of columns in X, for any way in which a ColumnTransformer names them.
+
+    Labels, positions, slices and masks are allowed; scikit-learn has no public function that reads them all.
+    """
+    from sklearn.utils._indexing import _get_column_indices
+
+    return list(_get_column_indices(X, columns))
+
+
 def forward_hooks(module: Any) -> list[Any]:
     """Return the hooks that run before and after the forward of a torch module, except those that capture outputs.
 
@@ -228,6 +238,26 @@ def route_of(router: Any, task: str | None) -> str:
         If the Router has no route for the task.
     """
     return str(router._resolve_route(task=task, modality="text"))
+
+
+def runs_in_processes(n_jobs: int | None) -> bool:
+    """Return whether joblib would run ``n_jobs`` jobs in processes, which do not share the caller's memory.
+
+    joblib has a public way to choose a backend, but none to ask which one is active.
+    """
+    import joblib
+    from joblib.parallel import get_active_backend
+
+    backend, n_jobs_of_backend = get_active_backend()
+    shares_memory = getattr(backend, "supports_sharedmem", False)  # as in joblib: backends without it are processes
+    return joblib.effective_n_jobs(n_jobs or n_jobs_of_backend) > 1 and not shares_memory
+
+
+def select_columns(X: Any, columns: Any) -> Any:
+    """Return columns of X as a ColumnTransformer passes them on: one label selects a series, a list a frame."""
+    from sklearn.utils._indexing import _safe_indexing
+
+    return _safe_indexing(X, columns, axis=1)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
-"""``precompute``: fills the cache with every embedding that a search will ask for, one forward pass a model.
+"""``precompute``: fill the cache with every embedding that a search will ask for, in one forward pass per model.
 
-Walks through scikit-learn's searches and compositions to find the transformers in them, and the texts that reach
-each. Imports scikit-learn, the transformer, the fine-tuner, what embeds texts and ``skembed.encoding``.
+It walks through scikit-learn's searches and compositions to find the transformers in them and the texts that reach
+each. Imports scikit-learn, the transformer, the fine-tuner, the embedders and the engine.
 """
 
 from __future__ import annotations
@@ -11,17 +11,15 @@ from dataclasses import dataclass, replace
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
-import joblib
 import numpy as np
-from joblib.parallel import get_active_backend
 from sklearn.base import BaseEstimator, clone
 from sklearn.compose import ColumnTransformer
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import ParameterGrid
 from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
-from sklearn.utils._indexing import _get_column_indices, _safe_indexing
 
+from skembed.compat import column_positions, runs_in_processes, select_columns
 from skembed.embedders import is_fitted, nested_estimators
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.cache.memory_store import MemoryStore
@@ -37,21 +35,21 @@ from skembed.transformer import SentenceEmbeddingTransformer
 if TYPE_CHECKING:
     from skembed.encoding.cache.embedding_cache import Store
 
-_MOST_VALUES = 10_000  # of a distribution, to be computed all
+_MOST_VALUES = 10_000  # of a distribution, if all are to be computed
 
 
 @dataclass(frozen=True)
 class _Use:
-    """An embedder with all its parameters set, and what will reach it."""
+    """An embedder with all its parameters set, and the input that will reach it."""
 
-    embedder: SentenceEmbeddingTransformer | SentenceEmbeddingFineTuner  # the latter fitted
+    embedder: SentenceEmbeddingTransformer | SentenceEmbeddingFineTuner  # a fine-tuner is fitted
     X: Any
-    in_processes: bool  # whether it will run in processes that do not share this one's memory
+    in_processes: bool  # whether it will run in processes that do not share this process's memory
 
 
 @dataclass
 class _Pass:
-    """What goes through one model in one pass: the texts, and the recipes of all settings together."""
+    """One pass through one model: the texts, and the recipes of all settings with their dimensions."""
 
     plan: Plan
     store: Store
@@ -68,7 +66,7 @@ class _Pass:
 
     @property
     def n_bytes(self) -> int:
-        """About what all vectors take in the cache."""
+        """Approximate size of all vectors in the cache."""
         texts = self.distinct_texts
         return sum(self.store.estimate_bytes(texts, dim) for dim in self.dims.values())
 
@@ -85,7 +83,7 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
     """Fill the cache with every embedding that an estimator or a search will ask for.
 
     All settings that share a model (and prompt, token limit, treatment of long texts and precision) are computed in
-    one forward pass over the distinct texts, whatever their poolings and layers. A grid search afterwards only reads.
+    one forward pass over the distinct texts, whatever their poolings and layers. A grid search then only reads.
 
     Parameters
     ----------
@@ -93,37 +91,37 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
         A :class:`SentenceEmbeddingTransformer`; a :class:`SemanticSearch`, :class:`PairSimilarity`,
         :class:`NearDuplicates` or :class:`NearestDescription`; a Pipeline, ColumnTransformer, StackingClassifier or
         another estimator around any of these; or a search around that: GridSearchCV, RandomizedSearchCV,
-        HalvingGridSearchCV, HalvingRandomSearchCV, or OptunaSearchCV of Optuna. Nothing is fitted but clones of steps
-        that come before a transformer in a Pipeline, to see the texts that it will get. Of a
-        :class:`SentenceEmbeddingFineTuner`, which has no vectors before it is fitted, only one that stays as it is
-        counts: a fitted one that is the embedder of an estimator, or is in a FrozenEstimator.
+        HalvingGridSearchCV, HalvingRandomSearchCV, or OptunaSearchCV of Optuna. Only clones of steps before a
+        transformer in a Pipeline are fitted, to find the texts that it will get. A :class:`SentenceEmbeddingFineTuner`
+        has no vectors before it is fitted; it counts if it is not fitted again: as the fitted embedder of an
+        estimator, or in a FrozenEstimator.
     X : array-like or frame
-        What will be passed to ``fit``.
+        The input that will be passed to ``fit``.
 
     Returns
     -------
     Bunch
-        ``texts``: distinct texts. ``models``: distinct models. ``settings``: distinct embedding settings. ``seconds``:
-        how long it took. All can be read as attributes or as keys.
+        ``texts``, ``models``, ``settings``: number of distinct texts, models and embedding settings. ``seconds``:
+        duration. All can be read as attributes or as keys.
 
     Raises
     ------
     ValueError
         If nothing in the estimator embeds texts; if an embedding parameter has a distribution that is continuous, or
         of more than 10,000 values, instead of a list; if the search uses several processes and the cache is in memory,
-        which they do not share; if nothing is cached (``cache=None``), or the cache is too small.
+        which they do not share; if nothing is cached (``cache=None``); or if the cache is too small.
     CacheError
-        If vectors could not be kept.
+        If vectors cannot be stored.
 
     See Also
     --------
-    EmbeddingCache : Where the vectors go.
+    EmbeddingCache : The cache for the vectors.
 
     Notes
     -----
-    Of a randomized search all values are computed, in all combinations, because they cost one pass together: those of
-    lists, categories, and distributions of integers. The documents of a SemanticSearch are computed with the prompt of
-    queries too, because in a cross-validation the same texts are both.
+    For a randomized search, all values of lists, categories and distributions of integers are computed, in all
+    combinations, because one pass serves them all. The documents of a SemanticSearch are computed with the prompt for
+    queries, too, because in a cross-validation the same texts are both.
 
     Examples
     --------
@@ -138,20 +136,20 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
     (2, 1, 6)
     """
     start = perf_counter()
-    uses = list(_uses(estimator, X, in_processes=False))
+    uses = list(_find_uses(estimator, X, in_processes=False))
     if not uses:
         raise ValueError(
             f"{type(estimator).__name__} holds no SentenceEmbeddingTransformer that gets texts, so nothing can be "
             "computed. A SentenceEmbeddingFineTuner has no vectors before it is fitted."
         )
     passes, settings = _plan_passes(uses)
-    _refuse_too_small(passes)
+    _check_cache_size(passes)
     work = [(texts, each.whole_plan) for each in passes for texts in each.texts]
     with progress(uses[0].embedder.show_progress_bar, sum(len(texts.unique) for texts, _ in work)) as bar:
         for texts, plan in work:
             encode_ahead(texts, plan, bar)
     if not all(each.is_kept() for each in passes):
-        raise ValueError("The cache was too full to keep all vectors: clear it, or pass one with a larger max_bytes.")
+        raise ValueError("The cache is too full to keep all vectors: clear it, or pass one with a larger max_bytes.")
     return Bunch(
         texts=len(set().union(*(each.distinct_texts for each in passes))),
         models=len({each.plan.base_recipe.fingerprint for each in passes}),
@@ -161,7 +159,7 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
 
 
 def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
-    """Sort what will be asked for by model; also return the distinct settings."""
+    """Group the uses by model and cache; also return the distinct settings."""
     texts_of: dict[tuple[int, str], Texts] = {}  # the same X is read once
     passes: dict[tuple[int, Recipe], _Pass] = {}
     settings = set()
@@ -189,7 +187,7 @@ def _store_of(use: _Use) -> Store:
     return store
 
 
-def _refuse_too_small(passes: list[_Pass]) -> None:
+def _check_cache_size(passes: list[_Pass]) -> None:
     for store in {id(each.store): each.store for each in passes}.values():
         n_bytes = sum(each.n_bytes for each in passes if each.store is store)
         if n_bytes > store.limit():
@@ -199,51 +197,51 @@ def _refuse_too_small(passes: list[_Pass]) -> None:
             )
 
 
-def _uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = False) -> Iterator[_Use]:
+def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = False) -> Iterator[_Use]:
     """Find each embedder in an estimator, once for each setting that will be tried.
 
-    One that is used as it is, rather than fitted, may also be a fine-tuner.
+    With ``as_it_is`` the estimator is used without being fitted again; then fine-tuners count, too.
     """
     is_tuned = as_it_is and isinstance(estimator, SentenceEmbeddingFineTuner)
     if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
-    if isinstance(estimator, FrozenEstimator):  # first, because it shows the attributes of what is in it as its own
-        yield from _uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
+    if isinstance(estimator, FrozenEstimator):  # first, because it has the attributes of its estimator
+        yield from _find_uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
         return
     uses_threads = type(estimator).__module__.startswith("optuna")
     in_processes = in_processes or (
-        hasattr(estimator, "n_jobs") and not uses_threads and _is_in_processes(estimator.n_jobs)
+        hasattr(estimator, "n_jobs") and not uses_threads and runs_in_processes(estimator.n_jobs)
     )
     if as_it_is and hasattr(estimator, "best_estimator_"):
-        yield from _uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
+        yield from _find_uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
     elif _is_search(estimator):
         for candidate in _candidates(estimator):
-            yield from _uses(candidate, X, in_processes=in_processes)
+            yield from _find_uses(candidate, X, in_processes=in_processes)
     elif hasattr(estimator, "_embedded_columns"):  # one of skembed's own
         if _holds_embedder(estimator):
             for embedder, column in estimator._embedded_columns(X):
                 if not holds_vectors(column):
-                    yield from _uses(embedder, column, in_processes=in_processes, as_it_is=is_fitted(embedder))
+                    yield from _find_uses(embedder, column, in_processes=in_processes, as_it_is=is_fitted(embedder))
     elif isinstance(estimator, Pipeline):
-        yield from _uses_in_pipeline(estimator, X, in_processes, as_it_is)
+        yield from _find_in_pipeline(estimator, X, in_processes, as_it_is)
     elif isinstance(estimator, ColumnTransformer):
         for part, columns in _column_parts(estimator, X):
             if _holds_embedder(part):
-                part_X = _safe_indexing(X, columns, axis=1)
-                yield from _uses(part, part_X, in_processes=in_processes, as_it_is=as_it_is)
+                part_X = select_columns(X, columns)
+                yield from _find_uses(part, part_X, in_processes=in_processes, as_it_is=as_it_is)
     else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
         for part in nested_estimators(estimator):
-            yield from _uses(part, X, in_processes=in_processes, as_it_is=as_it_is)
+            yield from _find_uses(part, X, in_processes=in_processes, as_it_is=as_it_is)
 
 
-def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: bool) -> Iterator[_Use]:
+def _find_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: bool) -> Iterator[_Use]:
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
     holds = [_holds_embedder(step) for step in steps]
     for step, holds_it in zip(steps, holds, strict=True):
         if holds_it:
-            yield from _uses(step, X, in_processes=in_processes, as_it_is=as_it_is)
-            return  # what comes out of it is vectors
+            yield from _find_uses(step, X, in_processes=in_processes, as_it_is=as_it_is)
+            return  # later steps get vectors
         if not any(holds):
             return
         if as_it_is:
@@ -254,23 +252,25 @@ def _uses_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: 
 
 
 def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tuple[Any, Any]]:
-    """List the parts of a ColumnTransformer with their columns, the remainder with the columns that no other has."""
+    """Yield the parts of a ColumnTransformer with their columns, the remainder with the columns of no other part."""
     named: set[int] = set()
     for _, part, columns in columns_and_parts.transformers:
         columns = columns(X) if callable(columns) else columns
-        named.update(_get_column_indices(X, columns))
+        named.update(column_positions(X, columns))
         yield part, columns
     if _holds_embedder(columns_and_parts.remainder):
         yield columns_and_parts.remainder, sorted(set(range(X.shape[1])) - named)
 
 
 def _holds_embedder(estimator: Any) -> bool:
-    """Tell whether something in an estimator embeds texts: one of ours does so by default."""
+    """Return whether something in an estimator embeds texts; skembed's own estimators do so by default."""
     if isinstance(estimator, (SentenceEmbeddingTransformer, SentenceEmbeddingFineTuner)):
         return True
     if hasattr(estimator, "_embedded_columns") and estimator.embedder is None:
         return True
-    tried = [value for grid in _grids(estimator) or [] for values in grid.values() for value in _listed(values) or ()]
+    tried = [
+        value for grid in _grids(estimator) or [] for values in grid.values() for value in _all_values(values) or ()
+    ]
     return any(map(_holds_embedder, [*nested_estimators(estimator), *tried]))
 
 
@@ -283,46 +283,48 @@ def _grids(search: Any) -> list[Mapping[str, Any]] | None:
     return [grids] if isinstance(grids, Mapping) else grids
 
 
-def _listed(values: Any) -> Iterable[Any] | None:
-    """List all values that a search may try for a parameter; None if they are continuous, or too many."""
+def _all_values(values: Any) -> Iterable[Any] | None:
+    """Return all values that a search may try for a parameter; None if they are continuous or too many."""
     if hasattr(values, "choices"):  # a categorical distribution of Optuna
         return list(values.choices)
-    if isinstance(getattr(values, "low", None), int) and isinstance(getattr(values, "high", None), int):  # its integers
-        return _few(range(values.low, values.high + 1, getattr(values, "step", None) or 1))
+    if isinstance(getattr(values, "low", None), int) and isinstance(getattr(values, "high", None), int):  # of integers
+        return _list_range(range(values.low, values.high + 1, getattr(values, "step", None) or 1))
     if hasattr(getattr(values, "dist", values), "pmf"):  # a distribution of scipy over integers
         return _support(values)
     return None if hasattr(values, "rvs") or not isinstance(values, Iterable) else values
 
 
-def _few(values: range) -> Sequence[int] | None:
+def _list_range(values: range) -> Sequence[int] | None:
     return list(values) if len(values) <= _MOST_VALUES else None
 
 
 def _support(distribution: Any) -> Sequence[Any] | None:
-    """List the integers that a distribution of scipy may give."""
+    """Return the integers that a distribution of scipy may yield."""
     low, high = distribution.support()
-    values = _few(range(int(low), int(high) + 1)) if np.isfinite(low) and np.isfinite(high) else None
+    values = _list_range(range(int(low), int(high) + 1)) if np.isfinite(low) and np.isfinite(high) else None
     return values and [value for value in values if distribution.pmf(value) > 0]
 
 
 def _candidates(search: Any) -> Iterator[Any]:
-    """Set the parameters of the searched estimator to each combination that may change an embedding."""
+    """Yield clones of the searched estimator, one for each combination of parameters that may change an embedding."""
     for grid in _grids(search) or []:
-        names = [name for name in grid if _may_change_embeddings(search.estimator, name, grid)]
-        for params in ParameterGrid({name: _listed(grid[name]) for name in names}):
-            yield clone(search.estimator).set_params(**{name: _fresh(value) for name, value in params.items()})
+        names = [name for name in grid if _changes_embeddings(search.estimator, name, grid)]
+        for params in ParameterGrid({name: _all_values(grid[name]) for name in names}):
+            yield clone(search.estimator).set_params(
+                **{name: _clone_estimators(value) for name, value in params.items()}
+            )
 
 
-def _fresh(value: Any) -> Any:
-    """Clone estimators, alone or in lists of steps, so that the caller's own are never changed."""
+def _clone_estimators(value: Any) -> Any:
+    """Clone estimators, alone or in lists of steps, so that the caller's are never changed."""
     if isinstance(value, (list, tuple)):
-        return type(value)(map(_fresh, value))
+        return type(value)(map(_clone_estimators, value))
     return clone(value) if hasattr(value, "get_params") and not isinstance(value, type) else value
 
 
-def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -> bool:
-    """Tell parameters of embeddings, and of what comes before them, from those of a classifier after them."""
-    params, values = estimator.get_params(deep=True), _listed(grid[name])
+def _changes_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -> bool:
+    """Return whether a parameter may change embeddings: it is theirs or of a step before them, not of one after."""
+    params, values = estimator.get_params(deep=True), _all_values(grid[name])
     owner_name, _, parameter = name.rpartition("__")
     owner = params.get(owner_name) if owner_name else estimator
     is_replaced = any(f"{owner_name}__".startswith(f"{other}__") for other in grid if other != name)
@@ -331,19 +333,13 @@ def _may_change_embeddings(estimator: Any, name: str, grid: Mapping[str, Any]) -
         is_ours = parameter in SentenceEmbeddingTransformer._get_param_names()
         if isinstance(owner, SentenceEmbeddingTransformer) or (is_ours and not is_known):
             raise ValueError(
-                f"{name} has a distribution, whose values cannot all be computed ahead; give a list of values instead."
+                f"{name} has a distribution, whose values cannot all be computed ahead; pass a list of values instead."
             )
-        return False  # of a step before the embeddings, at most: its texts are encoded when they are needed
+        return False  # at most of a step before the embeddings, whose texts are then encoded when they are needed
     if not is_known or isinstance(owner, SentenceEmbeddingTransformer):
         return True
-    if hasattr(owner, "_embedded_columns"):  # one of skembed's own, with its embedder and perhaps prompts
+    if hasattr(owner, "_embedded_columns"):  # one of skembed's own, with an embedder and perhaps prompts
         return True
     if owner_name:
         return hasattr(owner, "transform") or _holds_embedder(owner)
     return any(hasattr(value, "transform") or _holds_embedder(value) for value in [params.get(parameter), *values])
-
-
-def _is_in_processes(n_jobs: int | None) -> bool:
-    backend, n_jobs_around = get_active_backend()
-    shares_memory = getattr(backend, "supports_sharedmem", False)  # as joblib asks: only those that do have it
-    return joblib.effective_n_jobs(n_jobs or n_jobs_around) > 1 and not shares_memory

@@ -1,7 +1,8 @@
-"""The command: what it is asked for is what is done, and what it says is one line."""
+"""The command: its arguments are the parameters of embed_parquet, and it reports in one line."""
 
 from __future__ import annotations
 
+import argparse
 import inspect
 import os
 import subprocess
@@ -14,7 +15,7 @@ import pytest
 from numpy.testing import assert_array_equal
 
 import skembed
-from skembed.__main__ import _SEVERAL, _parser, main
+from skembed.__main__ import _SEVERAL, _add_parameters, _make_parser, main
 from skembed.encoding.settings import POOLINGS, Settings
 
 
@@ -42,12 +43,12 @@ def called(monkeypatch):
     return calls
 
 
-def embed_options():
-    parser = _parser()._subparsers._group_actions[0].choices["embed"]
-    return {group.title: [action.dest for action in group._group_actions] for group in parser._action_groups}
+@pytest.fixture
+def options_of_the_model() -> list[str]:
+    return [option.dest for option in _add_parameters(argparse.ArgumentParser())]
 
 
-def test_it_embeds_and_says_how_many_rows_and_where(run, tmp_path, tiny, capsys):
+def test_it_embeds_and_reports_how_many_rows_and_where(run, tmp_path, tiny, capsys):
     assert run() == 0
     assert capsys.readouterr() == ("", f"skembed: 3 rows with vectors in {tmp_path / 'out'}\n")
     df = skembed.read_parquet(tmp_path / "out")
@@ -56,7 +57,7 @@ def test_it_embeds_and_says_how_many_rows_and_where(run, tmp_path, tiny, capsys)
     assert_array_equal(df["vector"].to_numpy("float32"), expected)
 
 
-def test_several_sources_are_one_after_another(source, tmp_path, tiny):
+def test_several_sources_are_read_one_after_another(source, tmp_path, tiny):
     pd.DataFrame({"text": ["a dog"], "n": [4]}).to_parquet(tmp_path / "a.parquet")
     sources = [str(source), str(tmp_path / "a.parquet")]
     assert main(["embed", *sources, "--column", "text", "--out", str(tmp_path / "out"), "--model", tiny]) == 0
@@ -69,7 +70,7 @@ def test_several_poolings_are_concatenated(run, tmp_path, tiny):
     assert_array_equal(skembed.read_parquet(tmp_path / "out")["v"].iloc[0], expected[0])
 
 
-def test_a_second_run_goes_on_and_no_resume_starts_anew(run, tmp_path, counted):
+def test_a_second_run_resumes_and_no_resume_starts_anew(run, tmp_path, counted):
     assert run() == run() == 0
     assert len(counted) == 2
     assert run("--no-resume", "--rows-per-file", "2") == 0
@@ -85,7 +86,7 @@ def test_no_resume_does_what_the_error_about_a_lost_file_promises(run, tmp_path,
     assert run("--no-resume") == 0
 
 
-def test_what_is_not_given_is_left_to_the_function(called):
+def test_options_that_are_not_given_are_left_to_the_function(called):
     assert main(["embed", "a.csv", "--column", "text", "--out", "out"]) == 0
     assert called == [(("a.csv", "out", "text"), {})]
 
@@ -135,22 +136,22 @@ COLUMN_AND_OUT = ["--column", "text", "--out", "out"]
     ],
     ids=" ".join,
 )
-def test_an_option_of_several_values_takes_no_source_for_one(called, arguments):
+def test_an_option_of_several_values_does_not_read_a_source_as_one(called, arguments):
     assert main(["embed", *arguments]) == 0
     assert called == [((["a.csv", "reviews"], "out", "text"), {"pooling": ("mean", "cls")})]
 
 
-def test_numbers_of_layers_are_told_from_sources(called):
+def test_numbers_of_layers_are_distinguished_from_sources(called):
     assert main(["embed", "--layers", "-1", "-2", "a.csv", *COLUMN_AND_OUT]) == 0
     assert called == [(("a.csv", "out", "text"), {"layers": (-1, -2)})]
 
 
-def test_every_pooling_is_told_from_a_source():
+def test_every_pooling_is_distinguished_from_a_source():
     assert _SEVERAL["--pooling"].split("|") == list(POOLINGS)
 
 
 @pytest.mark.parametrize("wrong", [["--pooling"], ["--layers", "first"], ["--bogus"], ["--bogus=3"]], ids=str)
-def test_an_option_that_cannot_be_read_says_how_the_command_is_used(wrong, capsys):
+def test_an_option_that_cannot_be_read_prints_the_usage(wrong, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(["embed", "a.csv", *COLUMN_AND_OUT, *wrong])
     said = capsys.readouterr().err
@@ -158,18 +159,17 @@ def test_an_option_that_cannot_be_read_says_how_the_command_is_used(wrong, capsy
     assert wrong[0].partition("=")[0] in said
 
 
-def test_every_parameter_of_the_engine_has_an_option():
-    assert {field.name for field in fields(Settings)} <= set(embed_options()["the model"])
+def test_every_parameter_of_the_engine_has_an_option(options_of_the_model):
+    assert {field.name for field in fields(Settings)} <= set(options_of_the_model)
 
 
-def test_every_option_of_the_model_is_a_parameter_of_the_transformer():
-    options = embed_options()["the model"]
-    assert set(options) <= set(inspect.signature(skembed.SentenceEmbeddingTransformer).parameters)
+def test_every_option_of_the_model_is_a_parameter_of_the_transformer(options_of_the_model):
+    assert set(options_of_the_model) <= set(inspect.signature(skembed.SentenceEmbeddingTransformer).parameters)
 
 
-def test_every_other_option_is_a_parameter_of_the_function():
-    groups = embed_options()
-    options = {name for title in groups if title != "the model" for name in groups[title]} - {"help", "out"}
+def test_every_other_option_is_a_parameter_of_the_function(options_of_the_model):
+    _, options = _make_parser()
+    options = {option.dest for option in options} - {"out", *options_of_the_model}
     assert options == {"source", "column", "vector_column", "resume", "rows_per_file"}
     assert options <= set(inspect.signature(skembed.embed_parquet).parameters)
 
@@ -196,7 +196,7 @@ def test_an_error_is_one_line(run, capsys, arguments, message):
 
 @pytest.fixture
 def fail(monkeypatch):
-    """``fail(error)``: what the command answers when embed_parquet raises it."""
+    """``fail(error)``: the exit status when embed_parquet raises it."""
 
     def fail(error):
         def embed_parquet(*args, **params):
@@ -237,7 +237,7 @@ def test_parameters_in_a_message_are_written_as_options(fail, capsys, message, s
     assert capsys.readouterr().err == f"skembed: error: {said}\n"
 
 
-def test_another_pooling_is_told_in_words_of_the_shell(run, capsys):
+def test_another_pooling_is_reported_as_options(run, capsys):
     run("--pooling", "cls")
     assert run("--pooling", "max") == 1
     said = capsys.readouterr().err.splitlines()[-1]
@@ -251,14 +251,17 @@ def test_a_message_of_several_lines_becomes_one(fail, capsys):
 
 
 @pytest.mark.parametrize("error", [MemoryError, KeyError])
-def test_an_error_without_words_is_named(fail, capsys, error):
+def test_an_error_without_a_message_is_named(fail, capsys, error):
     assert fail(error()) == 1
     assert capsys.readouterr().err == f"skembed: error: {error.__name__}\n"
 
 
-def test_ctrl_c_says_how_to_go_on(fail, capsys):
+def test_ctrl_c_says_how_to_resume(fail, capsys):
     assert fail(KeyboardInterrupt()) == 130
-    assert capsys.readouterr().err == "skembed: interrupted; the same command goes on after the last whole file.\n"
+    assert (
+        capsys.readouterr().err
+        == "skembed: interrupted; run the same command again to resume after the last complete file.\n"
+    )
 
 
 def test_a_damaged_file_is_one_line(source, run, capsys):
@@ -272,7 +275,7 @@ def test_a_damaged_file_is_one_line(source, run, capsys):
 @pytest.mark.parametrize(
     "arguments", [[], ["embed"], ["embed", "a.csv"], ["embed", "a.csv", "--column", "text"], ["train"]], ids=str
 )
-def test_a_command_that_lacks_something_says_how_it_is_used(arguments, capsys):
+def test_an_incomplete_command_prints_the_usage(arguments, capsys):
     with pytest.raises(SystemExit, match="2"):
         main(arguments)
     assert "usage: python -m skembed" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""``precompute``: which settings and texts it finds in an estimator, that a search then only reads, what it refuses."""
+"""``precompute``: the settings and texts that it finds in an estimator, a search that then only reads, and errors."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_loaded_models_in_a_grid_are_found_again_in_their_copies(tiny, model_fol
 
 
 @pytest.mark.parametrize("params", [{"prompt": "fox: "}, {"max_seq_length": 5}, {"long_texts": "mean"}], ids=str)
-def test_what_changes_the_tokens_is_a_pass_of_its_own(params, tiny, counted):
+def test_a_parameter_that_changes_the_tokens_needs_a_pass_of_its_own(params, tiny, counted):
     ((name, value),) = params.items()
     before = SentenceEmbeddingTransformer().get_params()[name]
     done = precompute(GridSearchCV(pipeline(tiny), {f"embed__{name}": [before, value]}), TEXTS)
@@ -317,7 +317,7 @@ def test_it_is_found_inside_other_estimators(kind, tiny, counted):
 
 @pytest.mark.parametrize("wrap", [lambda e: e, CalibratedClassifierCV], ids=["alone", "calibrated"])
 @pytest.mark.parametrize("tried", [{"embed__pooling": ["max"]}, {"clf__C": [1, 2]}], ids=["its pooling", "no pooling"])
-def test_of_a_search_that_is_fitted_and_frozen_the_best_estimator_counts(tried, wrap, tiny, counted):
+def test_the_best_estimator_of_a_fitted_and_frozen_search_counts(tried, wrap, tiny, counted):
     few = ["a fox", "a parcel"] * 2
     search = GridSearchCV(pipeline(tiny, pooling="cls"), tried, cv=2).fit(few, [0, 1] * 2)
     frozen = wrap(FrozenEstimator(search))
@@ -327,7 +327,7 @@ def test_of_a_search_that_is_fitted_and_frozen_the_best_estimator_counts(tried, 
     assert len(counted) == 40
 
 
-def test_of_a_frozen_search_for_a_fine_tuner_the_best_one_is_used_as_it_is(tiny, counted):
+def test_the_best_fine_tuner_of_a_frozen_search_is_used_as_it_is(tiny, counted):
     pytest.importorskip("accelerate", reason="the extra train is not installed")
     pipe = Pipeline(
         [("tune", SentenceEmbeddingFineTuner(tiny, **{**FAST, "cache": "memory"})), ("clf", LogisticRegression())]
@@ -379,7 +379,7 @@ def use(estimator, X) -> None:
 
 
 @pytest.mark.parametrize("prefix", ["", "nearestdescription__"], ids=["alone", "in a pipeline"])
-def test_embedders_that_are_tried_in_the_place_of_one_without_a_model_are_computed(prefix, tiny, counted):
+def test_embedders_tried_in_place_of_one_without_a_model_are_computed(prefix, tiny, counted):
     classifier = NearestDescription(TfidfVectorizer())
     estimator = make_pipeline(FunctionTransformer(), classifier) if prefix else classifier
     grid = {f"{prefix}embedder": [SentenceEmbeddingTransformer(tiny), TfidfVectorizer()]}
@@ -409,7 +409,7 @@ def test_prompts_that_are_tried_for_one_side_of_a_search_are_computed(name, pref
     [lambda e: e, lambda e: make_pipeline(e, Normalizer()), lambda e: FrozenEstimator(e.fit(["a"]))],
     ids=["transformer", "pipeline", "frozen"],
 )
-def test_what_skembeds_own_estimators_embed_is_found(kind, wrap, tiny, counted):
+def test_the_texts_of_skembeds_own_estimators_are_found(kind, wrap, tiny, counted):
     make, X, n_texts, n_settings = OWN[kind]
     is_pipeline = isinstance(wrap(SentenceEmbeddingTransformer(tiny)), Pipeline)
     if is_pipeline and kind.startswith("search"):  # a search knows the prompts of a transformer alone
@@ -618,7 +618,7 @@ def test_a_distribution_over_an_embedding_parameter_is_refused(tiny):
         precompute(search, TEXTS)
 
 
-def test_a_cache_in_memory_is_refused_where_the_search_uses_processes(tiny, tmp_path):
+def test_a_cache_in_memory_is_refused_if_the_search_uses_processes(tiny, tmp_path):
     search = GridSearchCV(pipeline(tiny), {"embed__pooling": ["mean", "max"]}, n_jobs=2)
     with pytest.raises(ValueError, match=r"do not share a cache in memory\. Choose cache='disk'"):
         precompute(search, TEXTS)

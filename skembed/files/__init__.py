@@ -1,1 +1,1 @@
-"""Files of any size: texts in, vectors out, resumed where they stopped."""
+"""Files of any size: texts are embedded chunk by chunk, and an interrupted run resumes."""

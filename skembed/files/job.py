@@ -1,7 +1,6 @@
-"""Files of text to files of vectors, however many rows there are; ``skembed.embed_parquet`` is the door.
+"""One run of ``skembed.embed_parquet``: rows are read in chunks, embedded, and written in whole files.
 
-Conducts: the source's rows chunk by chunk, their vectors, whole files, the manifest. Imports pyarrow, the
-transformer and the rooms beside it.
+Imports pyarrow, the engine, the vector column, the transformer, and the source and the manifest beside it.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.progress import progress
 from skembed.encoding.texts import read_texts
 from skembed.errors import CacheError, DestinationError
-from skembed.files.manifest import Manifest, locked_destination, refuse_changed_sources, refuse_other_settings
+from skembed.files.manifest import Manifest, check_same_settings, check_same_sources, locked_destination
 from skembed.files.sources import Chunk, Source, one_line, read_chunks
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
-# What is in memory at once: enough texts that those of a length find each other, and batches need little padding.
+# In memory at once: enough texts to sort by length, so that batches need little padding.
 _ROWS_PER_CHUNK = 32_768
 _BYTES_PER_CHUNK = 2**26
 
@@ -36,19 +35,19 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class EmbeddingJob:
-    """A source, and how its text becomes vectors.
+    """The embedding of one column of a source.
 
     Parameters
     ----------
     source : Source
     column, vector_column : str
-        The column of text, and the one that its vectors become.
+        The column of text, and the column of vectors that is added.
     transformer : SentenceEmbeddingTransformer
 
     Attributes
     ----------
     schema : pyarrow.Schema
-        Of the files that are written: the source's columns and the vectors.
+        Schema of the files that are written: the source's columns and the vectors.
     """
 
     def __init__(
@@ -65,12 +64,12 @@ class EmbeddingJob:
         self._failure: CacheError | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Write down all that shapes the rows of the destination, as JSON has it."""
-        plan, family = self.plan, asdict(self.plan.base_recipe)
+        """Return everything that determines the rows of the destination, in types that JSON has."""
+        plan, recipe = self.plan, asdict(self.plan.base_recipe)
         return {
             "columns": [f"{field.name}: {field.type}" for field in self.schema],
             "text": self.column,
-            **{name: value for name, value in family.items() if name not in ("layers", "pooling")},
+            **{name: value for name, value in recipe.items() if name not in ("layers", "pooling")},
             "layers": [list(recipe.layers or ()) for recipe in plan.recipes],
             "pooling": [list(recipe.pooling or ()) for recipe in plan.recipes],
             "truncate_dim": [[dim] for dim in plan.kept],
@@ -79,10 +78,16 @@ class EmbeddingJob:
         }
 
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
-        """Embed the rows that are not in the folder yet, file by file; return how many rows are in it then."""
-        self.source.refuse_destination(folder)
+        """Embed the rows that are not in the folder yet, file by file.
+
+        Returns
+        -------
+        int
+            Rows in the folder, those of earlier runs included.
+        """
+        self.source.check_destination(folder)
         with locked_destination(folder):
-            manifest = self._find_manifest(folder, resume)
+            manifest = self._load_or_start(folder, resume)
             show, n_done = self.plan.settings.show_progress_bar, manifest.n_rows
             try:
                 with progress(show, self.source.n_rows, "Embedding", "row", initial=n_done) as bar:
@@ -91,48 +96,47 @@ class EmbeddingJob:
                 if error.errno not in _NO_ROOM:
                     raise
                 raise DestinationError(
-                    f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay; make "
+                    f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay. Make "
                     "room and run the same again."
                 ) from error
         return manifest.n_rows
 
     def warn(self) -> None:
-        """Say that texts were cut, or vectors not kept in the cache."""
+        """Warn if texts were truncated, or vectors could not be kept in the cache."""
         warn(self._n_cut, self._n_rows, self.plan, self._failure)
 
-    def _find_manifest(self, folder: Path, resume: bool) -> Manifest:
-        before, settings = Manifest.load(folder) if resume else None, self.settings()
-        if before is not None:
-            refuse_other_settings(folder, before, settings)
-            refuse_changed_sources(folder, before, self.source.stamps)
-            manifest = before
-        else:
+    def _load_or_start(self, folder: Path, resume: bool) -> Manifest:
+        manifest, settings = Manifest.load(folder) if resume else None, self.settings()
+        if manifest is None:
             manifest = Manifest(self.model, settings)
             manifest.save(folder)
-        manifest.remove_others(folder)
+        else:
+            check_same_settings(folder, manifest, settings)
+            check_same_sources(folder, manifest, self.source.stamps)
+        manifest.remove_unlisted_parts(folder)
         return manifest
 
     def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
-        coming = read_chunks(self.source, manifest.n_rows, _ROWS_PER_CHUNK, _BYTES_PER_CHUNK, rows_per_file)
-        chunk = next(coming, None)
+        chunks = read_chunks(self.source, manifest.n_rows, _ROWS_PER_CHUNK, _BYTES_PER_CHUNK, rows_per_file)
+        chunk = next(chunks, None)
         while chunk is not None or not manifest.parts:  # a source without rows becomes a file without rows
             part, n_rows, last_file = folder / manifest.next_part, 0, -1
             with _writer(part, self.schema) as writer:
                 while chunk is not None:
-                    writer.write_table(self._embed(chunk, bar), row_group_size=_ROWS_PER_CHUNK)
+                    writer.write_table(self._embed_chunk(chunk, bar), row_group_size=_ROWS_PER_CHUNK)
                     n_rows, last_file = n_rows + len(chunk.table), chunk.pieces[-1].file
                     if n_rows >= rows_per_file:
                         break
-                    chunk = next(coming, None)
+                    chunk = next(chunks, None)
                 for number in range(max(len(manifest.sources) - 1, 0), last_file + 1):
-                    self.source.refuse_changes(number)
+                    self.source.check_unchanged(number)
             manifest.sources = self.source.stamps[: last_file + 1]
             manifest.add_part(part, n_rows)
             manifest.save(folder)
-            if chunk is not None:  # not before this part is finished: what comes next may be unreadable
-                chunk = next(coming, None)
+            if chunk is not None:  # only now that this part is finished: the next chunk may be unreadable
+                chunk = next(chunks, None)
 
-    def _embed(self, chunk: Chunk, bar: Any) -> pa.Table:
+    def _embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
         column = chunk.table.column(self.column)
         texts = read_texts(
             column,
@@ -150,8 +154,8 @@ class EmbeddingJob:
 
 @contextmanager
 def _writer(path: Path, schema: pa.Schema) -> Iterator[parquet.ParquetWriter]:
-    """Write a parquet file that is there in full or not at all."""
-    others = schema.names[:-1]  # no two numbers of vectors are alike, so no dictionary or bounds would help them
+    """Open a writer of a parquet file that is written completely or not at all."""
+    others = schema.names[:-1]  # numbers of vectors hardly repeat: dictionaries and statistics of them are useless
     with (
         atomic_write(path) as file,
         parquet.ParquetWriter(file, schema, use_dictionary=others, write_statistics=others) as writer,
@@ -161,11 +165,11 @@ def _writer(path: Path, schema: pa.Schema) -> Iterator[parquet.ParquetWriter]:
 
 def _check_columns(schema: pa.Schema, column: str, vector_column: str) -> None:
     texts = [field.name for field in schema if _may_be_text(field.type)]
-    listed = ", ".join(map(repr, texts)) or "none"
+    with_text = f"columns with text: {', '.join(map(repr, texts)) or 'none'}"
     if column not in schema.names:
-        raise KeyError(f"The source has no column {column!r}; columns with text: {listed}.")
+        raise KeyError(f"The source has no column {column!r}; {with_text}.")
     if column not in texts:
-        raise TypeError(f"Column {column!r} is {schema.field(column).type}, not text; columns with text: {listed}.")
+        raise TypeError(f"Column {column!r} is {schema.field(column).type}, not text; {with_text}.")
     if vector_column in schema.names:
         raise ValueError(f"The source has a column {vector_column!r} already; give another vector_column.")
 
@@ -173,6 +177,5 @@ def _check_columns(schema: pa.Schema, column: str, vector_column: str) -> None:
 def _may_be_text(arrow: pa.DataType) -> bool:
     if pa.types.is_dictionary(arrow):
         return _may_be_text(arrow.value_type)
-    return any(is_one(arrow) for is_one in (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)) or (
-        pa.types.is_null(arrow)
-    )
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
+    return any(is_kind(arrow) for is_kind in kinds)

@@ -1,7 +1,7 @@
-"""What a folder of embedded files holds, and where it came from: a JSON file beside the parquet files.
+"""The manifest of a folder of embedded files: what the files hold, and where the rows came from.
 
-The manifest is what counts: a parquet file is finished once it stands there. It is sealed by a checksum of itself, and
-holds one of each file. Imports filelock, the digest of a file from the engine, and the door for paths.
+It is a JSON file beside the parquet files, with a checksum of itself and of each file. A parquet file is finished once
+the manifest lists it. Imports filelock, the digest of a file from the engine, atomic writes and paths.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from skembed.encoding.models.fingerprint import sha256_file
 from skembed.errors import DestinationError
 from skembed.paths import SpecialFileError, refuse_special_file
 
-MANIFEST = "_manifest.json"  # readers of a folder of parquet files pass over names that start with _ or .
+MANIFEST = "_manifest.json"  # readers of parquet folders skip names that start with _ or .
 _LOCK = ".lock"
 _PARTS = f"part-{'[0-9]' * 6}.parquet"
 _FORMAT = 2
@@ -30,14 +30,14 @@ _FORMAT = 2
 
 @dataclass
 class Manifest:
-    """What was embedded into a folder so far.
+    """What has been embedded into a folder so far.
 
     Attributes
     ----------
     model : str
-        Name of the model, for people.
+        Name of the model, for human readers.
     settings : dict
-        Everything that shapes the rows: columns, model fingerprint, pooling and so on.
+        Everything that determines the rows: columns, model fingerprint, pooling and so on.
     sources : list of dict
         The files whose rows are in finished parts, in order; see ``stamps`` of :class:`skembed.files.sources.Source`.
     parts : list of dict
@@ -52,28 +52,28 @@ class Manifest:
 
     @property
     def n_rows(self) -> int:
-        """Count the rows in finished parts."""
+        """Number of rows in finished parts."""
         return sum(part["rows"] for part in self.parts)
 
     @property
     def next_part(self) -> str:
-        """Name the part that comes after the finished ones."""
+        """File name of the part after the finished ones."""
         return f"part-{len(self.parts):06d}.parquet"
 
     def add_part(self, part: Path, n_rows: int) -> None:
-        """List a parquet file that is finished."""
+        """Add a finished parquet file to the list."""
         self.parts.append(
             {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_file(part)}
         )
 
     def save(self, folder: Path) -> None:
-        """Put the manifest in place of the one before, at once."""
+        """Replace the manifest in the folder atomically."""
         values = asdict(self)
         with atomic_write(folder / MANIFEST) as file:
             file.write(json.dumps({**values, "sha256": _sha256(values)}, indent=1).encode())
 
-    def remove_others(self, folder: Path) -> None:
-        """Remove parts that are not listed: of a run that was killed before it could, or of one that is to be anew."""
+    def remove_unlisted_parts(self, folder: Path) -> None:
+        """Remove parts that are not listed: a killed run left them, or the caller starts anew."""
         listed = {part["file"] for part in self.parts}
         for path in folder.glob(_PARTS):
             if path.name not in listed:
@@ -81,9 +81,14 @@ class Manifest:
 
     @classmethod
     def load(cls, folder: Path) -> Manifest | None:
-        """Read the manifest of a folder, and see that its parts are as they were finished; None if it has none.
+        """Read the manifest of a folder and verify the parts that it lists.
 
         All parts are read, at the speed of the disk or of a checksum, about 1 GB a second.
+
+        Returns
+        -------
+        Manifest or None
+            None if the folder has none.
 
         Raises
         ------
@@ -111,7 +116,7 @@ class Manifest:
         for file, n_bytes, sha256 in parts:
             if not file.is_file() or file.stat().st_size != n_bytes or sha256_file(file) != sha256:
                 raise DestinationError(
-                    f"{file} is not as it was finished. Bring it back, or pass resume=False to embed all again."
+                    f"{file} is missing or has changed. Restore it, or pass resume=False to embed all again."
                 )
         return manifest
 
@@ -122,18 +127,18 @@ def _sha256(values: dict[str, Any]) -> str:
 
 @contextmanager
 def locked_destination(folder: Path) -> Iterator[None]:
-    """Make a folder, and keep other processes from writing into it; a dead process lets go.
+    """Make a folder and lock it against other processes; the lock of a dead process is void.
 
     Raises
     ------
     DestinationError
-        If another one is writing into it, or it holds files that are not of skembed.
+        If another process is writing into it, or it holds files that are not skembed's.
     """
     if folder.exists() and not folder.is_dir():
         raise DestinationError(f"{folder} is a file. Choose an empty or a new folder.")
     folder.mkdir(parents=True, exist_ok=True)
     if not (folder / MANIFEST).exists():
-        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{UNFINISHED}"))}  # perhaps of one that starts
+        own = {_LOCK, MANIFEST, *(path.name for path in folder.glob(f"*{UNFINISHED}"))}  # another run may be starting
         foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
@@ -141,27 +146,29 @@ def locked_destination(folder: Path) -> Iterator[None]:
     try:
         _acquire(lock, folder)
         for name in (_PARTS, MANIFEST):
-            for path in folder.glob(f"{name}{UNFINISHED}"):  # of a process that was killed
+            for path in folder.glob(f"{name}{UNFINISHED}"):  # a killed process left it
                 path.unlink()
         yield
     finally:
-        lock.release()  # also if Ctrl-C came between taking it and here; nothing if another process has it
+        lock.release()  # also after a Ctrl-C right after taking it; does nothing if another process holds it
 
 
 def _acquire(lock: FileLock, folder: Path) -> None:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise DestinationError(f"Another process is embedding into {folder}. Wait for it, or choose another.") from None
+        raise DestinationError(
+            f"Another process is embedding into {folder}. Wait for it, or choose another folder."
+        ) from None
 
 
-def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:
-    """Refuse to mix vectors of two kinds in one folder."""
+def check_same_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:
+    """Raise DestinationError if the folder was embedded with other settings: its vectors would be of two kinds."""
     differing = [name for name in settings if settings[name] != before.settings.get(name)]
     if differing:
         given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
         if "truncate_dim" in given:
-            given.pop("columns", None)  # which only say so once more
+            given.pop("columns", None)  # they differ for the same reason
         was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
         now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
         raise DestinationError(
@@ -171,24 +178,24 @@ def refuse_other_settings(folder: Path, before: Manifest, settings: dict[str, An
 
 
 def _as_given(value: Any) -> str:
-    """Write a setting as a caller would: 'mean' for [['mean']], which is one of a list for each recipe."""
+    """Write a setting as a caller gives it: 'mean' for [['mean']], a list of values for each recipe."""
     if isinstance(value, list) and value and all(isinstance(one, list) for one in value):
         value = tuple(dict.fromkeys(chain.from_iterable(value)))
         value = value[0] if len(value) == 1 else value
     return repr(value)
 
 
-def refuse_changed_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:
-    """Refuse to go on where the rows that are done may no longer be those of the source."""
+def check_same_sources(folder: Path, before: Manifest, stamps: list[dict[str, Any]]) -> None:
+    """Raise DestinationError if finished rows may no longer be those of the source."""
     for number, seen in enumerate(before.sources):
         now = stamps[number] if number < len(stamps) else {"file": None}
         if now["file"] != seen["file"]:
             what = f"{seen['file']!r} is no longer the source's file number {number + 1}"
         elif now != seen:
-            what = f"{seen['file']!r} has changed since"
+            what = f"{seen['file']!r} has changed"
         else:
             continue
         raise DestinationError(
             f"{what}, but its rows are in {folder} already. Choose another destination, or resume=False to embed all "
-            "again; with a cache='disk' what has not changed is not encoded again."
+            "again; with cache='disk' unchanged texts are not encoded again."
         )

@@ -1,4 +1,7 @@
-"""Vectors in parquet files: made from files of text, and read back. Imports pandas; pyarrow when there is a file."""
+"""Vectors in parquet files: ``embed_parquet`` writes them from files of text, ``read_parquet`` reads them.
+
+Imports pandas and the vector column; pyarrow, and the job with the transformer, when they are called.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     import pyarrow
 
 
-_CACHE_BYTES = 2**27  # of a stream: enough for texts that are said again and again
+_CACHE_BYTES = 2**27  # enough for texts that recur in a stream
 
 
 def embed_parquet(
@@ -32,38 +35,38 @@ def embed_parquet(
     rows_per_file: int = 100_000,
     **params: Any,
 ) -> int:
-    """Embed a column of parquet or CSV files of any size into parquet files, in memory that does not grow with them.
+    """Embed a column of parquet or CSV files of any size into parquet files, in bounded memory.
 
-    The rows go from ``source`` to ``destination`` in order, with all of their columns and one more, the vectors. A run
-    that was interrupted, by whatever, goes on after its last whole file when it is called again. Files that are added
-    at the end of a folder later are embedded by the next call.
+    The rows go from ``source`` to ``destination`` in order, with all of their columns and a column of vectors. An
+    interrupted run resumes after the last complete file when it is called again. Files that are added at the end of a
+    folder later are embedded by the next call.
 
     Parameters
     ----------
     source : path or list of paths
         A parquet file (``.parquet``, ``.pq``), a CSV file (``.csv`` with commas, ``.tsv`` with tabs; UTF-8, with a
-        header), a list of them, or a folder, which is read in the order of the paths in it. A folder's parts such as
-        ``country=de`` are columns.
+        header), a list of them, or a folder, which is read in the order of the paths in it. Folder names such as
+        ``country=de`` become columns.
     destination : path
-        A folder on a local disk, new or empty or of an earlier call: it gets ``part-000000.parquet`` and so on, and a
-        ``_manifest.json`` that says what is in them.
+        A folder on a local disk; new, empty, or written by an earlier call. It gets ``part-000000.parquet`` and so on,
+        and a ``_manifest.json`` that describes them.
     column : str
         Name of the column of text.
     vector_column : str, default="vector"
-        Name of the column of vectors: lists of a fixed number of float32, null where a text is missing.
+        Name of the column of vectors: fixed-size lists of float32, null where a text is missing.
     resume : bool, default=True
-        Whether to go on with what is there, after it was read, at about 1 GB a second, to see that it is as it was
-        written. False: what an earlier call wrote is deleted, and all is done again.
+        Whether to resume an earlier run. What it wrote is read first, at about 1 GB a second, to verify it. False:
+        what an earlier call wrote is deleted, and all rows are embedded again.
     rows_per_file : int, default=100_000
-        Rows in each file of the destination but the last, and the most that are lost when a run is killed.
+        Rows in each file of the destination except the last; at most as many are lost when a run is killed.
     **params
-        Parameters of :class:`skembed.SentenceEmbeddingTransformer`. Here ``missing`` is "nan" by default, and the cache
-        is one of 128 MiB that goes with the call.
+        Parameters of :class:`skembed.SentenceEmbeddingTransformer`. Here ``missing`` is "nan" by default, and ``cache``
+        a cache of 128 MiB that lasts as long as the call.
 
     Returns
     -------
     int
-        Rows in the destination, those of earlier calls included.
+        Number of rows in the destination, those of earlier calls included.
 
     Raises
     ------
@@ -74,31 +77,31 @@ def embed_parquet(
     KeyError
         If the source has no such column.
     TypeError, ValueError
-        If the column is no text, a text cannot be read, the files differ in their columns, or a path is a URL; the
+        If the column is not text, a text cannot be read, the files differ in their columns, or a path is a URL; the
         message names the file and the row, counted from 0.
     DestinationError
-        If the folder holds something else or was embedded with other settings, if a file in it is damaged or one
-        whose rows are in it has changed, if another process is writing into it, or if there is no room for more.
+        If the folder holds other files or was embedded with other settings, if a file in it is damaged, if a source
+        file whose rows are in it has changed, if another process is writing into it, or if the disk is full.
     OSError
-        If a part of a file cannot be read. What was finished before it stays.
+        If a part of a file cannot be read. Finished files stay.
 
     Warns
     -----
     TruncationWarning
-        At the end, if texts were longer than the model reads, with their number.
+        At the end, if texts are longer than the model reads, with their number.
 
     See Also
     --------
-    skembed.read_parquet : Reads the result, or some columns of it, with vectors as a column of vectors.
-    skembed.BatchEmbedder : Embeds batches, for Ray, Dask and Spark.
+    skembed.read_parquet : Read the result, or some columns of it, with the vectors as a vector column.
+    skembed.BatchEmbedder : Embed batches, for Ray, Dask and Spark.
 
     Notes
     -----
     The same from a shell: ``python -m skembed embed reviews.parquet --column text --out embedded``.
 
-    In CSV files an empty field is missing, and all columns are text, letter for letter: a guess at types would make 123
-    of 00123. Fields may be quoted with ``"``, which is doubled within; a row may have up to 16 MiB. Parquet files may
-    differ in the width of their numbers and in their categories, but in nothing that would be lost.
+    In CSV files an empty field is missing, and all columns are text, character by character: type inference would turn
+    00123 into 123. Fields may be quoted with ``"``, which is doubled inside a quoted field; a row may have up to 16
+    MiB. Parquet files may differ in the width of their numbers and in their categories, as long as nothing is lost.
 
     Examples
     --------
@@ -135,9 +138,9 @@ def embed_parquet(
 def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.DataFrame:
     """Read a parquet file, or a folder of them, with its vectors as vector columns.
 
-    A vector column is written by pandas' own ``df.to_parquet(path)``, as a list of a fixed number of float32, which
-    pandas, polars, duckdb and pyarrow read without skembed. :func:`pandas.read_parquet` gives such a column back as one
-    array object a row; this function as the vector column that it was.
+    pandas' own ``df.to_parquet(path)`` writes a vector column as fixed-size lists of float32, which pandas, polars,
+    duckdb and pyarrow read without skembed. :func:`pandas.read_parquet` returns such a column as one array object per
+    row; this function returns the vector column that was written.
 
     Parameters
     ----------
@@ -149,8 +152,7 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
     Returns
     -------
     DataFrame
-        As :func:`pandas.read_parquet` reads it, but for the columns of fixed-size lists of float32, which are vector
-        columns.
+        As from :func:`pandas.read_parquet`, except that columns of fixed-size lists of float32 are vector columns.
 
     Raises
     ------
@@ -159,15 +161,15 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
     FileNotFoundError
         If there is no such file.
     pyarrow.ArrowInvalid
-        If it is no parquet file.
+        If it is not a parquet file.
 
     Notes
     -----
-    Lists of another number type, or without a fixed size, stay as pandas gives them:
-    ``df["v"].astype("vector[float32, 384]")`` makes a vector column of them.
+    Lists of another number type, or without a fixed size, stay as pandas returns them;
+    ``df["v"].astype("vector[float32, 384]")`` turns them into a vector column.
 
-    Missing vectors need pyarrow 26: older ones cannot write or cannot read them. Since no two numbers of vectors are
-    alike, ``df.to_parquet(path, use_dictionary=False)`` may give a smaller file.
+    Missing vectors need pyarrow 26; older versions cannot write or cannot read them. Numbers of vectors hardly repeat,
+    so ``df.to_parquet(path, use_dictionary=False)`` may give a smaller file.
 
     Examples
     --------
@@ -192,7 +194,7 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
 
 
 def _vector_type(arrow: pyarrow.DataType) -> VectorDtype | None:
-    """Say which type of pandas an Arrow type becomes; None: as pyarrow decides."""
+    """Return the pandas type of an Arrow type of vectors; None for others, which pyarrow converts."""
     import pyarrow
 
     is_vector = pyarrow.types.is_fixed_size_list(arrow) and pyarrow.types.is_float32(arrow.value_type)

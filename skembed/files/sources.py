@@ -1,6 +1,6 @@
-"""Files of rows, read in order and without holding them: parquet and CSV, one file, several or a folder.
+"""Files of rows, read in order and chunk by chunk: parquet and CSV; one file, several, or a folder.
 
-Imports pyarrow and the door for paths; knows no model and no vectors.
+Imports pyarrow and paths; knows nothing of models and vectors.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from pyarrow import csv, parquet, types
 from skembed.paths import read_path, refuse_special_file
 
 _FORMATS = {".parquet": "parquet", ".pq": "parquet", ".csv": "csv", ".tsv": "tsv"}
-_ROWS_PER_READ = 4096  # few, because nobody knows how long a text is before it is read
-_BYTES_PER_READ = 2**20  # of a column of a parquet file
-_BYTES_PER_GROUP = 2**26  # a row group of a parquet file up to here is read whole
-_BYTES_PER_BLOCK = 2**24  # of a CSV file; a row that is longer than a block cannot be read
+_ROWS_PER_READ = 4096  # few: the length of a text is unknown before it is read
+_BYTES_PER_READ = 2**20  # of one column of a parquet file
+_BYTES_PER_GROUP = 2**26  # row groups of a parquet file up to this size are read whole
+_BYTES_PER_BLOCK = 2**24  # of a CSV file; a row longer than a block cannot be read
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,18}")  # as Python writes it
-_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and its followers write into a path for a missing value
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"  # what Hive and its successors write into a path for a missing value
 
 
 @dataclass
 class Piece:
-    """Consecutive rows of one file: its number and name, the first row, counted from 0, and how many there are."""
+    """Consecutive rows of one file: its number and name, the first row, counted from 0, and the number of rows."""
 
     file: int
     name: str
@@ -46,7 +46,7 @@ class Chunk:
     ----------
     table : pyarrow.Table
     pieces : list of Piece
-        Where its rows come from.
+        Where the rows come from, in order.
     """
 
     table: pa.Table
@@ -67,18 +67,18 @@ class Source:
     Parameters
     ----------
     source : path, or sequence of paths
-        Files of one format, or a folder that is searched for them. Parts of a path such as ``country=de`` are columns.
+        Files of one format, or a folder that is searched for them. Folder names such as ``country=de`` become columns.
 
     Attributes
     ----------
     files : list of str
-        Paths, those in a folder from there on.
+        Paths; those of a folder are relative to it.
     stamps : list of dict
-        What would change with each file: its name, size and time of change.
+        Name, size and modification time of each file, to notice changes.
     schema : pyarrow.Schema
-        Of all files. Columns of CSV files are text.
+        The common schema of all files. Columns of CSV files are text.
     n_rows : int or None
-        None where only reading tells, as in CSV files.
+        None if it is unknown before reading, as for CSV files.
     """
 
     def __init__(self, source: Any) -> None:
@@ -87,33 +87,35 @@ class Source:
         inspected = [self._inspect(file) for file in self.files]
         schemas = [schema for schema, _ in inspected]
         self._in_paths = [_values_in_path(file) if self._root else {} for file in self.files]
-        _refuse_differing_columns(schemas, self._in_paths, self.files)
+        _check_same_columns(schemas, self._in_paths, self.files)
         stored = _one_schema(schemas, self.files)
         self._stored_names = stored.names
         self.schema = pa.schema([*stored, *_fields_in_paths(self._in_paths)], metadata=stored.metadata)
         self.n_rows = sum(n_rows for _, n_rows in inspected) if self._format == "parquet" else None
 
-    def refuse_changes(self, number: int) -> None:
-        """Raise if a file is no longer as it was when the source was opened."""
+    def check_unchanged(self, number: int) -> None:
+        """Raise OSError if a file has changed since the source was opened."""
         if self._stamp(self.files[number]) != self.stamps[number]:
             raise OSError(f"{self.files[number]} was changed while it was read. Embed its rows again.")
 
-    def refuse_destination(self, destination: Path) -> None:
-        """Raise if the files that are to be written would be read as a source by the next call, or the other way."""
+    def check_destination(self, destination: Path) -> None:
+        """Raise ValueError if the next call would read the written files as a source, or overwrite the source."""
         there = destination.resolve()
         for path in [self._path(file) for file in self.files] if self._root is None else [self._root]:
             if path.resolve() in (there, *there.parents) or there in path.resolve().parents:
-                raise ValueError(f"destination {destination} and {path} lie one in the other; choose a folder apart.")
+                raise ValueError(
+                    f"destination {destination} and {path} lie one inside the other; choose a separate folder."
+                )
 
     def read(self, first: int) -> Iterator[tuple[int, int, pa.RecordBatch]]:
-        """Read the rows from the ``first`` on.
+        """Read the rows from row ``first`` on.
 
         Yields
         ------
         file : int
             Number of the file.
         row : int
-            Number of the batch's first row in that file.
+            Position of the batch's first row in that file.
         batch : pyarrow.RecordBatch
 
         Raises
@@ -125,7 +127,7 @@ class Source:
         for number in range(len(self.files)):
             n_rows = 0
             for batch in self._batches(number, first - n_before):
-                if isinstance(batch, int):  # rows that could be passed over
+                if isinstance(batch, int):  # rows that were skipped
                     n_rows += batch
                     continue
                 skip = min(max(first - n_before - n_rows, 0), len(batch))
@@ -135,11 +137,11 @@ class Source:
             n_before += n_rows
 
     def _batches(self, number: int, n_unwanted: int) -> Iterator[pa.RecordBatch | int]:
-        """Read a file; instead of row groups that nobody wants, only say how many rows they have."""
+        """Read a file; of a row group that lies before the wanted rows, yield only its number of rows."""
         if self._format != "parquet":
             yield from self._readable(lambda: _read_csv(self._path(self.files[number]), self._format), number, "", 0)
             return
-        # The scanner of pyarrow.dataset decodes whole row groups, however large; this reader goes through them.
+        # pyarrow.dataset's scanner decodes whole row groups, however large; ParquetFile reads them in batches.
         path = self._path(self.files[number])
         metadata = parquet.read_metadata(path)
         groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
@@ -151,7 +153,7 @@ class Source:
             pre_buffer=False,
             buffer_size=buffer_size,
             coerce_int96_timestamp_unit="us",
-            page_checksum_verification=True,  # of pages that have a checksum
+            page_checksum_verification=True,  # of the pages that have a checksum
         )
         with file:
             n_seen = 0
@@ -169,19 +171,19 @@ class Source:
                 )
 
     def _readable(self, open_batches: Any, number: int, part: str, row: int) -> Iterator[pa.RecordBatch]:
+        """Yield batches; an error names the file, the part, and the row up to which it was read."""
         try:
             for batch in open_batches():
                 yield batch
                 row += len(batch)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(
-                f"{self.files[number]}{part} cannot be read after row {row}: {one_line(error)} What was finished "
-                "before it stays; repair the source, and embed it into another destination (a cache='disk' keeps what "
-                "was encoded)."
+                f"{self.files[number]}{part} cannot be read after row {row}: {one_line(error)} Finished files "
+                "stay. Repair the source, and embed it into another destination (cache='disk' keeps what was encoded)."
             ) from error
 
     def _in_one_schema(self, batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
-        """Bring a file's columns into the order and types of all files, and add what its path says."""
+        """Cast a file's columns to the common schema, and add the columns that its path encodes."""
         stored = [batch.column(name).cast(self.schema.field(name).type) for name in self._stored_names]
         fields = [self.schema.field(name) for name in self._in_paths[number]]
         values = self._in_paths[number].values()
@@ -192,16 +194,16 @@ class Source:
         return pa.RecordBatch.from_arrays([*stored, *in_path], schema=self.schema)
 
     def _inspect(self, file: str) -> tuple[pa.Schema, int]:
-        """Read a file's columns, and its number of rows if it says so."""
+        """Return a file's schema and its number of rows, 0 for a CSV file."""
         try:
             if self._format == "parquet":
                 with parquet.ParquetFile(self._path(file), coerce_int96_timestamp_unit="us") as found:
                     schema = found.schema_arrow
-                    _ = schema.names  # which may be no text
+                    _ = schema.names  # raises if a name is not UTF-8
                     return schema, int(found.metadata.num_rows)
             batches = _read_csv(self._path(file), self._format)
             schema = next(batches).schema
-            next(batches, None)  # what is wrong with the first rows is said now
+            next(batches, None)  # an error in the first rows is raised now
             return schema, 0
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(f"{file} cannot be read: {one_line(error)}") from error
@@ -215,17 +217,21 @@ class Source:
 
 
 def read_chunks(source: Source, first: int, max_rows: int, max_bytes: int, stops: int) -> Iterator[Chunk]:
-    """Cut the rows of a source into read_chunks that are held in memory together.
+    """Read the rows of a source in chunks.
 
     Parameters
     ----------
     source : Source
     first : int
-        Number of the first row.
+        Position of the first row.
     max_rows, max_bytes : int
-        About how much is held at once.
+        Approximate size of a chunk, which is in memory as a whole.
     stops : int
-        After each so many rows, counted from the first, a chunk ends.
+        A chunk also ends after every ``stops`` rows, counted from the first.
+
+    Yields
+    ------
+    Chunk
     """
     batches: list[pa.RecordBatch] = []
     pieces: list[Piece] = []
@@ -248,13 +254,13 @@ def read_chunks(source: Source, first: int, max_rows: int, max_bytes: int, stops
 
 
 def one_line(error: Exception) -> str:
-    """Say what an error says in one line, with a full stop."""
-    said = " ".join(str(error).split())
-    return said if said.endswith(".") else f"{said}."
+    """Return the message of an error in one line that ends in a full stop."""
+    message = " ".join(str(error).split())
+    return message if message.endswith(".") else f"{message}."
 
 
 def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
-    """List the files that are meant: the folder that they are in, if one was named, their paths, and their format."""
+    """Return the folder, if the source is one, the paths of the files, and their format."""
     named = [source] if isinstance(source, (str, os.PathLike)) else source
     if not isinstance(named, Sequence) or not all(isinstance(path, (str, os.PathLike)) for path in named):
         raise TypeError(f"source must be a path or a list of paths; got {type(source).__name__}.")
@@ -267,7 +273,7 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
         if not paths:
             raise FileNotFoundError(f"{root} holds no file that ends in {', '.join(_FORMATS)}.")
     for path in paths:
-        _refuse_unreadable(path, root)
+        _check_file(path, root)
     kinds = {path.suffix.lower(): _FORMATS.get(path.suffix.lower()) for path in paths}
     if None in kinds.values() or len(set(kinds.values())) > 1:
         endings = ", ".join(repr(ending) for ending in kinds)
@@ -276,8 +282,8 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
     return root, [path.as_posix() for path in paths], str(kind)
 
 
-def _refuse_unreadable(path: Path, root: Path | None) -> None:
-    """Raise if a path leads to no regular file, or cannot be written down."""
+def _check_file(path: Path, root: Path | None) -> None:
+    """Raise unless the path is a regular file whose name is UTF-8, as the manifest needs it."""
     found = path if root is None else root / path
     refuse_special_file(found)
     if not found.is_file():
@@ -289,14 +295,14 @@ def _refuse_unreadable(path: Path, root: Path | None) -> None:
 
 
 def _files_below(root: Path) -> Iterator[Path]:
-    """Find files of known formats, through links too; names that start with _ or . are passed over."""
+    """Find files of known formats, following links; names that start with _ or . are skipped."""
     seen: set[str] = set()
 
-    def refuse(error: OSError) -> None:
+    def raise_error(error: OSError) -> None:
         raise error
 
-    for folder, folders, files in os.walk(root, followlinks=True, onerror=refuse):
-        if os.path.realpath(folder) in seen:  # a link to a folder that holds it
+    for folder, folders, files in os.walk(root, followlinks=True, onerror=raise_error):
+        if os.path.realpath(folder) in seen:  # a link to a folder above it
             folders.clear()
             continue
         seen.add(os.path.realpath(folder))
@@ -307,10 +313,10 @@ def _files_below(root: Path) -> Iterator[Path]:
 
 
 def _read_csv(path: Path, kind: str) -> Iterator[pa.RecordBatch]:
-    """Read a CSV file block by block, after a batch without rows; every column is text, letter for letter.
+    """Read a CSV file block by block, after a batch without rows; every column is text, character by character.
 
-    A guess at types would make 123 of 00123. An empty field is missing, as in pandas; but "" is an empty text, and
-    words such as NA and null are texts. Fields may be quoted with ", which is doubled within.
+    Type inference would turn 00123 into 123. An empty field is missing, as in pandas, but "" is an empty text, and
+    words such as NA and null are texts. Fields may be quoted with ", which is doubled inside a quoted field.
     """
     delimiter = "\t" if kind == "tsv" else ","
     blocks = _whole_records(path, delimiter)
@@ -332,7 +338,7 @@ def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -
         csv.ParseOptions(
             delimiter=delimiter,
             newlines_in_values=True,
-            ignore_empty_lines=len(schema) > 1,  # else they are rows
+            ignore_empty_lines=len(schema) > 1,  # in a file of one column they are rows
         ),
         csv.ConvertOptions(
             column_types=schema,
@@ -343,15 +349,15 @@ def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -
     )
     try:
         return csv.read_csv(pa.BufferReader(block), *options)
-    except pa.ArrowInvalid as error:  # which counts rows in the block, from 1, rather than from the header
-        said = re.sub(r"Row #(\d+)", lambda row: f"Row #{n_before + int(row[1]) + 1}", str(error), count=1)
-        raise pa.ArrowInvalid(said) from error
+    except pa.ArrowInvalid as error:  # its message counts the rows of the block, not those of the file
+        message = re.sub(r"Row #(\d+)", lambda row: f"Row #{n_before + int(row[1]) + 1}", str(error), count=1)
+        raise pa.ArrowInvalid(message) from error
 
 
 def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
-    """Cut a CSV file into its header and blocks of rows, each of which ends where a record does.
+    """Split a CSV file into its header and blocks of whole records.
 
-    Where pyarrow itself cuts a record in two, it may lose a byte of a line end within quotes (apache/arrow#51368).
+    If pyarrow splits a record itself, it may lose a byte of a line end within quotes (apache/arrow#51368).
     """
     record, records = _patterns(delimiter)
     with path.open("rb") as file:
@@ -359,8 +365,8 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
         if not block:
             raise pa.ArrowInvalid("The file is empty.")
         header = record.match(block)
-        end = header.end() if header else 0 if file.read(1) else len(block)  # it may be all that there is
-        yield _checked(block[:end]) + b"\n"
+        end = header.end() if header else 0 if file.read(1) else len(block)  # the header may be the whole file
+        yield _not_empty(block[:end]) + b"\n"
         while True:
             rest = block[end:]
             more = file.read(_BYTES_PER_BLOCK - len(rest))
@@ -369,34 +375,34 @@ def _whole_records(path: Path, delimiter: str) -> Iterator[bytes]:
                 break
             whole = records.match(block)
             end = whole.end() if whole else 0
-            yield _checked(block[:end])
+            yield _not_empty(block[:end])
     if block:
         yield block
 
 
-def _checked(block: bytes) -> bytes:
+def _not_empty(block: bytes) -> bytes:
     if not block:
         raise pa.ArrowInvalid(f"A row is longer than {_BYTES_PER_BLOCK:,} bytes, or a quote in it is never closed.")
     return block
 
 
 def _patterns(delimiter: str) -> tuple[re.Pattern[bytes], re.Pattern[bytes]]:
-    """Make what matches one record of a CSV file, and as many as there are to their end, in one pass."""
-    others = rf"[^{delimiter}\r\n]*+"  # within a field that does not begin with a quote, one is as any other character
+    """Return the patterns of one record of a CSV file, and of as many whole records as there are."""
+    others = rf"[^{delimiter}\r\n]*+"  # a quote inside an unquoted field is a character like any other
     field = rf'(?:"(?:[^"]++|"")*+"{others}|(?!"){others})'
-    end = r"(?:\r\n|\n|\r(?=[^\n]))"  # a \r at the end of a block may be half of one
+    end = r"(?:\r\n|\n|\r(?=[^\n]))"  # a \r at the end of a block may be half of \r\n
     record = rf"(?:{field}(?:{delimiter}{field})*+{end})"
     return re.compile(record.encode()), re.compile(f"{record}*+".encode())
 
 
 def _values_in_path(file: str) -> dict[str, Any]:
-    """Read ``country=de`` and the like from the folders of a path."""
+    """Return the values that folder names such as ``country=de`` encode."""
     pairs = [part.split("=", 1) for part in Path(file).parts[:-1] if "=" in part]
     return {unquote(name): None if value == _NO_VALUE else unquote(value) for name, value in pairs}
 
 
 def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
-    """Say which columns the paths make: numbers if all are written as Python writes them, else text."""
+    """Return the fields that the paths encode: integers if all values are written as Python does, else text."""
     fields = []
     for name in in_paths[0]:
         values = [value for one in in_paths if (value := one[name]) is not None]
@@ -405,18 +411,19 @@ def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
     return fields
 
 
-def _refuse_differing_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
+def _check_same_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
+    """Raise ValueError if a file has two columns of one name, or files differ in their columns."""
     all_names = [[*schema.names, *in_path] for schema, in_path in zip(schemas, in_paths, strict=True)]
     for names, file in zip(all_names, files, strict=True):
         doubled = [name for name in dict.fromkeys(names) if names.count(name) > 1]
         if doubled:
-            raise ValueError(f"{file} has more than one column called {_listed(doubled)}, its path included.")
+            raise ValueError(f"{file} has more than one column named {_join_names(doubled)}, its path included.")
         if differing := sorted(set(names) ^ set(all_names[0])):
-            raise ValueError(f"{files[0]} and {file} differ in the columns {_listed(differing)}.")
+            raise ValueError(f"{files[0]} and {file} differ in the columns {_join_names(differing)}.")
 
 
 def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
-    """Find the schema that holds the rows of all files, whose types may differ where nothing is lost."""
+    """Return a schema that holds the rows of all files without loss; their types may differ."""
     fields = []
     for field in schemas[0]:
         common: pa.DataType = pa.null()
@@ -425,8 +432,8 @@ def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
             wider = _common_type(common, own)
             if wider is None:
                 raise ValueError(
-                    f"Column {field.name!r} is {own} in {file} and {common} before it, which no type holds without "
-                    "loss; convert one of them."
+                    f"Column {field.name!r} is {own} in {file} and {common} in the files before it; no type holds "
+                    "both without loss. Convert one of them."
                 )
             common = wider
         fields.append(field.with_type(common).with_nullable(True))
@@ -434,10 +441,10 @@ def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
 
 
 def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Find the type that holds the values of two without loss; None if there is none."""
+    """Return the type that holds the values of two types without loss; None if there is none."""
     if types.is_null(other):
         return one
-    if types.is_dictionary(other):  # files differ in their categories, which together may need a larger index
+    if types.is_dictionary(other):  # the categories of all files may need a larger index
         other = pa.dictionary(pa.int32(), other.value_type, other.ordered)
     if types.is_dictionary(one):
         one = pa.dictionary(pa.int32(), one.value_type, one.ordered)
@@ -451,5 +458,5 @@ def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
     return None
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))

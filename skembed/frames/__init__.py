@@ -1,1 +1,1 @@
-"""Where tables meet embeddings: one file for each kind of table."""
+"""Embeddings in tables: one file for each kind of table."""

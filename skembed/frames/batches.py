@@ -1,6 +1,6 @@
-"""Batches of rows, as engines such as Ray, Dask and Spark hand them out: ``BatchEmbedder``.
+"""Batches of rows, as engines such as Ray, Dask and Spark pass them to workers: ``BatchEmbedder``.
 
-Imports pandas, the transformer and ``skembed.encoding.settings``; pyarrow is recognised without being imported.
+Imports pandas, the vector column, the transformer and the engine; pyarrow is recognised without being imported.
 """
 
 from __future__ import annotations
@@ -17,27 +17,27 @@ from skembed.transformer import SentenceEmbeddingTransformer
 
 
 class BatchEmbedder:
-    """Add vectors to batches of rows, wherever they are; for ``map_batches``, ``map_partitions`` and the like.
+    """Add vectors to batches of rows; for ``map_batches``, ``map_partitions`` and the like.
 
-    It travels to other processes without weights, loads its model there when the first batch comes, and once a process
-    however many copies there are.
+    A BatchEmbedder is pickled without weights. Each process loads the model with its first batch, and once however many
+    copies of the BatchEmbedder it has.
 
     Parameters
     ----------
     column : str
         Name of the column of text.
     vector_column : str, default="vector"
-        Name of the column that is added.
+        Name of the column of vectors that is added.
     **params
         Parameters of :class:`skembed.SentenceEmbeddingTransformer`. Here ``missing`` is "nan" and ``cache`` None by
-        default: a stream of rows would fill a cache in memory with texts that do not come again. Within a batch each
-        distinct text is encoded once in any case.
+        default: a stream of rows would fill a cache in memory with texts that never recur. Within a batch each distinct
+        text is encoded only once in any case.
 
     See Also
     --------
-    skembed.frames.ray.embed : The same for a dataset of Ray, with sizes that suit the cluster.
-    skembed.frames.dask.embed : The same for a frame of Dask.
-    skembed.embed_parquet : From files to files on one machine.
+    skembed.frames.ray.embed : Add vectors to a dataset of Ray, with workers that suit the cluster.
+    skembed.frames.dask.embed : Add vectors to a frame of Dask.
+    skembed.embed_parquet : Embed files into files on one machine.
 
     Examples
     --------
@@ -54,7 +54,7 @@ class BatchEmbedder:
         self.column = column
         self.vector_column = vector_column
         self.transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params})
-        self.transformer._settings()  # a wrong value is an error here rather than in a worker
+        self.transformer._settings()  # an invalid value raises here rather than in a worker
 
     def __call__(self, batch: Any) -> Any:
         """Embed a batch.
@@ -62,23 +62,23 @@ class BatchEmbedder:
         Parameters
         ----------
         batch : DataFrame, pyarrow Table or RecordBatch, or dict of str to ndarray
-            As pandas, pyarrow and numpy batches are in Ray.
+            The types of Ray's pandas, pyarrow and numpy batches.
 
         Returns
         -------
         DataFrame, pyarrow Table or RecordBatch, or dict
-            The same and the vectors: a vector column in pandas, lists of a fixed number of float32 in pyarrow, a
-            float32 matrix in a dict.
+            The batch with the vectors: a vector column in pandas, fixed-size lists of float32 in pyarrow, a float32
+            matrix in a dict.
 
         Raises
         ------
         KeyError
             If there is no such column.
         TypeError, ValueError
-            If the batch is none of these, has a column of that name already, or a value is no text; the message names
-            its position in the batch.
+            If the batch is of another type, has a column named ``vector_column`` already, or a value is not a text; the
+            message names its position in the batch.
         ModelNotFoundError
-            If there is no such model.
+            If the model cannot be found.
         """
         names = _column_names(batch)
         if self.column not in names:
@@ -102,7 +102,7 @@ def _column_names(batch: Any) -> list[Any]:
         return batch.columns.tolist()
     if isinstance(batch, dict):
         return list(batch)
-    pyarrow = sys.modules.get("pyarrow")  # whoever holds one of its tables has imported it
+    pyarrow = sys.modules.get("pyarrow")  # its tables exist only where it was imported
     if pyarrow is not None and isinstance(batch, (pyarrow.Table, pyarrow.RecordBatch)):
         return list(batch.schema.names)
     raise TypeError(

@@ -1,6 +1,6 @@
 """Dask meets embeddings: ``ddf["review"].text.embed()``, and ``embed`` for a frame with its vectors.
 
-Imports dask, so skembed imports this file by itself only where dask.dataframe has been imported before.
+Imports dask, so skembed imports this file only if dask.dataframe is imported already.
 """
 
 from __future__ import annotations
@@ -9,18 +9,19 @@ from typing import Any, Literal
 
 import dask.dataframe as dd
 import numpy as np
-import pandas as pd
 from dask.dataframe.extensions import make_array_nonempty, register_series_accessor
+from dask.dataframe.utils import make_meta
 
+from skembed.checks import check_choice
 from skembed.encoding.settings import check_names
 from skembed.frames.batches import BatchEmbedder
-from skembed.frames.pandas import Output, embed_column
+from skembed.frames.pandas import embed_column
 from skembed.frames.vectors import VectorArray, VectorDtype
 from skembed.transformer import SentenceEmbeddingTransformer
 
 
 class TextColumn:
-    """What is done with a column of text of Dask: ``ddf["review"].text``.
+    """A column of text of Dask: ``ddf["review"].text``.
 
     Examples
     --------
@@ -36,10 +37,10 @@ class TextColumn:
         self._column = column
 
     def embed(self, *, output: Literal["frame", "vector"] = "frame", **params: Any) -> Any:
-        """Embed each text, when the result is computed; each worker loads the model once.
+        """Embed each text when the result is computed; each worker loads the model once.
 
-        The model is loaded here too, because the columns of the result depend on it; workers refuse another one under
-        the same name.
+        The model is loaded here, too, because the columns of the result depend on it. A worker that finds another model
+        under the same name raises an error.
 
         Parameters
         ----------
@@ -57,17 +58,16 @@ class TextColumn:
         Raises
         ------
         TypeError, ValueError
-            If a parameter is not what it must be, or, when it is computed, a value is no text; the message names its
+            If a parameter is invalid, or, when the result is computed, a value is not a text; the message names its
             position in the partition and its index label.
         ModelNotFoundError
-            If there is no such model.
+            If the model cannot be found.
         """
-        if output not in ("frame", "vector"):
-            raise ValueError(f"output must be 'frame' or 'vector'; got {output!r}.")
+        check_choice("output", output, ("frame", "vector"))
         check_names(params, "text.embed", "output")
         transformer = SentenceEmbeddingTransformer(**{"missing": "nan", "cache": None, **params}).fit([])
-        meta = embed_column(self._column._meta, output, transformer)
-        return self._column.map_partitions(_embed_partition, output, transformer, meta=meta)
+        meta = embed_column(make_meta(self._column), output, transformer)
+        return self._column.map_partitions(embed_column, output, transformer, meta=meta)
 
 
 def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any) -> Any:
@@ -86,16 +86,16 @@ def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any
     Returns
     -------
     dask DataFrame
-        With the vectors as a column ``vector[float32, dim]``, which ``to_parquet`` writes.
+        With the vectors as a column ``vector[float32, dim]``, which ``to_parquet`` can write.
 
     Raises
     ------
     KeyError
         If there is no such column.
     TypeError, ValueError
-        If a parameter is not what it must be, or, when it is computed, a value is no text.
+        If a parameter is invalid, or, when the result is computed, a value is not a text.
     ModelNotFoundError
-        If there is no such model.
+        If the model cannot be found.
 
     Examples
     --------
@@ -108,22 +108,18 @@ def embed(ddf: Any, column: str, *, vector_column: str = "vector", **params: Any
     """
     check_names(params, "skembed.frames.dask.embed", "ddf", "column", "vector_column")
     embedder = BatchEmbedder(column, vector_column=vector_column, **params)
-    embedder.transformer.fit([])  # so that a worker that finds another model under the name refuses it
-    return ddf.map_partitions(embedder, meta=embedder(ddf._meta))
-
-
-def _embed_partition(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
-    return embed_column(column, output, transformer)
+    embedder.transformer.fit([])  # so that a worker that finds another model under the name raises
+    return ddf.map_partitions(embedder, meta=embedder(make_meta(ddf)))
 
 
 @make_array_nonempty.register(VectorDtype)
 def _two_vectors(dtype: VectorDtype) -> VectorArray:
-    """Make the example of a column that Dask tries its operations on."""
+    """Return an example of a column, on which Dask tries its operations."""
     return VectorArray(np.ones((2, dtype.dim), dtype=np.float32))
 
 
 def register() -> None:
-    """Add the accessor to Dask; one that somebody else has added stays."""
+    """Add the accessor to Dask; an accessor that somebody else has added stays."""
     if getattr(dd.Series, "text", None) is None:
         register_series_accessor("text")(TextColumn)
 

@@ -1,6 +1,6 @@
 """polars meets embeddings: ``pl.col("review").text.embed()`` and ``series.text.embed()``.
 
-Imports polars, so skembed imports this file by itself only where polars has been imported before.
+Imports polars, so skembed imports this file only if polars is imported already.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from skembed.transformer import SentenceEmbeddingTransformer
 
 
 class TextExpression:
-    """What is done with text in an expression: ``pl.col("review").text``.
+    """The text in an expression: ``pl.col("review").text``.
 
     Examples
     --------
@@ -35,7 +35,7 @@ class TextExpression:
     def embed(self, **params: Any) -> pl.Expr:
         """Embed each text; also in lazy queries and with the streaming engine.
 
-        The model is loaded when the expression is made, because its dimensions are part of the type.
+        The model is loaded when the expression is made, because the number of dimensions is part of the type.
 
         Parameters
         ----------
@@ -51,29 +51,31 @@ class TextExpression:
         Raises
         ------
         TypeError, ValueError
-            If a parameter is not what it must be.
+            If a parameter is invalid.
         ModelNotFoundError
-            If there is no such model.
+            If the model cannot be found.
 
         Warns
         -----
         TruncationWarning
-            When the query runs, if texts were longer than the model reads.
+            When the query runs, if texts are longer than the model reads.
 
         Notes
         -----
-        A value that is no text is an error when the query runs, with its position; the streaming engine counts it
-        within the part of the column that it has in hand.
+        A value that is not a text raises when the query runs. The message names its position; with the streaming engine
+        this is the position in the chunk of the column that is being processed.
         """
-        transformer = _transformer(params)
+        transformer = _make_transformer(params)
         dim = make_plan(transformer._settings()).finished_dim
         return self._expression.map_batches(
-            lambda column: _embed(column, transformer), return_dtype=pl.Array(pl.Float32, dim), is_elementwise=True
+            lambda column: _embed_series(column, transformer),
+            return_dtype=pl.Array(pl.Float32, dim),
+            is_elementwise=True,
         )
 
 
 class TextSeries:
-    """What is done with a series of text: ``series.text``.
+    """A series of text: ``series.text``.
 
     Examples
     --------
@@ -103,33 +105,35 @@ class TextSeries:
         Raises
         ------
         TypeError, ValueError
-            If a parameter or a text is not what it must be; the message names the position.
+            If a parameter is invalid or a value is not a text; the message names its position.
         ModelNotFoundError
-            If there is no such model.
+            If the model cannot be found.
 
         Warns
         -----
         TruncationWarning
-            If texts were longer than the model reads, with their number.
+            If texts are longer than the model reads, with their number.
         """
-        return _embed(self._series, _transformer(params))
+        return _embed_series(self._series, _make_transformer(params))
 
 
-def _transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
+def _make_transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
     check_names(params, "text.embed")
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 
-def _embed(column: pl.Series, transformer: SentenceEmbeddingTransformer) -> pl.Series:
+def _embed_series(column: pl.Series, transformer: SentenceEmbeddingTransformer) -> pl.Series:
     name = f"column {column.name!r}" if column.name else "series"
     matrix = transformer._embed(column, name=name)
-    vectors = pl.Series(column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1]))  # shares the matrix
+    vectors = pl.Series(
+        column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])
+    )  # without a copy of the matrix
     is_missing = np.isnan(matrix[:, 0])
     return vectors.set(pl.Series(is_missing), None) if is_missing.any() else vectors
 
 
 def register() -> None:
-    """Add the namespaces to polars; one that somebody else has added stays."""
+    """Add the namespaces to polars; a namespace that somebody else has added stays."""
     for owner, add, namespace in (
         (pl.Expr, pl.api.register_expr_namespace, TextExpression),
         (pl.Series, pl.api.register_series_namespace, TextSeries),

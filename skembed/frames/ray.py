@@ -1,4 +1,4 @@
-"""Ray Data meets embeddings: ``embed`` for a dataset of Ray. Imports ray."""
+"""Ray Data meets embeddings: ``embed`` for a dataset of Ray. Imports ray and the batches."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from ray.data import ActorPoolStrategy, Dataset
 from skembed.encoding.settings import check_names
 from skembed.frames.batches import BatchEmbedder
 
-_ROWS_PER_BATCH = 4096  # enough that texts of a length find each other; the most that a worker that dies has lost
-_MANY_CPUS = 8  # from here on a worker gets several of them, since each has a model of its own in memory
+_ROWS_PER_BATCH = 4096  # enough to sort texts by length; the rows that are lost when a worker dies
+_MANY_CPUS = 8  # in clusters of this size a worker gets several CPUs, since each worker has the model in memory
 _CPUS_PER_WORKER = 2
 
 
@@ -26,9 +26,9 @@ def embed(
     batch_size: int = _ROWS_PER_BATCH,
     **params: Any,
 ) -> Dataset:
-    """Add a column of vectors to a dataset of Ray, with workers that keep their model.
+    """Add a column of vectors to a dataset of Ray, with workers that keep their model loaded.
 
-    A worker that dies is started again by Ray, and its batch is done again.
+    Ray restarts a worker that dies, and repeats its batch.
 
     Parameters
     ----------
@@ -37,13 +37,13 @@ def embed(
         Name of the column of text.
     vector_column : str, default="vector"
     n_workers : int, default=None
-        Processes that hold a model. None: one for each GPU of the cluster, or as many as its CPUs serve, less one CPU
-        that reads.
+        Number of processes, each with the model in memory. None: one for each GPU of the cluster, or as many as its
+        CPUs allow, with one CPU left for reading.
     num_cpus, num_gpus : float, default=None
-        What Ray sets aside for each worker. None: a GPU if the cluster has one and ``device`` does not say otherwise;
-        else 1 CPU, or 2 in a cluster of 8 or more.
+        What Ray reserves for each worker. None: a GPU if the cluster has one and ``device`` allows it; else 1 CPU, or 2
+        in a cluster of 8 or more.
     batch_size : int, default=4096
-        Rows that a worker gets at once.
+        Number of rows that a worker gets at once.
     **params
         Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here, and ``cache``
         None.
@@ -51,16 +51,16 @@ def embed(
     Returns
     -------
     ray.data.Dataset
-        Lazy, as datasets are; the vectors are lists of a fixed number of float32.
+        Lazy, as all datasets; the vectors are fixed-size lists of float32.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter is not what it must be.
+        If a parameter is invalid.
 
     Notes
     -----
-    It is short for ``ds.map_batches(skembed.BatchEmbedder, fn_constructor_kwargs={"column": column},
+    This is short for ``ds.map_batches(skembed.BatchEmbedder, fn_constructor_kwargs={"column": column},
     batch_format="pyarrow", compute=ActorPoolStrategy(size=...), num_gpus=...)``.
 
     Examples
@@ -73,7 +73,7 @@ def embed(
     own = ("ds", "column", "vector_column", "n_workers", "num_cpus", "num_gpus", "batch_size")
     check_names(params, "skembed.frames.ray.embed", *own)
     keywords = {"column": column, "vector_column": vector_column, **params}
-    BatchEmbedder(**keywords)  # a wrong parameter is an error here rather than in a worker
+    BatchEmbedder(**keywords)  # an invalid parameter raises here rather than in a worker
     if not ray.is_initialized():
         ray.init()
     nodes = [node["Resources"] for node in ray.nodes() if node["Alive"]]
@@ -86,7 +86,7 @@ def embed(
         cpus = [node.get("CPU", 0) for node in nodes]
         num_cpus = num_cpus or (_CPUS_PER_WORKER if sum(cpus) >= _MANY_CPUS and max(cpus) >= _CPUS_PER_WORKER else 1)
         n_most = sum(int(some // num_cpus) for some in cpus)
-        if n_most * num_cpus > sum(cpus) - 1:  # one CPU must be left to read
+        if n_most * num_cpus > sum(cpus) - 1:  # leave one CPU for reading
             n_most -= 1
     return ds.map_batches(
         BatchEmbedder,

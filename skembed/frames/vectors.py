@@ -1,6 +1,6 @@
-"""The vector column: a pandas column whose rows are vectors of one length, over one float32 matrix.
+"""The vector column: a pandas column whose rows are vectors of one length, stored in one float32 matrix.
 
-Imports numpy and pandas; pyarrow only where its arrays come in or go out.
+Imports numpy, pandas, and what reads texts and vectors; pyarrow only where its arrays come in or go out.
 """
 
 from __future__ import annotations
@@ -28,17 +28,17 @@ _NAME = re.compile(r"vector\[float32, ?([1-9]\d*)\]")
 
 @register_extension_dtype
 class VectorDtype(ExtensionDtype):
-    """The type of a vector column: float32 vectors of one length, written ``vector[float32, 384]``.
+    """The dtype of a vector column: float32 vectors of one length, named ``vector[float32, 384]``.
 
     Parameters
     ----------
     dim : int
-        Dimensions of each vector, 1 or more.
+        Number of dimensions of each vector, 1 or more.
 
     Raises
     ------
     TypeError, ValueError
-        If ``dim`` is no positive integer.
+        If ``dim`` is not a positive integer.
 
     See Also
     --------
@@ -46,9 +46,9 @@ class VectorDtype(ExtensionDtype):
 
     Notes
     -----
-    ``str(dtype)`` is "object", and so is what ``df.dtypes`` shows; ``dtype.name`` and ``repr`` tell the whole name.
-    pyarrow writes ``str(dtype)`` into parquet files, and a pandas that has never heard of skembed refuses to read a
-    file with a name that it does not know.
+    ``str(dtype)`` is "object", and ``df.dtypes`` shows that; ``dtype.name`` and ``repr(dtype)`` are the full name.
+    pyarrow writes ``str(dtype)`` into parquet files, and pandas without skembed cannot read a file with a name that it
+    does not know.
 
     Examples
     --------
@@ -62,7 +62,7 @@ class VectorDtype(ExtensionDtype):
     type = np.ndarray
     kind = "O"
     na_value = pd.NA
-    numpy_dtype = np.dtype(np.float32)  # of the matrix: pandas takes matrices of other numbers for the copies they are
+    numpy_dtype = np.dtype(np.float32)  # of the matrix, so that pandas knows that other dtypes are copies
 
     def __init__(self, dim: int) -> None:
         self.dim = operator.index(dim)
@@ -82,12 +82,12 @@ class VectorDtype(ExtensionDtype):
 
     @classmethod
     def construct_array_type(cls) -> builtins.type[VectorArray]:
-        """Return the class of the values."""
+        """Return the class of the array."""
         return VectorArray
 
     @classmethod
     def construct_from_string(cls, string: str) -> VectorDtype:
-        """Read a name such as ``vector[float32, 384]``."""
+        """Construct a dtype from a name such as ``vector[float32, 384]``."""
         if not isinstance(string, str):
             raise TypeError(f"'construct_from_string' expects a string, got {type(string)}")
         found = _NAME.fullmatch(string)
@@ -100,51 +100,50 @@ class VectorDtype(ExtensionDtype):
 
 
 class VectorArray(ExtensionArray):
-    """The values of a vector column: one float32 matrix, one vector a row.
+    """The values of a vector column: one float32 matrix with one vector per row.
 
-    ``pd.Series(VectorArray(vectors))`` makes a column of vectors that are there already. A row without a vector is a
-    row of NaN in the matrix, and is missing to pandas.
+    ``pd.Series(VectorArray(vectors))`` makes a column of existing vectors. A row without a vector is a row of NaN in
+    the matrix, and a missing value to pandas.
 
     Parameters
     ----------
     vectors : array, frame, or sequence of vectors, shape (n_rows, dim)
         A matrix (not copied if it is float32), a frame of numeric columns, a vector column, a column or list of arrays
-        or lists, a pyarrow array of lists, a column of an Arrow list type. Single vectors may be missing.
+        or lists, a pyarrow array of lists, or a column of an Arrow list type. Single vectors may be missing.
     copy : bool, default=False
-        Whether to copy a float32 matrix, too, so that no later change of it shows here.
+        Whether to copy even a float32 matrix, so that later changes of it do not show here.
     model : str, default=None
-        Name and fingerprint of the model that made the vectors, e.g. ``other.array.model``; None: as ``vectors`` says,
+        Name and fingerprint of the model that made the vectors, e.g. ``other.array.model``. None: that of ``vectors``,
         if it is a vector column.
 
     Attributes
     ----------
     model : str or None
-        What is compared with another column's, or the model's that embeds a query, before their vectors are. ``embed``
-        sets it, parquet files keep it, and it is lost where vectors of several models come together.
+        It is compared with the model of another column, or of a query, before vectors are compared. ``embed`` sets it
+        and parquet files keep it; it is lost when vectors of several models are combined.
 
     Raises
     ------
     TypeError
-        If something is no vector of numbers; the message names the position.
+        If a value is not a vector of numbers; the message names its position.
     ValueError
-        If the vectors have several lengths, or none.
+        If the vectors differ in length, or there is none to tell the length from.
 
     See Also
     --------
-    skembed.VectorDtype : The type of the column.
-    skembed.read_parquet : Reads such columns back from a file.
+    skembed.VectorDtype : The dtype of the column.
+    skembed.read_parquet : Read such columns from a file.
 
     Notes
     -----
-    ``to_numpy("float32")`` of the array or of its Series is the matrix, shape (n_rows, dim), without a copy: this is
-    what estimators of scikit-learn take. Without a dtype, as with ``numpy.asarray``, it is an array of objects, one
-    vector a row, because pandas relies on one value a row. Pass estimators the matrix, in ``fit`` and in ``predict``:
-    some take the column itself in the one and refuse it in the other.
+    ``to_numpy("float32")`` of the array or of its Series returns the matrix, shape (n_rows, dim), without a copy. Pass
+    the matrix to scikit-learn's estimators, both in ``fit`` and in ``predict``: some accept the column itself in one
+    and reject it in the other. Without a dtype, as with ``numpy.asarray``, the result is an array of objects, one
+    vector per row, because pandas relies on one value per row.
 
-    The mean and the sum of a column are a vector, those of groups a vector column; missing vectors are left out, and no
-    vector is made shorter or longer. ``merge``, ``isin`` and the like find equal vectors, ``explode`` gives a column of
-    numbers. In a CSV file, and in texts that ``astype(str)`` makes, a vector is a list in the manner of JSON that holds
-    every digit.
+    The mean and the sum of a column are a vector, those of groups a vector column. Missing vectors are left out, and
+    vectors are not normalized. ``merge``, ``isin`` and the like find equal vectors; ``explode`` returns a column of
+    numbers. In a CSV file, and after ``astype(str)``, a vector is written as a JSON list with all digits.
 
     Examples
     --------
@@ -164,8 +163,8 @@ class VectorArray(ExtensionArray):
     dtype: vector[float32, 2]
     """
 
-    _readonly = False  # pandas 3 sets it on what it gives away
-    __array_ufunc__ = None  # type: ignore[assignment] # no arithmetic on the column: that is for the matrix
+    _readonly = False  # pandas 3 sets it on the arrays that it gives away
+    __array_ufunc__ = None  # type: ignore[assignment] # no arithmetic on the column: use the matrix
 
     def __init__(self, vectors: Any, *, copy: bool = False, model: str | None = None) -> None:
         matrix = read_vectors(vectors, dim=None)
@@ -198,19 +197,19 @@ class VectorArray(ExtensionArray):
 
     @property
     def dtype(self) -> VectorDtype:
-        """The type of the column, with the dimensions of its vectors."""
+        """The dtype of the column, with the number of dimensions."""
         return self._dtype
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the matrix."""
+        """Number of bytes of the matrix."""
         return self._matrix.nbytes
 
     def __len__(self) -> int:
         return len(self._matrix)
 
     def __iter__(self) -> Iterator[Any]:
-        vectors = self._matrix.copy()  # so that what is kept of it never changes with the column
+        vectors = self._matrix.copy()  # so that a vector that is kept does not change with the column
         for vector, is_na in zip(vectors, self.isna(), strict=True):
             yield self.dtype.na_value if is_na else vector
 
@@ -231,7 +230,7 @@ class VectorArray(ExtensionArray):
         key = check_array_indexer(self, key)
         if is_one_vector(value):
             rows = np.arange(len(self))[key]
-            if np.ndim(rows) == 1 and len(rows) == len(value) > 1:  # numbers that pandas has aligned with rows, perhaps
+            if np.ndim(rows) == 1 and len(rows) == len(value) > 1:  # perhaps pandas has aligned numbers with rows
                 raise ValueError(f"{len(rows)} numbers for {len(rows)} vectors; to set all to one, give [vector].")
         rows_to_set = self._as_rows(value)
         if not self._matrix.flags.writeable:
@@ -241,7 +240,7 @@ class VectorArray(ExtensionArray):
             self.model = None
 
     def _as_rows(self, value: Any) -> NDArray[np.float32]:
-        """Read what is to be written into rows: nothing, one vector for all of them, or a vector for each."""
+        """Read a value to write into rows, or to compare with them: missing, one vector for all, or one for each."""
         if is_missing(value):
             return np.full(self.dtype.dim, np.nan, dtype=np.float32)
         if not pd.api.types.is_list_like(value):
@@ -251,7 +250,7 @@ class VectorArray(ExtensionArray):
         return rows.reshape(-1) if is_one else rows
 
     def __eq__(self, other: Any) -> Any:
-        """Compare row by row, with one vector or with as many as there are rows; missing is equal to nothing."""
+        """Compare row by row with one vector or with a vector for each row; missing vectors equal nothing."""
         if isinstance(other, (pd.Series, pd.Index, pd.DataFrame)):
             return NotImplemented
         if not pd.api.types.is_list_like(other):
@@ -268,21 +267,21 @@ class VectorArray(ExtensionArray):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype != np.float32:
             raise ValueError("Only the float32 matrix of a vector column can be had without a copy.")
-        array: NDArray[Any] = self.to_numpy(dtype, copy=bool(copy))  # one value a row, unless numbers are asked for
+        array: NDArray[Any] = self.to_numpy(dtype, copy=bool(copy))  # one value per row, unless numbers are asked for
         return array
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
-        """Give the vectors as numpy has them; what shares the column's memory is read-only.
+        """Return the vectors as a numpy array; an array that shares the column's memory is read-only.
 
         Parameters
         ----------
         dtype : dtype, default=None
-            A kind of number: the matrix, shape (n_rows, dim), without a copy for "float32". None or object: an array
-            of shape (n_rows,) with a vector in each place.
+            A numeric dtype: the matrix, shape (n_rows, dim), without a copy for "float32". None or object: an array of
+            shape (n_rows,) with a vector in each element.
         copy : bool, default=False
             Whether to copy the matrix, so that it may be changed.
         na_value : object, default=pandas.NA, or NaN in a matrix
-            What a missing row becomes.
+            The value of a missing row.
 
         Returns
         -------
@@ -297,12 +296,12 @@ class VectorArray(ExtensionArray):
         if has_na_value:
             return np.where(self.isna()[:, None], na_value, self._matrix).astype(dtype)
         if np.dtype(dtype).kind != "f" and self.isna().any():
-            raise ValueError(f"A missing vector is no {np.dtype(dtype).name}; give na_value, or choose a float dtype.")
+            raise ValueError(f"A missing vector cannot be {np.dtype(dtype).name}; pass na_value, or a float dtype.")
         matrix = self._matrix.astype(dtype, copy=copy)
         return _read_only(matrix) if np.shares_memory(matrix, self._matrix) else matrix
 
     def astype(self, dtype: Any, copy: bool = True) -> Any:
-        """Make a column of another type; numbers are no such type, because a vector is many of them."""
+        """Convert to another dtype; a numeric dtype is an error, because a vector is not one number."""
         dtype = pd.api.types.pandas_dtype(dtype)
         if isinstance(dtype, np.dtype) and dtype.kind == "O":
             return self._printable()
@@ -319,102 +318,101 @@ class VectorArray(ExtensionArray):
         return super().astype(dtype, copy=copy)
 
     def _printable(self) -> NDArray[np.object_]:
-        """Make an array of vectors that ``str``, and so ``to_csv``, writes in full."""
+        """Return an array of vectors that ``str``, and so ``to_csv``, writes in full."""
         rows: NDArray[np.object_] = self.to_numpy()
         rows[:] = [vector if vector is pd.NA else vector.view(_VectorInFull) for vector in rows]
         return rows
 
     def isna(self) -> NDArray[np.bool_]:
-        """Tell which rows have no vector."""
-        is_na = np.isnan(self._matrix[:, 0])  # a look at one column settles it for nearly all rows
+        """Return which rows have no vector."""
+        is_na = np.isnan(self._matrix[:, 0])  # the first column decides for nearly all rows
         suspects = np.flatnonzero(is_na)
         is_na[suspects] = np.isnan(self._matrix[suspects]).all(axis=1)
         return is_na
 
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
-        """Take rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
+        """Return rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
         matrix = take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan)
         if allow_fill and not is_missing(fill_value):
             matrix[np.asarray(indices) == -1] = self._as_rows(fill_value)
         return type(self)(matrix, model=self.model)
 
     def copy(self) -> Self:
-        """Copy the matrix."""
+        """Return an array with a copy of the matrix."""
         return type(self)(self._matrix, copy=True, model=self.model)
 
     def view(self, dtype: Any = None) -> Any:
-        """Make another array over the same matrix."""
+        """Return another array over the same matrix."""
         if dtype is not None:
             raise NotImplementedError("a vector column cannot be viewed as another dtype")
         return type(self)(self._matrix, model=self.model)
 
     def unique(self) -> Self:
-        """Keep each vector once, in order of first appearance."""
+        """Return each vector once, in order of first appearance."""
         return self.take(np.flatnonzero(~self.duplicated()))
 
     def duplicated(self, keep: Literal["first", "last", False] = "first") -> NDArray[np.bool_]:
-        """Tell which rows have a vector that another row has."""
+        """Return which rows repeat the vector of another row."""
         codes, _ = self.factorize()
         return pd.Series(codes).duplicated(keep).to_numpy()
 
     def isin(self, values: Any) -> NDArray[np.bool_]:
-        """Tell which rows have one of some values; a missing row is in them if one of them is missing."""
+        """Return which rows have one of the values; a missing row has if one of them is missing."""
         could_be_in = [value for value in values if is_missing(value) or is_one_vector(value, self.dtype.dim)]
         wanted = set(self._from_sequence(could_be_in, dtype=self.dtype)._keys())
         return np.fromiter((key in wanted for key in self._keys()), dtype=bool, count=len(self))
 
     def equals(self, other: object) -> bool:
-        """Tell whether another array has the same vectors, missing ones at the same places."""
+        """Return whether another array has the same vectors, with missing ones in the same rows."""
         return isinstance(other, VectorArray) and np.array_equal(self._matrix, other._matrix, equal_nan=True)
 
     def value_counts(self, dropna: bool = True) -> pd.Series[int]:
-        """Count how often each vector appears."""
+        """Return how often each vector appears."""
         codes, uniques = self.factorize(use_na_sentinel=dropna)
         counts = np.bincount(codes[codes >= 0], minlength=len(uniques))
         return pd.Series(counts, index=pd.Index(uniques, dtype=self.dtype), name="count").sort_values(ascending=False)
 
     def _explode(self) -> tuple[NDArray[np.float32], NDArray[np.uint64]]:
-        """Put the numbers one below the other, and count those of each row; a missing vector is one missing number."""
+        """Return all numbers in one column and their count per row; a missing vector is one missing number."""
         is_na = self.isna()
         is_kept = np.ones(self._matrix.shape, dtype=bool)
         is_kept[is_na, 1:] = False
         return self._matrix[is_kept], np.where(is_na, 1, self.dtype.dim).astype(np.uint64)
 
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **params: Any) -> Any:
-        """Add vectors up, or average them; other reductions have no vector as their result."""
+        """Sum or average the vectors; other reductions are not defined."""
         if name not in ("mean", "sum"):
             try:
                 return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)
             except TypeError as error:
                 raise TypeError(
-                    f"A column of vectors does not support operation {name!r}; do it on the matrix, "
-                    ".to_numpy('float32')."
+                    f"A column of vectors does not support operation {name!r}; use the matrix, .to_numpy('float32')."
                 ) from error
         min_count = params.get("min_count", 0)
         ids = np.zeros(len(self), dtype=np.intp)
-        result = self._groupby_op(how=name, min_count=min_count, ngroups=1, ids=ids, skipna=skipna)
+        result = self._add_up(name, min_count, 1, ids, skipna=skipna)
         return result if keepdims else result[0]
 
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
-        """Take the first or last vector of each group (as pandas itself does since 3.1), the sum or the mean."""
+        """Return the sum, mean, first or last vector of each group; pandas 3.1 and later has the last two itself."""
         if how in ("mean", "sum"):
             return self._add_up(how, min_count, ngroups, ids, skipna=others.get("skipna", True))
         if how not in ("first", "last"):
             raise TypeError(
-                f"Groups of vectors do not support operation {how!r}; they have a mean, a sum, a first and a last one. "
-                "Do others on the matrix, .to_numpy('float32')."
+                f"Groups of vectors do not support operation {how!r}; they have a mean, a sum, a first and a last "
+                "vector. For others use the matrix, .to_numpy('float32')."
             )
         skipped = self.isna() if others.get("skipna", True) else False
         rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
         if how == "first":
-            rows = rows[::-1]  # of several rows that are written into one place, the last stays
+            rows = rows[::-1]  # of several rows written into one element below, the last stays
         chosen = np.full(ngroups, -1)
         chosen[ids[rows]] = rows
         chosen[np.bincount(ids[rows], minlength=ngroups) < min_count] = -1
         return self.take(chosen, allow_fill=True)
 
     def _add_up(self, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], *, skipna: bool) -> Self:
-        """Add up the vectors of each group, in float64, and divide them by their number for a mean."""
+        """Sum the vectors of each group in float64, and divide by their number for a mean."""
         is_in_group, is_na = ids >= 0, self.isna()
         rows = np.flatnonzero(is_in_group & ~is_na)
         n_vectors = np.bincount(ids[rows], minlength=ngroups)
@@ -432,10 +430,10 @@ class VectorArray(ExtensionArray):
         return self._keys(), None
 
     def _keys(self) -> NDArray[np.object_]:
-        """Make a key of each vector that is equal where the vectors are, and ordered as they are; None where missing.
+        """Return a key for each vector, which compares and sorts as the vector does; None for a missing one.
 
-        Merges and groups sort by them. They are bytes in an array of objects: one of bytes ("S") would lose trailing
-        zeros, with which most of the vectors that end in 0.0 end.
+        Merges and groups sort by the keys. They are bytes in an array of objects: an array of bytes ("S") would lose
+        trailing zeros, with which the keys of vectors that end in 0.0 end.
         """
         keys = np.empty(len(self), dtype=object)
         keys[:] = [vector.tobytes() for vector in _in_order(self._matrix)]
@@ -443,10 +441,10 @@ class VectorArray(ExtensionArray):
         return keys
 
     def _values_for_argsort(self) -> NDArray[np.bytes_]:
-        """Order vectors as tuples are ordered: pandas sorts what it groups by."""
+        """Return values that sort as tuples of the numbers do: pandas sorts what it groups by."""
         return _in_order(self._matrix).view(f"S{4 * self.dtype.dim}").reshape(len(self))
 
-    # What is in order pandas merges by an index, which needs values that can be hashed; else by their keys.
+    # pandas merges sorted columns by an index, which needs hashable values, and other columns by their keys.
     _is_monotonic_increasing = _is_monotonic_decreasing = False
 
     def _mode(self, dropna: bool = True) -> Self:
@@ -456,9 +454,9 @@ class VectorArray(ExtensionArray):
 
     def __repr__(self) -> str:
         head, _, _ = super().__repr__().rpartition("dtype: ")
-        return f"{head}dtype: {self.dtype.name}"  # whose str is another; see VectorDtype
+        return f"{head}dtype: {self.dtype.name}"  # str(dtype) is "object"; see VectorDtype
 
-    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:  # noqa: ARG002 - one look everywhere
+    def _formatter(self, boxed: bool = False) -> Callable[[Any], str | None]:  # noqa: ARG002 - looks the same everywhere
         def show(vector: Any) -> str:
             if vector is pd.NA:
                 return str(vector)
@@ -473,16 +471,16 @@ class VectorArray(ExtensionArray):
 
         numbers, is_na = pyarrow.array(np.ascontiguousarray(self._matrix).reshape(-1)), self.isna()
         mask = pyarrow.array(is_na) if is_na.any() else None
-        noted = None if self.model is None else {MODEL_KEY: self.model}  # beside the type, which stays the same
+        noted = None if self.model is None else {MODEL_KEY: self.model}  # the metadata is not part of the type
         lists = pyarrow.list_(pyarrow.field("item", pyarrow.float32(), metadata=noted), self.dtype.dim)
         array = pyarrow.FixedSizeListArray.from_arrays(numbers, type=lists, mask=mask)
         return array if type is None else array.cast(type)
 
 
 def _in_order(matrix: NDArray[np.float32]) -> NDArray[Any]:
-    """Turn numbers into four bytes each that are ordered, byte by byte, as the numbers are.
+    """Return four bytes per number, which sort byte by byte as the numbers do.
 
-    -0.0 becomes 0.0, and every NaN the same one, which is the last.
+    -0.0 becomes 0.0. All NaN become the same one, which is last.
     """
     matrix = matrix + np.float32(0)
     matrix[np.isnan(matrix)] = np.nan
@@ -491,7 +489,7 @@ def _in_order(matrix: NDArray[np.float32]) -> NDArray[Any]:
 
 
 class _VectorInFull(np.ndarray[Any, Any]):
-    """A vector whose text holds every number, in the fewest digits that float32 reads back as the same."""
+    """A vector whose text has every number, in the fewest digits that float32 reads back unchanged."""
 
     def __str__(self) -> str:
         return f"[{', '.join(map(str, self))}]" if self.ndim == 1 else super().__str__()
@@ -500,18 +498,18 @@ class _VectorInFull(np.ndarray[Any, Any]):
         return repr(np.asarray(self))
 
     def __reduce__(self) -> Any:
-        return np.asarray(self).__reduce__()  # so that reading a pickle takes numpy only
+        return np.asarray(self).__reduce__()  # so that a pickle can be read with numpy alone
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:
-    """Give away a view through which nobody changes the column."""
+    """Return a view through which the column cannot be changed."""
     array = array.view()
     array.flags.writeable = False
     return array
 
 
 def is_one_vector(value: Any, dim: int | None = None) -> bool:
-    """Tell one vector, of ``dim`` numbers, from a sequence of vectors and from anything else."""
+    """Return whether a value is one vector, of ``dim`` numbers, rather than a sequence of vectors or anything else."""
     if isinstance(value, np.ndarray):
         is_vector = value.ndim == 1 and value.dtype.kind in "fiu"
     else:

@@ -1,4 +1,4 @@
-"""What stands beside embedded files: whole or refused, never half written, and of one writer."""
+"""The manifest beside embedded files: complete or refused, and of one writer at a time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ import pytest
 from filelock import FileLock
 
 from skembed import DestinationError
-from skembed.atomic import atomic_write
-from skembed.files.manifest import MANIFEST, Manifest, locked_destination, refuse_changed_sources, refuse_other_settings
+from skembed.files.manifest import MANIFEST, Manifest, check_same_settings, check_same_sources, locked_destination
 
 SETTINGS = {"text": "review", "pooling": [["mean"]], "normalize": True}
 SOURCES = [{"file": f"{name}.parquet", "bytes": 10, "modified_ns": 1} for name in "ab"]
@@ -35,7 +34,7 @@ def names(folder):
 
 
 class TestManifest:
-    """It says what is finished, and is believed only where that is so."""
+    """It lists what is finished, and is trusted only if that is true."""
 
     def test_it_comes_back_as_it_was_saved(self, manifest, tmp_path):
         assert Manifest.load(tmp_path) == manifest
@@ -55,7 +54,7 @@ class TestManifest:
     def test_parts_that_it_does_not_list_are_removed_and_nothing_else(self, manifest, tmp_path):
         for name in ("mine.parquet", "part-000002.parquet", "part-one.parquet"):
             (tmp_path / name).write_text("")
-        manifest.remove_others(tmp_path)
+        manifest.remove_unlisted_parts(tmp_path)
         assert names(tmp_path) == [
             MANIFEST,
             "mine.parquet",
@@ -64,7 +63,7 @@ class TestManifest:
         ]
 
     @pytest.mark.parametrize("length", [0, 1, 50, -1])
-    def test_a_torn_one_is_refused(self, manifest, tmp_path, length):
+    def test_a_truncated_manifest_is_refused(self, manifest, tmp_path, length):
         file = tmp_path / MANIFEST
         file.write_bytes(file.read_bytes()[:length])
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
@@ -118,7 +117,7 @@ class TestManifest:
         ],
         ids=str,
     )
-    def test_what_was_changed_by_hand_is_refused(self, manifest, tmp_path, changed):
+    def test_a_manifest_changed_by_hand_is_refused(self, manifest, tmp_path, changed):
         file = tmp_path / MANIFEST
         file.write_text(json.dumps({**json.loads(file.read_text()), **changed}))
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
@@ -129,7 +128,7 @@ class TestManifest:
         with pytest.raises(DestinationError, match=rf"{MANIFEST} is damaged"):
             Manifest.load(tmp_path)
 
-    def test_one_that_may_not_be_read_is_not_called_damaged(self, tmp_path, monkeypatch):
+    def test_a_manifest_without_read_permission_is_not_called_damaged(self, tmp_path, monkeypatch):
         (tmp_path / MANIFEST).write_text("{}", encoding="utf-8")
 
         def refuse(path):
@@ -150,13 +149,15 @@ class TestManifest:
         ],
         ids=["gone", "longer", "a byte is another", "a folder", "a pipe"],
     )
-    def test_a_part_that_is_not_as_it_was_finished_is_named(self, manifest, tmp_path, spoil):
+    def test_a_part_that_is_missing_or_has_changed_is_named(self, manifest, tmp_path, spoil):
         spoil(tmp_path / "part-000001.parquet")
-        with pytest.raises(DestinationError, match=r"part-000001.parquet is not as it was finished.*resume=False"):
+        with pytest.raises(
+            DestinationError, match=r"part-000001.parquet is missing or has changed\. Restore it.*resume=False"
+        ):
             Manifest.load(tmp_path)
 
 
-class TestHeld:
+class TestLock:
     """One writer at a time, in a folder of its own."""
 
     def test_it_makes_the_folder_with_those_above_it(self, tmp_path):
@@ -175,26 +176,26 @@ class TestHeld:
             pass
         assert "notes.md" in names(tmp_path)
 
-    def test_it_can_be_held_again_and_by_one_who_failed(self, tmp_path):
+    def test_it_can_be_locked_again_even_after_an_error(self, tmp_path):
         for _ in range(2):
             with pytest.raises(KeyError), locked_destination(tmp_path):
                 raise KeyError
 
-    def test_a_manifest_that_was_never_finished_is_no_other_file(self, tmp_path):
+    def test_an_unfinished_manifest_does_not_count_as_another_file(self, tmp_path):
         (tmp_path / f"{MANIFEST}.unfinished").write_text("{")
         with locked_destination(tmp_path):
             assert f"{MANIFEST}.unfinished" not in names(tmp_path)
 
-    def test_what_a_killed_process_left_is_removed(self, manifest, tmp_path):
+    def test_files_that_a_killed_process_left_are_removed(self, manifest, tmp_path):
         finished = names(tmp_path)
         (tmp_path / "part-000002.parquet.unfinished").write_text("half")
         with locked_destination(tmp_path):
             assert set(names(tmp_path)) - {".lock"} == set(finished)
 
-    def test_a_second_holder_is_refused_and_removes_nothing_of_the_first(self, manifest, tmp_path):
+    def test_a_second_writer_is_refused_and_removes_nothing_of_the_first(self, manifest, tmp_path):
         refused = []
 
-        def hold():
+        def lock():
             try:
                 with locked_destination(tmp_path):
                     pass
@@ -203,11 +204,11 @@ class TestHeld:
 
         with locked_destination(tmp_path):
             (tmp_path / "part-000002.parquet.unfinished").write_text("half")
-            second = threading.Thread(target=hold)
+            second = threading.Thread(target=lock)
             second.start()
             second.join()
             assert "part-000002.parquet.unfinished" in names(tmp_path)
-        assert refused == [f"Another process is embedding into {tmp_path}. Wait for it, or choose another."]
+        assert refused == [f"Another process is embedding into {tmp_path}. Wait for it, or choose another folder."]
 
     def test_a_lock_of_another_process_is_seen(self, manifest, tmp_path):
         with (
@@ -223,70 +224,34 @@ class TestHeld:
             pass
 
 
-def fail_halfway(file, error):
-    file.write(b"half")
-    raise error
-
-
-class TestReplaced:
-    """A file is there in full or as it was before."""
-
-    def test_it_takes_its_place_at_the_end(self, tmp_path):
-        path = tmp_path / "a"
-        path.write_text("old")
-        with atomic_write(path) as file:
-            file.write(b"new")
-            assert path.read_text() == "old"
-        assert path.read_text() == "new"
-        assert names(tmp_path) == ["a"]
-
-    @pytest.mark.parametrize("error", [KeyError, KeyboardInterrupt])
-    @pytest.mark.parametrize("before", [[], ["a"]])
-    def test_an_error_leaves_what_was_there_and_nothing_else(self, tmp_path, error, before):
-        for name in before:
-            (tmp_path / name).write_text("old")
-        with pytest.raises(error), atomic_write(tmp_path / "a") as file:
-            fail_halfway(file, error)
-        assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [(name, "old") for name in before]
-
-    def test_so_does_one_while_the_file_is_brought_to_the_disk(self, tmp_path, monkeypatch):
-        def full(descriptor):
-            raise OSError(28, "No space left on device")
-
-        monkeypatch.setattr("os.fsync", full)
-        with pytest.raises(OSError, match="No space left"), atomic_write(tmp_path / "a") as file:
-            file.write(b"whole")
-        assert names(tmp_path) == []
-
-
-class TestRefusals:
-    """A folder goes on only with rows of the same kind, behind the same rows."""
+class TestResuming:
+    """A folder is resumed only with vectors of the same kind and the same source."""
 
     def test_several_poolings_are_named_as_they_were_given(self, manifest, tmp_path):
         with pytest.raises(DestinationError, match=r"not pooling=\('mean', 'cls'\)\. Choose"):
-            refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["mean"], ["cls"]]})
+            check_same_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["mean"], ["cls"]]})
 
-    def test_the_same_settings_and_sources_go_on(self, manifest, tmp_path):
+    def test_the_same_settings_and_sources_are_accepted(self, manifest, tmp_path):
         before = Manifest.load(tmp_path)
-        refuse_other_settings(tmp_path, before, SETTINGS)
-        refuse_changed_sources(tmp_path, before, SOURCES)
+        check_same_settings(tmp_path, before, SETTINGS)
+        check_same_sources(tmp_path, before, SOURCES)
 
     def test_only_what_differs_is_named(self, manifest, tmp_path):
         with pytest.raises(DestinationError) as caught:
-            refuse_other_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["cls"]], "new": 1})
+            check_same_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["cls"]], "new": 1})
         assert str(caught.value) == (
             f"{tmp_path} was embedded with pooling='mean', new=None, not pooling='cls', new=1. Choose another "
             "destination, the same settings, or resume=False to embed all again."
         )
 
     @pytest.mark.parametrize("later", [[], [{"file": "c.parquet", "bytes": 1, "modified_ns": 1}]])
-    def test_files_that_came_later_are_no_change(self, manifest, tmp_path, later):
-        refuse_changed_sources(tmp_path, manifest, SOURCES + later)
+    def test_files_added_later_are_not_a_change(self, manifest, tmp_path, later):
+        check_same_sources(tmp_path, manifest, SOURCES + later)
 
     @pytest.mark.parametrize("changed", [{"bytes": 11}, {"modified_ns": 2}], ids=str)
     def test_a_file_that_changed_is_named(self, manifest, tmp_path, changed):
-        with pytest.raises(DestinationError, match=rf"'b.parquet' has changed since, but its rows are in {tmp_path}"):
-            refuse_changed_sources(tmp_path, manifest, [SOURCES[0], {**SOURCES[1], **changed}])
+        with pytest.raises(DestinationError, match=rf"'b.parquet' has changed, but its rows are in {tmp_path}"):
+            check_same_sources(tmp_path, manifest, [SOURCES[0], {**SOURCES[1], **changed}])
 
     @pytest.mark.parametrize(
         ("now", "named"),
@@ -298,4 +263,4 @@ class TestRefusals:
         with pytest.raises(
             DestinationError, match=rf"'{named}.parquet' is no longer the source's file number {number},"
         ):
-            refuse_changed_sources(tmp_path, manifest, now)
+            check_same_sources(tmp_path, manifest, now)

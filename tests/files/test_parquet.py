@@ -1,4 +1,4 @@
-"""Vector columns in parquet files: written by pandas, read by anybody, and the same bits when they come back."""
+"""Vector columns in parquet files: pandas writes them, other libraries read them, and they come back bit for bit."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_a_folder_of_files_is_read_as_one(df, tmp_path):
     assert len(skembed.read_parquet(tmp_path)) == 10
 
 
-def test_lists_that_are_no_float32_vectors_stay_what_pandas_makes_of_them():
+def test_lists_that_are_not_float32_vectors_stay_as_pandas_reads_them():
     file = io.BytesIO()
     table = pa.table({"place": pa.array([[1.0, 2.0]], type=pa.list_(pa.float64(), 2)), "words": [["a", "b"]]})
     pa.parquet.write_table(table, file)
@@ -160,7 +160,7 @@ def test_everything_else_is_read_as_pandas_reads_it():
     assert by_us.attrs == by_pandas.attrs == {"source": "a test"}
 
 
-def test_a_missing_file_and_one_that_is_no_parquet_are_errors(tmp_path):
+def test_a_missing_file_and_one_that_is_not_parquet_are_errors(tmp_path):
     with pytest.raises(FileNotFoundError):
         skembed.read_parquet(tmp_path / "none.parquet")
     (tmp_path / "other.parquet").write_text("no parquet")
@@ -182,8 +182,8 @@ def test_without_pyarrow_vectors_work_and_reading_says_how_to_get_it(tmp_path):
     assert done.stdout.strip() == "skembed.read_parquet needs pyarrow: pip install 'skembed[parquet]'."
 
 
-class TestTheModel:
-    """Which model made the vectors stands in the file, and whoever does not know of it reads the file as before."""
+class TestModel:
+    """The file says which model made the vectors; readers that do not know of it read the file as before."""
 
     def test_it_comes_back(self, noted, noted_file):
         for columns in (None, ["v"]):
@@ -206,7 +206,7 @@ class TestTheModel:
         ):
             assert VectorArray(column).model == "bert 0123456789abcdef"
 
-    def test_polars_and_plain_pandas_lose_it_and_keep_the_vectors(self, noted, noted_file, tmp_path):
+    def test_polars_and_plain_pandas_lose_the_model_and_keep_the_vectors(self, noted, noted_file, tmp_path):
         polars = pytest.importorskip("polars")
         through = polars.read_parquet(noted_file)
         through.write_parquet(tmp_path / "polars.parquet")
@@ -226,7 +226,7 @@ class TestTheModel:
         noted.assign(v=VectorArray(noted["v"].array, model="other fedcba9876543210")).to_parquet(tmp_path / "3.parquet")
         assert skembed.read_parquet(tmp_path)["v"].array.model is None
 
-    def test_everybody_reads_the_vectors_as_from_a_file_without_it(self, file, noted_file):
+    def test_other_libraries_read_the_vectors_as_from_a_file_without_it(self, file, noted_file):
         assert pa.parquet.read_table(file).equals(pa.parquet.read_table(noted_file))
         assert_frame_equal(pd.read_parquet(noted_file), pd.read_parquet(file))
         polars = pytest.importorskip("polars")

@@ -78,7 +78,7 @@ class TestFiles:
         assert texts(tmp_path) == Source(tmp_path).files
         assert texts(tmp_path) == ["10.PARQUET", "9.parquet", "a/c/y.parquet", "a/z.pq", "b.parquet"]
 
-    def test_hidden_and_other_files_are_passed_over(self, write, tmp_path):
+    def test_hidden_and_other_files_are_skipped(self, write, tmp_path):
         for name in ("_a.parquet", ".a.parquet", "_temporary/a.parquet", ".git/a.parquet", "a.parquet"):
             write(name, {"text": [name]})
         write("notes.md", "other")
@@ -108,19 +108,21 @@ class TestFiles:
     @pytest.mark.parametrize(
         "value", ["99999999999999999999", "9223372036854775808", "--5", "-", "-0", "+5", "٣", "9" * 200, "1_000"]
     )
-    def test_parts_that_are_no_integers_of_64_bits_stay_text(self, value, write, tmp_path):
+    def test_parts_that_are_not_64_bit_integers_stay_text(self, value, write, tmp_path):
         write(f"d={value}/a.parquet", {"text": ["a"]})
         write("d=1/b.parquet", {"text": ["b"]})
         assert sorted(row["d"] for row in rows(tmp_path)) == sorted([value, "1"])
 
     @pytest.mark.parametrize("value", ["-9223372036854775808", "9223372036854775807", "0", "-5"])
-    def test_parts_that_are_are_integers(self, value, write, tmp_path):
+    def test_parts_that_are_64_bit_integers_become_integers(self, value, write, tmp_path):
         write(f"d={value}/a.parquet", {"text": ["a"]})
         assert [row["d"] for row in rows(tmp_path)] == [int(value)]
 
     @pytest.mark.parametrize("make", [os.mkfifo, make_socket, link_to_a_device], ids=lambda make: make.__name__)
     @pytest.mark.parametrize("is_folder", [True, False])
-    def test_what_is_no_regular_file_is_an_error_and_not_waited_for(self, make, is_folder, tmp_path, monkeypatch):
+    def test_a_path_that_is_not_a_regular_file_is_an_error_and_not_waited_for(
+        self, make, is_folder, tmp_path, monkeypatch
+    ):
         monkeypatch.chdir(tmp_path)  # the name of a socket must be short
         make("a.parquet")
         with pytest.raises(OSError, match=r"a\.parquet is not a regular file"):
@@ -170,7 +172,7 @@ class TestFiles:
             Source([])
 
     @pytest.mark.parametrize("source", [None, 3, b"a.parquet", {"a.parquet"}, [3], ["a.parquet", None]], ids=repr)
-    def test_what_is_no_path_is_an_error(self, source):
+    def test_a_source_that_is_not_a_path_is_an_error(self, source):
         with pytest.raises(TypeError, match="source must be a path or a list of paths"):
             Source(source)
 
@@ -197,27 +199,27 @@ class TestCsv:
         assert rows(write("a.csv", f'text,n\n"{quoted}",1\n')) == [{"text": text, "n": "1"}]
 
     @pytest.mark.parametrize("text", ["NA", "null", "nan", "None", "123", "1e5", "true", "2026-01-01", " a "])
-    def test_so_is_one_without_quotes(self, write, text):
+    def test_an_unquoted_text_is_that_text(self, write, text):
         assert rows(write("a.csv", f"text,n\n{text},1\n")) == [{"text": text, "n": "1"}]
 
     def test_an_empty_field_is_missing(self, write):
         path = write("a.csv", "text,n,word\n,1,a\nb,,\n")
         assert rows(path) == [{"text": None, "n": "1", "word": "a"}, {"text": "b", "n": None, "word": None}]
 
-    def test_tabs_part_the_columns_of_tsv(self, write):
+    def test_tabs_separate_the_columns_of_tsv(self, write):
         assert rows(write("a.tsv", 'text\tn\na, b\t1\n"a\tb"\t2\n')) == [
             {"text": "a, b", "n": "1"},
             {"text": "a\tb", "n": "2"},
         ]
 
-    def test_a_mark_of_the_byte_order_is_no_part_of_a_name(self, write):
+    def test_a_byte_order_mark_is_not_part_of_a_name(self, write):
         assert rows(write("a.csv", "\ufefftext\ncafé\n")) == [{"text": "café"}]
 
-    def test_a_header_alone_is_no_row(self, write):
+    def test_a_header_alone_is_not_a_row(self, write):
         assert rows(write("a.csv", "text,n\n")) == []
 
     @pytest.mark.parametrize("field", ["00123", "+49123", "12345678901234567890", "1.50", "true", "+02:00"])
-    def test_other_columns_stay_letter_for_letter_too(self, write, field):
+    def test_other_columns_stay_as_they_are_written(self, write, field):
         assert rows(write("a.csv", f"text,n\na,{field}\n")) == [{"text": "a", "n": field}]
 
     def test_a_blank_line_of_a_single_column_is_a_row_without_a_text(self, write):
@@ -250,7 +252,7 @@ FIELD = st.lists(
 
 
 @pytest.mark.parametrize("content", [b"", b"\r\n\n", b"\xef\xbb\xbf"])
-def test_a_csv_file_without_a_header_is_told_to_be_empty(content, tmp_path):
+def test_a_csv_file_without_a_header_is_reported_as_empty(content, tmp_path):
     (tmp_path / "empty.csv").write_bytes(content)
     with pytest.raises(OSError, match=r"empty\.csv.*The file is empty"):
         Source(tmp_path / "empty.csv")
@@ -269,7 +271,7 @@ class TestCsvBlocks:
         st.booleans(),
         st.integers(0, 40),
     )
-    def test_what_python_writes_is_read_letter_for_letter(
+    def test_csv_written_by_python_is_read_character_by_character(
         self, fields, quoting, line_end, kind, has_mark, is_cut_short, more_bytes
     ):
         ending, delimiter = kind
@@ -290,7 +292,7 @@ class TestCsvBlocks:
     @given(
         st.lists(st.sampled_from(['"', '"', ",", "\r", "\n", "a", "é"]), max_size=40).map("".join), st.integers(0, 40)
     )
-    def test_what_nobody_has_written_is_read_so_too_or_refused(self, soup, more_bytes):
+    def test_malformed_csv_is_read_as_python_does_or_refused(self, soup, more_bytes):
         content = f"x,y\n{soup}"
         expected = as_python_reads(content)
         longest = len(content.encode()) + 1 if '"' in soup else max(map(len, content.encode().splitlines())) + 3
@@ -336,14 +338,14 @@ class TestColumns:
         assert Source(tmp_path).schema.field("n").type == unified
         assert rows(tmp_path) == [{"text": "a", "n": None}, {"text": "b", "n": None}]
 
-    def test_their_order_is_that_of_the_first_file(self, write, tmp_path):
+    def test_the_order_of_columns_is_that_of_the_first_file(self, write, tmp_path):
         write("a.parquet", {"text": ["a"], "n": [1]})
         write("b.parquet", {"n": [2], "text": ["b"]})
         assert Source(tmp_path).schema.names == ["text", "n"]
         assert rows(tmp_path) == [{"text": "a", "n": 1}, {"text": "b", "n": 2}]
 
     @pytest.mark.parametrize("other", [{"text": ["b"]}, {"text": ["b"], "n": [1], "m": [1]}], ids=str)
-    def test_files_that_differ_in_them_are_named_with_the_columns(self, write, tmp_path, other):
+    def test_files_that_differ_in_columns_are_named_with_them(self, write, tmp_path, other):
         write("a.parquet", {"text": ["a"], "m": [1]} if "n" in other else {"text": ["a"], "n": [1]})
         write("b.parquet", other)
         with pytest.raises(ValueError, match=r"a.parquet and b.parquet differ in the columns 'n'"):
@@ -360,15 +362,13 @@ class TestColumns:
         ],
         ids=str,
     )
-    def test_types_that_no_type_holds_without_loss_are_an_error_that_names_column_and_files(
-        self, write, tmp_path, first, second
-    ):
+    def test_types_without_a_common_type_are_an_error_that_names_column_and_files(self, write, tmp_path, first, second):
         write("a.parquet", {"text": ["a"], "n": pa.nulls(1, first)})
         write("b.parquet", {"text": ["b"], "n": pa.nulls(1, second)})
-        with pytest.raises(ValueError, match=r"Column 'n' is .* in b\.parquet and .* before it"):
+        with pytest.raises(ValueError, match=r"Column 'n' is .* in b\.parquet and .* in the files before it"):
             Source(tmp_path)
 
-    def test_categories_of_several_files_come_together(self, write, tmp_path):
+    def test_categories_of_several_files_are_combined(self, write, tmp_path):
         for number in range(3):
             values = pa.array([f"{number} {value}" for value in range(100)]).dictionary_encode()
             write(f"{number}.parquet", {"text": values.cast(pa.dictionary(pa.int8(), pa.string()))})
@@ -377,16 +377,16 @@ class TestColumns:
         assert read_back == [f"{number} {value}" for number in range(3) for value in range(100)]
 
     @pytest.mark.parametrize("doubled", ["a", "b"])
-    def test_two_of_a_name_are_an_error_that_names_the_file(self, write, tmp_path, doubled):
+    def test_two_columns_of_one_name_are_an_error_that_names_the_file(self, write, tmp_path, doubled):
         for name in "ab":
             write(f"{name}.parquet", {"text": [name]})
         table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], ["text", "text"])
         pa.parquet.write_table(table, tmp_path / f"{doubled}.parquet")
-        with pytest.raises(ValueError, match=rf"{doubled}.parquet has more than one column called 'text'"):
+        with pytest.raises(ValueError, match=rf"{doubled}.parquet has more than one column named 'text'"):
             Source(tmp_path)
 
     @pytest.mark.parametrize("type_of_n", [pa.int32(), pa.int64()], ids=str)
-    def test_one_of_the_path_and_of_the_file_is_an_error_that_names_it(self, write, tmp_path, type_of_n):
+    def test_a_column_of_both_the_path_and_the_file_is_an_error(self, write, tmp_path, type_of_n):
         write("n=1/a.parquet", {"text": ["a"], "n": pa.array([5], type_of_n)})
         with pytest.raises(ValueError, match=r"a.parquet"):
             Source(tmp_path)
@@ -401,7 +401,7 @@ def three_files(request, write, tmp_path):
     return Source(tmp_path)
 
 
-class TestStretches:
+class TestChunks:
     """Rows are held by the chunk, and each is known by its file and row."""
 
     @pytest.mark.parametrize("first", range(9))
@@ -417,12 +417,12 @@ class TestStretches:
         ending = three_files.files[0][1:]
         assert where == [f"row {row} of {file}{ending}" for file, row in in_files[first:]]
 
-    def test_a_row_behind_the_last_is_nowhere(self, three_files):
+    def test_a_row_after_the_last_is_an_index_error(self, three_files):
         (chunk,) = cut(three_files)
         with pytest.raises(IndexError):
             chunk.where(7)
 
-    def test_a_stretch_ends_where_it_holds_enough_bytes(self, write):
+    def test_a_chunk_ends_where_it_holds_enough_bytes(self, write):
         path = write("a.parquet", {"text": ["a" * 100] * 6}, row_group_size=2)
         assert [len(chunk.table) for chunk in cut(Source(path), max_bytes=300)] == [4, 2]
 
@@ -481,7 +481,7 @@ class TestDamage:
             list(damaged.read(0))
         assert "\n" not in str(caught.value)
 
-    def test_rows_behind_it_can_be_read(self, damaged):
+    def test_rows_after_the_damage_can_be_read(self, damaged):
         assert [(row, len(batch)) for _, row, batch in damaged.read(30)] == [(30, 10), (40, 10)]
 
     def test_a_csv_row_with_too_few_fields_is_named_with_its_file(self, write, monkeypatch):
@@ -493,7 +493,7 @@ class TestDamage:
             rows(path)
 
     @pytest.mark.parametrize("whole", ["", "a", "b"])
-    def test_what_is_no_parquet_file_is_named(self, write, tmp_path, whole):
+    def test_a_file_that_is_not_parquet_is_named(self, write, tmp_path, whole):
         for name in {"a", "b"} - {whole}:
             write(f"{name}.parquet", "something else")
         if whole:
@@ -506,6 +506,6 @@ class TestDamage:
             write(f"{name}.parquet", {"text": ["a"]})
         source = Source(tmp_path)
         write("b.parquet", {"text": ["another"]})
-        source.refuse_changes(0)
+        source.check_unchanged(0)
         with pytest.raises(OSError, match=r"b.parquet was changed while it was read"):
-            source.refuse_changes(1)
+            source.check_unchanged(1)

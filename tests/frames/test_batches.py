@@ -63,7 +63,7 @@ class TestPandas:
         made = embedder(pd.DataFrame({"text": pd.Series(TEXTS, dtype=dtype)}))
         assert_array_equal(matrix_of(made), expected)
 
-    def test_the_vectors_say_what_made_them(self, embedder):
+    def test_the_vectors_name_their_model(self, embedder):
         note = embedder.transformer._model_note()
         assert embedder(KINDS["pandas"](TEXTS))["vector"].array.model == note
 
@@ -72,7 +72,7 @@ class TestArrow:
     """A Table or RecordBatch gets lists of a fixed number of float32."""
 
     @pytest.mark.parametrize("kind", ["table", "record batch"])
-    def test_it_stays_what_it_is_with_a_column_more(self, embedder, expected, kind):
+    def test_its_type_stays_and_a_column_is_added(self, embedder, expected, kind):
         batch = KINDS[kind](TEXTS)
         made = embedder(batch)
         assert type(made) is type(batch)
@@ -109,13 +109,13 @@ class TestAnyBatch:
     """What is the same whatever a batch is."""
 
     @every_kind
-    def test_one_without_rows_gets_its_column(self, embedder, make):
+    def test_a_batch_without_rows_gets_its_column(self, embedder, make):
         made = embedder(make([]))
         assert columns_of(made) == ["text", "n", "vector"]
         assert len(made["vector"]) == 0
 
     @every_kind
-    def test_the_vectors_get_the_name_that_was_asked_for(self, tiny, make):
+    def test_the_vectors_get_the_given_name(self, tiny, make):
         made = BatchEmbedder("text", vector_column="v", model=tiny)(make(TEXTS))
         assert columns_of(made) == ["text", "n", "v"]
 
@@ -126,38 +126,38 @@ class TestAnyBatch:
         assert_array_equal(matrix_of(made), skembed.embed(TEXTS, model=tiny, **params))
 
     @every_kind
-    def test_a_text_that_is_there_twice_is_encoded_once_a_batch(self, embedder, counted, make):
+    def test_a_repeated_text_is_encoded_once_per_batch(self, embedder, counted, make):
         for _ in range(2):
             embedder(make(TEXTS))
         assert sorted(counted) == ["a fox", "a fox", "a parcel", "a parcel"]
 
     @every_kind
-    def test_a_missing_column_is_an_error_that_lists_those_there_are(self, tiny, make):
+    def test_a_missing_column_is_an_error_that_lists_the_columns(self, tiny, make):
         with pytest.raises(KeyError, match=r"The batch has no column 'review'; its columns are 'text', 'n'\."):
             BatchEmbedder("review", model=tiny)(make(TEXTS))
 
     @every_kind
-    def test_a_column_that_has_the_name_already_is_an_error(self, tiny, make):
+    def test_a_vector_column_whose_name_is_taken_is_an_error(self, tiny, make):
         with pytest.raises(ValueError, match=r"has a column 'n' already; give another vector_column"):
             BatchEmbedder("text", vector_column="n", model=tiny)(make(TEXTS))
 
     @every_kind
-    def test_a_missing_text_is_an_error_where_that_was_asked_for(self, tiny, make):
+    def test_a_missing_text_is_an_error_if_asked_for(self, tiny, make):
         with pytest.raises(ValueError, match=r"column 'text'\[2\].* is missing"):
             BatchEmbedder("text", model=tiny, missing="error")(make(TEXTS))
 
     @every_kind
-    def test_what_is_no_text_is_named_by_column_and_position(self, tiny, make):
+    def test_a_column_that_is_not_text_is_named_with_a_position(self, tiny, make):
         with pytest.raises(TypeError, match=r"column 'n'\[0\].* is int, not str"):
             BatchEmbedder("n", model=tiny)(make(TEXTS))
 
     @pytest.mark.parametrize("make", [KINDS["pandas"], KINDS["dict"]], ids=["pandas", "dict"])
-    def test_so_is_one_among_texts(self, embedder, make):
+    def test_a_value_that_is_not_a_text_is_named_by_column_and_position(self, embedder, make):
         with pytest.raises(TypeError, match=r"column 'text'\[1\].* is int, not str"):
             embedder(make(["a fox", 3]))
 
     @pytest.mark.parametrize("batch", [None, "a fox", ["a fox"], np.array(["a fox"]), pd.Series(["a fox"])], ids=repr)
-    def test_what_is_no_batch_is_an_error(self, embedder, batch):
+    def test_another_type_than_a_batch_is_an_error(self, embedder, batch):
         with pytest.raises(TypeError, match=r"The batch is a \w+; it must be a DataFrame of pandas, a Table"):
             embedder(batch)
 
@@ -177,7 +177,7 @@ class TestTravel:
             embedder(KINDS["dict"](TEXTS))
 
     @every_kind
-    def test_the_copy_gives_the_same(self, embedder, expected, make):
+    def test_a_copy_gives_the_same_vectors(self, embedder, expected, make):
         assert_array_equal(matrix_of(pickle.loads(pickle.dumps(embedder))(make(TEXTS))), expected)
 
     def test_no_model_is_loaded_before_the_first_batch_and_then_one_for_all_copies(self, tiny):

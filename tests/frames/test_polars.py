@@ -94,7 +94,7 @@ def test_each_text_is_encoded_once(df, tiny, counted):
     assert sorted(counted) == ["a fox", "a parcel"]
 
 
-def test_groups_and_filters_see_it_as_elementwise(df, tiny, expected):
+def test_groups_and_filters_treat_it_as_elementwise(df, tiny, expected):
     by_n = df.lazy().with_columns(v=pl.col("review").text.embed(model=tiny)).filter(pl.col("n") > 1).collect()
     assert by_n["v"].to_list() == expected[1:]
     firsts = df.group_by("n", maintain_order=True).agg(pl.col("review").text.embed(model=tiny).first())
@@ -102,7 +102,7 @@ def test_groups_and_filters_see_it_as_elementwise(df, tiny, expected):
 
 
 @pytest.mark.parametrize("engine", ["in-memory", "streaming"])
-def test_what_is_no_text_is_an_error_that_names_column_and_position(df, tiny, engine):
+def test_a_value_that_is_not_a_text_is_an_error_that_names_column_and_position(df, tiny, engine):
     query = df.lazy().select(pl.col("n").text.embed(model=tiny))
     with pytest.raises(TypeError, match=r"column 'n'\[0\] is int, not str"):
         query.collect(engine=engine)
@@ -139,7 +139,7 @@ def test_pandas_and_polars_hand_vectors_to_each_other(df, tiny, expected):
 
 
 @pytest.mark.slow
-def test_skembed_registers_where_polars_is_there_already():
+def test_skembed_registers_if_polars_is_imported_already():
     has = "print(hasattr(polars.Series, 'text'), hasattr(polars.Expr, 'text'))"
     assert run_python(f"import polars, skembed; {has}") == "True True"
     assert run_python(f"import skembed, polars, skembed.frames.polars; {has}") == "True True"

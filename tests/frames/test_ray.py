@@ -77,18 +77,18 @@ def results(tiny, tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_map_batches_takes_the_embedder_as_it_is(results):
+def test_map_batches_accepts_the_embedder_as_it_is(results):
     assert results["map_batches"]["same_rows"]
     assert results["map_batches"]["difference"] < 1e-6
 
 
 @pytest.mark.slow
-def test_vectors_are_lists_of_a_fixed_number_of_float32(results):
+def test_vectors_are_fixed_size_lists_of_float32(results):
     assert results["type"] == "fixed_size_list<item: float>[32]"
 
 
 @pytest.mark.slow
-def test_a_worker_that_is_killed_in_mid_job_costs_no_row_and_doubles_none(results):
+def test_a_worker_killed_in_mid_job_loses_and_doubles_no_row(results):
     assert results["mid_job"]
     assert results["n_workers"] == 2
     assert results["killed"]["same_rows"]

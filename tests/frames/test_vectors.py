@@ -1,4 +1,4 @@
-"""The vector column: what comes in, what goes out, and that pandas does with it what it does with other columns."""
+"""The vector column: input, output, and that pandas handles it like other columns."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ class TestIn:
             (pd.DataFrame({"x": [True], "y": [1.0]}), TypeError, "Column 'x' has no real numbers"),
         ],
     )
-    def test_what_is_no_vectors_is_one_clear_error(self, rows, error, message):
+    def test_values_that_are_not_vectors_are_one_clear_error(self, rows, error, message):
         with pytest.raises(error, match=message):
             VectorArray(rows)
 
@@ -238,10 +238,10 @@ class TestOut:
         vectors.iloc[0], vectors.iloc[1] = vectors.iloc[1], vectors.iloc[0]
         assert_array_equal(matrix_of(vectors)[:2], MATRIX[[1, 0]])
 
-    def test_a_missing_vector_is_no_integer(self, vectors):
+    def test_a_missing_vector_cannot_be_an_integer(self, vectors):
         assert vectors.dropna().to_numpy("int64").dtype == np.int64
         assert vectors.to_numpy("int64", na_value=0)[2].tolist() == [0] * DIM
-        with pytest.raises(ValueError, match="A missing vector is no int64"):
+        with pytest.raises(ValueError, match="A missing vector cannot be int64"):
             vectors.to_numpy("int64")
 
     def test_it_does_not_become_a_column_of_numbers(self, vectors):
@@ -348,7 +348,7 @@ class TestEquality:
 
     @pytest.mark.parametrize("name", ["max", "std", "median", "prod"])
     def test_a_reduction_is_refused_and_the_error_says_what_to_do(self, vectors, name):
-        with pytest.raises(TypeError, match=rf"does not support operation '{name}'; do it on the matrix"):
+        with pytest.raises(TypeError, match=rf"does not support operation '{name}'; use the matrix"):
             getattr(vectors, name)()
 
     def test_zeros_of_either_sign_are_one_vector(self):
@@ -508,7 +508,7 @@ class TestAsAColumn:
         expected[[2, 3]] = np.nan
         assert_array_equal(matrix_of(vectors), expected)
 
-    def test_numbers_that_pandas_has_aligned_with_rows_are_no_vector(self):
+    def test_numbers_that_pandas_has_aligned_with_rows_are_not_a_vector(self):
         column = pd.Series(VectorArray([None, None, [1.0, 2.0]]))
         with pytest.raises(ValueError, match=r"2 numbers for 2 vectors; to set all to one, give \[vector\]"):
             column.fillna(pd.Series([5.0, 6.0, 7.0]))
@@ -526,7 +526,7 @@ class TestAsAColumn:
             (["a", "b", "c", "d"], TypeError, r"vectors\[0\] is str, not a vector"),
         ],
     )
-    def test_what_is_no_vector_is_not_set(self, vectors, value, error, message):
+    def test_a_value_that_is_not_a_vector_is_not_set(self, vectors, value, error, message):
         with pytest.raises(error, match=message):
             vectors.array.copy()[0] = value
         with pytest.raises(error, match=message):
@@ -695,7 +695,7 @@ class TestTheModel:
             model = pd.Series(["a fox"]).embed(output="vector", model=folder).array.model
             assert re.fullmatch(r"bert [0-9a-f]{16}", model)
 
-    def test_what_shapes_a_vector_beside_the_model_is_not_in_it(self, tiny):
+    def test_parameters_other_than_the_model_are_not_in_it(self, tiny):
         column = pd.Series(["a fox"])
         plain, cut = (column.embed(output="vector", model=tiny, truncate_dim=dim).array for dim in (None, 8))
         assert plain.model == cut.model

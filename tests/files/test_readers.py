@@ -1,4 +1,4 @@
-"""What embed_parquet writes is read by everybody else: the same rows, and the same vectors."""
+"""Other libraries read what embed_parquet writes: the same rows and the same vectors."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_datasets_reads_the_files_as_lists_of_a_fixed_length(written, tmp_path):
     assert read[:] == {"text": TEXTS, "n": list(range(len(TEXTS))), "vector": written.lists}
 
 
-def test_lancedb_takes_the_folder_and_finds_the_nearest(written, tmp_path):
+def test_lancedb_reads_the_folder_and_finds_the_nearest(written, tmp_path):
     lancedb = pytest.importorskip("lancedb")
     rows = pa.dataset.dataset(written.folder).to_table(filter=pa.dataset.field("vector").is_valid())
     table = lancedb.connect(tmp_path).create_table("reviews", rows)
@@ -95,7 +95,7 @@ def test_lancedb_takes_the_folder_and_finds_the_nearest(written, tmp_path):
     assert_array_equal(np.array(hit["vector"], dtype=np.float32), written.vectors[QUERY])
 
 
-def test_lancedb_takes_rows_without_vectors_where_it_is_told_to(written, tmp_path):
+def test_lancedb_reads_rows_without_vectors_if_told_to(written, tmp_path):
     lancedb = pytest.importorskip("lancedb")
     rows = pa.parquet.read_table(written.folder)
     table = lancedb.connect(tmp_path).create_table("reviews", rows, on_bad_vectors="null")
