@@ -200,7 +200,7 @@ def test_a_layer_that_is_not_there_is_refused_with_the_range(layers, tiny):
     [("pooling", "cls"), ("layers", 0), ("max_seq_length", 9)],
 )
 def test_a_static_embedding_refuses_what_makes_no_sense_for_it(parameter, value, model_folder):
-    with pytest.raises(ValueError, match=rf"{parameter}={value!r} cannot be had .*StaticEmbedding"):
+    with pytest.raises(ValueError, match=rf"{parameter}={value!r} is not supported by .*StaticEmbedding"):
         embed(["a"], model=model_folder("static"), **{parameter: value})
 
 
@@ -254,7 +254,7 @@ def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
 @pytest.mark.parametrize("kind", ["bart", "funnel"])
 def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
     with pytest.raises(
-        ValueError, match=rf"^layers={re.escape(repr(layers))} cannot be had from .*{kind}: its .*Model gives"
+        ValueError, match=rf"^layers={re.escape(repr(layers))} is not supported by .*{kind}.* \(its .*Model gives"
     ):
         embed(["a"], model=model_folder(kind), layers=layers)
     for last in (-1, reference(kind)[0].model.config.num_hidden_layers):
@@ -307,7 +307,7 @@ def test_order_and_batch_size_change_nothing(order, batch_tokens, tiny, mixed_te
 
 def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
-    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+    monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
 
 
@@ -317,7 +317,7 @@ class TestTokenizingAhead:
     @pytest.fixture(autouse=True)
     def _ahead(self, monkeypatch):
         monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: True)
-        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+        monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
 
     @pytest.mark.parametrize("params", [{}, {"long_texts": "mean"}, {"prompt": "fox: "}, {"cache": None}], ids=str)
     def test_changes_no_vector(self, tiny, mixed_texts, params, monkeypatch):
