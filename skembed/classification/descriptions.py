@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_for, take_embedder
+from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
 
@@ -97,8 +97,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """
         self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
-        embedder = take_embedder(self.embedder)
-        column = read_for(embedder, descriptions, "descriptions")
+        embedder = resolve_embedder(self.embedder)
+        column = read_column_for(embedder, descriptions, "descriptions")
         plan = plan_of(embedder, column)
         vectors = embed_column(column, embedder, plan, fit=True)
         if len(vectors) != len(labels):
@@ -190,7 +190,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         texts = _read_descriptions(X, None)[0] if isinstance(X, Mapping) else X
-        return [(take_embedder(self.embedder), texts)]
+        return [(resolve_embedder(self.embedder), texts)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -203,7 +203,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _read(self, X: Any) -> Column:
         check_is_fitted(self)
-        return read_for(self.embedder_, X)
+        return read_column_for(self.embedder_, X)
 
     def _scores(self, column: Column) -> NDArray[np.float32]:
         plan = plan_of(self.embedder_, column)

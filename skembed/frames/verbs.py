@@ -18,12 +18,12 @@ from skembed.frames.vectors import VectorArray, is_one_vector
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
-    from skembed.embedders import embed_pair, read_for
+    from skembed.embedders import embed_pair, read_column_for
 
     embedder, subject = _embedder(params, similarity), _subject(column, vectors)
     columns = (
-        read_for(embedder, subject, describe(column)),
-        read_for(embedder, _aligned(_as_column(other), column), "other"),
+        read_column_for(embedder, subject, describe(column)),
+        read_column_for(embedder, _aligned(_as_column(other), column), "other"),
     )
     left, right = embed_pair(*columns, embedder, ("the column", "other"))
     if left.shape[1] != right.shape[1]:

@@ -14,7 +14,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from skembed.embedders import embed_column, plan_of, read_for, take_embedder
+from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
 from skembed.similarity.neighbours import distinct_rows
 
 if TYPE_CHECKING:
@@ -126,8 +126,8 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
         _check_threshold(self.threshold)
-        self.embedder_: Any = take_embedder(self.embedder, missing="nan")
-        column = read_for(self.embedder_, X, name)
+        self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
+        column = read_column_for(self.embedder_, X, name)
         vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(vectors[rows])
@@ -140,7 +140,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
-        return [(take_embedder(self.embedder, missing="nan"), X)]
+        return [(resolve_embedder(self.embedder, missing="nan"), X)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

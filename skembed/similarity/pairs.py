@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_for, take_embedder
+from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_column_for, resolve_embedder
 from skembed.encoding.labels import read_labels
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
@@ -77,12 +77,14 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If X has not two columns.
         """
         columns = _two_columns(X)
-        embedder = take_embedder(self.embedder, missing="nan")
+        embedder = resolve_embedder(self.embedder, missing="nan")
         if isinstance(embedder, SentenceEmbeddingFineTuner) and not is_fitted(embedder):
             _refuse_integer_scores(y)
             self.embedder_: Any = embedder.fit(X, y)
         else:
-            self.embedder_ = fit_embedder(embedder, [read_for(embedder, column, name) for name, column in columns])
+            self.embedder_ = fit_embedder(
+                embedder, [read_column_for(embedder, column, name) for name, column in columns]
+            )
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -112,8 +114,8 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if self._learns():
             check_is_fitted(self, "embedder_")
         has_own = hasattr(self, "embedder_")
-        embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
-        first, second = (read_for(embedder, column, name) for name, column in columns)
+        embedder = self.embedder_ if has_own else resolve_embedder(self.embedder, missing="nan")
+        first, second = (read_column_for(embedder, column, name) for name, column in columns)
         left, right = embed_pair(first, second, embedder)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
@@ -137,7 +139,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return not is_ours and not is_fitted(self.embedder)
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
-        embedder = take_embedder(self.embedder, missing="nan")
+        embedder = resolve_embedder(self.embedder, missing="nan")
         return [(embedder, column) for _, column in _two_columns(X)]
 
 

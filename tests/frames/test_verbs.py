@@ -225,7 +225,7 @@ class TestEveryVerb:
                 call(df.text, verb, vectors=label)
         with pytest.raises(TypeError, match="vector"):
             call(df.text, verb, vectors="stars")
-        with pytest.raises(TypeError, match="'v' is no column of vectors"):
+        with pytest.raises(TypeError, match="'v' is not a column of vectors"):
             call(column.text, verb, vectors="v")
 
 

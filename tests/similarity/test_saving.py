@@ -451,7 +451,7 @@ def test_a_sealed_description_that_lacks_something_is_one_clear_error(change, pr
     description = json.loads((folder / "search.json").read_text())
     del description["sha256"]
     (folder / "search.json").write_text(seal(change(description)))
-    with pytest.raises(SavedSearchError, match=r"search\.json is no file of skembed: it lacks"):
+    with pytest.raises(SavedSearchError, match=r"search\.json was not written by skembed: it lacks"):
         SemanticSearch.load(folder)
 
 
@@ -506,7 +506,7 @@ def test_another_version_is_named(version, saved):
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("a file")])
 def test_where_no_search_was_saved_the_error_says_so(make, folder):
     make(folder)
-    with pytest.raises(FileNotFoundError, match="No search was saved in"):
+    with pytest.raises(FileNotFoundError, match="No search is saved in"):
         SemanticSearch.load(folder)
 
 
@@ -560,7 +560,7 @@ def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
     embedder = SentenceEmbeddingTransformer(tiny, trust_remote_code=True)
     SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).save(folder)
     assert "trust_remote_code" not in (folder / "search.json").read_text()
-    with pytest.raises(ValueError, match=r"give it: SemanticSearch.load\(path, embedder=...\)"):
+    with pytest.raises(ValueError, match=r"pass it: SemanticSearch.load\(path, embedder=...\)"):
         SemanticSearch.load(folder)
     assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
 
@@ -629,7 +629,7 @@ def own_model(tmp_path):
 def test_a_model_that_is_gone_is_named(own_model, folder):
     SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=2).fit(TEXTS).save(folder)
     os.rename(own_model, f"{own_model}-moved")
-    with pytest.raises(ModelNotFoundError, match=r"is gone: .*If it is elsewhere now, name it: SemanticSearch.load"):
+    with pytest.raises(ModelNotFoundError, match=r"is not found: .*If it is elsewhere now, name it: SemanticSearch.load"):
         SemanticSearch.load(folder)
     moved = SentenceEmbeddingTransformer(f"{own_model}-moved")
     assert len(SemanticSearch.load(folder, embedder=moved).search("fox")) == 2
@@ -667,7 +667,7 @@ def test_a_loaded_model_must_be_given_again(tiny, folder):
     search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
     search.save(folder)
     with pytest.raises(
-        ValueError, match=r"cannot be read from a file .*; give it: SemanticSearch.load\(path, embedder="
+        ValueError, match=r"cannot be read from a file .*; pass it: SemanticSearch.load\(path, embedder="
     ):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=embedder), search)
@@ -676,7 +676,7 @@ def test_a_loaded_model_must_be_given_again(tiny, folder):
 def test_an_embedder_of_another_kind_must_be_given_again(folder):
     search = SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS)
     search.save(folder)
-    with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); give it"):
+    with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); pass it"):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=search.embedder_), search)
 
@@ -684,7 +684,7 @@ def test_an_embedder_of_another_kind_must_be_given_again(folder):
 def test_an_embedder_that_has_learned_nothing_is_refused(folder):
     SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS).save(folder)
     with pytest.raises(
-        NotFittedError, match="TfidfVectorizer that is not fitted; give the one that embedded the corpus"
+        NotFittedError, match="TfidfVectorizer that is not fitted; pass the one that embedded the corpus"
     ):
         SemanticSearch.load(folder, embedder=TfidfVectorizer())
 
@@ -804,7 +804,7 @@ def test_two_that_save_into_one_folder_leave_one_of_the_two_searches(folder, emb
 @pytest.mark.parametrize("kind", ["flat", "other metric", "other vectors"])
 def test_a_graph_that_is_not_the_corpus_own_is_refused(kind, folder, embedder):
     search = SemanticSearch(embedder, index="hnsw").fit(TEXTS)
-    vectors = search._index.index.vectors.copy()
+    vectors = search._index.index.vectors
     dim = vectors.shape[1]
     search._index.index.graph = {
         "flat": faiss.IndexFlatIP(dim),

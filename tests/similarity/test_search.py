@@ -150,18 +150,18 @@ def test_a_number_of_numpy_is_welcome(search):
 
 @pytest.mark.parametrize("method", ["search", "kneighbors"])
 def test_more_neighbours_than_documents_are_refused_with_both_numbers(method, search):
-    with pytest.raises(ValueError, match="7 neighbours were asked for, and there are 6 documents with a text"):
+    with pytest.raises(ValueError, match="7 neighbours were asked for, but there are 6 documents with a text"):
         getattr(search, method)(["fox"], 7)
 
 
 def test_without_queries_the_document_itself_does_not_count(search):
-    with pytest.raises(ValueError, match="6 neighbours were asked for, and there are 5 other documents"):
+    with pytest.raises(ValueError, match="6 neighbours were asked for, but there are 5 other documents"):
         search.kneighbors(n_neighbors=6)
 
 
 def test_documents_without_a_text_do_not_count(tiny):
     search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan")).fit(["fox", *[None] * 50, "login"])
-    with pytest.raises(ValueError, match="5 neighbours were asked for, and there are 2 documents with a text"):
+    with pytest.raises(ValueError, match="5 neighbours were asked for, but there are 2 documents with a text"):
         search.search("fox")
 
 
@@ -700,7 +700,7 @@ def test_missing_documents_can_be_added(tiny):
     ("X", "y", "message"),
     [
         (np.eye(2), ["a", "b"], "have 2 dimensions, those of the corpus 3"),
-        (np.eye(3), None, "y must be given to partial_fit if, and only if, fit was given one"),
+        (np.eye(3), None, "y must be given to partial_fit if, and only if, it was given to fit"),
         (np.eye(3), ["a"], "y has 1 values for 3 documents"),
         (np.eye(3), ["a", None, "b"], r"y\[1\] is missing"),
         ([[1.0, 0.0, np.inf]], ["a"], "holds NaN or infinity"),
