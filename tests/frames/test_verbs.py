@@ -321,7 +321,7 @@ class TestNoRows:
                 column.text.join(empty)
 
     def test_no_texts_make_no_clusters_which_is_an_error(self, column):
-        with pytest.raises(ValueError, match="2 clusters were asked for, and there are 0 rows with a text"):
+        with pytest.raises(ValueError, match="2 clusters were asked for, but there are 0 rows with a text"):
             column[:0].text.cluster(2)
 
     def test_a_column_of_missing_texts_has_no_pairs_groups_or_hits(self):
@@ -771,7 +771,7 @@ class TestCluster:
 
     def test_more_clusters_than_texts_are_an_error_that_says_both(self, column):
         column.iloc[0] = None
-        with pytest.raises(ValueError, match="5 clusters were asked for, and there are 4 rows with a text"):
+        with pytest.raises(ValueError, match="5 clusters were asked for, but there are 4 rows with a text"):
             column.text.cluster(5)
 
     @given(seed=st.integers(0, 2**32 - 1), n_clusters=st.integers(1, 5))

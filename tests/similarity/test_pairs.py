@@ -109,7 +109,7 @@ def test_where_a_text_is_missing_the_cosine_is(pairs, similarity):
 
 
 def test_a_fine_tuner_does_not_learn_similarity_from_classes(pairs, tiny):
-    with pytest.raises(ValueError, match=r"y holds classes, and a similarity is learned from scores"):
+    with pytest.raises(ValueError, match=r"y holds classes, but a similarity is learned from scores"):
         PairSimilarity(SentenceEmbeddingFineTuner(tiny)).fit(pairs, [5, 3, 0, 1][: len(pairs)])
 
 
