@@ -121,7 +121,7 @@ def describe(column: pd.Series) -> str:
 
 
 def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) -> None:
-    """Raise TypeError for a keyword that neither the verb nor the transformer takes; the message lists ``own`` first."""
+    """Raise TypeError for a keyword that neither the verb nor the transformer takes; it lists ``own`` first."""
     from skembed.encoding.settings import check_names
 
     of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params")]

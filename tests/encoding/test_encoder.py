@@ -1,4 +1,4 @@
-"""The encoder against sentence-transformers' own encode, and its promises about order, cache, cuts and progress."""
+"""The encoder against sentence-transformers' encode; its order of rows, cache, truncation and progress bar."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ def test_a_model_that_leaves_its_prompt_out_of_the_pooling_does_so_here(kind, po
 
 @pytest.mark.parametrize("max_seq_length", [5, 12, 40])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "decoder"])
-def test_another_token_limit_is_as_if_the_model_had_it(kind, max_seq_length, model_folder, mixed_texts):
+def test_another_token_limit_has_the_effect_of_one_of_the_model(kind, max_seq_length, model_folder, mixed_texts):
     model = SentenceTransformer(model_folder(kind), device="cpu")
     model.max_seq_length = max_seq_length
     expected = model.encode(mixed_texts)
@@ -252,7 +252,7 @@ def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
 @pytest.mark.of_torch
 @pytest.mark.parametrize("layers", [1, -2, (0, 1)], ids=str)
 @pytest.mark.parametrize("kind", ["bart", "funnel"])
-def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
+def test_layers_are_refused_for_a_model_that_returns_no_hidden_states(kind, layers, model_folder, reference):
     with pytest.raises(
         ValueError, match=rf"^layers={re.escape(repr(layers))} is not supported by .*{kind}.* \(its .*Model gives"
     ):
@@ -305,14 +305,14 @@ def test_order_and_batch_size_change_nothing(order, batch_tokens, tiny, mixed_te
     assert_allclose(got, expected[list(order)], atol=1e-6)
 
 
-def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
+def test_many_chunks_give_the_vectors_of_one(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
     monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
 
 
 class TestTokenizingAhead:
-    """What happens where the model runs on a device of its own; here the processor plays it."""
+    """Tokenizing beside a model on a device of its own, which the processor stands for here."""
 
     @pytest.fixture(autouse=True)
     def _ahead(self, monkeypatch):
@@ -514,7 +514,7 @@ def test_ctrl_c_ends_the_process_at_once(tiny):
     )
     process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "started\n"
-    time.sleep(4)  # into the encoding; earlier would do as well
+    time.sleep(4)  # time to reach the encoding; earlier is fine too
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=30)
     assert printed.startswith("interrupted")
@@ -583,7 +583,7 @@ def test_vectors_that_are_not_finite_are_an_error(dtype, tiny):
 
 
 @pytest.mark.of_torch
-def test_unloading_gives_back_the_model(tiny):
+def test_unloading_frees_the_model(tiny):
     import gc
     import weakref
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact ones as a brute-force computation finds them, approximate ones nearly so."""
+"""Nearest neighbours: exact ones as by brute force, approximate ones nearly so."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def cosines_of(queries, vectors) -> np.ndarray:
 
 
 def brute_force(queries, vectors, n_neighbors) -> tuple[np.ndarray, np.ndarray]:
-    """Sort all cosines, in float64; equal ones, to 12 decimals, by position."""
+    """Sort all cosines in float64; those that agree to 12 decimals by position."""
     cosines = cosines_of(queries, vectors)
     positions = np.argsort(-cosines.round(12), axis=1, kind="stable")[:, :n_neighbors]
     return np.take_along_axis(cosines, positions, axis=1), positions
@@ -52,7 +52,7 @@ def brute_force(queries, vectors, n_neighbors) -> tuple[np.ndarray, np.ndarray]:
 
 @st.composite
 def searches(draw) -> tuple[np.ndarray, np.ndarray, int]:
-    """Queries and vectors of small whole numbers, among them zeros, repeats and multiples; how many to find."""
+    """Return queries, vectors and a number of neighbours; of small integers with zeros, repeats and multiples."""
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dim, n_distinct, n = draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 60))
     largest = draw(st.integers(0, 3))
@@ -139,7 +139,7 @@ def test_the_layout_of_the_vectors_in_memory_changes_nothing(comparer, kind):
 
 
 @each_comparer
-def test_vectors_that_may_not_be_written_to_are_welcome(comparer):
+def test_read_only_vectors_are_accepted(comparer):
     vectors = np.eye(4, dtype=np.float32)
     vectors.flags.writeable = False
     with COMPARERS[comparer]():
@@ -164,7 +164,7 @@ def test_where_much_is_equal_few_queries_are_ranked_at_once(monkeypatch):
         neighbours, "_rank", lambda index, queries, n: asked.append((len(queries), n)) or rank(index, queries, n)
     )
     nearest(ExactIndex(np.ones((900, 1), dtype=np.float32)), np.ones((64, 1), dtype=np.float32), 2)
-    assert max(n for _, n in asked) == 900  # all had to be looked at
+    assert max(n for _, n in asked) == 900  # all had to be compared
     assert max(n_queries * n for n_queries, n in asked[1:]) <= 2**10
 
 
@@ -244,7 +244,7 @@ def test_vectors_read_from_an_index_stay_the_same_when_it_grows(make, read):
     vectors = np.eye(4, dtype=np.float32)
     index = make(vectors[:2])
     before = read(index)
-    index.add(np.repeat(vectors, 5000, axis=0))  # more than fits where the first ones lay
+    index.add(np.repeat(vectors, 5000, axis=0))  # more than fits into the memory of the first ones
     assert_array_equal(before, vectors[:2])
     assert not np.shares_memory(before, read(index))
 
@@ -312,12 +312,12 @@ def test_thousands_of_copies_hide_nothing_and_cost_little(make, clustered):
     assert_array_equal(index.nearest_others(2)[1][-1], [0, 3000])
 
 
-def test_equal_vectors_have_one_number_in_order_of_appearance():
+def test_equal_vectors_get_one_number_in_order_of_appearance():
     code_of, first_rows = distinct_rows(np.float32([[2, 0], [0, 1], [2, 0], [0, 2], [0, 1]]))
     assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
 
 
-def test_different_vectors_whose_keys_agree_are_told_apart(monkeypatch):
+def test_different_vectors_with_equal_keys_get_different_numbers(monkeypatch):
     class AllAlike:
         def integers(self, *_, size, dtype):
             return np.zeros(size, dtype=dtype)
