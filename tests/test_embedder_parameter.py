@@ -361,6 +361,18 @@ class TestSearch:
         search.search(["login"])
         assert vars(search.embedder_) == before
 
+    def test_added_documents_bind_the_search_to_their_model(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny)).fit(skembed.embed(TEXTS, model=tiny))
+        search.partial_fit(["login"])
+        assert search.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit(TEXTS).model_fingerprint_
+
+    def test_documents_that_are_refused_change_nothing_in_the_embedder(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny)).fit(np.eye(3))
+        before = {**vars(search.embedder_)}
+        with pytest.raises(ValueError, match="have 32 dimensions, those of the corpus 3"):
+            search.partial_fit(["login"])
+        assert vars(search.embedder_) == before
+
     def test_a_map_of_what_predicts_is_that_of_the_embedder_that_it_has(self):
         descriptions = {"fox": "a quick brown fox", "dog": "the lazy dog", "mail": "a wrong address and update"}
         classifier = NearestDescription(TfidfVectorizer()).fit(descriptions)

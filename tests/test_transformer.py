@@ -271,6 +271,17 @@ def test_clones_share_a_loaded_model(tiny):
     assert clone(SentenceEmbeddingTransformer(model, pooling="cls")).model is model
 
 
+def test_a_clone_of_a_subclass_shares_a_loaded_model_and_keeps_its_parameters(tiny):
+    class Shouting(SentenceEmbeddingTransformer):
+        def __init__(self, model=tiny, *, loudness=1):
+            super().__init__(model)
+            self.loudness = loudness
+
+    model = SentenceTransformer(tiny, device="cpu")
+    cloned = clone(Shouting(model, loudness=3).fit(TEXTS))
+    assert (type(cloned), cloned.model is model, cloned.loudness) == (Shouting, True, 3)
+
+
 def test_a_clone_keeps_parameters_and_output_setting_but_no_fit(transformer):
     fitted = transformer.set_params(layers=(0, 1)).set_output(transform="pandas").fit(TEXTS)
     cloned = clone(fitted)
