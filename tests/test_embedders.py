@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
@@ -32,6 +32,7 @@ def lengths_and_texts(texts) -> np.ndarray:
     return np.array([[len(text), text.count("a")] for text in texts])
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_vectors_get_length_one_and_keep_their_direction(matrix):
     unit = unit_vectors(matrix, None)

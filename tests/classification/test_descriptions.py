@@ -193,7 +193,7 @@ def test_descriptions_and_labels_may_be_two_columns(make, classifier, embedder):
         (["x", 5], ["a", "b"], TypeError, r"descriptions\[1\] is int, not str"),
         ("x", ["a"], TypeError, "X is a single str"),
         (["x"], None, ValueError, "Pass a mapping of labels to descriptions, or"),
-        ({"a": "x"}, ["a"], ValueError, "leave y out"),
+        ({"a": "x"}, ["a"], ValueError, "omit y"),
         (["x", "y"], ["a"], ValueError, "y has 1 labels for 2 descriptions"),
         (["x"], "a", ValueError, "1d array"),
         (["x"], 5, ValueError, "1d array"),

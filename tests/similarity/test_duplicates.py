@@ -68,12 +68,14 @@ def random_vectors() -> np.ndarray:
 # Groups
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_groups_are_the_connected_components_of_all_cosines(given_vectors):
     vectors, threshold = given_vectors
     assert NearDuplicates(threshold=threshold).fit(vectors).labels_.tolist() == groups_of(vectors, threshold)
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_groups_are_those_of_dbscan(given_vectors):
     vectors, threshold = given_vectors
@@ -82,6 +84,7 @@ def test_the_groups_are_those_of_dbscan(given_vectors):
     assert_array_equal(NearDuplicates(threshold=threshold).fit(vectors).labels_, pd.factorize(expected)[0])
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_groups_are_numbered_in_order_of_first_appearance(given_vectors):
     vectors, threshold = given_vectors
@@ -90,6 +93,7 @@ def test_groups_are_numbered_in_order_of_first_appearance(given_vectors):
     assert list(dict.fromkeys(labels.tolist())) == list(range(labels.max() + 1))
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_representatives_are_the_first_rows_of_the_groups(given_vectors):
     vectors, threshold = given_vectors
@@ -98,6 +102,7 @@ def test_representatives_are_the_first_rows_of_the_groups(given_vectors):
     assert made.representatives_.tolist() == [labels.index(group) for group in range(max(labels) + 1)]
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative(given_vectors):
     vectors, threshold = given_vectors
@@ -110,6 +115,7 @@ def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative
     assert listed.score.between(-1, 1).all()
 
 
+@settings(deadline=None)
 @given(clustered(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_group(given_vectors, random):
     vectors, threshold = given_vectors
@@ -155,6 +161,7 @@ def test_exact_repeats_are_found_at_the_highest_thresholds(threshold, random_vec
     assert labels[:60].tolist() == labels[60:][::-1].tolist() == list(range(60))
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3))
 def test_a_vector_of_another_length_is_a_repeat(length):
     vector = np.random.default_rng(0).normal(size=384)
