@@ -23,8 +23,9 @@ from sklearn.utils.validation import check_is_fitted
 
 from skembed.atomic import atomic_folder
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
-from skembed.encoding.encoder import encode, refuse_long_texts
+from skembed.encoding.encoder import encode
 from skembed.encoding.forks import library_state
+from skembed.encoding.long_texts import check_lengths
 from skembed.encoding.models.devices import resolve_backend, resolve_devices
 from skembed.encoding.models.fingerprint import FolderState, fingerprint_live
 from skembed.encoding.models.registry import load_private
@@ -343,7 +344,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         settings = self._settings()
         texts = read_texts(X, missing=settings.missing)
         if settings.long_texts == "error":
-            refuse_long_texts(texts, make_plan(settings))
+            check_lengths(texts, make_plan(settings))
         return self.fit(X, y)._embed(X)
 
     def transform(self, X: Any) -> NDArray[np.float32]:

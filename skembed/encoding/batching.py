@@ -8,6 +8,11 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
+# What is tokenized and sorted by length together: many texts, so that neighbours in length are close, but no more
+# than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.
+TEXTS_PER_CHUNK = 16_384
+CHARACTERS_PER_CHUNK = 16_000_000
+
 
 def length_batches(
     lengths: NDArray[np.int64], batch_tokens: int, one_length_from: int | None = None

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_clusterer
 from sklearn.decomposition import PCA
 
-from skembed.embedders import take_embedder, unit_vectors
+from skembed.embedders import resolve_embedder, unit_vectors
 from skembed.optional import require
 from skembed.plotting.drawing import (
     MARKERS,
@@ -218,7 +218,7 @@ class EmbeddingMapDisplay:
             If matplotlib, or what the method needs, is not installed.
         """
         _refuse_what_cannot_be_drawn(cls, method)
-        embedder = take_embedder(embedder, missing="nan")
+        embedder = resolve_embedder(embedder, missing="nan")
         column = read_texts(texts, "texts", embedder)
         read_one_column(labels, "labels", len(column))  # its error comes before minutes of embedding
         vectors = with_index_of(texts, unit_vectors(column, embedder))

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
-from skembed.embedders import read_for, unit_vectors
+from skembed.embedders import read_column_for, unit_vectors
 from skembed.encoding.columns import Column
 from skembed.optional import require
 
@@ -46,7 +46,7 @@ def with_index_of(X: Any, vectors: NDArray[Any]) -> NDArray[Any] | pd.DataFrame:
 
 def read_texts(texts: Any, name: str, embedder: Any = None) -> Column:
     """Read a column of texts, as an embedder needs it; raise TypeError for vectors."""
-    column = read_for(embedder, texts, name)
+    column = read_column_for(embedder, texts, name)
     if column.texts is None:
         raise TypeError(f"{name} holds vectors, not texts; use from_embeddings.")
     return column

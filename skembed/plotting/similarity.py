@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skembed.embedders import embed_pair, fit_embedder, take_embedder
+from skembed.embedders import embed_pair, fit_embedder, resolve_embedder
 from skembed.encoding.columns import read_column
 from skembed.plotting.drawing import GREY, MOST_NUMBERS, name_ticks, write_numbers
 from skembed.plotting.inputs import (
@@ -128,7 +128,7 @@ class SimilarityDisplay:
             refuse_texts(Y, "Y")
         rows = read_column(X)
         columns = rows if Y is None else read_column(Y, "Y")
-        left, right = embed_pair(rows, columns, take_embedder(None, missing="nan"))
+        left, right = embed_pair(rows, columns, resolve_embedder(None, missing="nan"))
         _refuse_too_many_cells(len(left), len(right))
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
@@ -165,7 +165,7 @@ class SimilarityDisplay:
             If matplotlib is not installed.
         """
         import_pyplot(cls)
-        embedder = take_embedder(embedder, missing="nan")
+        embedder = resolve_embedder(embedder, missing="nan")
         rows = read_texts(texts, "texts", embedder)
         columns = rows if other is None else read_texts(other, "other", embedder)
         _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding

@@ -1,4 +1,4 @@
-"""The encoder against sentence-transformers' own encode, and its promises about order, cache, cuts and progress."""
+"""The encoder against sentence-transformers' encode; its order of rows, cache, truncation and progress bar."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_a_model_that_leaves_its_prompt_out_of_the_pooling_does_so_here(kind, po
 
 @pytest.mark.parametrize("max_seq_length", [5, 12, 40])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "decoder"])
-def test_another_token_limit_is_as_if_the_model_had_it(kind, max_seq_length, model_folder, mixed_texts):
+def test_another_token_limit_has_the_effect_of_one_of_the_model(kind, max_seq_length, model_folder, mixed_texts):
     model = SentenceTransformer(model_folder(kind), device="cpu")
     model.max_seq_length = max_seq_length
     expected = model.encode(mixed_texts)
@@ -199,7 +199,7 @@ def test_a_layer_that_is_not_there_is_refused_with_the_range(layers, tiny):
     [("pooling", "cls"), ("layers", 0), ("max_seq_length", 9)],
 )
 def test_a_static_embedding_refuses_what_makes_no_sense_for_it(parameter, value, model_folder):
-    with pytest.raises(ValueError, match=rf"{parameter}={value!r} cannot be had .*StaticEmbedding"):
+    with pytest.raises(ValueError, match=rf"{parameter}={value!r} is not supported by .*StaticEmbedding"):
         embed(["a"], model=model_folder("static"), **{parameter: value})
 
 
@@ -251,9 +251,9 @@ def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
 @pytest.mark.of_torch
 @pytest.mark.parametrize("layers", [1, -2, (0, 1)], ids=str)
 @pytest.mark.parametrize("kind", ["bart", "funnel"])
-def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
+def test_layers_are_refused_for_a_model_that_returns_no_hidden_states(kind, layers, model_folder, reference):
     with pytest.raises(
-        ValueError, match=rf"^layers={re.escape(repr(layers))} cannot be had from .*{kind}: its .*Model gives"
+        ValueError, match=rf"^layers={re.escape(repr(layers))} is not supported by .*{kind}.* \(its .*Model gives"
     ):
         embed(["a"], model=model_folder(kind), layers=layers)
     for last in (-1, reference(kind)[0].model.config.num_hidden_layers):
@@ -304,19 +304,19 @@ def test_order_and_batch_size_change_nothing(order, batch_tokens, tiny, mixed_te
     assert_allclose(got, expected[list(order)], atol=1e-6)
 
 
-def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
+def test_many_chunks_give_the_vectors_of_one(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
-    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+    monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
 
 
 class TestTokenizingAhead:
-    """What happens where the model runs on a device of its own; here the processor plays it."""
+    """Tokenizing beside a model on a device of its own, which the processor stands for here."""
 
     @pytest.fixture(autouse=True)
     def _ahead(self, monkeypatch):
         monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: True)
-        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+        monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
 
     @pytest.mark.parametrize("params", [{}, {"long_texts": "mean"}, {"prompt": "fox: "}, {"cache": None}], ids=str)
     def test_changes_no_vector(self, tiny, mixed_texts, params, monkeypatch):
@@ -513,7 +513,7 @@ def test_ctrl_c_ends_the_process_at_once(tiny):
     )
     process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "started\n"
-    time.sleep(4)  # into the encoding; earlier would do as well
+    time.sleep(4)  # time to reach the encoding; earlier is fine too
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=30)
     assert printed.startswith("interrupted")
@@ -582,7 +582,7 @@ def test_vectors_that_are_not_finite_are_an_error(dtype, tiny):
 
 
 @pytest.mark.of_torch
-def test_unloading_gives_back_the_model(tiny):
+def test_unloading_frees_the_model(tiny):
     import gc
     import weakref
 
