@@ -24,8 +24,8 @@ train, test = train_test_split(opinions, train_size=128, stratify=opinions["opin
 
 # %% [markdown]
 # ## How many labelled texts does it take?
-# The same classifier is trained on vectors of the original model, and on vectors of a model tuned on the very texts that
-# the classifier learns from.
+# The same classifier is trained on vectors of the original model, and on vectors of a model tuned on the very texts
+# that the classifier learns from.
 
 # %%
 frozen = SentenceEmbeddingTransformer()

@@ -21,8 +21,8 @@ texts = ["text_a", "text_b"]
 
 # %% [markdown]
 # ## Before and after, on held-out pairs
-# Floats are scores, so the loss is CoSENT, which learns their order. After training, the rank of a cosine counts, not its
-# value.
+# Floats are scores, so the loss is CoSENT, which learns their order. After training, the rank of a cosine counts, not
+# its value.
 
 # %%
 tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, epochs=5, batch_size=8, random_state=0)

@@ -4,8 +4,8 @@
 #
 # A sentence embedding depends on choices. The model reads a text as tokens (words and pieces of words) and computes a
 # vector for every token in each of its layers. Which layer is used, and how its token vectors are combined into one
-# vector for the text, decides what the numbers are good at. Here, scikit-learn's GridSearchCV tries such choices together
-# with the classifier's own setting, while the model reads every text once:
+# vector for the text, decides what the numbers are good at. Here, scikit-learn's GridSearchCV tries such choices
+# together with the classifier's own setting, while the model reads every text once:
 #
 #     python examples/grid_search.py
 #     python examples/grid_search.py --csv reviews.csv.gz --text body --label stars --plot reviews.png
@@ -89,8 +89,8 @@ print(f"\n2. Encoding the {len(X):,} texts once, without a cache: {encode_second
 # - **pooling**: how the vectors of the tokens are combined. "mean" averages them, "cls" takes the vector of a special
 #   first token, "max" takes the largest value in each dimension. A model was trained with one of them (this one with
 #   "mean"), and that one usually wins, but not for every task.
-# - **layers**: the last layer, 6 in this model, is shaped most by the model's training task. Earlier layers keep more of
-#   the wording and the grammar, which may be just what a task needs. A tuple such as (5, 6) averages layers.
+# - **layers**: the last layer, 6 in this model, is shaped most by the model's training task. Earlier layers keep more
+#   of the wording and the grammar, which may be just what a task needs. A tuple such as (5, 6) averages layers.
 # - **truncate_dim**: how many leading numbers of the 384 to keep. Fewer take less memory and time in every later step.
 #   This model was not trained to be truncated, so expect a loss; section 5 shows it.
 # - **C**: how closely the classifier follows its training texts.
@@ -176,8 +176,8 @@ print(by_dim.rename_axis("dimensions").reset_index().to_string(index=False, floa
 
 # %% [markdown]
 # ## 6. The honest figure
-# The held-out texts are used once. If there are too few texts to hold some out, nested cross-validation does the same for
-# every text in turn: `cross_val_score(search, X, y)`. It costs no second pass through the model either.
+# The held-out texts are used once. If there are too few texts to hold some out, nested cross-validation does the same
+# for every text in turn: `cross_val_score(search, X, y)`. It costs no second pass through the model either.
 
 # %%
 test_score = search.score(X_test, y_test)

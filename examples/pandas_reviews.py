@@ -60,9 +60,9 @@ if texts.nunique() < options.clusters:
 
 # %% [markdown]
 # ## 2. Vectors, as one column or as many
-# `df["review"].embed(output="vector")` returns one column with a vector in each row; a row without a text stays missing.
-# The model reads a text once, even if it appears twice. With a cache, this also holds for the next call: the wide frame,
-# with one float32 column per dimension, needs no second pass.
+# `df["review"].embed(output="vector")` returns one column with a vector in each row; a row without a text stays
+# missing. The model reads a text once, even if it appears twice. With a cache, this also holds for the next call: the
+# wide frame, with one float32 column per dimension, needs no second pass.
 
 # %%
 import warnings
@@ -82,9 +82,9 @@ print(f"   Wide, {wide.columns[0]} to {wide.columns[-1]}: {cache.stats()['misses
 
 # %% [markdown]
 # ## 3. Clusters
-# `to_numpy("float32")` returns the matrix of a vector column, one row per text, as scikit-learn expects it. KMeans knows
-# nothing about products; the text nearest to its centre represents a cluster. "mostly" is the most frequent product of
-# a cluster. The Rand index measures how well clusters and products agree: 1 is exact, about 0 is chance.
+# `to_numpy("float32")` returns the matrix of a vector column, one row per text, as scikit-learn expects it. KMeans
+# knows nothing about products; the text nearest to its centre represents a cluster. "mostly" is the most frequent
+# product of a cluster. The Rand index measures how well clusters and products agree: 1 is exact, about 0 is chance.
 
 # %%
 from textwrap import shorten
@@ -120,9 +120,9 @@ print(hits.set_index("short").rename_axis(None)[columns].to_string(float_format=
 
 # %% [markdown]
 # ## 5. Near-duplicates
-# `NearDuplicates` joins all rows that are connected by cosines of 0.95 or more. That is strict, because a dropped row is
-# gone. The pairs that stay apart show whether it is too strict for these texts. (At most ten groups and three pairs are
-# printed.)
+# `NearDuplicates` joins all rows that are connected by cosines of 0.95 or more. That is strict, because a dropped row
+# is gone. The pairs that stay apart show whether it is too strict for these texts. (At most ten groups and three pairs
+# are printed.)
 
 # %%
 from sklearn.neighbors import NearestNeighbors
@@ -151,8 +151,8 @@ if len(kept) > 1:
 
 # %% [markdown]
 # ## 6. A file
-# pandas writes the vectors next to the other columns. Any parquet reader can read them: plain pandas as one array object
-# per row, `skembed.read_parquet` as the original vector column.
+# pandas writes the vectors next to the other columns. Any parquet reader can read them: plain pandas as one array
+# object per row, `skembed.read_parquet` as the original vector column.
 
 # %%
 try:

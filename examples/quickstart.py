@@ -53,8 +53,8 @@ print("   This model sees the topic and the wording first, praise or blame secon
 
 # %% [markdown]
 # ## 2. A column of a CSV file
-# All cells are read as text; with `keep_default_na=False`, "NA" is a text, too. Rows with an empty cell are omitted, and
-# so are labels with fewer than five texts, because each of the five folds needs one.
+# All cells are read as text; with `keep_default_na=False`, "NA" is a text, too. Rows with an empty cell are omitted,
+# and so are labels with fewer than five texts, because each of the five folds needs one.
 
 # %%
 N_FOLDS = 5
@@ -78,8 +78,8 @@ if n_labels < 2:
 # %% [markdown]
 # ## 3. A pipeline, compared with word counts
 # The transformer learns nothing from the data, so no fold leaks into another. Its vectors stay in memory: we encode all
-# texts once and measure the time, and the cross-validation finds the vectors there. `cross_val_predict` gives every text
-# the prediction of the one model that was not trained on it, enough for the accuracy and a report on each label.
+# texts once and measure the time, and the cross-validation finds the vectors there. `cross_val_predict` gives every
+# text the prediction of the one model that was not trained on it, enough for the accuracy and a report on each label.
 
 # %%
 import warnings
