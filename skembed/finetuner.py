@@ -7,13 +7,11 @@ from __future__ import annotations
 
 import copy
 import os
-import shutil
 import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +19,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
+from skembed.atomic import atomic_folder
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.encoder import encode, refuse_long_texts
 from skembed.encoding.forks import library_state
@@ -388,21 +387,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_model(folder))):
             raise FileExistsError(f"{str(folder)!r} holds something that is not a model; save into a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
-        unfinished, old = (folder.with_name(f".{folder.name}-{uuid4().hex}-{what}") for what in ("new", "old"))
-        try:
-            with without_bars():
-                self.model_.save_pretrained(str(unfinished))
-            if folder.exists():
-                folder.rename(old)
-            unfinished.rename(folder)
-        except BaseException:
-            if old.exists() and not folder.exists():
-                old.rename(folder)
-            raise
-        finally:
-            shutil.rmtree(unfinished, ignore_errors=True)
-            if folder.exists():
-                shutil.rmtree(old, ignore_errors=True)
+        with atomic_folder(folder) as unfinished, without_bars():
+            self.model_.save_pretrained(str(unfinished))
         state = FolderState(folder, trust_remote_code=self.trust_remote_code)
         fingerprint = state.fingerprint if state.is_all else fingerprint_live(self.model_)
         # In one statement: an interrupt leaves either the model in memory or the one in the folder.

@@ -34,6 +34,7 @@ from skembed import (
     ModelNotFoundError,
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
+    atomic,
     finetuner,
 )
 from skembed.training import trainer
@@ -379,7 +380,7 @@ class TestKeeping:
         rename = Path.rename
 
         def fail(self, target):
-            if self.name.endswith("-new"):
+            if self.name.startswith(".unfinished-") and not self.name.endswith("-old"):
                 raise OSError("no")
             return rename(self, target)
 
@@ -397,7 +398,7 @@ class TestKeeping:
         texts, right, n_struck = labelled[0], fitted.transform(labelled[0]), 0
         before = skembed.embed(texts, model=tiny)
         first = pickle.loads(pickle.dumps(fitted))
-        strikes = at_each_line([finetuner], lambda: first.save(tmp_path / "first"), visits=1)
+        strikes = at_each_line([finetuner, atomic], lambda: first.save(tmp_path / "first"), visits=1)
         for number, strike in enumerate(islice(strikes, 0, None, one_in)):
             tuner, folder = pickle.loads(pickle.dumps(fitted)), tmp_path / str(number) / "tuned"
             SentenceTransformer(tiny).save_pretrained(str(folder))

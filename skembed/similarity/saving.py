@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.exceptions import NotFittedError
 
+from skembed.atomic import atomic_write
 from skembed.embedders import is_fitted, take_embedder
+from skembed.encoding.models.fingerprint import sha256_file
 from skembed.encoding.models.folders import hub_snapshot, local_folder
 from skembed.encoding.vectors import read_vectors
 from skembed.errors import ModelChangedError, ModelNotFoundError, SavedSearchError
@@ -111,9 +113,8 @@ def _write_all(documents: Documents, folder: Path, described: dict[str, Any]) ->
         files["vectors"] = _write(folder, "vectors", ".parquet", lambda file: _write_vectors(index.vectors, file))
     description = {**described, "files": files}
     sealed = {**description, "sha256": _digest(description)}
-    unfinished = folder / f"{_MAIN_FILE}.unfinished"
-    unfinished.write_text(json.dumps(sealed, indent=1) + "\n", encoding="utf-8")
-    unfinished.replace(folder / _MAIN_FILE)
+    with atomic_write(folder / _MAIN_FILE) as file:
+        file.write(f"{json.dumps(sealed, indent=1)}\n".encode())
     for old in folder.iterdir():  # of what was saved here before
         if _NAME_OF_FILE.fullmatch(old.name) and old.name not in {file["name"] for file in files.values()}:
             old.unlink()
@@ -165,7 +166,7 @@ def _write(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:
     """Write a file under a name that tells its content, so that it never takes the place of another."""
     unfinished = folder / f"{kind}.unfinished"
     write(unfinished)
-    digest = _digest_of_file(unfinished)
+    digest = sha256_file(unfinished)
     name = f"{kind}-{digest[:16]}{ending}"
     unfinished.replace(folder / name)
     return {"name": name, "sha256": digest}
@@ -246,7 +247,7 @@ def _check(folder: Path, file: dict[str, str]) -> Path:
     path = folder / os.path.basename(file["name"])
     if not path.is_file():
         raise SavedSearchError(f"{path} is missing. Save the search again.")
-    if _digest_of_file(path) != file["sha256"]:
+    if sha256_file(path) != file["sha256"]:
         raise SavedSearchError(f"{path} is damaged: its checksum is wrong. Save the search again.")
     return path
 
@@ -347,8 +348,3 @@ def _plain(value: Any) -> Any:
 
 def _digest(description: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(description, sort_keys=True).encode()).hexdigest()
-
-
-def _digest_of_file(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -128,8 +128,8 @@ def fix_seed(folder: Path, seed: int) -> int:
         except (SpecialFileError, ValueError, TypeError, KeyError, RecursionError) as error:
             raise ValueError(f"{file} is damaged. Delete {folder} to train anew.") from error
         return int(written["seed"])
-    with atomic_write(file) as written_to:
-        written_to.write(json.dumps(_sealed_seed(seed)).encode())
+    with atomic_write(file) as unfinished:
+        unfinished.write(json.dumps(_sealed_seed(seed)).encode())
     return seed
 
 

@@ -39,6 +39,7 @@ from skembed import (
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     VectorArray,
+    atomic,
 )
 from skembed.similarity import saving
 from tests.interrupts import at_each_line
@@ -835,7 +836,7 @@ def test_an_interrupt_at_any_line_of_saving_leaves_the_search_that_was_there_or_
     new, kept = SemanticSearch(embedder, n_neighbors=2, index=index).fit(TEXTS[::-1]), []
     right = [SemanticSearch.load(saved).search(QUERIES), new.search(QUERIES)]
     n_struck = 0
-    for number, strike in enumerate(at_each_line([saving], lambda: new.save(tmp_path / "first"))):
+    for number, strike in enumerate(at_each_line([saving, atomic], lambda: new.save(tmp_path / "first"))):
         folder = shutil.copytree(saved, tmp_path / str(number))
         n_struck += strike(lambda folder=folder: new.save(folder), keep=kept)
         assert any(SemanticSearch.load(folder).search(QUERIES).equals(one) for one in right)

@@ -23,6 +23,7 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from skembed.atomic import UNFINISHED, atomic_folder
 from skembed.encoding.backends.openvino_backend import (
     LONG_PROBE_TEXTS,
     PROBE_TEXTS,
@@ -45,7 +46,6 @@ from skembed.encoding.backends.openvino_folder import (
 from skembed.encoding.backends.openvino_trial import (
     MODEL,
     TAIL,
-    UNFINISHED,
     CannotRunError,
     is_out_of_memory,
     openvino,
@@ -172,8 +172,8 @@ def _sweep_temporary() -> None:
 def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
-        for left in folder.parent.glob(f"{UNFINISHED}*"):
-            is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
+        for left in folder.parent.glob(f"{UNFINISHED}-*"):
+            is_of_this_model = left.name.startswith(f"{UNFINISHED}-{folder.name}-")  # so nobody is at it
             if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
@@ -235,8 +235,7 @@ def convert(backend: TorchBackend, folder: Path) -> None:
     OSError
         If the folder cannot be written.
     """
-    unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
-    try:
+    with atomic_folder(folder, mode=0o700) as unfinished:  # in place of one of other versions, or damaged
         try:
             _convert_one_way_or_the_other(backend, unfinished)
         except (NotConvertibleError, OSError, MemoryError):
@@ -247,10 +246,6 @@ def convert(backend: TorchBackend, folder: Path) -> None:
             if "iostream error" in str(error):
                 raise OSError(f"{unfinished} cannot be written") from error
             raise NotConvertibleError(f"{type(error).__name__}: {error}") from error
-        shutil.rmtree(folder, ignore_errors=True)  # one of other versions, or damaged
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def _convert_one_way_or_the_other(backend: TorchBackend, folder: Path) -> None:

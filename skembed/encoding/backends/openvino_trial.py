@@ -22,12 +22,12 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
+from skembed.atomic import UNFINISHED, atomic_write
 from skembed.locks import FOREVER, locked
 
 
@@ -46,7 +46,6 @@ openvino = _import_openvino()
 
 MODEL, TAIL = "model.xml", "tail.xml"
 ONE_AT_A_TIME, SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches that are computed, as OpenVINO's hints say it
-UNFINISHED = ".unfinished-"
 
 # A child that takes longer is taken to hang. Generous, as a wrong verdict is kept.
 SECONDS_PER_VARIANT = 120.0
@@ -179,7 +178,8 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
     """
     content = compiled.export_model().getvalue()
     with writing_alone(folder, timeout=0):
-        _write(folder / f"{variant.key()}.blob", crc32(content).to_bytes(4, "little") + content)
+        with atomic_write(folder / f"{variant.key()}.blob", sync=False) as file:
+            file.write(crc32(content).to_bytes(4, "little") + content)
         for outdated in sorted(folder.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
             outdated.unlink(missing_ok=True)
 
@@ -196,20 +196,9 @@ def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"{UNFINISHED}*"):
+    for left in folder.glob(f"*{UNFINISHED}"):
         with suppress(OSError):
             left.unlink()
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file that is there afterwards as a whole or not at all."""
-    with NamedTemporaryFile(dir=file.parent, prefix=UNFINISHED, delete=False) as unfinished:
-        try:
-            unfinished.write(content)
-        except BaseException:
-            os.unlink(unfinished.name)
-            raise
-    os.replace(unfinished.name, file)
 
 
 def sealed(said: dict[str, Any]) -> bytes:
@@ -273,8 +262,8 @@ class Trials:
         for variant in unknown:
             outcome = self._known[variant.key()] = _outcomes[self._graph, variant.key()]
             if outcome.lasts:
-                with suppress(OSError):
-                    _write(self._verdict(variant), sealed({"reason": outcome.reason}))
+                with suppress(OSError), atomic_write(self._verdict(variant), sync=False) as file:
+                    file.write(sealed({"reason": outcome.reason}))
 
     def _is_known(self, variant: Variant) -> bool:
         if variant.key() not in self._known:

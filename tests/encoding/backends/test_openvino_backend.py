@@ -14,12 +14,12 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, product, repeat
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,6 +28,7 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
+from skembed.atomic import atomic_write
 from skembed.encoding.encoder import encode
 from skembed.encoding.models import devices, registry
 from skembed.encoding.plan import make_plan
@@ -696,12 +697,12 @@ class TestWhatIsKept:
         assert not new_caches.exists()
 
     def test_is_compiled_again_if_it_could_not_be_written(self, tiny, new_caches, monkeypatch):
-        def full_disk(**params):
-            file = NamedTemporaryFile(**params)  # noqa: SIM115 - whoever asks for it closes it
-            file.write = raise_no_space
-            return file
+        @contextmanager
+        def full_disk(path, **params):
+            with atomic_write(path, **params):
+                yield SimpleNamespace(write=raise_no_space)
 
-        monkeypatch.setattr(openvino_trial, "NamedTemporaryFile", full_disk)
+        monkeypatch.setattr(openvino_trial, "atomic_write", full_disk)
         vectors = embed(["a"], model=tiny, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, **TORCH), atol=1e-5)
         names = {path.name for path in conversion_of(new_caches).iterdir()}

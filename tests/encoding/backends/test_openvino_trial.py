@@ -413,7 +413,7 @@ class TestAModelThatHangs:
         assert said.rstrip().endswith("KeyboardInterrupt")
         with pytest.raises(ProcessLookupError):
             os.kill(hanging, 0)
-        assert list(folder_of(caches).glob(".unfinished-*")) == []
+        assert list(folder_of(caches).glob("*.unfinished")) == []
 
 
 @pytest.fixture(scope="module")
@@ -543,9 +543,9 @@ os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswit
         with pytest.raises(AssertionError, match="-9"):
             run(kill + TestAModelThatEndsItsProcess.PRINT)
         folder = folder_of(caches)
-        assert len(list(folder.glob(".unfinished-*"))) == 1
+        assert len(list(folder.glob("*.unfinished"))) == 1
         run(TestAModelThatEndsItsProcess.PRINT)
-        assert list(folder.glob(".unfinished-*")) == []
+        assert list(folder.glob("*.unfinished")) == []
         assert len(list(folder.glob("*.blob"))) > 0
 
     @slow
