@@ -1,7 +1,4 @@
-"""Private interfaces of other libraries, each in a small function. Imports nothing of the package.
-
-Each function has a test in tests/test_compat.py that fails when the interface changes.
-"""
+"""Private interfaces of other libraries, each behind one function. Imports nothing of the package."""
 
 from __future__ import annotations
 

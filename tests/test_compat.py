@@ -20,9 +20,10 @@ def states():
 
 
 def test_accelerate_keeps_its_states_in_these_dicts(states):
-    from accelerate.state import AcceleratorState, GradientState, PartialState
+    from accelerate import Accelerator, PartialState
 
-    made = [PartialState(cpu=True), AcceleratorState(cpu=True), GradientState()]
+    accelerator = Accelerator(cpu=True)
+    made = [PartialState(), accelerator.state, accelerator.gradient_state]
     assert all(one.__dict__ is state for one, state in zip(made, states, strict=True))
 
 
