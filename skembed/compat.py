@@ -30,6 +30,13 @@ _OUT_OF_MEMORY = re.compile(
 )
 
 
+def accelerate_states() -> list[dict[str, Any]]:
+    """Return the dicts in which accelerate keeps, for the whole process, its devices and its place among processes."""
+    from accelerate.state import AcceleratorState, GradientState, PartialState
+
+    return [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
+
+
 def added_forward_hooks(module: torch.nn.Module) -> dict[int, Callable[..., Any]]:
     """Return the forward hooks that were registered on a module, by their numbers.
 
@@ -258,6 +265,11 @@ def select_columns(X: Any, columns: Any) -> Any:
     from sklearn.utils._indexing import _safe_indexing
 
     return _safe_indexing(X, columns, axis=1)
+
+
+def set_checkpoint_loader(trainer_class: Any, load: Callable[[Any, str], None]) -> None:
+    """Make trainers of a class resume by ``load(trainer, path)``; by default they expect a complete model there."""
+    trainer_class._load_from_checkpoint = load
 
 
 @contextmanager
