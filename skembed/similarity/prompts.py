@@ -6,7 +6,8 @@ import os
 from dataclasses import replace
 from typing import Literal
 
-from skembed.encoding.models.registry import LoadedModel, get_model
+from skembed.encoding.models.loading import LoadedModel
+from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import TASK_PROMPTS, Plan, make_plan, resolve_prompt
 from skembed.encoding.settings import Settings
 from skembed.transformer import SentenceEmbeddingTransformer
