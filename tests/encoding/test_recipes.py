@@ -1,3 +1,5 @@
+"""Recipes: their JSON and digest are the same for equal recipes only; the base recipe leaves layers and pooling out."""
+
 from __future__ import annotations
 
 import json
@@ -36,7 +38,7 @@ OTHER_VALUE = {
     "pooling": ("cls",),
     "route": "query",
 }
-VIEW = ["layers", "pooling"]  # what one forward pass can give several of
+LAYERS_AND_POOLING = ["layers", "pooling"]  # of which one forward pass can serve several
 
 SOME_RECIPE = st.builds(
     Recipe,
@@ -122,7 +124,7 @@ def test_recipes_that_differ_in_layers_and_pooling_have_the_same_base_recipe(rec
     assert replace(recipe, layers=layers, pooling=pooling).base_recipe == recipe.base_recipe
 
 
-@pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in VIEW])
+@pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in LAYERS_AND_POOLING])
 def test_recipes_that_differ_in_anything_else_have_different_base_recipes(field):
     assert replace(RECIPE, **{field: OTHER_VALUE[field]}).base_recipe != RECIPE.base_recipe
 

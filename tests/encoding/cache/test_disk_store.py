@@ -637,7 +637,7 @@ for number in range(60):
         written += texts
     except CacheError as error:
         failures.append(error)
-assert len(failures) > 5 and "has space left" in str(failures[0]), failures
+assert len(failures) > 5 and "free space" in str(failures[0]), failures
 assert read(store, written, dim=384) == written
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
 write(store, ["later"], dim=384)
