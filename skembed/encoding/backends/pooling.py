@@ -52,9 +52,8 @@ def pool(token_vectors: Any, is_pooled: Mask, mode: str, to_device: Callable[[ND
     else:
         rows, positions = np.arange(len(is_pooled)), _POSITIONS[mode](is_pooled)
         pooled = token_vectors[to_device(rows), to_device(positions)]
-    is_empty: Any = ~is_pooled.any(axis=1)
-    if mode != "cls" and is_empty.any():
-        pooled[to_device(is_empty)] = 0
+    if mode != "cls" and not (has_any := np.any(is_pooled, axis=1)).all():
+        pooled[to_device(~has_any)] = 0
     return pooled
 
 
