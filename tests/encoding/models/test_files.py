@@ -1,4 +1,4 @@
-"""The fingerprint of a folder is what loading it reads: no more, no less."""
+"""The fingerprint of a folder covers what loading reads: no more, no less."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.tiny_models import make_bert, make_dense, make_static
 
 TEXT = "the quick brown fox, café 12"
 WORDS = ["the", "quick", "brown", "fox", "lazy", "dog"]
-READ_WITHOUT_A_SAY = {"README.md", "generation_config.json"}
+READ_BUT_NOT_COUNTED = {"README.md", "generation_config.json"}
 
 
 def make_sharded(folder: Path) -> str:
@@ -70,7 +70,7 @@ def make_plain(folder: Path) -> str:
 
 
 def make_vocabulary_alone(folder: Path) -> str:
-    """An old model whose tokenizer is but a vocabulary."""
+    """An old model whose tokenizer is only a vocabulary."""
     make_bert(folder)
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     (folder / "vocab.txt").write_text("".join(f"{token}\n" for token in sorted(vocabulary, key=vocabulary.get)))
@@ -116,7 +116,7 @@ CLUTTER = {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """``made(kind)``: a folder of each kind, with files beside it that loading does not read."""
+    """``made(kind)``: a folder of each kind, with files in it that loading does not read."""
     root, known = tmp_path_factory.mktemp("kinds"), {}
 
     def make(kind: str) -> Path:
@@ -134,7 +134,7 @@ def made(tmp_path_factory):
 
 @pytest.fixture
 def copied(made, tmp_path):
-    """``copied(kind)``: a folder that a test may spoil, links as they were."""
+    """``copied(kind)``: a folder that a test may change, with its links."""
 
     def copy(kind: str) -> Path:
         shutil.copytree(made(kind).parent, tmp_path / "copy", symlinks=True)
@@ -153,12 +153,12 @@ def encode(folder: Path) -> np.ndarray:
 
 
 def all_files(folder: Path) -> list[Path]:
-    """List the files of a folder and of what links in it lead to, without their folders' names resolved."""
+    """List the files of a folder, also behind links, under the names that they have in it."""
     return sorted(Path(here, name) for here, _, names in os.walk(folder, followlinks=True) for name in names)
 
 
 def opened(folder: Path) -> set[str]:
-    """Say which files of a folder are opened, in whatever language, while its model is loaded."""
+    """Return the files of a folder that are opened while its model is loaded, by Python or native code."""
     libc = ctypes.CDLL(None, use_errno=True)
     watcher = libc.inotify_init1(os.O_NONBLOCK)
     in_open, watched = 0x20, {}
@@ -189,17 +189,17 @@ def counted(folder: Path) -> set[str]:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs inotify")
 @pytest.mark.parametrize("kind", MAKERS)
-def test_what_counts_is_what_loading_opens(kind, made):
-    assert opened(made(kind)) - READ_WITHOUT_A_SAY == counted(made(kind))
+def test_the_files_that_count_are_those_that_loading_opens(kind, made):
+    assert opened(made(kind)) - READ_BUT_NOT_COUNTED == counted(made(kind))
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_the_folder_of_each_kind_says_all_there_is_to_say(kind, made):
+def test_the_folder_of_each_kind_is_complete(kind, made):
     assert find_model_files(made(kind)).is_complete
 
 
 def edit(file: Path) -> None:
-    """Say something else in a file, in its own language."""
+    """Change a file so that it stays valid but means something else."""
     content = file.read_bytes()
     if file.suffix != ".json":
         file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
@@ -217,7 +217,7 @@ def edit(file: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_file_that_is_edited_counts_if_loading_opens_it(kind, copied):
+def test_an_edited_file_counts_if_loading_opens_it(kind, copied):
     folder = copied(kind)
     before, counts = fingerprint_folder(folder), counted(folder)
     for file in all_files(folder):
@@ -233,7 +233,7 @@ def test_a_file_that_is_edited_counts_if_loading_opens_it(kind, copied):
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_file_that_is_removed_or_renamed_counts_if_loading_opened_it(kind, copied):
+def test_a_removed_or_renamed_file_counts_if_loading_opened_it(kind, copied):
     folder = copied(kind)
     before, counts = fingerprint_folder(folder), counted(folder)
     for file in all_files(folder):
@@ -249,7 +249,7 @@ def test_a_file_that_is_removed_or_renamed_counts_if_loading_opened_it(kind, cop
 
 
 @pytest.mark.parametrize("kind", MAKERS)
-def test_a_link_counts_as_what_it_leads_to(kind, copied):
+def test_a_link_counts_as_the_file_that_it_leads_to(kind, copied):
     folder = copied(kind)
     before = fingerprint_folder(folder)
     blobs = folder.with_name("blobs")
@@ -286,7 +286,7 @@ def test_white_space_and_the_order_of_entries_do_not_count(kind, copied):
         ("bert", "adapter_config.json"),
     ],
 )
-def test_a_file_that_takes_precedence_counts_once_it_is_there(kind, name, copied):
+def test_a_file_that_takes_precedence_counts_once_it_exists(kind, name, copied):
     folder = copied(kind)
     if name == "special_tokens_map.json":
         config = json.loads((folder / "tokenizer_config.json").read_text())
@@ -303,7 +303,7 @@ def test_a_file_that_takes_precedence_counts_once_it_is_there(kind, name, copied
     [(True, "here"), (True, "elsewhere"), (False, "here")],
 )
 @pytest.mark.parametrize("by", ["modules.json", "config.json"])
-def test_code_of_its_own_counts_where_it_is_trusted(trusted, where, by, copied):
+def test_code_of_the_model_counts_where_it_is_trusted(trusted, where, by, copied):
     folder = copied("bert")
     module = "own" if where == "here" else "other/repository--own" if by == "config.json" else "installed.own"
     if by == "modules.json":
@@ -320,7 +320,7 @@ def test_code_of_its_own_counts_where_it_is_trusted(trusted, where, by, copied):
     assert (fingerprint_folder(folder, trust_remote_code=trusted) != before) == trusted
 
 
-def test_a_foreign_class_of_a_known_name_is_another_model(copied):
+def test_a_class_of_another_library_with_a_known_name_makes_another_model(copied):
     folder = copied("bert")
     before = fingerprint_folder(folder)
     modules = (folder / "modules.json").read_text()
@@ -328,7 +328,7 @@ def test_a_foreign_class_of_a_known_name_is_another_model(copied):
     assert fingerprint_folder(folder) != before
 
 
-def test_module_folders_may_be_called_anything(copied):
+def test_folders_of_modules_may_have_any_name(copied):
     folder = copied("dense")
     before = fingerprint_folder(folder)
     modules = json.loads((folder / "modules.json").read_text())
@@ -338,15 +338,15 @@ def test_module_folders_may_be_called_anything(copied):
     assert fingerprint_folder(folder) == before
 
 
-def test_a_tokenizer_that_another_folder_holds_cannot_be_told_from_this_one(copied):
+def test_a_folder_whose_tokenizer_is_elsewhere_is_not_complete(copied):
     folder = copied("bert")
     (folder / "sentence_bert_config.json").write_text('{"tokenizer_name_or_path": "elsewhere"}')
     assert not find_model_files(folder).is_complete
 
 
 @pytest.mark.slow
-def test_the_tokenizers_that_read_files_of_their_own_are_known():
-    """If this fails after an update of transformers: complete SLOW_TOKENIZERS, and the endings of vocabularies."""
+def test_the_tokenizers_with_files_of_their_own_are_known():
+    """If this fails after an update of transformers, complete SLOW_TOKENIZERS and the suffixes of vocabularies."""
     import importlib
     import inspect
 
@@ -370,7 +370,7 @@ def test_the_tokenizers_that_read_files_of_their_own_are_known():
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", MAKERS)
 @pytest.mark.parametrize("change", ["edit", "remove", "rename", "link", "add"])
-def test_no_two_folders_that_give_other_vectors_share_a_fingerprint(change, kind, copied):
+def test_folders_that_give_different_vectors_have_different_fingerprints(change, kind, copied):
     folder = copied(kind)
     before, vectors = fingerprint_folder(folder), encode(folder)
     for file in all_files(folder):

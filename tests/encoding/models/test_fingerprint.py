@@ -1,4 +1,4 @@
-"""Fingerprints: the same for what gives the same vectors, another for what does not."""
+"""Fingerprints: equal for models that give the same vectors, different for others."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from skembed.encoding.models.fingerprint import fingerprint_folder, fingerprint_
 
 @pytest.fixture
 def folder(tiny, tmp_path) -> Path:
-    """A copy of a tiny model that a test may spoil."""
+    """A copy of a tiny model that a test may change."""
     return Path(shutil.copytree(tiny, tmp_path / "copy"))
 
 
 @pytest.fixture
 def live(tiny) -> SentenceTransformer:
-    """A loaded model that a test may spoil."""
+    """A loaded model that a test may change."""
     return SentenceTransformer(tiny, device="cpu")
 
 
@@ -59,7 +59,7 @@ def test_a_model_saved_again_has_the_same_fingerprint(live, tiny, tmp_path):
     ],
     ids=["versions", "model card", "another backend", "a class that moved", "versions of a part"],
 )
-def test_what_leaves_the_vectors_alone_leaves_the_fingerprint_alone(change, folder, tiny):
+def test_a_change_that_does_not_affect_vectors_keeps_the_fingerprint(change, folder, tiny):
     edit_json(folder / "config.json", text_config={"transformers_version": "0"})
     before = fingerprint_folder(folder)
     change(folder)
@@ -84,7 +84,7 @@ def flip_a_weight(folder: Path) -> None:
     ],
     ids=["a weight", "pooling", "a constant", "default prompt", "token limit", "tokenizer"],
 )
-def test_what_changes_the_vectors_changes_the_fingerprint(change, folder, tiny):
+def test_a_change_that_affects_vectors_changes_the_fingerprint(change, folder, tiny):
     change(folder)
     assert fingerprint_folder(folder) != fingerprint_folder(tiny)
 
@@ -130,19 +130,19 @@ def cut_on_the_left(model) -> None:
     model.tokenizer.truncation_side = "left"
 
 
-def exchange_the_normalizer(model) -> None:
+def replace_the_normalizer(model) -> None:
     model.tokenizer.backend_tokenizer.normalizer = NFC()
 
 
-def exchange_a_constant(model) -> None:
+def replace_a_constant(model) -> None:
     model[0].model.encoder.layer[0].output.LayerNorm.eps = 0.1
 
 
 CHANGES = [
     train_a_step,
     write_through_data,
-    exchange_a_constant,
-    exchange_the_normalizer,
+    replace_a_constant,
+    replace_the_normalizer,
     cut_on_the_left,
     set_the_limit,
     set_a_prompt,
@@ -151,7 +151,7 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_a_change_to_a_live_model_shows_in_its_fingerprint_and_its_stamp(change, live):
+def test_a_change_to_a_live_model_changes_its_fingerprint_and_its_stamp(change, live):
     fingerprint, stamp = fingerprint_live(live), stamp_live(live)
     assert stamp_live(live) == stamp
     change(live)
@@ -159,18 +159,18 @@ def test_a_change_to_a_live_model_shows_in_its_fingerprint_and_its_stamp(change,
     assert stamp_live(live) != stamp
 
 
-def test_every_kind_of_model_has_a_live_fingerprint(reference):
+def test_every_kind_of_model_has_its_own_live_fingerprint(reference):
     kinds = ["bert", "roberta", "decoder", "gpt2", "dense", "static"]
     assert len({fingerprint_live(reference(kind)) for kind in kinds}) == len(kinds)
 
 
-def test_the_precision_that_weights_are_held_in_does_not_count(live):
+def test_the_precision_of_the_weights_does_not_count(live):
     halved = copy.deepcopy(live).to(torch.bfloat16)
     assert fingerprint_live(copy.deepcopy(halved).float()) == fingerprint_live(halved) != fingerprint_live(live)
 
 
 class Scale(torch.nn.Module):
-    """A module of the user's own, whose factor is neither a weight nor a configuration."""
+    """A module of the user, whose factor is neither a weight nor a configuration."""
 
     def __init__(self, factor):
         super().__init__()
@@ -199,14 +199,14 @@ def with_module(live, module) -> SentenceTransformer:
 @pytest.mark.parametrize(
     ("one", "other"),
     [(Scale(1.0), Scale(-3.0)), (Scale(2.0), Shift(2.0)), (Unpicklable(1.0), Unpicklable(1.0))],
-    ids=["state", "code", "state that cannot be told"],
+    ids=["state", "code", "state that cannot be read"],
 )
-def test_a_module_of_the_users_own_counts_with_its_state_and_code(one, other, live):
+def test_a_module_of_the_user_counts_with_its_state_and_code(one, other, live):
     assert fingerprint_live(with_module(live, one)) != fingerprint_live(with_module(live, other))
     assert fingerprint_live(with_module(live, one)) == fingerprint_live(with_module(live, one))
 
 
-def test_the_same_module_of_the_users_own_is_known_again(live):
+def test_a_copy_of_a_module_of_the_user_has_the_same_fingerprint(live):
     model = with_module(live, Scale(2.0))
     assert fingerprint_live(copy.deepcopy(model)) == fingerprint_live(model)
     assert fingerprint_live(with_module(live, Scale(2.0))) == fingerprint_live(model)
