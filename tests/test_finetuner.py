@@ -50,7 +50,7 @@ def tuner(tiny):
 
 @pytest.fixture(scope="module")
 def labelled(corpus):  # noqa: F811
-    """Texts whose class is told by one word."""
+    """Texts whose class depends on one word."""
     texts = [f"{text} {'fox' if row % 2 else 'dog'}" for row, text in enumerate(corpus)]
     return texts, np.array(["dog", "fox"] * (len(texts) // 2))
 
@@ -61,7 +61,7 @@ def fitted(model_folder, labelled):
 
 
 class Walked(Sequence):
-    """A column of texts that counts how often somebody walks over it."""
+    """A column of texts that counts its iterations."""
 
     def __init__(self, texts):
         self.texts, self.n_walks = texts, 0
@@ -122,7 +122,7 @@ class TestLearning:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["binary", "scores", "positives", "triplets"])
-    def test_pairs_move_the_way_that_was_asked(self, kind, corpus, tiny):  # noqa: F811
+    def test_pairs_move_as_their_labels_ask(self, kind, corpus, tiny):  # noqa: F811
         texts = corpus[:24]
         others = texts[1:] + texts[:1]
         near = np.arange(24) % 2 == 0
@@ -154,7 +154,7 @@ class TestLearning:
         other = clone(fitted).set_params(random_state=1).fit(texts, labels)
         assert np.abs(other.transform(texts) - fitted.transform(texts)).max() > 1e-3
 
-    def test_the_history_tells_the_loss_by_step(self, fitted):
+    def test_the_history_holds_the_loss_by_step(self, fitted):
         history = fitted.history_
         assert list(history) == ["step", "epoch", "loss", "validation_score", "seconds"]
         assert history["step"].iloc[-1] == 24  # 48 texts, 4 pairs each, 8 in a batch
@@ -170,7 +170,7 @@ class TestLearning:
         assert not (tmp_path / "tuned" / "adapter_config.json").exists()
         assert_allclose(SentenceTransformer(str(tmp_path / "tuned"), device="cpu").encode(texts), vectors, atol=1e-5)
 
-    def test_vectors_that_are_to_be_cut_are_trained_for_it(self, training_data, tiny):  # noqa: F811
+    def test_vectors_are_trained_for_the_dimensions_they_will_be_cut_to(self, training_data, tiny):  # noqa: F811
         X, y = training_data["scores"]
         plain = SentenceEmbeddingFineTuner(tiny, truncate_dim=8, **FAST).fit(X, y)
         nested = SentenceEmbeddingFineTuner(tiny, truncate_dim=8, matryoshka_dims=[8], **FAST).fit(X, y)
@@ -186,13 +186,13 @@ class TestLearning:
             ([(f"fox {row}", f"dog {max(row, 8)}") for row in range(12)], "6 of them are alone"),
         ],
     )
-    def test_pairs_that_teach_nothing_are_told_at_the_users_line(self, fit, pairs, said, tuner):
+    def test_a_warning_about_pairs_that_teach_nothing_points_to_the_users_line(self, fit, pairs, said, tuner):
         estimator = tuner if fit == "fit" else make_pipeline(tuner)
         with pytest.warns(UserWarning, match=said) as caught:
             estimator.fit(pairs)
         assert [warning.filename for warning in caught] == [__file__]
 
-    def test_a_loss_of_zero_throughout_is_told(self, training_data, tiny):  # noqa: F811
+    def test_a_loss_that_is_always_zero_is_a_warning(self, training_data, tiny):  # noqa: F811
         loss = partial(losses.TripletLoss, triplet_margin=-100)  # which every triplet meets
         with pytest.warns(UserWarning, match="The loss was 0 from the first step to the last") as caught:
             SentenceEmbeddingFineTuner(tiny, loss=loss, **FAST).fit(*training_data["triplets"])
@@ -220,7 +220,7 @@ class TestModel:
         tuner.fit(*labelled)
         assert_allclose(skembed.embed(labelled[0], model=tiny), reference("bert").encode(labelled[0]), atol=1e-5)
 
-    def test_vectors_of_two_models_are_not_mixed_up_in_the_cache(self, labelled, tiny, tuner):
+    def test_vectors_of_two_models_are_kept_apart_in_the_cache(self, labelled, tiny, tuner):
         before = skembed.embed(labelled[0], model=tiny)
         tuner.set_params(cache="memory").fit(*labelled)
         assert np.abs(tuner.transform(labelled[0]) - before).max() > 1e-3
@@ -239,7 +239,7 @@ class TestModel:
         assert np.abs(tuner.transform(texts) - before).max() > 1e-3
 
     @pytest.mark.slow
-    def test_models_of_earlier_fits_are_let_go(self, labelled, tuner):
+    def test_models_of_earlier_fits_are_freed(self, labelled, tuner):
         import gc
         import weakref
 
@@ -271,7 +271,7 @@ class TestModel:
                 assert not torch.equal(weights, changed.get_parameter(name))
 
     @pytest.mark.parametrize(("kind", "dims"), [("pair_classes", None), ("scores", [16])])
-    def test_a_model_that_cuts_vectors_is_trained_whole(self, kind, dims, training_data, tiny):  # noqa: F811
+    def test_a_model_that_cuts_vectors_is_trained_in_all_dimensions(self, kind, dims, training_data, tiny):  # noqa: F811
         live = SentenceTransformer(tiny, device="cpu", truncate_dim=8)
         tuner = SentenceEmbeddingFineTuner(live, matryoshka_dims=dims, **FAST).fit(*training_data[kind])
         assert tuner.transform(["a fox"]).shape == (1, 8)
@@ -351,9 +351,7 @@ class TestKeeping:
         assert_allclose(np.array(eval(done.stdout)), vectors, atol=1e-6)
 
     @pytest.mark.parametrize("copied", [lambda t: pickle.loads(pickle.dumps(t)), copy.deepcopy], ids=["pickle", "copy"])
-    def test_a_copy_goes_to_the_device_of_its_settings_rather_than_to_where_it_was_kept(
-        self, copied, labelled, tuner, monkeypatch
-    ):
+    def test_a_copy_uses_the_device_of_its_settings(self, copied, labelled, tuner, monkeypatch):
         tuner.fit(*labelled)
         monkeypatch.setattr(
             "skembed.encoding.models.devices._resolve_device",
@@ -373,7 +371,7 @@ class TestKeeping:
         with pytest.raises(ModelChangedError, match="does not hold the model that was saved there"):
             tuner.transform(labelled[0])
 
-    def test_a_save_that_fails_leaves_what_was_there(self, labelled, tuner, tmp_path, tiny, monkeypatch):
+    def test_a_failed_save_leaves_the_previous_model(self, labelled, tuner, tmp_path, tiny, monkeypatch):
         SentenceTransformer(tiny).save_pretrained(str(tmp_path / "tuned"))
         before = sorted(path.name for path in (tmp_path / "tuned").iterdir())
         tuner.fit(*labelled)
@@ -392,7 +390,7 @@ class TestKeeping:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("one_in", [4, pytest.param(1, marks=pytest.mark.exhaustive)])
-    def test_an_interrupt_at_any_line_of_saving_leaves_a_model_there_and_one_here(
+    def test_an_interrupt_at_any_line_of_saving_leaves_a_model_in_the_folder_and_in_memory(
         self, one_in, fitted, labelled, tiny, tmp_path
     ):
         texts, right, n_struck = labelled[0], fitted.transform(labelled[0]), 0
@@ -411,7 +409,7 @@ class TestKeeping:
             assert [path.name for path in folder.parent.iterdir()] == ["tuned"]
         assert n_struck > 20 / one_in
 
-    def test_a_folder_that_is_gone_is_named(self, labelled, tuner, tmp_path):
+    def test_a_missing_folder_is_named(self, labelled, tuner, tmp_path):
         tuner.fit(*labelled).save(tmp_path / "tuned")
         (tmp_path / "tuned").rename(tmp_path / "elsewhere")
         with pytest.raises(ModelNotFoundError, match="tuned"):
@@ -435,14 +433,14 @@ class TestKeeping:
         assert [path.name for path in (tmp_path / "notes").iterdir()] == ["note.txt"]
         assert sorted(path.name for path in tmp_path.iterdir()) == ["notes", "tuned"]
 
-    def test_saving_where_it_is_saved_already_changes_nothing(self, labelled, tuner, tmp_path):
+    def test_saving_twice_to_one_folder_changes_nothing(self, labelled, tuner, tmp_path):
         vectors = tuner.fit(*labelled).transform(labelled[0])
         tuner.save(tmp_path / "tuned")
         tuner.save(tmp_path / "tuned")
         assert_allclose(tuner.transform(labelled[0]), vectors, atol=1e-6)
 
     @pytest.mark.parametrize("make_cache", [lambda folder: folder, EmbeddingCache], ids=["folder", "EmbeddingCache"])
-    def test_a_cache_on_disk_is_for_models_that_are_saved(self, make_cache, labelled, tuner, tmp_path):
+    def test_a_cache_on_disk_requires_a_saved_model(self, make_cache, labelled, tuner, tmp_path):
         vectors = clone(tuner).fit(*labelled).transform(labelled[0])
         (tmp_path / "cache").mkdir()
         cache = make_cache(tmp_path / "cache")
@@ -500,7 +498,7 @@ class TestScikitLearn:
         ],
         ids=["transform", "get_feature_names_out", "model_", "save"],
     )
-    def test_what_needs_a_fit_says_so(self, use, tuner):
+    def test_methods_that_need_fit_raise_before_it(self, use, tuner):
         with pytest.raises(NotFittedError):
             use(tuner)
 
@@ -508,7 +506,7 @@ class TestScikitLearn:
         assert_allclose(clone(fitted).fit_transform(*labelled), fitted.transform(labelled[0]), atol=1e-6)
 
     @pytest.mark.parametrize("call", ["fit", "fit_transform", "transform"])
-    def test_the_texts_are_walked_once(self, call, fitted, labelled):
+    def test_texts_are_iterated_once_per_call(self, call, fitted, labelled):
         tuner = pickle.loads(pickle.dumps(fitted))
         texts = Walked(labelled[0])
         getattr(tuner, call)(texts, *([labelled[1]] if call != "transform" else []))
@@ -539,7 +537,7 @@ class TestScikitLearn:
         assert scores.mean() > 0.7
 
     @pytest.mark.slow
-    def test_a_grid_tries_what_shapes_the_training(self, labelled, tuner, monkeypatch):
+    def test_a_grid_search_varies_parameters_of_the_training(self, labelled, tuner, monkeypatch):
         tried, original = set(), trainer.train
 
         def train(run, key):
@@ -555,13 +553,13 @@ class TestScikitLearn:
         assert tried == set(product(rates, ("cosine_similarity", "contrastive"), (None, 2)))
         assert len(search.cv_results_["mean_test_score"]) == 8
 
-    def test_it_stands_in_a_column_transformer_beside_numbers(self, labelled, tuner):
+    def test_it_works_in_a_column_transformer_beside_numbers(self, labelled, tuner):
         texts, labels = labelled
         frame = pd.DataFrame({"text": texts, "length": [len(text) for text in texts]})
         features = ColumnTransformer([("tune", tuner, "text")], remainder="passthrough").fit_transform(frame, labels)
         assert features.shape == (len(texts), 33)
 
-    def test_frozen_it_embeds_what_others_search(self, fitted, labelled):
+    def test_a_frozen_fine_tuner_embeds_for_a_search(self, fitted, labelled):
         search = skembed.SemanticSearch(FrozenEstimator(fitted)).fit(labelled[0])
         assert search.search([labelled[0][3]], k=1)["text"].tolist() == [labelled[0][3]]
 
@@ -590,7 +588,7 @@ class TestBadInput:
             (["a", "b"] * 9, ["x", "y"] * 9, {}, "no two different texts of one class"),
         ],
     )
-    def test_it_is_one_clear_error_before_any_step(self, X, y, parameters, message, tuner, monkeypatch):
+    def test_bad_input_is_one_clear_error_before_any_step(self, X, y, parameters, message, tuner, monkeypatch):
         monkeypatch.setattr(SentenceTransformerTrainer, "training_step", None)
         with pytest.raises((TypeError, ValueError), match=message):
             tuner.set_params(**parameters).fit(X, y)
@@ -609,7 +607,7 @@ class TestBadInput:
             tuner.set_params(**parameters).fit_transform(X, ["x", "y"] * 9)
         assert not hasattr(tuner, "n_iter_")
 
-    def test_several_poolings_do_not_fit_a_layer_for_one(self, labelled, model_folder):
+    def test_several_poolings_before_a_layer_for_one_are_an_error(self, labelled, model_folder):
         tuner = SentenceEmbeddingFineTuner(model_folder("dense"), pooling=("mean", "cls"), **FAST)
         with pytest.raises(ValueError, match="pooling="):
             tuner.fit(*labelled)

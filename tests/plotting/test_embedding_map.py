@@ -55,7 +55,7 @@ def umap_calls(monkeypatch) -> list[dict]:
 
 class TestPositions:
     @pytest.mark.parametrize(("n_rows", "method"), [(2, "pca"), (6, "pca"), (49, "pca"), (50, "tsne"), (5_001, "pca")])
-    def test_any_number_of_rows_gets_a_map_by_a_method_that_suits_it(self, n_rows, method):
+    def test_auto_chooses_the_method_by_the_number_of_rows(self, n_rows, method):
         display = EmbeddingMapDisplay.from_embeddings(np.random.default_rng(0).normal(size=(n_rows, 8)))
         assert display.method == method
         assert np.isfinite(display.positions).all()
@@ -83,7 +83,7 @@ class TestPositions:
     @pytest.mark.parametrize(
         "X", [np.eye(2), np.eye(3), np.ones((60, 8)), np.zeros((60, 8)), np.arange(1.0, 61)[:, None]]
     )
-    def test_few_equal_and_one_dimensional_vectors_get_a_map(self, method, X):
+    def test_few_or_equal_or_one_dimensional_vectors_have_a_map(self, method, X):
         display = EmbeddingMapDisplay.from_embeddings(X, method=method)
         assert np.isfinite(display.positions).all()
 
@@ -93,7 +93,7 @@ class TestPositions:
         assert_array_equal(maps[0].positions, maps[1].positions)
 
     @pytest.mark.parametrize(("random_state", "n_jobs"), [(0, 1), (None, -1)])
-    def test_umap_is_used_if_it_is_there(self, vectors, umap_calls, random_state, n_jobs):
+    def test_umap_is_used_if_it_is_installed(self, vectors, umap_calls, random_state, n_jobs):
         display = EmbeddingMapDisplay.from_embeddings(vectors[:6], method="umap", random_state=random_state)
         assert umap_calls == [{"n_neighbors": 5, "metric": "cosine", "random_state": random_state, "n_jobs": n_jobs}]
         assert_allclose(display.positions, 7 * normalize(vectors[:6])[:, :2], rtol=1e-5)
@@ -109,7 +109,7 @@ class TestPositions:
             EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder, method="umap")
         assert counted == []
 
-    def test_an_umap_that_is_broken_speaks_for_itself(self, vectors, tmp_path, monkeypatch):
+    def test_the_error_of_a_broken_umap_is_raised_as_it_is(self, vectors, tmp_path, monkeypatch):
         (tmp_path / "umap.py").write_text("import nowhere")
         monkeypatch.syspath_prepend(tmp_path)
         with pytest.raises(ModuleNotFoundError, match="No module named 'nowhere'"):
@@ -145,7 +145,7 @@ class TestColors:
         ],
         ids=str,
     )
-    def test_every_kind_of_category_stands_in_the_legend(self, labels, legend, vectors):
+    def test_every_kind_of_category_is_in_the_legend(self, labels, legend, vectors):
         assert legend_of(EmbeddingMapDisplay.from_embeddings(vectors[:3], labels=labels)) == legend
 
     def test_labels_are_read_by_position(self, vectors):
@@ -153,26 +153,26 @@ class TestColors:
         display = EmbeddingMapDisplay.from_embeddings(pd.DataFrame(vectors[:3]), labels=labels)
         assert_allclose(points_of(display)[0].get_offsets(), display.positions[[0, 2]])
 
-    def test_every_category_has_a_look_of_its_own(self, vectors):
+    def test_every_category_has_its_own_look(self, vectors):
         display = EmbeddingMapDisplay.from_embeddings(vectors, labels=np.arange(60) % 20)
         markers = [points.get_paths()[0].vertices.tobytes() for points in points_of(display)]
         assert len(set(zip(colors_of(display), markers, strict=True))) == 20
         assert len(set(markers[:8])) == len(set(colors_of(display)[:8])) == 8
 
-    def test_what_belongs_to_no_category_is_grey_and_behind_the_others(self, vectors):
+    def test_points_without_a_category_are_grey_and_behind_the_others(self, vectors):
         display = EmbeddingMapDisplay.from_embeddings(vectors[:4], labels=[0, -1, 1, None])
         assert colors_of(display)[2:] == ["#cccccc", "#cccccc"]
         *_, noise, missing = (points.get_zorder() for points in points_of(display))
         assert max(noise, missing) < min(points.get_zorder() for points in points_of(display)[:2])
 
-    def test_of_many_categories_the_most_frequent_are_told_apart(self, vectors):
+    def test_of_many_categories_the_most_frequent_have_their_own_look(self, vectors):
         labels = [f"k{row % 25:02}" for row in range(50)] + ["k24"] * 9 + ["k22"]
         assert legend_of(EmbeddingMapDisplay.from_embeddings(vectors, labels=labels)) == [
             *(f"k{number:02}" for number in [*range(17), 22, 24]),
             "6 others",
         ]
 
-    def test_the_name_of_a_series_heads_the_legend(self, vectors):
+    def test_the_name_of_a_series_is_the_title_of_the_legend(self, vectors):
         display = EmbeddingMapDisplay.from_embeddings(vectors[:2], labels=pd.Series(["a", "b"], name="$ or $?"))
         assert written(display.ax_.get_legend().get_title()) == "$ or $?"
 
@@ -188,18 +188,18 @@ class TestColors:
         assert legend_of(display) == ["missing"]
         assert colors_of(display)[1] == "#cccccc"
 
-    def test_without_labels_there_is_one_color_and_nothing_to_explain(self, vectors):
+    def test_without_labels_there_is_one_color_and_no_legend(self, vectors):
         display = EmbeddingMapDisplay.from_embeddings(vectors[:3])
         assert len(points_of(display)) == 1
         assert (legend_of(display), color_bar_of(display)) == ([], None)
 
-    def test_dollars_in_a_label_are_no_formula(self, vectors):
+    def test_dollars_in_a_label_are_not_read_as_a_formula(self, vectors):
         labels = ["$5 to $10", r"\$5", "a_b^c $"]
         assert legend_of(EmbeddingMapDisplay.from_embeddings(vectors[:3], labels=labels)) == sorted(labels)
 
 
 class TestTexts:
-    def test_few_points_have_their_text_beside_them_and_not_over_any(self, vectors):
+    def test_few_points_have_their_text_beside_them_and_not_over_a_point(self, vectors):
         texts = [f"text {row}, of $5 to $10" for row in range(20)]
         display = EmbeddingMapDisplay.from_embeddings(vectors[:20], texts=texts)
         assert notes_of(display) == texts
@@ -209,7 +209,7 @@ class TestTexts:
             box = matplotlib.text.Text.get_window_extent(note)
             assert not any(box.contains(*pixel) for pixel in pixels)
 
-    def test_many_points_have_none(self, vectors):
+    def test_many_points_have_no_text(self, vectors):
         assert notes_of(EmbeddingMapDisplay.from_embeddings(vectors[:21], texts=["a"] * 21)) == []
 
     def test_long_texts_are_shortened_and_missing_ones_not_written(self, vectors):
@@ -218,7 +218,7 @@ class TestTexts:
 
 
 class TestDrawing:
-    def test_it_draws_on_the_axes_that_it_is_given_and_leaves_the_rest_of_pyplot_alone(self, vectors, plt):
+    def test_it_draws_on_given_axes_and_leaves_the_rest_of_pyplot_unchanged(self, vectors, plt):
         before = dict(plt.rcParams)
         figure, (left, right) = plt.subplots(1, 2)
         display = EmbeddingMapDisplay.from_embeddings(vectors[:6], ax=right, texts=TEXTS)
@@ -233,12 +233,12 @@ class TestDrawing:
         assert display.plot() is display
         assert display.figure_ is not first
 
-    def test_it_draws_on_a_part_of_a_figure(self, vectors, plt):
+    def test_it_draws_on_a_subfigure(self, vectors, plt):
         parts = plt.figure(layout="constrained").subfigures(1, 2)
         display = EmbeddingMapDisplay.from_embeddings(vectors[:6], ax=parts[0].subplots(), labels=KINDS, texts=TEXTS)
         assert display.figure_ is parts[0]
 
-    def test_both_directions_have_one_scale_and_no_units(self, vectors):
+    def test_both_axes_have_the_same_scale_and_no_ticks(self, vectors):
         display = EmbeddingMapDisplay.from_embeddings(vectors[:6] * [9, 1, 1, 1, 1, 1, 1, 1], labels=KINDS)
         display.figure_.canvas.draw()
         (left, bottom), (right, top) = display.ax_.transData.transform([(0, 0), (1, 1)])
@@ -259,7 +259,7 @@ class TestDrawing:
         assert many.get_alpha() < few.get_alpha()
         assert (few.get_rasterized(), many.get_rasterized()) == (False, True)
 
-    def test_scatter_kw_has_the_last_word(self, vectors):
+    def test_scatter_kw_overrides_the_style(self, vectors):
         (points,) = points_of(EmbeddingMapDisplay(vectors[:, :2]).plot(scatter_kw={"s": 5, "marker": "+", "c": "red"}))
         assert points.get_sizes().tolist() == [5]
         assert to_hex(points.get_edgecolor()[0]) == "#ff0000"
@@ -301,7 +301,7 @@ class TestInteractive:
         assert missing.hovertext[0].endswith("row 2 (index label z)")
         assert_allclose([a.x[0], a.y[0]], display.positions[0])
 
-    def test_nothing_in_it_is_taken_for_html_or_a_formula(self, vectors):
+    def test_labels_and_texts_are_not_read_as_html_or_a_formula(self, vectors):
         display = EmbeddingMapDisplay(np.eye(2), labels=["<b> & $5, $6", "b"], texts=["<i>", "t"])
         trace = display.plot_interactive().data[0]
         assert trace.name == "&lt;b&gt; &amp; &#36;5, &#36;6"
@@ -338,7 +338,7 @@ class TestMapOfTexts:
     @pytest.mark.parametrize(
         "make", [pd.Series, np.array, pl.Series, pa.array, lambda texts: pd.DataFrame({"t": texts})]
     )
-    def test_any_column_of_texts_will_do(self, make, embedder):
+    def test_any_column_of_texts_is_accepted(self, make, embedder):
         display = EmbeddingMapDisplay.from_texts(make(TEXTS), embedder=embedder)
         assert display.texts.tolist() == TEXTS
 
@@ -348,7 +348,7 @@ class TestMapOfTexts:
         assert np.isnan(display.positions[:, 0]).tolist() == [False, True, False]
         assert display.index.tolist() == ["x", "y", "z"]
 
-    def test_anything_that_embeds_texts_will_do(self):
+    def test_any_transformer_of_texts_is_accepted(self):
         embedder = make_pipeline(TfidfVectorizer(), TruncatedSVD(3))
         assert EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder).positions.shape == (6, 2)
 
@@ -365,14 +365,14 @@ class TestMapOfTexts:
 
 
 class TestMapOfAnEstimator:
-    def test_of_a_transformer_it_is_the_map_of_its_output(self, embedder, tiny):
+    def test_the_map_of_a_transformer_shows_its_output(self, embedder, tiny):
         display = EmbeddingMapDisplay.from_estimator(embedder, TEXTS)
         expected = EmbeddingMapDisplay.from_embeddings(skembed.embed(TEXTS, model=tiny))
         assert_allclose(display.positions, expected.positions, atol=1e-5)
         assert display.labels is None
         assert notes_of(display) == TEXTS
 
-    def test_of_a_classifier_it_is_the_map_of_what_goes_into_it_colored_by_its_predictions(self, embedder):
+    def test_the_map_of_a_classifier_shows_its_input_colored_by_its_predictions(self, embedder):
         pipe = make_pipeline(embedder, StandardScaler(), LogisticRegression()).fit(TEXTS, KINDS)
         display = EmbeddingMapDisplay.from_estimator(pipe, TEXTS)
         expected = EmbeddingMapDisplay.from_embeddings(pipe[:-1].transform(TEXTS))
@@ -380,13 +380,13 @@ class TestMapOfAnEstimator:
         assert display.labels.tolist() == pipe.predict(TEXTS).tolist()
         assert display.ax_.get_legend().get_title().get_text() == "prediction"
 
-    def test_labels_and_texts_have_the_last_word(self, embedder):
+    def test_given_labels_and_texts_override_predictions_and_x(self, embedder):
         pipe = make_pipeline(embedder, LogisticRegression()).fit(TEXTS, KINDS)
         display = EmbeddingMapDisplay.from_estimator(pipe, TEXTS, labels=list("aabbcc"), texts=list("uvwxyz"))
         assert legend_of(display) == ["a", "b", "c"]
         assert notes_of(display) == list("uvwxyz")
 
-    def test_of_a_search_it_is_the_map_of_its_best_estimator(self, embedder):
+    def test_the_map_of_a_search_is_that_of_its_best_estimator(self, embedder):
         search = GridSearchCV(make_pipeline(embedder, LogisticRegression()), {"logisticregression__C": [1]}, cv=2)
         search.fit(TEXTS, list("ababab"))
         assert EmbeddingMapDisplay.from_estimator(search, TEXTS).labels.tolist() == search.predict(TEXTS).tolist()
@@ -399,21 +399,21 @@ class TestMapOfAnEstimator:
         assert display.labels.name == "cluster"
 
     @pytest.mark.parametrize("wrap", [lambda classifier: classifier, make_pipeline])
-    def test_a_classifier_of_vectors_will_do(self, wrap, vectors):
+    def test_a_classifier_of_vectors_is_accepted(self, wrap, vectors):
         X = pd.DataFrame(vectors[:6], index=list("uvwxyz"))
         display = EmbeddingMapDisplay.from_estimator(wrap(LogisticRegression().fit(X, KINDS)), X)
         assert_allclose(display.positions, EmbeddingMapDisplay.from_embeddings(X).positions)
         assert set(legend_of(display)) <= set(KINDS)
         assert display.index.tolist() == list("uvwxyz")
 
-    def test_sparse_features_will_do(self):
+    def test_sparse_features_are_accepted(self):
         display = EmbeddingMapDisplay.from_estimator(
             TfidfVectorizer().fit(TEXTS), pd.Series(TEXTS, index=list("uvwxyz"))
         )
         assert display.positions.shape == (6, 2)
         assert display.index.tolist() == list("uvwxyz")
 
-    def test_a_clusterer_that_cannot_say_where_rows_belong_is_an_error(self, vectors):
+    def test_a_clusterer_without_labels_is_an_error(self, vectors):
         with pytest.raises(TypeError, match=r"^LocalOutlierFactor has neither predict nor labels_; pass labels\.$"):
             EmbeddingMapDisplay.from_estimator(LocalOutlierFactor(3).fit(vectors), vectors)
 
@@ -421,7 +421,7 @@ class TestMapOfAnEstimator:
         with pytest.raises(ValueError, match=r"^labels must have the length 60; got 50\.$"):
             EmbeddingMapDisplay.from_estimator(DBSCAN().fit(vectors[:50]), vectors)
 
-    def test_a_classifier_of_texts_alone_is_an_error_that_says_what_to_call(self):
+    def test_a_classifier_of_texts_without_embedder_is_an_error_that_says_what_to_call(self):
         with pytest.raises(TypeError, match=r"^X holds texts, not vectors; use from_texts\.$"):
             EmbeddingMapDisplay.from_estimator(SimpleNamespace(predict=len, labels_=[0]), TEXTS, labels=KINDS)
 

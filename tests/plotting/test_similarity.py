@@ -39,12 +39,12 @@ class TestHeatMap:
         ("n_columns", "labels", "columns"),
         [(2, {}, ["u", "v"]), (2, {"row_labels": ["a", "b"]}, ["a", "b"]), (2, {"column_labels": [8, 9]}, ["8", "9"])],
     )
-    def test_columns_are_called_as_the_rows_if_they_are_the_same(self, vectors, n_columns, labels, columns):
+    def test_columns_have_the_names_of_the_rows_if_they_are_the_same(self, vectors, n_columns, labels, columns):
         X = pd.DataFrame(vectors[:2], index=["u", "v"])
         display = SimilarityDisplay.from_embeddings(X, **labels)
         assert ticks_of(display.ax_.xaxis) == columns
 
-    def test_columns_of_other_vectors_are_not_called_as_the_rows(self, vectors):
+    def test_columns_of_other_vectors_do_not_have_the_names_of_the_rows(self, vectors):
         X = pd.DataFrame(vectors[:2], index=["u", "v"])
         assert ticks_of(SimilarityDisplay.from_embeddings(X, vectors[2:4]).ax_.xaxis) == ["0", "1"]
         assert ticks_of(SimilarityDisplay.from_embeddings(vectors[2:4], X).ax_.xaxis) == ["u", "v"]
@@ -54,18 +54,18 @@ class TestHeatMap:
         with pytest.raises(ValueError, match=r"vectors of different models cannot be compared"):
             SimilarityDisplay.from_embeddings(X, Y)
 
-    def test_colors_reach_from_minus_one_to_one_whatever_the_cosines(self, vectors):
+    def test_colors_always_range_from_minus_one_to_one(self, vectors):
         display = SimilarityDisplay(np.full((2, 2), 0.4)).plot()
         assert display.im_.get_clim() == (-1, 1)
         assert color_bar_of(display).get_ylabel() == "cosine"
 
-    def test_cells_hold_numbers_that_can_be_read(self):
+    def test_cells_hold_readable_numbers(self):
         display = SimilarityDisplay([[1, -1, 0.126], [-0.001, np.nan, 0.5]]).plot()
         assert notes_of(display) == ["1.00", "-1.00", "0.13", "0.00", "0.50"]
         assert [text.get_color() for text in display.ax_.texts] == ["white", "white", "black", "black", "black"]
 
     @pytest.mark.parametrize(("n_rows", "n_numbers"), [(20, 400), (21, 0)])
-    def test_many_cells_hold_none(self, n_rows, n_numbers):
+    def test_many_cells_hold_no_numbers(self, n_rows, n_numbers):
         assert len(notes_of(SimilarityDisplay(np.eye(n_rows)).plot())) == n_numbers
 
     @pytest.mark.parametrize(("n_rows", "n_ticks"), [(50, 50), (51, 0)])
@@ -73,18 +73,18 @@ class TestHeatMap:
         display = SimilarityDisplay(np.eye(n_rows)).plot()
         assert len(ticks_of(display.ax_.yaxis)) == len(ticks_of(display.ax_.xaxis)) == n_ticks
 
-    def test_it_draws_on_the_axes_that_it_is_given(self, vectors, plt):
+    def test_it_draws_on_given_axes(self, vectors, plt):
         figure, (left, right) = plt.subplots(1, 2)
         display = SimilarityDisplay.from_embeddings(vectors[:3], ax=right)
         assert (display.ax_, display.figure_) == (right, figure)
         assert not left.has_data()
 
-    def test_im_kw_has_the_last_word(self):
+    def test_im_kw_overrides_the_style(self):
         display = SimilarityDisplay(np.eye(2)).plot(im_kw={"cmap": "viridis", "vmin": 0})
         assert display.im_.get_cmap().name == "viridis"
         assert display.im_.get_clim() == (0, 1)
 
-    def test_of_an_estimator_it_compares_what_a_transformer_makes_or_a_classifier_is_given(self, embedder, tiny):
+    def test_it_compares_the_output_of_a_transformer_or_the_input_of_a_classifier(self, embedder, tiny):
         vectors = skembed.embed(TEXTS, model=tiny)
         pipe = make_pipeline(embedder, LogisticRegression()).fit(TEXTS, KINDS)
         for estimator in (embedder, pipe):

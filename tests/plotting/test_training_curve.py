@@ -45,7 +45,7 @@ class TestTrainingCurve:
         assert display.ax_.get_ylabel() == "loss (cosent)"
         assert display.figure_ is display.ax_.figure
 
-    def test_the_validation_score_has_an_axis_of_its_own_and_a_star_at_the_best_epoch(self):
+    def test_the_validation_score_has_its_own_axis_and_a_star_at_the_best_epoch(self):
         display = TrainingCurveDisplay(self.HISTORY).plot()
         assert display.score_line_.get_xydata().tolist() == [[4, 0.7], [8, 0.6]]
         assert display.score_ax_.lines[-1].get_xydata().tolist() == [[4, 0.7]]
@@ -55,12 +55,12 @@ class TestTrainingCurve:
         assert display.score_ax_ is None
         assert len(display.figure_.axes) == 1
 
-    def test_it_draws_where_it_is_told(self, plt):
+    def test_it_draws_on_given_axes(self, plt):
         axes = plt.subplots()[1]
         assert TrainingCurveDisplay(self.HISTORY).plot(ax=axes).ax_ is axes
 
     @pytest.mark.parametrize("wrap", [lambda tuner: tuner, lambda tuner: make_pipeline(tuner, LogisticRegression())])
-    def test_a_fine_tuner_is_found_also_in_a_pipeline_or_frozen(self, wrap, tiny):
+    def test_a_fine_tuner_is_found_in_a_pipeline_and_frozen(self, wrap, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0)
         estimator = wrap(tuner).fit(TEXTS, KINDS)
         display = TrainingCurveDisplay.from_estimator(FrozenEstimator(estimator))
@@ -80,11 +80,11 @@ class TestTrainingCurve:
         assert TrainingCurveDisplay.from_estimator(similarity).loss_name == "contrastive"
 
     @pytest.mark.parametrize("estimator", [SentenceEmbeddingFineTuner(), make_pipeline(PCA(), KMeans()), PCA()])
-    def test_what_has_no_history_is_refused(self, estimator):
+    def test_an_estimator_without_history_is_refused(self, estimator):
         with pytest.raises(TypeError, match="holds no fitted SentenceEmbeddingFineTuner"):
             TrainingCurveDisplay.from_estimator(estimator)
 
     @pytest.mark.parametrize("history", [[1, 2], pd.DataFrame({"step": [1]})])
-    def test_what_is_no_history_is_refused(self, history):
+    def test_an_invalid_history_is_refused(self, history):
         with pytest.raises(ValueError, match="history must be a frame with the columns step and loss"):
             TrainingCurveDisplay(history)

@@ -38,7 +38,7 @@ words = st.sampled_from("abcdefgh")
 
 @settings(deadline=None)
 @given(rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=40), batch_size=st.integers(1, 9))
-def test_every_example_comes_once_an_epoch_and_no_text_twice_in_a_batch(rows, batch_size):
+def test_every_example_occurs_once_per_epoch_and_no_text_twice_in_a_batch(rows, batch_size):
     sampler = texts_apart(list(zip(*rows, strict=True)), batch_size)
     for batches in epochs(sampler, 3):
         assert len(batches) == len(sampler)
@@ -51,7 +51,7 @@ def test_every_example_comes_once_an_epoch_and_no_text_twice_in_a_batch(rows, ba
 
 @settings(deadline=None)
 @given(rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=40), batch_size=st.integers(1, 9))
-def test_a_negative_may_stand_twice_but_never_beside_a_pair_that_holds_it(rows, batch_size):
+def test_a_negative_may_occur_twice_but_not_beside_a_pair_that_holds_it(rows, batch_size):
     sampler = texts_apart(list(zip(*rows, strict=True)), batch_size, n_apart=2)
     for batches in epochs(sampler, 3):
         assert len(batches) == len(sampler)
@@ -77,18 +77,18 @@ def test_batches_are_as_few_and_as_equal_as_the_texts_allow(answers, n_batches, 
     assert min(map(len, sampler)) == smallest
 
 
-def test_texts_that_stand_once_fill_batches_of_one_size():
+def test_texts_that_occur_once_fill_batches_of_similar_size():
     sampler = texts_apart((QUESTIONS[:50], [f"answer {number}" for number in range(50)]), 16)
     assert sorted(map(len, sampler)) == [12, 12, 13, 13]
 
 
-def test_a_negative_that_all_triplets_share_costs_no_company():
+def test_a_negative_shared_by_all_triplets_does_not_split_batches():
     positives = [f"answer {number}" for number in range(96)]
     sampler = texts_apart((QUESTIONS, positives, ["nonsense"] * 96), 16, n_apart=2)
     assert [len(batch) for batch in sampler] == [16] * 6
 
 
-def test_each_epoch_deals_anew_and_each_seed_in_its_own_way():
+def test_each_epoch_and_each_seed_gives_other_batches():
     answers = [f"answer {number % 8}" for number in range(96)]
     deals = [
         frozenset(map(frozenset, batches))

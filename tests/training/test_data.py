@@ -41,7 +41,7 @@ def read(X, y, missing="error"):
         (TRIPLETS, None, "triplets"),
     ],
 )
-def test_the_shapes_of_x_and_y_say_what_kind_of_examples_they_are(X, y, kind):
+def test_the_shapes_of_x_and_y_determine_the_kind_of_examples(X, y, kind):
     assert read(X, y).kind == kind
 
 
@@ -68,7 +68,7 @@ def test_classes_are_counted_from_zero_in_sorted_order():
     assert_array_equal(data.classes, ["a", "b", "c"])
 
 
-def test_a_pair_with_label_one_belongs_together_also_if_no_pair_has_label_zero_first():
+def test_a_pair_with_label_one_belongs_together_even_if_the_first_label_is_one():
     assert_array_equal(read(PAIRS, [1, 0, 1, 1]).labels, [1, 0, 1, 1])
 
 
@@ -105,7 +105,7 @@ FRAME = pd.DataFrame({"left": ["a", None, "c"], "right": ["d", "e", "f"]}, index
         (TRIPLETS, [0, 1, 0, 1], ValueError, "which are triplets; these have no labels"),
     ],
 )
-def test_what_is_no_training_data_is_one_clear_error(X, y, error, message):
+def test_invalid_training_data_is_one_clear_error(X, y, error, message):
     with pytest.raises(error, match=message):
         read(X, y)
 
@@ -117,12 +117,12 @@ def test_an_example_with_a_missing_text_is_left_out(missing):
     assert_array_equal(data.classes[data.labels], ["x", "z"])
 
 
-def test_a_missing_text_is_read_as_the_empty_one_where_that_is_asked_for():
+def test_a_missing_text_is_read_as_the_empty_text_on_request():
     assert read(FRAME, None, "empty").columns[0] == ["a", "", "c"]
 
 
 class TestSplit:
-    def test_classes_keep_their_shares(self):
+    def test_the_split_is_stratified_by_class(self):
         data = read([str(number) for number in range(40)], ["a", "b", "b", "b"] * 10)
         kept, aside = split(data, 0.2, seed=0)
         assert np.bincount(aside.labels).tolist() == [2, 6]
@@ -141,7 +141,7 @@ labelled = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), min_size=
 class TestDrawnPairs:
     @settings(deadline=None)
     @given(labelled, st.integers(1, 9), st.integers(0, 99))
-    def test_a_pair_is_of_two_texts_and_says_whether_a_class_holds_both(self, rows, n_pairs, seed):
+    def test_a_pair_has_two_texts_and_a_label_for_whether_they_share_a_class(self, rows, n_pairs, seed):
         texts, labels = [text for text, _ in rows], np.array([label for _, label in rows])
         left, right, same = draw_pairs(texts, labels, n_pairs, np.random.default_rng(seed))
         classes_of = {text: {label for other, label in rows if other == text} for text in texts}
@@ -153,21 +153,21 @@ class TestDrawnPairs:
 
     @settings(deadline=None)
     @given(st.integers(2, 6), st.integers(1, 30))
-    def test_half_of_the_pairs_are_of_one_class_and_each_text_leads_as_many(self, n_texts, n_pairs):
+    def test_half_of_the_pairs_are_of_one_class_and_each_text_comes_first_equally_often(self, n_texts, n_pairs):
         texts, labels = [str(number) for number in range(2 * n_texts)], np.repeat([0, 1], n_texts)
         left, _, same = draw_pairs(texts, labels, n_pairs, np.random.default_rng(0))
         assert {left.count(text) for text in texts} == {n_pairs}
         assert same.sum() == 2 * n_texts * (n_pairs // 2)
 
-    def test_no_partner_comes_twice_before_all_had_their_turn(self):
+    def test_no_partner_is_drawn_twice_before_all_others_were_drawn(self):
         texts, labels = [str(number) for number in range(10)], np.repeat([0, 1], 5)
         left, right, _ = draw_pairs(texts, labels, 8, np.random.default_rng(0))
         assert len(set(zip(left, right, strict=True))) == len(left)
 
-    def test_a_text_that_is_alone_in_its_class_only_shows_what_is_different(self):
+    def test_a_text_alone_in_its_class_has_only_pairs_of_two_classes(self):
         left, _, same = draw_pairs(["a", "b", "c"], np.array([0, 0, 1]), 4, np.random.default_rng(0))
         assert [int(value) for text, value in zip(left, same, strict=True) if text == "c"] == [0, 0]
 
-    def test_a_repeated_text_is_one(self):
+    def test_a_repeated_text_counts_once(self):
         left, _, _ = draw_pairs(["a", "a", "b", "c"], np.array([0, 0, 0, 1]), 2, np.random.default_rng(0))
         assert left.count("a") == 2

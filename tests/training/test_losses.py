@@ -30,7 +30,7 @@ def laid_out(kind, loss_name, n_pairs_per_text=2):
     return to_columns(BY_KIND[kind], loss_name, n_pairs_per_text, np.random.default_rng(0))
 
 
-def test_every_kind_of_data_has_a_loss_of_its_own_choice():
+def test_every_kind_of_data_has_a_default_loss():
     assert set(AUTO) == set(KINDS) == set(BY_KIND)
     assert all(kind in OBJECTIVES[name].reads for kind, name in AUTO.items())
 
@@ -58,7 +58,7 @@ def test_auto_caches_the_gradients_of_large_batches(kind):
         (losses.AnglELoss, "AnglELoss"),
     ],
 )
-def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
+def test_a_class_has_its_name_here_or_its_class_name(loss, name):
     assert name_loss(loss, BY_KIND["scores"], 16) == name
 
 
@@ -84,7 +84,7 @@ def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
         ),
     ],
 )
-def test_a_loss_that_does_not_exist_or_not_fit_is_one_clear_error(loss, kind, error, message):
+def test_a_loss_that_does_not_exist_or_fit_the_data_is_one_clear_error(loss, kind, error, message):
     with pytest.raises(error, match=message):
         name_loss(loss, BY_KIND[kind], 16)
 
@@ -96,7 +96,7 @@ def test_scores_beyond_cosines_are_refused_by_the_loss_that_learns_cosines():
     assert name_loss("auto", data, 16) == "cosent"
 
 
-def test_a_loss_is_told_from_one_with_other_settings_also_inside_another(reference):
+def test_losses_with_different_settings_have_different_descriptions_even_nested(reference):
     model = reference("bert")
     inner = [losses.ContrastiveLoss(model, margin=margin) for margin in (0.2, 0.5)]
     described = [describe_loss(losses.MatryoshkaLoss(model, loss, [16])) for loss in inner]
@@ -124,13 +124,13 @@ class TestLayout:
         assert laid_out("triplets", "triplet") == {"text_a": LEFT, "text_b": RIGHT, "text_c": OTHER}
 
     @pytest.mark.parametrize(("kind", "loss_name"), [("scores", "cosent"), ("binary", "cosine_similarity")])
-    def test_what_is_learned_as_a_number_is_a_float(self, kind, loss_name):
+    def test_labels_learned_as_numbers_are_floats(self, kind, loss_name):
         assert {type(label) for label in laid_out(kind, loss_name)["label"]} == {float}
 
     @pytest.mark.parametrize(
         ("texts", "labels"), [(["a", "b"], [0, 1]), (["a", "b"] * 2, [0, 1] * 2), (["a", "a"], [0, 1])]
     )
-    def test_classes_that_show_nothing_alike_or_nothing_different_are_refused(self, texts, labels):
+    def test_classes_without_similar_or_without_different_pairs_are_refused(self, texts, labels):
         data = TrainingData("classes", (texts,), np.array(labels), np.array(["x", "y"]))
         with pytest.raises(ValueError, match="no two different texts of one class, or none of two classes"):
             to_columns(data, "contrastive", 2, np.random.default_rng(0))
@@ -146,7 +146,7 @@ class TestBatches:
         with pytest.raises(ValueError, match=f"batch_size to be even, 4 or more; got {batch_size}"):
             check_batches(laid_out("classes", "batch_all_triplet"), "batch_all_triplet", batch_size)
 
-    def test_a_loss_that_compares_classes_needs_two_of_two_texts(self):
+    def test_a_loss_that_compares_classes_needs_two_classes_with_two_texts(self):
         with pytest.raises(ValueError, match="at least two classes need two texts or more"):
             check_batches({"text_a": LEFT, "label": [0, 0, 0, 1]}, "batch_hard_triplet", 4)
 
@@ -169,23 +169,23 @@ class TestDoubt:
             ((LEFT, RIGHT), 1, "with batch_size=1 there are none"),
         ],
     )
-    def test_pairs_that_no_other_keeps_company_are_counted(self, columns, batch_size, said):
+    def test_pairs_that_are_alone_in_their_batch_are_counted(self, columns, batch_size, said):
         message = find_doubt(TrainingData("positives", columns), "multiple_negatives_ranking", batch_size)
         assert re.search(said, message)
 
     @pytest.mark.parametrize("columns", [(LEFT, RIGHT), (LEFT, ["e", "e", "f", "f"]), (LEFT, ["a", "b", "c", "d"])])
-    def test_pairs_that_keep_each_other_company_are_not_doubted(self, columns):
+    def test_pairs_that_share_batches_raise_no_doubt(self, columns):
         assert find_doubt(TrainingData("positives", columns), "multiple_negatives_ranking", 2) is None
 
     @pytest.mark.parametrize("loss_name", ["multiple_negatives_ranking", "triplet", "SomeLossOfOnesOwn"])
-    def test_triplets_have_a_negative_of_their_own_unless_it_is_the_positive(self, loss_name):
+    def test_triplets_raise_doubt_only_if_the_negative_is_the_positive(self, loss_name):
         assert find_doubt(TrainingData("triplets", (["a"] * 4, ["e"] * 4, OTHER)), loss_name, 4) is None
         message = find_doubt(TrainingData("triplets", (LEFT, RIGHT, RIGHT)), loss_name, 4)
         assert message.startswith("The positive of each triplet is also its negative")
 
     @pytest.mark.parametrize("counts", [(10, 10), (3, 3), (90, 10), (50, 20, 7), (5, 4, 1), (30, 1, 30), (9, 8, 7, 6)])
     @pytest.mark.parametrize("batch_size", [4, 6, 8, 16])
-    def test_texts_that_are_left_over_by_twos_of_classes_are_counted(self, counts, batch_size):
+    def test_texts_left_over_by_batches_of_two_per_class_are_counted(self, counts, batch_size):
         labels = np.repeat(np.arange(len(counts)), counts)
         data = TrainingData("classes", ([f"text {row}" for row in range(len(labels))],), labels, np.arange(len(counts)))
         message = find_doubt(data, "batch_all_triplet", batch_size)
@@ -196,5 +196,5 @@ class TestDoubt:
         assert message is None or f"leaves out {n_left} of the {len(labels)} texts" in message
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_ordinary_examples_are_not_doubted(self, kind):
+    def test_ordinary_examples_raise_no_doubt(self, kind):
         assert find_doubt(BY_KIND[kind], AUTO[kind], 2) is None

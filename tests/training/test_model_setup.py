@@ -68,7 +68,7 @@ def test_adapters_are_small_and_merging_them_gives_a_plain_model_back(model):
     assert [name for name, _ in model.named_parameters()] == names
 
 
-def test_a_model_without_a_transformer_has_no_room_for_adapters(model_folder):
+def test_a_model_without_a_transformer_cannot_have_adapters(model_folder):
     static = SentenceTransformer(model_folder("static"), device="cpu")
     with pytest.raises(ValueError, match="lora_rank adds adapters to a transformer, and this model has none"):
         add_adapters(static, 2)

@@ -23,7 +23,7 @@ DEFAULTS = {
 }
 
 
-def test_the_defaults_are_legal():
+def test_the_defaults_are_valid():
     assert TrainingSettings(**DEFAULTS).epochs == 1
 
 
@@ -50,6 +50,6 @@ def test_the_defaults_are_legal():
         ("checkpoint_dir", 3, "checkpoint_dir must be a folder or None; got 3"),
     ],
 )
-def test_an_illegal_value_is_one_clear_error(name, value, message):
+def test_an_invalid_value_is_one_clear_error(name, value, message):
     with pytest.raises((TypeError, ValueError), match=message):
         TrainingSettings(**{**DEFAULTS, name: value})

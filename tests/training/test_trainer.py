@@ -61,7 +61,9 @@ class TestInterrupted:
             ("scores", {"early_stopping": True, "validation_fraction": 0.3, "epochs": 4, "n_iter_no_change": 2}),
         ],
     )
-    def test_a_training_goes_on_to_the_same_result(self, kind, parameters, training_data, tiny, tmp_path, interrupt):
+    def test_an_interrupted_training_resumes_to_the_same_result(
+        self, kind, parameters, training_data, tiny, tmp_path, interrupt
+    ):
         X, y = training_data[kind]
         parameters = {**FAST, "epochs": 3, **parameters}
         whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
@@ -112,7 +114,7 @@ class TestInterrupted:
     @pytest.mark.parametrize(
         "state", ["{}", "null", "[]", "3", "[" * 100_000, '{"best_model_checkpoint": null, "global_step": "14"}', "\0"]
     )
-    def test_a_checkpoint_whose_state_is_another_thing_is_passed_over(self, state, tmp_path):
+    def test_a_checkpoint_with_an_invalid_state_is_skipped(self, state, tmp_path):
         for step, written in (("13", '{"best_model_checkpoint": null, "global_step": 13}'), ("14", state)):
             (tmp_path / f"checkpoint-{step}").mkdir()
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(written)
@@ -121,7 +123,7 @@ class TestInterrupted:
         assert not (tmp_path / "checkpoint-14").exists()
 
     @pytest.mark.parametrize("name", ["state.safetensors", "trainer_state.json", "optimizer.pt", "sealed.json"])
-    def test_a_checkpoint_with_a_damaged_file_is_passed_over(self, name, training_data, tiny, tmp_path, interrupt):
+    def test_a_checkpoint_with_a_damaged_file_is_skipped(self, name, training_data, tiny, tmp_path, interrupt):
         X, y = training_data["classes"]
         whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
@@ -142,9 +144,7 @@ class TestInterrupted:
         with pytest.raises(ValueError, match=r"run\.json is damaged\. Delete .* to train anew"):
             checkpoints.fix_seed(tmp_path, 7)
 
-    def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
-        self, training_data, tiny, tmp_path, interrupt
-    ):
+    def test_an_incomplete_checkpoint_is_skipped(self, training_data, tiny, tmp_path, interrupt):
         X, y = training_data["classes"]
         whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
@@ -159,7 +159,7 @@ class TestInterrupted:
         interrupt(None)
         assert_array_equal(tuner.fit(X, y).transform(X), whole)
 
-    def test_a_folder_that_was_moved_does_not_lose_the_best_epoch(self, training_data, tiny, tmp_path, interrupt):
+    def test_the_best_epoch_survives_a_move_of_the_folder(self, training_data, tiny, tmp_path, interrupt):
         X, y = training_data["scores"]
         parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3, "epochs": 4, "learning_rate": 1e-2}
         whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
@@ -172,11 +172,11 @@ class TestInterrupted:
         texts = training_data["texts"][0]
         assert_array_equal(moved.transform(texts), whole.transform(texts))
 
-    def test_nothing_is_left_of_a_training_that_ended(self, training_data, tiny, tmp_path):
+    def test_a_finished_training_leaves_no_files(self, training_data, tiny, tmp_path):
         SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert list(tmp_path.iterdir()) == []
 
-    def test_a_system_that_keeps_open_files_keeps_the_lock_file(self, training_data, tiny, tmp_path, monkeypatch):
+    def test_the_lock_file_remains_where_open_files_cannot_be_removed(self, training_data, tiny, tmp_path, monkeypatch):
         def unlink(self, missing_ok=False):
             raise PermissionError(self)
 
@@ -185,7 +185,7 @@ class TestInterrupted:
         (left,) = tmp_path.iterdir()
         assert left.suffix == ".lock"
 
-    def test_nothing_is_left_of_a_training_that_could_not_begin(self, training_data, tiny, tmp_path):
+    def test_a_training_that_cannot_begin_leaves_no_files(self, training_data, tiny, tmp_path):
         X, y = training_data["scores"]
         with pytest.raises(ValueError, match="fewer than batch_size=64"):
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, "batch_size": 64}).fit(X, y)
@@ -197,7 +197,7 @@ class TestInterrupted:
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert not list(tmp_path.rglob("training_args.bin"))
 
-    def test_a_killed_process_is_followed_by_one_that_ends_as_if_nothing_had_been(self, training_data, tiny, tmp_path):
+    def test_a_training_resumes_after_its_process_was_killed(self, training_data, tiny, tmp_path):
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
             import json, os, signal, sys
@@ -247,7 +247,7 @@ class TestInterrupted:
 
 
 @pytest.mark.slow
-def test_one_of_many_processes_at_a_time_holds_a_run(tmp_path):
+def test_the_folder_of_a_training_belongs_to_one_process_at_a_time(tmp_path):
     script = textwrap.dedent(f"""
         import os
         from skembed.training.checkpoints import run_folder
@@ -308,7 +308,7 @@ class TestExamples:
             losses.MegaBatchMarginLoss,
         ],
     )
-    def test_each_is_trained_on_once_an_epoch_however_many_share_a_text(self, examples, loss, seen, tiny):
+    def test_each_is_trained_on_once_per_epoch_even_if_many_share_a_text(self, examples, loss, seen, tiny):
         if loss is losses.MegaBatchMarginLoss:
             examples = [example[:2] for example in examples]  # it takes no negatives
         tuner = SentenceEmbeddingFineTuner(tiny, loss=loss, **{**FAST, "epochs": 3, "batch_size": 16}).fit(examples)
@@ -319,7 +319,7 @@ class TestExamples:
             assert sorted(row for batch in batches for row in batch) == sorted(examples)
         assert tuner.n_iter_ == 3
 
-    def test_the_learning_rate_falls_to_zero_at_the_last_batch_that_comes(self, seen, tiny, monkeypatch):
+    def test_the_learning_rate_reaches_zero_at_the_last_batch(self, seen, tiny, monkeypatch):
         rates, original = [], DefaultFlowCallback.on_step_end
 
         def on_step_end(self, args, state, control, lr_scheduler=None, **rest):
@@ -333,7 +333,7 @@ class TestExamples:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("early_stopping", [False, True])
-    def test_an_interrupted_training_goes_on_with_those_that_are_left(
+    def test_an_interrupted_training_resumes_with_the_remaining_ones(
         self, early_stopping, seen, tiny, tmp_path, interrupt
     ):
         parameters = {**FAST, "batch_size": 16, "epochs": 3, "early_stopping": early_stopping}
@@ -362,7 +362,7 @@ class TestEarlyStopping:
         assert history["validation_score"].notna().sum() == 2
         assert history.loc[history["validation_score"].notna(), "epoch"].tolist() == [1, 2]
 
-    def test_the_best_epoch_comes_back(self, training_data, tiny, monkeypatch):
+    def test_the_best_epoch_is_restored(self, training_data, tiny, monkeypatch):
         X, y = training_data["scores"]
         texts, scripted, seen = training_data["texts"][0], [0.1, 0.5, 0.3, 0.2], []
 
@@ -377,7 +377,7 @@ class TestEarlyStopping:
         assert_allclose(tuner.transform(texts), seen[1], atol=1e-6)
         assert np.abs(seen[3] - seen[1]).max() > 1e-3
 
-    def test_scores_are_those_of_the_examples_set_aside(self, training_data, tiny):
+    def test_validation_scores_are_those_of_the_examples_set_aside(self, training_data, tiny):
         X, y = training_data["scores"]
         parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3}
         tuner = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
@@ -402,7 +402,7 @@ class TestEarlyStopping:
         ],
         ids=["one pair", "one score", "one positive pair"],
     )
-    def test_examples_set_aside_that_tell_nothing_are_refused(self, X, y, tiny):
+    def test_examples_set_aside_that_cannot_rank_models_are_refused(self, X, y, tiny):
         fraction = 0.04 if y and y[0] == 0.1 else 0.1
         tuner = SentenceEmbeddingFineTuner(tiny, early_stopping=True, validation_fraction=fraction, **FAST)
         with pytest.raises(ValueError, match=r"sets \d examples aside, which is too few, or all of one score"):
@@ -423,7 +423,7 @@ class TestEarlyStopping:
             ("a", "b", 0), ("a", "c", 1), ("d", "a", 0), ("d", "b", 1), ("d", "c", 0)
         ]  # fmt: skip
 
-    def test_without_it_all_epochs_are_run_and_nothing_is_set_aside(self, training_data, tiny):
+    def test_without_early_stopping_all_epochs_are_run_and_nothing_is_set_aside(self, training_data, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, epochs=2, **FAST).fit(*training_data["classes"])
         assert tuner.n_iter_ == 2
         assert tuner.history_["validation_score"].isna().all()
@@ -468,7 +468,7 @@ class TestShortOfMemory:
         assert np.abs(whole - still.encode(texts)).max() > 1e-3
         assert_allclose(parts, whole, atol=1e-4)
 
-    def test_a_loss_that_compares_within_a_batch_compares_within_the_parts(self, training_data, still, small_memory):
+    def test_a_warning_says_that_a_loss_compares_examples_within_a_part(self, training_data, still, small_memory):
         small_memory()
         with pytest.warns(UserWarning, match="what the loss compares within a batch it compares within a p") as caught:
             SentenceEmbeddingFineTuner(still, **FAST).fit(*training_data["scores"])
@@ -489,7 +489,7 @@ class TestShortOfMemory:
         ("batch_size", "n_parts", "expected"),
         [(16, 1, 2), (16, 8, 16), (16, 16, None), (6, 1, 2), (6, 2, 3), (7, 1, 7)],
     )
-    def test_a_batch_is_taken_apart_into_equal_parts(self, batch_size, n_parts, expected, tiny):
+    def test_a_batch_is_divided_into_equal_parts(self, batch_size, n_parts, expected, tiny):
         assert n_parts_of(make_run(batch_size, n_parts, "cosent").in_more_parts()) == expected
 
     @pytest.mark.parametrize(("n_parts", "expected"), [(1, 2), (2, 4), (4, None)])
@@ -533,7 +533,7 @@ def test_a_training_uses_one_cuda_device_and_does_not_split_batches(tmp_path, mo
 
 
 class TestTraces:
-    def test_the_process_draws_the_random_numbers_that_it_would_have_drawn(self, training_data, tiny):
+    def test_a_training_does_not_change_the_random_numbers_of_the_process(self, training_data, tiny):
         def draw():
             return random.random(), np.random.random(), torch.rand(1).item()
 
@@ -546,14 +546,16 @@ class TestTraces:
         SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
         assert draw() == expected
 
-    def test_the_random_numbers_of_no_device_are_saved_before_cuda_is_in_use(self, training_data, tiny, monkeypatch):
+    def test_no_device_is_seeded_before_cuda_is_in_use(self, training_data, tiny, monkeypatch):
         saved, original = [], torch.random.fork_rng
         monkeypatch.setattr(torch.random, "fork_rng", lambda devices: saved.append(devices) or original(devices))
         monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
         SentenceEmbeddingFineTuner(tiny, **FAST).fit(*training_data["classes"])
         assert saved == [[]]
 
-    def test_environment_and_output_stay_as_they_were(self, training_data, tiny, capfd, tmp_path, monkeypatch):
+    def test_a_training_leaves_environment_output_and_folder_unchanged(
+        self, training_data, tiny, capfd, tmp_path, monkeypatch
+    ):
         monkeypatch.chdir(tmp_path)
         before = dict(os.environ)
         SentenceEmbeddingFineTuner(tiny, early_stopping=True, **FAST).fit(*training_data["classes"])
@@ -605,7 +607,7 @@ class TestTraces:
     ],
     ids=["LOCAL_RANK alone", "torchrun", "MPI and DeepSpeed"],
 )
-def test_a_process_that_a_launcher_has_started_trains_for_itself(launched, training_data, tiny):
+def test_a_process_started_by_a_launcher_trains_independently(launched, training_data, tiny):
     script = textwrap.dedent(f"""
         import json, os, sys
         from accelerate.state import PartialState
