@@ -1,17 +1,17 @@
-"""Whether a change made skembed slower: the same work by two checkouts, in turn, in one run.
+"""Check whether a change made skembed slower: two checkouts do the same work, in turn, in one run.
 
     git worktree add /tmp/before COMMIT
     python benchmarks/before_after.py --before /tmp/before --data FOLDER --json FILE
 
-Two processes stand ready, one for each checkout; each job is done by both in turn, and who begins changes from pair to
-pair. A figure is the median, over the pairs, of the time after divided by the time before, with the 95 % bootstrap
-interval of that median (10,000 draws, seed 0). Loading, converting and one untimed round of every job come before.
+Two processes are ready, one for each checkout. Both do each job in turn; which one begins alternates from pair to pair.
+A figure is the median, over the pairs, of the time after divided by the time before, with the 95 % bootstrap interval
+of that median (10,000 draws, seed 0). Loading, converting and one untimed round of every job come first.
 
-encode      ``skembed.embed(texts, cache=None)`` of texts as in encode.py: short, medium and long ones, by default,
+encode      ``skembed.embed(texts, cache=None)`` of the texts of encode.py: short, medium and long ones, with defaults,
             with OpenVINO in float32 and with torch in float32
-one text    as in latency.py: 200 calls with one text each, their median
+one text    as in latency.py: the median of 200 calls with one text each
 cache       as in cache.py: embed of 20,000 texts that are all cached, in memory and on disk, and writing 20,000 vectors
-cold start  as in latency.py: from starting a process until it has the vector of one text
+cold start  as in latency.py: from the start of a process until it has the vector of one text
 
 Exit status 1 if an interval lies wholly above 1.03.
 """
@@ -92,7 +92,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 class Worker:
-    """A process that does the jobs of one checkout when it is told to."""
+    """A process that does the jobs of one checkout on request."""
 
     def __init__(self, checkout: str, arguments: argparse.Namespace) -> None:
         rest = os.environ.get("PYTHONPATH", "")
@@ -107,7 +107,7 @@ class Worker:
         self.jobs = self._read()
 
     def run(self, job: str) -> float:
-        """Do a job, and return the seconds that it took."""
+        """Do a job and return the seconds it took."""
         assert self.process.stdin
         print(job, file=self.process.stdin, flush=True)
         return float(self._read())
@@ -174,7 +174,7 @@ def make_cache_jobs(place: str, folder: str | None) -> Jobs:
         return benchmark.fill(other, recipe, texts, vectors, 3000)
 
     def read() -> float:
-        same = benchmark.make_texts(N_CACHED)  # new objects, as a file that is read again gives
+        same = benchmark.make_texts(N_CACHED)  # new objects, as when a file is read again
         return clocked(partial(skembed.embed, same, cache=cache))
 
     return {f"cache, {place}: embed": read, f"cache, {place}: write": write}

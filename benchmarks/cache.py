@@ -1,28 +1,28 @@
-"""How fast the embedding cache gives back 100,000 vectors, and how much memory it really takes.
+"""Measure how fast the embedding cache returns 100,000 vectors, and how much memory it really takes.
 
     python benchmarks/cache.py --json benchmarks/results/cache.json
-    python benchmarks/cache.py --folder FOLDER    # where the cache on disk is put for the time of the run
+    python benchmarks/cache.py --folder FOLDER    # where to put the cache on disk during the run
 
-No model runs but for one text: the cache is filled with random vectors of 384 float32 under the recipe that
-``skembed.embed`` looks for. As in real encoding on a processor, 64 vectors are written at a time, and the texts of one
-write are scattered over 3,000 neighbours: those are sorted by length together, being what two cores encode in about 5
-seconds. With --window 16384, the most that are ever sorted together, they are scattered more.
+The model runs for one text only: the cache is filled with random vectors of 384 float32 under the recipe that
+``skembed.embed`` looks for. As in real encoding on a CPU, 64 vectors are written at a time, and the texts of one write
+are scattered over 3,000 neighbours: about as many as two cores encode in 5 seconds, which are sorted by length
+together. With --window 16384, the most that are ever sorted together, they are scattered more.
 
-What the clock covers:
+What is timed:
 
 - embed: ``skembed.embed(texts, cache=cache)`` of a list of distinct str, all of them cached: checks of parameters and
-  texts, finding duplicates, reading, normalising. The result is compared with what was written, outside the clock.
-- store.read: only the reading, 4,096 texts a call as embed does it, into an array that is there already.
-- store.write: filling, once; on disk each write of 64 vectors is a transaction that has reached the disk.
+  texts, finding duplicates, reading, normalising. The result is compared with what was written; that is not timed.
+- store.read: only the read, 4,096 texts per call as in embed, into an existing array.
+- store.write: filling, once; on disk, each write of 64 vectors is a transaction that has reached the disk.
 - first read: embed in a fresh process that has loaded the model, but not opened the cache; the operating system may
   still have the file in memory.
 
-Each round gets new str objects, as a file that is read again would give. Figures are medians of the rounds.
+Each round gets new str objects, as when a file is read again. Figures are medians of the rounds.
 
-Memory: a fresh process writes 10 times as many vectors as fit into an ``EmbeddingCache`` of 200 MB, and notes the
-highest resident memory beyond that before the first write. The texts are made up, 10 to 60 characters.
+Memory: a fresh process writes 10 times as many vectors as fit into an ``EmbeddingCache`` of 200 MB, and records the
+highest resident memory beyond that before the first write. The texts are made up, with 10 to 60 characters.
 
-Needs Linux. Exit status 1 if a bound fails: 300,000 texts a second in memory and 100,000 from disk (embed), memory at
+Needs Linux. Exit status 1 if a bound fails: 300,000 texts per second in memory and 100,000 from disk (embed), memory at
 most max_bytes + 10 %.
 """
 
@@ -63,7 +63,7 @@ def main() -> int:
     if arguments.part is not None:
         print(json.dumps(PARTS[arguments.part](arguments)))
         return 0
-    memory = in_fresh_process("memory", arguments)  # the first, because a child starts with its parent's peak
+    memory = in_fresh_process("memory", arguments)  # first, because a child starts with its parent's peak
     from report import describe_machine, print_report, write_json
 
     machine = describe_machine()
@@ -98,7 +98,7 @@ def in_fresh_process(part: str, arguments: argparse.Namespace, **changes: Any) -
 
 
 def make_texts(n_texts: int) -> list[str]:
-    """Make up distinct texts; the same ones, as new objects, each time."""
+    """Make up distinct texts: the same ones each time, as new objects."""
     words = np.random.default_rng(0).choice(WORDS, (n_texts, 10)).tolist()
     lengths = np.random.default_rng(1).integers(2, 11, n_texts).tolist()
     return [f"{' '.join(words[number][: lengths[number]])} {number}" for number in range(n_texts)]
@@ -140,7 +140,7 @@ def measure(place: str, folder: str | None, arguments: argparse.Namespace) -> It
 
 
 def find_recipe(cache: EmbeddingCache) -> Recipe:
-    """Load the model, and find the recipe by which ``skembed.embed`` looks for a vector."""
+    """Load the model and return the recipe under which ``skembed.embed`` looks for a vector."""
     import skembed
     from skembed.encoding.plan import make_plan
 
@@ -152,7 +152,7 @@ def find_recipe(cache: EmbeddingCache) -> Recipe:
 def fill(
     cache: EmbeddingCache, recipe: Recipe, texts: list[str], vectors: NDArray[np.float32], n_together: int
 ) -> float:
-    """Write everything, and return the seconds that writing took."""
+    """Write everything and return the seconds it took."""
     n_tokens, seconds, random = np.full(TEXTS_A_WRITE, 8), 0.0, np.random.default_rng(3)
     for window in range(0, len(texts), n_together):
         rows = window + random.permutation(min(n_together, len(texts) - window))
@@ -177,7 +177,7 @@ def time_rounds(calls: dict[str, Callable[[list[str]], None]], arguments: argpar
 
 
 def first_read(arguments: argparse.Namespace) -> Result:
-    """Read everything from a folder that this process has not opened."""
+    """Read everything from a folder that this process has not opened before."""
     import skembed
 
     texts = make_texts(arguments.n_texts)
@@ -188,7 +188,7 @@ def first_read(arguments: argparse.Namespace) -> Result:
 
 
 def measure_memory(arguments: argparse.Namespace) -> Result:
-    """Write 10 times as many vectors as fit; no model, whose loading would leave free memory behind."""
+    """Write 10 times as many vectors as fit, without a model, whose loading would leave free memory behind."""
     from skembed import EmbeddingCache
     from skembed.encoding.recipes import Recipe
 

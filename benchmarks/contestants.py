@@ -74,7 +74,7 @@ def st_dtypes(device: str) -> list[str]:
 
 
 def our_ways(device: str) -> list[tuple[str, str]]:
-    """List backends and precisions that can be had here; the last is what default settings come to."""
+    """List the backends and precisions available here; the last is what default settings amount to."""
     ways = [("torch", "float32")]
     if is_cuda(device):
         ways.append(("torch", "float16"))
@@ -84,7 +84,7 @@ def our_ways(device: str) -> list[tuple[str, str]]:
 
 
 def left_out(arguments: argparse.Namespace, peer: Peer | None) -> Iterator[str]:
-    """Say which rows are missing and why."""
+    """Print which rows are missing and why."""
     if arguments.device == "cpu" and not find_spec("openvino"):
         yield "No rows of skembed with OpenVINO: it is not installed (pip install 'skembed[openvino]')."
     if arguments.device == "cpu" and not has_bfloat16():

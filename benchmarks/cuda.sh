@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Everything that is claimed for CUDA, in one go, in under 8 minutes: on short texts and on texts of 256 tokens, how
-# fast skembed is beside sentence-transformers in float16 (at least 3 and 1.5 times, cosines to float32 at least
+# Check everything that is claimed for CUDA, in under 8 minutes: on short texts and on texts of 256 tokens, how
+# fast skembed is compared with sentence-transformers in float16 (at least 3 and 1.5 times, cosines to float32 at least
 # 0.9999), and what happens when the GPU's memory runs out.
 #
 #     SKEMBED_DATA=FOLDER benchmarks/cuda.sh [--model FOLDER]

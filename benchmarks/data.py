@@ -1,7 +1,7 @@
-"""The texts that are measured on: reads them from the data folder, and draws seeded samples.
+"""The texts of the benchmarks: read from the data folder, and drawn as seeded samples.
 
-The folder is named by ``--data`` or by the environment variable SKEMBED_DATA. It holds gzip-compressed CSV files
-(UTF-8, first row = column names) with at least these columns:
+``--data`` or the environment variable SKEMBED_DATA names the folder. It contains gzip-compressed CSV files (UTF-8,
+first row = column names) with at least these columns:
 
     stsbenchmark/stsbenchmark.csv.gz               text_a, text_b, score, split
     ag_news/ag_news.csv.gz                         text, label
@@ -16,7 +16,7 @@ The folder is named by ``--data`` or by the environment variable SKEMBED_DATA. I
     abt_buy/abt_buy_table_b.csv.gz                 id, text
     abt_buy/abt_buy_pairs.csv.gz                   id_a, id_b, label
 
-``split`` is train, dev or test as the sources have it. No row of this data is part of skembed.
+``split`` is train, dev or test, as in the sources. No row of this data is part of skembed.
 """
 
 from __future__ import annotations

@@ -1,41 +1,42 @@
-"""How good and how fast ``NearDuplicates`` is, beside semhash on the same vectors.
+"""Measure how good and how fast ``NearDuplicates`` is, compared with semhash on the same vectors.
 
     python benchmarks/duplicates.py --data FOLDER --json benchmarks/results/duplicates.json
     python benchmarks/duplicates.py --data FOLDER --n-rows 0    # without the 100,000 rows, which take long
 
-All get the vectors that ``skembed.embed`` gives with its default model. The tools:
+All tools get the vectors that ``skembed.embed`` computes with its default model:
 
 - skembed: ``NearDuplicates(threshold=threshold).fit(vectors)``. Groups are chains of near rows; the first row of each
-  is kept. It sees vectors alone.
-- semhash: ``SemHash.from_embeddings(vectors, records).self_deduplicate(threshold)``, a record being a dict of one text.
-  Equal texts are one record from the start. Then, in the order of the rows, each row is kept unless a kept one is near;
-  if so it belongs to the nearest of them. No chains. Two of its backends: usearch, its default, is approximate and
-  looks in bfloat16 first; faiss flat compares all with all, as "basic" would. Without semhash its rows are left out.
+  group is kept. It sees only vectors.
+- semhash: ``SemHash.from_embeddings(vectors, records).self_deduplicate(threshold)``, where a record is a dict with one
+  text. Equal texts are one record from the start. Then, in the order of the rows, a row is kept unless it is near a row
+  already kept; otherwise it belongs to the nearest of these. There are no chains. Two of its backends are measured: the
+  default usearch is approximate and looks in bfloat16 first; faiss flat compares all pairs, as "basic" would. Without
+  semhash, its rows are omitted.
 
 Four tables:
 
-- Equal texts: how many of the rows whose text came before are in one group with it, at threshold 0.999; in the short
-  messages (SMS Spam), and in the product names of the two shops (Abt-Buy) together.
-- Short messages, by threshold. Nobody has labelled them, so the truth is the cosines in float64 of all with all; two
-  rows are near if theirs is at least the threshold less 1e-6. From that each tool's own rule, chains or not, is
-  followed once more: missed are rows that it drops and the tool does not, wrong those that the tool alone drops. Left
-  are rows that are kept although another row that is kept before them is near; chained are rows that are dropped though
-  no row that is kept is near. Precision: of all pairs of rows in one group, those that are near; recall: of all pairs
-  that are near, those in one group; each 100 where there are none.
-- Product names, by threshold: three percentages. Precision and recall are over the labelled pairs (a name of each shop;
-  same product or not); the third is the precision over all pairs of a name of the one shop and a name of the other, of
-  which those without a label count as different. Some of them are the same product for all that, so the third is a
-  lower bound; and what was never labelled is in no recall. Both shops' names are grouped as one column, the first
-  shop's before, and a pair is called the same if both are in one group. Beside that: the cosine of the pair alone, as
-  ``PairSimilarity`` gives it, is near; and semhash's ``deduplicate`` of the second shop's names against the first's,
-  which finds at most one for each.
-- Time: of the grouping alone, from vectors and records that lie ready. The short messages and 20,000 made-up rows in
-  several rounds, all tools in turn, in reverse order every other round; figures are medians. CPU seconds are those that
-  the cores worked on it, all threads together, which says more on a machine with others. ``--n-rows`` made-up rows
-  once, each tool in a fresh process; the growth of its memory is the peak while it groups, less what was resident.
-  Made-up vectors have 384 dimensions, the k-th with a variance in proportion to 1/k, which is about how the short
-  messages' own vectors spread over their principal directions; the last tenth are copies of earlier rows with noise.
-  Found: of the copies near enough to their origin, those in one group with it.
+- Equal texts: how many of the rows whose text appeared before are in one group with it, at threshold 0.999; in the
+  short messages (SMS Spam), and in the product names of the two shops (Abt-Buy) together.
+- Short messages, by threshold. Nobody has labelled them, so the truth is the float64 cosines of all pairs; two rows are
+  near if their cosine is at least the threshold less 1e-6. From these, each tool's own rule, with chains or without, is
+  applied again: "missed" are rows that the rule drops and the tool keeps, "wrong" are rows that only the tool drops.
+  "Left" are rows that are kept although a row kept before them is near; "chained" are rows that are dropped although no
+  kept row is near. Precision is the share of pairs within a group that are near; recall is the share of near pairs that
+  are within a group; each is 100 if there are no such pairs.
+- Product names, by threshold: three percentages. Precision and recall are over the labelled pairs (one name of each
+  shop; same product or not). The third is the precision over all pairs of names of the two shops, where pairs without a
+  label count as different. Some of them are the same product nevertheless, so the third is a lower bound; and recall
+  ignores pairs that were never labelled. The names of both shops are grouped as one column, the first shop's names
+  first, and a pair counts as the same if both names are in one group. For comparison: whether the cosine of the pair
+  alone, as computed by ``PairSimilarity``, is near; and semhash's ``deduplicate`` of the second shop's names against
+  the first's, which finds at most one match for each.
+- Time: only the grouping, from finished vectors and records. The short messages and 20,000 made-up rows take several
+  rounds, with all tools in turn, in reverse order every other round; figures are medians. CPU seconds are the sum over
+  all threads, which is more reliable on a shared machine. ``--n-rows`` made-up rows are grouped once, by each tool in a
+  fresh process; memory growth is the peak during grouping, less the resident memory before. Made-up vectors have 384
+  dimensions; the variance of the k-th is proportional to 1/k, about how the vectors of the short messages spread over
+  their principal directions. The last tenth are copies of earlier rows with noise. "Found" is the share of copies near
+  enough to their origin that are in one group with it.
 
 Needs Linux. Exit status 1 if a bound fails: skembed finds all equal texts, and groups 100,000 rows within 3 minutes.
 """
@@ -98,7 +99,7 @@ Result = dict[str, Any]
 
 @dataclass(frozen=True)
 class Products:
-    """The names of two shops as one column, the first shop's before, and the labelled pairs by position."""
+    """The names of two shops as one column, the first shop's names first, and the labelled pairs by position."""
 
     texts: list[str]
     vectors: Vectors
@@ -147,7 +148,7 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def find_tools() -> dict[str, Tool]:
-    """Name what is measured; without semhash, skembed alone."""
+    """Return the tools by name; without semhash, only skembed."""
     if find_spec("semhash") is None:
         print('semhash is not installed, its rows are left out: pip install -c constraints.txt -e ".[bench]"')
         return {OURS: group_by_skembed}
@@ -173,7 +174,7 @@ def make_records(texts: Sequence[str]) -> Records:
 
 
 def find_kept(result: Any, n_rows: int) -> Rows:
-    """Read from a tool's result which row is kept in place of each row: itself, or the one it is a duplicate of."""
+    """Return, from a tool's result, the row that is kept in place of each row: itself, or the row it duplicates."""
     if isinstance(result, skembed.NearDuplicates):
         return result.representatives_[result.labels_]
     kept_for = np.arange(n_rows)
@@ -217,7 +218,7 @@ def find_equal(name: str, texts: list[str], vectors: Vectors, tools: dict[str, T
 
 
 def measure_near(texts: list[str], vectors: Vectors, tools: dict[str, Tool]) -> list[Result]:
-    """Set each tool's groups beside the cosines of all rows with all rows."""
+    """Compare each tool's groups with the cosines of all pairs of rows."""
     cosines = float64_cosines(vectors, vectors)
     results = []
     for threshold in THRESHOLDS:
@@ -241,7 +242,7 @@ def float64_cosines(first: Vectors, second: Vectors) -> NDArray[np.float64]:
 
 
 def chain(pairs: Rows, n_rows: int) -> NDArray[np.bool_]:
-    """Tell by skembed's rule which rows are dropped: all but the first of each connected component."""
+    """Return which rows skembed's rule drops: all but the first of each connected component."""
     edges = coo_array((np.ones(pairs.shape[1], dtype=bool), tuple(pairs)), shape=(n_rows, n_rows))
     _, group_of = connected_components(edges, directed=False)
     is_dropped = np.ones(n_rows, dtype=bool)
@@ -250,7 +251,7 @@ def chain(pairs: Rows, n_rows: int) -> NDArray[np.bool_]:
 
 
 def keep_greedily(is_near: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Tell by semhash's rule which rows are dropped: those with a kept row before them that is near."""
+    """Return which rows semhash's rule drops: those that are near an earlier row that is kept."""
     is_dropped = np.zeros(len(is_near), dtype=bool)
     for row in range(len(is_near)):
         is_dropped[row] = (is_near[row, :row] & ~is_dropped[:row]).any()
@@ -258,7 +259,7 @@ def keep_greedily(is_near: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def judge_groups(kept_for: Rows, is_wanted: NDArray[np.bool_], pairs: Rows) -> Result:
-    """Compare one tool's groups with the pairs that are near, and its dropped rows with those that its rule wants."""
+    """Compare one tool's groups with the near pairs, and its dropped rows with those that its rule drops."""
     is_dropped = kept_for != np.arange(len(kept_for))
     dropped = is_dropped[pairs]
     has_kept = np.zeros(len(kept_for), dtype=bool)
@@ -284,7 +285,7 @@ def percent(part: int, whole: int, *, if_none: float) -> float:
 
 
 def measure_matches(products: Products, tools: dict[str, Tool]) -> list[Result]:
-    """Set what each way calls the same product beside the labels."""
+    """Compare what each method calls the same product with the labels."""
     ways: dict[str, Callable[[float], NDArray[np.bool_]]] = {"cosine alone": partial(near_between, products)}
     for tool, group in tools.items():
         ways[tool] = partial(grouped_between, products, group)
@@ -298,20 +299,20 @@ def measure_matches(products: Products, tools: dict[str, Tool]) -> list[Result]:
 
 
 def near_between(products: Products, threshold: float) -> NDArray[np.bool_]:
-    """Tell which names of the first shop (rows) and of the second (columns) are near."""
+    """Return which names of the first shop (rows) and of the second (columns) are near."""
     first, second = np.split(products.vectors, [products.n_first])
     return float64_cosines(first, second) >= threshold - SLACK
 
 
 def grouped_between(products: Products, group: Tool, threshold: float) -> NDArray[np.bool_]:
-    """Tell which are in one group."""
+    """Return which are in one group."""
     result = group(products.vectors, make_records(products.texts), threshold)
     first, second = np.split(find_kept(result, len(products.texts)), [products.n_first])
     return first[:, None] == second
 
 
 def deduplicated_between(products: Products, backend: str, threshold: float) -> NDArray[np.bool_]:
-    """Tell which of the first semhash finds for each of the second."""
+    """Return which names of the first shop semhash finds for each of the second."""
     first, second = np.split(np.arange(len(products.texts)), [products.n_first])
     records = make_records(products.texts)
     index = index_by_semhash(products.vectors[first], records[: len(first)], backend, KnownVectors(products))
@@ -322,7 +323,7 @@ def deduplicated_between(products: Products, backend: str, threshold: float) -> 
 
 
 class KnownVectors:
-    """An encoder for semhash that gives texts the vectors which they have already."""
+    """An encoder for semhash that returns the existing vectors of the texts."""
 
     def __init__(self, products: Products) -> None:
         self.vector_by_text = dict(zip(products.texts, products.vectors, strict=True))
@@ -388,14 +389,14 @@ def time_in_turn(
 
 
 def time(group: Tool, vectors: Vectors, records: Records) -> tuple[Any, float, float]:
-    """Group, and return the result, the seconds that passed, and those that the processor's cores worked on it."""
+    """Group, and return the result, the seconds that passed, and the CPU seconds of all cores."""
     start, cpu_start = perf_counter(), process_time()
     result = group(vectors, records, TIMED_THRESHOLD)
     return result, perf_counter() - start, process_time() - cpu_start
 
 
 def make_vectors(n_rows: int) -> tuple[Vectors, Rows]:
-    """Make up vectors, the last tenth of them near copies, and name the row that each of those was copied from."""
+    """Make up vectors, the last tenth of them near copies, and return the row that each of these was copied from."""
     random, n_copies = np.random.default_rng(0), n_rows // 10
     vectors, noise = (draw_directions(random, n) for n in (n_rows, n_copies))
     origin = random.integers(0, n_rows - n_copies, n_copies)
@@ -426,7 +427,7 @@ def in_fresh_process(tool: str, n_rows: int) -> Result:
 
 
 def time_once(tool: str, n_rows: int) -> Result:
-    """Group made-up rows, and note how far the resident memory rose meanwhile."""
+    """Group made-up rows and return how far the resident memory rose meanwhile."""
     vectors, origin = make_vectors(n_rows)
     records, group = make_records(list(map(str, range(n_rows)))), find_tools()[tool]
     group(vectors[:500], records[:500], TIMED_THRESHOLD)  # to warm up
@@ -465,7 +466,7 @@ def near_row(result: Result) -> list[str]:
 
 
 def matches_table(results: list[Result]) -> tuple[list[str], list[list[str]]]:
-    """Give each way a column, and each threshold a row."""
+    """Return one column for each method and one row for each threshold."""
     ways = dict.fromkeys(result["way"] for result in results)
     cells: dict[float, list[str]] = {}
     for result in results:

@@ -1,34 +1,34 @@
-"""How fast skembed encodes beside other ways to run the same model: same texts and device, in one run.
+"""Measure how fast skembed encodes, compared with other ways to run the same model on the same texts and device.
 
     python benchmarks/encode.py --data FOLDER --json benchmarks/results/encode.json
     python benchmarks/encode.py --data FOLDER --batch-tokens 512 1024 2048
     python benchmarks/encode.py --csv reviews.csv --text review --n-texts 2000
     python benchmarks/encode.py --data FOLDER --device cuda --corpora short window --n-texts 10000 4000
 
-With sentence-transformers' own OpenVINO path and fastembed (ONNX) in a virtual environment of their own:
+To include sentence-transformers' own OpenVINO path and fastembed (ONNX), in a separate virtual environment:
 
     python -m venv /tmp/peers
     /tmp/peers/bin/pip install torch==2.13.0 'sentence-transformers[openvino]' fastembed onnx
     /tmp/peers/bin/pip uninstall -y torchvision
     python benchmarks/encode.py --data FOLDER --peer-python /tmp/peers/bin/python
 
-What the clock covers: one call, from a list of str to a float32 matrix in main memory. For skembed that is
+What is timed: one call, from a list of str to a float32 matrix in main memory. For skembed, that is
 ``skembed.embed(texts, cache=None, ...)``: checks of parameters and texts, finding duplicates, tokenising, sorting into
-batches, the model, pooling, normalising, and the copy back from the device. For sentence-transformers (ST) it is
-``SentenceTransformer.encode(texts)``, which does the same but for the checks and the duplicates: with its defaults
+batches, the model, pooling, normalising, and the copy back from the device. For sentence-transformers (ST), it is
+``SentenceTransformer.encode(texts)``, which does the same except for the checks and the duplicates: with its defaults
 (float32, batches of 32 texts), with the batch size that is fastest on these texts (tried before, not timed here), and
-in bfloat16 or float16. Importing, loading the model and one untimed call of each on the same texts come before.
+in bfloat16 or float16. Importing, loading the model and one untimed call of each on the same texts come first.
 
-The texts are distinct, so that leaving out duplicates is no advantage, and nothing is cached. Each round times every
+The texts are distinct, so that removing duplicates is not an advantage, and nothing is cached. Each round times every
 contestant once, in reverse order every other round; a figure is the median of the rounds. Tokens are those that the
-model reads: special tokens included, what is cut off and padding not. The ratio is to ST's defaults; a float16 row's,
-on CUDA, to ST in float16. Cosines are to ST's float32 vectors. The share of the ceiling is 21.3 MFLOP a token, which is
-what the weights of all-MiniLM-L6-v2 take, over what torch reaches on one large matrix product of the same precision,
-timed in the same rounds.
+model reads, including special tokens, but not padding or what is truncated. The ratio is to ST's defaults; for a
+float16 row on CUDA, to ST in float16. Cosines are to ST's float32 vectors. The share of the ceiling is 21.3 MFLOP per
+token, the cost of the weights of all-MiniLM-L6-v2, over what torch reaches on one large matrix product of the same
+precision, timed in the same rounds.
 
 Exit status 1 if a bound fails (``BOUNDS`` below: ratio and smallest cosine by backend and precision; default settings
-are one of these). Beside them: with 30 % of the texts replaced by copies of others, skembed takes at most 1.1 times the
-share of the tokens that are left, and it is at least as fast as ST's OpenVINO path in the same precision.
+are one of these). In addition, with 30 % of the texts replaced by copies of others, skembed must take at most 1.1 times
+the share of tokens that remain, and it must be at least as fast as ST's OpenVINO path in the same precision.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ def read_samples(arguments: argparse.Namespace, model: SentenceTransformer) -> d
 
 
 def fill_window(documents: list[str], model: SentenceTransformer) -> list[str]:
-    """Make texts that are just as long as the model reads: documents with the next one behind, cut where it cuts."""
+    """Make texts exactly as long as the model reads: documents joined with the next one, and truncated."""
     joined = [f"{document} {after}" for document, after in pairwise(documents)]
     n_tokens = model.max_seq_length
     tokens = model.tokenizer(joined, truncation=True, max_length=n_tokens, return_offsets_mapping=True)
@@ -160,7 +160,7 @@ def measure(
     peer: Peer | None,
     arguments: argparse.Namespace,
 ) -> tuple[list[Result], list[Result]]:
-    """Encode once without a clock, for the vectors and to warm up; then time the rounds and set all side by side."""
+    """Encode once untimed, for the vectors and to warm up; then time the rounds and compare all contestants."""
     contestants = our_contestants(arguments) + st_contestants(models, texts, arguments.device)
     if peer:
         contestants += peer_contestants(peer)
@@ -197,7 +197,7 @@ def with_copies_name(name: str) -> str:
 
 
 def product(dtype: str, device: str) -> tuple[Callable[[], float], float]:
-    """Make a call that times one large matrix product; also say how many operations it is."""
+    """Return a call that times one large matrix product, and its number of operations."""
     size = 8192 if is_cuda(device) else 2048
     left, right = (torch.randn(size, size, device=device).to(getattr(torch, dtype)) for _ in range(2))
 
@@ -225,7 +225,7 @@ def count_tokens(model: SentenceTransformer, texts: list[str]) -> int:
 def compare(
     one: Contestant, name: str, n_tokens: int, cosine: float, seconds: Seconds, ceilings: Mapping[str, float]
 ) -> Result:
-    """Set a contestant beside sentence-transformers with its defaults."""
+    """Compare a contestant with sentence-transformers and its defaults."""
     reference = "ST float16" if one.dtype == "float16" else "ST float32"
     ratio, single = ratios(seconds[reference], seconds[one.name])
     bound = None
@@ -249,7 +249,7 @@ def compare(
 
 
 def ratios(numerator: list[float], denominator: list[float]) -> tuple[float, list[float]]:
-    """Divide medians, and round by round."""
+    """Divide the medians, and the times round by round."""
     single = [a / b for a, b in zip(numerator, denominator, strict=True)]
     return median(numerator) / median(denominator), single
 
@@ -261,7 +261,7 @@ def smallest_cosine(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
 
 
 def compare_beside(contestants: list[Contestant], seconds: Seconds, share: float) -> Iterator[Result]:
-    """Set copies beside distinct texts, and skembed beside ST's OpenVINO path."""
+    """Compare copies with distinct texts, and skembed with ST's OpenVINO path."""
     for one in filter(meets_copies, contestants):
         measured, single = ratios(seconds[with_copies_name(one.name)], seconds[one.name])
         most = MOST_TIME * share if one.has_bound else None

@@ -1,11 +1,11 @@
-"""What runs which family of models, and how exactly: the table in docs/families.md.
+"""Check what runs which family of models, and how exactly; write the table in docs/families.md.
 
     python benchmarks/families.py --out docs/families.md
 
-Makes a tiny random model of each family and compares skembed with sentence-transformers, each in a process of its own
-(``tests/families/check.py`` says how). Differences are distances of vectors relative to their length, the largest over
-all texts and all comparisons of that backend: whole calls, prompts, tasks, dimensions, poolings, layers, long texts.
-The cosine is the smallest of default settings. Exit status 1 if a family does not hold.
+Makes a tiny random model of each family and compares skembed with sentence-transformers, each in a separate process
+(see ``tests/families/check.py``). Differences are distances between vectors relative to their length: the largest over
+all texts and all comparisons of a backend (whole calls, prompts, tasks, dimensions, poolings, layers, long texts). The
+cosine is the smallest with default settings. Exit status 1 if a family fails.
 """
 
 from __future__ import annotations

@@ -1,17 +1,18 @@
-"""What fine-tuning gains, and what it costs, beside setfit and beside the model as it comes.
+"""Measure what fine-tuning gains and costs, compared with setfit and with the original model.
 
     python benchmarks/fine_tuning.py --data FOLDER --json benchmarks/results/fine_tuning.json
 
 - Few-shot classification, SST-2: ``--n-per-class`` examples (8 and 16) of each class, drawn with five seeds.
-  LogisticRegression on the vectors of all-MiniLM-L6-v2 as it comes; on those of SentenceEmbeddingFineTuner; and setfit.
-  Both get the same examples, 20 pairs a text, batches of 16, one epoch and the same learning rate, and take turns.
-  Accuracy on the test split; seconds to fit, imports and loading of the model apart.
+  LogisticRegression on vectors of the original all-MiniLM-L6-v2, and on vectors of SentenceEmbeddingFineTuner; and
+  setfit. Both tuners get the same examples, 20 pairs per text, batches of 16, one epoch and the same learning rate, and
+  take turns. Measured are the accuracy on the test split and the seconds to fit, without imports and loading of the
+  model.
 - Semantic similarity, STS-Benchmark: fine-tuned on the pairs and scores of the train split with all defaults.
-  Spearman's correlation, times 100, before and after: on the dev split for pooling="cls", on the test split as the
-  model pools.
+  Spearman's correlation, times 100, before and after: on the dev split for pooling="cls", on the test split for the
+  model's own pooling.
 
 A difference is a mean over the seeds, with its standard error. Exit status 1 if a bound fails: few-shot accuracy is
-above the model as it comes by two standard errors over all draws, and at most one point below setfit's in no more time;
+above the original model by two standard errors over all draws, and at most one point below setfit's in no more time;
 training on STS-Benchmark raises pooling="cls" and costs mean pooling at most 0.3 points.
 """
 

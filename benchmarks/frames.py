@@ -1,16 +1,16 @@
-"""What a frame costs over the encoder: ``df.text.embed`` beside ``skembed.embed`` of a list, all texts cached.
+"""Measure what a frame costs on top of the encoder: ``df.text.embed`` and ``skembed.embed`` of cached texts.
 
     python benchmarks/frames.py --json benchmarks/results/frames.json
 
-No model runs but for one text: the cache in memory is filled with random vectors of 384 float32 first. Each round makes
-new str objects, as a file that is read again would give, and times every way once, in turn; figures are medians of the
-rounds, and of the ratios within them. The clock covers the call alone, not the making of the frame.
+The model runs for one text only: the cache in memory is first filled with random vectors of 384 float32. Each round
+makes new str objects, as when a file is read again, and times every call once, in turn. Figures are medians of the
+rounds, and of the ratios within them. Only the call is timed, not the construction of the frame.
 
-Then a round trip of 20,000 vectors of 384, 1 % of them missing, through a parquet file: skembed.read_parquet, and the
-same file through pandas alone with numpy.stack.
+Then 20,000 vectors of 384 dimensions, 1 % of them missing, make a round trip through a parquet file: with
+skembed.read_parquet, and with pandas alone and numpy.stack.
 
 Exit status 1 if a bound fails: ``df.text.embed(output="numpy")`` takes at most 1.2 times as long as
-``skembed.embed(list)``, with each dtype of text that pandas has.
+``skembed.embed(list)``, with each dtype that pandas has for text.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def measure_embedding(arguments: argparse.Namespace) -> list[Result]:
 
 
 def compare(seconds: dict[str, list[float]], n_pairs: int) -> list[Result]:
-    """Set each time beside the median of the encoder's times in its own round."""
+    """Divide each time by the median of the encoder's times in the same round."""
     encoder = np.median(np.reshape(seconds.pop("skembed.embed(list)"), (-1, n_pairs)), axis=1)
     results: list[Result] = [{"what": "skembed.embed(list)", "seconds": encoder.tolist()}]
     for what, times in seconds.items():

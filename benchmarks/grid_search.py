@@ -1,33 +1,33 @@
-"""What a grid search over poolings costs with ``skembed.precompute``: beside one encode, and beside other packages.
+"""Measure what a grid search over poolings costs with ``skembed.precompute``, and with other packages.
 
     export HF_HUB_OFFLINE=1 OMP_WAIT_POLICY=PASSIVE
     python benchmarks/grid_search.py --data FOLDER --json benchmarks/results/grid_search.json
     python benchmarks/grid_search.py --data FOLDER --corpus banking77 --peers skrub --peer-repeats 3
     python benchmarks/grid_search.py --data FOLDER --peers    # none
 
-The search: 2,000 distinct texts of AG News (news in 4 categories, about 50 tokens each), drawn so that every label
-keeps its share; logistic regression; 5 stratified folds, the same for all; the best candidate is fitted once more on
-all texts, as GridSearchCV does. Banking77 has short texts in 77 categories: there the fits, of which skembed's search
-has three times as many as a peer's, take as long as the encoding, and no encoder could be 10 times as fast.
+The search: 2,000 distinct texts of AG News (news in 4 categories, about 50 tokens each), stratified by label; logistic
+regression; the same 5 stratified folds for all; the best candidate is fitted once more on all texts, as in
+GridSearchCV. Banking77 has short texts in 77 categories. There, the fits take as long as the encoding, and skembed's
+search has three times as many as a peer's, so no encoder could be 10 times as fast.
 
-What the clock covers:
+What is timed:
 
 - skembed: ``precompute(search, texts)``, then ``search.fit(texts, labels)``; 3 poolings x 3 values of C; a new cache
   in memory each time.
-- floor: what nobody could save. One ``skembed.embed(texts, cache=None)`` by one pooling, then the same 9 candidates
-  and the last fit with GridSearchCV on matrices that lie ready.
-- peers: ``search.fit(texts, labels)`` on their 3 values of C alone, in 32-bit floats as they come, skrub without its
-  PCA. Each of their clones loads the model anew, which is in the time, because it is in the search.
+- floor: the least possible cost. One ``skembed.embed(texts, cache=None)`` with one pooling, then the same 9 candidates
+  and the final fit with GridSearchCV on finished matrices.
+- peers: ``search.fit(texts, labels)`` on their 3 values of C alone, with their default 32-bit floats, skrub without its
+  PCA. Each of their clones loads the model again. That is part of the time, because it is part of the search.
 
-Importing, loading skembed's model and one encode by each pooling come before. skembed and floor take turns, in
-reverse order every other round; figures are medians. Peers come last, once each, because they take minutes. The
-classifiers' linear algebra runs on one thread, for all alike: the matrices are small, and on cores that others use
-too, two threads that wait for each other take ten times as long and drown what is measured. Models use all cores.
-The first variable above keeps peers from asking a network, the second keeps waiting threads from spinning.
+Importing, loading skembed's model and one encoding with each pooling come first. skembed and floor take turns, in
+reverse order every other round; figures are medians. Peers come last, once each, because they take minutes. The linear
+algebra of the classifiers runs on one thread for all: the matrices are small, and on shared cores, two threads that
+wait for each other take ten times as long, which would hide what is measured. Models use all cores. The first variable
+above keeps peers from using the network, the second keeps waiting threads from spinning.
 
-Exit status 1 if skembed takes more than 1.3 times the floor, encodes a text twice, or gets another score from a
-candidate than the floor does; or if a peer takes less than 10 times as long as skembed, or gets a score so different
-that its work cannot be the same.
+Exit status 1 if skembed takes more than 1.3 times the floor, encodes a text twice, or gets a score for a candidate that
+differs from the floor's; or if a peer takes less than 10 times as long as skembed, or gets a score so different that
+its work cannot be the same.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def main() -> int:
     warnings.simplefilter("ignore", skembed.TruncationWarning)
     machine = describe_machine()
     texts, labels = read_sample(arguments.data, arguments.corpus, arguments.n_texts)
-    peers = {name: load_peer(name) for name in arguments.peers}  # a missing package shall not be found out at the end
+    peers = {name: load_peer(name) for name in arguments.peers}  # so that a missing package is noticed at once
     matrices = {pooling: embed(texts, pooling) for pooling in POOLINGS}
     with threadpool_limits(1, user_api="blas"):
         ours, floor = run(texts, labels, matrices, arguments.repeats)
@@ -138,7 +138,7 @@ def pipeline(encoder: Any) -> Pipeline:
 def run(
     texts: Texts, labels: pd.Series, matrices: dict[str, NDArray[np.float32]], repeats: int
 ) -> tuple[Result, Result]:
-    """Let skembed and the floor take turns."""
+    """Time skembed and the floor in turn."""
     ours = new_result("skembed, precompute", len(POOLINGS) * len(CS))
     floor = new_result("floor: one encode, same fits", len(POOLINGS) * len(CS))
     turns: list[Callable[[], None]] = [
@@ -190,7 +190,7 @@ def note_seconds(result: Result, start: float, ready: float, end: float) -> None
 
 
 def load_peer(name: str) -> Callable[[], Any]:
-    """Import a peer, and return what makes its encoder of the same model in the same folder."""
+    """Import a peer and return a function that makes its encoder for the same model in the same folder."""
     transformers.utils.logging.disable_progress_bar()  # they load the model again and again
     logging.getLogger("sentence_transformers").setLevel(logging.WARNING)
     try:
@@ -213,7 +213,7 @@ def run_peer(name: str, make_encoder: Callable[[], Any], texts: Texts, labels: p
         start = perf_counter()
         search.fit(texts, labels)
         end = perf_counter()
-        note_seconds(result, start, start, end)  # their encoding cannot be told from their fits
+        note_seconds(result, start, start, end)  # their encoding cannot be separated from their fits
     result["scores"] = {POOLINGS[0]: search.cv_results_["mean_test_score"].tolist()}  # the model's own pooling
     return result
 

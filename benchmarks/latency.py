@@ -1,20 +1,20 @@
-"""How long one text takes, as in a served request; and how soon a new process has its first vector.
+"""Measure how long one text takes, as in a served request, and how soon a new process has its first vector.
 
     python benchmarks/latency.py --data FOLDER --json benchmarks/results/latency.json
 
-one text    ``skembed.embed([text], cache=None)`` beside ``SentenceTransformer.encode([text])`` (ST, with its defaults:
-            float32), each on the same 1,000 distinct short texts (Banking77). The contestants take turns text by text;
-            who begins moves on by one with each text. 5 ms pass before each call, as threads of the one before may
-            still be waiting for work. Loading and ten untimed calls of each come before. Times of whole calls: median,
-            99th percentile, ratio of medians.
-cold start  From starting a new process until it has the vector of one text: ``import skembed`` and one
-            ``skembed.embed(["a text"])`` with its defaults, beside ``SentenceTransformer(folder).encode(["a text"])``
-            with its import, in turn. One untimed run of each comes before: it leaves files in the operating system's
-            memory, and the model converted for OpenVINO on disk. The process says itself whether torch, transformers or
+one text    ``skembed.embed([text], cache=None)`` and ``SentenceTransformer.encode([text])`` (ST, with its defaults:
+            float32), each on the same 1,000 distinct short texts (Banking77). The contestants take turns text by text,
+            each text beginning with the next contestant. 5 ms pass before each call, because threads of the previous
+            call may still be waiting for work. Loading and ten untimed calls of each come first. Times are of whole
+            calls: median, 99th percentile, ratio of medians.
+cold start  From the start of a new process until it has the vector of one text: ``import skembed`` and one
+            ``skembed.embed(["a text"])`` with its defaults, and ``SentenceTransformer(folder).encode(["a text"])`` with
+            its import, in turn. One untimed run of each comes first. It leaves files in the operating system's memory,
+            and the model converted for OpenVINO on disk. The process reports whether torch, transformers or
             sentence_transformers were imported.
 
-Without OpenVINO its rows are left out, and cold start has no bound. Exit status 1 if a bound fails: the median with
-torch is at most 1.1 times ST's and with OpenVINO below it; the first vector of a new process comes in a third of the
+Without OpenVINO, its rows are omitted, and cold start has no bound. Exit status 1 if a bound fails: the median with
+torch is at most 1.1 times ST's and with OpenVINO below it; the first vector of a new process arrives in a third of the
 time, with none of the three imported.
 """
 
@@ -153,7 +153,7 @@ def measure_cold_start(repeats: int) -> list[Result]:
 
 
 def start_cold(code: str) -> tuple[float, list[str]]:
-    """Run code in a new process; return the seconds until it says so, and which heavy packages it has imported."""
+    """Run code in a new process; return the seconds until it reports, and the heavy packages it has imported."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     start = perf_counter()
     with subprocess.Popen(

@@ -1,11 +1,11 @@
-"""How much memory skembed needs to embed many short texts, with default settings (vectors are cached in memory).
+"""Measure how much memory skembed needs to embed many short texts with default settings (cached in memory).
 
     python benchmarks/memory.py --json benchmarks/results/memory.json
 
-A fresh process makes the texts, loads the model, notes its resident memory, embeds, and notes its peak (``ru_maxrss``,
-which holds for the whole life of a process, so that loading is in it too). The bound: peak less resident memory after
-loading is at most the output matrix plus 1 GB. Texts are made up: distinct, about 6 tokens each. Needs Linux; takes
-ten to twenty minutes on two cores. Exit status 1 if the bound fails.
+A fresh process makes the texts, loads the model, records its resident memory, embeds, and records its peak
+(``ru_maxrss``, which covers the whole life of a process, including loading). The bound: the peak less the resident
+memory after loading is at most the output matrix plus 1 GB. Texts are made up: distinct, about 6 tokens each. Needs
+Linux; takes ten to twenty minutes on two cores. Exit status 1 if the bound fails.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def main() -> int:
     if arguments.in_this_process:
         print(json.dumps(measure(arguments.n_texts)))
         return 0
-    # The child starts with this process's peak on its account, so nothing large is imported before.
+    # The child inherits this process's peak, so nothing large is imported before.
     command = [sys.executable, __file__, "--in-this-process", "--n-texts", str(arguments.n_texts)]
     child = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return judge(json.loads(child.stdout.splitlines()[-1]), arguments.json)

@@ -1,11 +1,11 @@
-"""Whether running out of a GPU's memory costs time alone: batches that do not fit are halved, and no vector is lost.
+"""Check that running out of GPU memory costs only time: batches are halved, and no vector is lost.
 
     python benchmarks/out_of_memory.py
 
-2,048 made-up texts of 250 words, cut to the 256 tokens that all-MiniLM-L6-v2 reads, in float32: first in batches of
-16,384 tokens with all of the GPU's memory; then in batches of 524,288 tokens, of which one layer's activations alone
-are 3 GB, while torch may take only 1 GB more than the model (``torch.cuda.set_per_process_memory_fraction``). No
-clock: another size of batch, found by failing, is what is shown. Needs CUDA.
+2,048 made-up texts of 250 words, truncated to the 256 tokens that all-MiniLM-L6-v2 reads, in float32: first in batches
+of 16,384 tokens with all of the GPU's memory; then in batches of 524,288 tokens, for which the activations of a single
+layer are 3 GB, while torch may use only 1 GB more than the model (``torch.cuda.set_per_process_memory_fraction``).
+Nothing is timed: the point is that a smaller batch size is found after failing. Needs CUDA.
 
 Exit status 1 if a bound fails: allocations did fail (by torch's own count), memory stayed within the limit, and every
 cosine between the two vectors of a text is at least 0.99999.
@@ -57,7 +57,7 @@ def main() -> int:
 
 
 def limit_memory(more_bytes: int) -> int:
-    """Allow torch so much more than it uses now; return the limit in bytes."""
+    """Allow torch this much more than it uses now; return the limit in bytes."""
     torch.cuda.empty_cache()
     torch.cuda.reset_accumulated_memory_stats()
     torch.cuda.reset_peak_memory_stats()

@@ -1,23 +1,23 @@
-"""Other packages that run the same model, in a virtual environment of their own; encode.py times them with the rest.
+"""Other packages that run the same model, in a separate virtual environment; encode.py times them with the rest.
 
     python -m venv /tmp/peers
     /tmp/peers/bin/pip install torch==2.13.0 'sentence-transformers[openvino]' fastembed onnx
     /tmp/peers/bin/pip uninstall -y torchvision
     python benchmarks/encode.py --data FOLDER --peer-python /tmp/peers/bin/python
 
-torch is the version of constraints.txt. optimum-intel asks for torchvision, which is of no use here, and which, as it
-comes from PyPI, cannot be imported beside a torch that was built without CUDA.
+torch is the version in constraints.txt. optimum-intel requires torchvision, which is not needed here; the build on PyPI
+cannot be imported together with a torch that was built without CUDA.
 
-- sentence-transformers with ``backend="openvino"`` (optimum-intel, which asks for an older transformers), in float32
-  and, where the processor has it, bfloat16; batches of 32 texts, its default.
-- fastembed (onnxruntime), which is how most run a sentence embedding from ONNX; batches of 256 texts, its default. It
-  loads the same weights, exported with torch.onnx. That needs the package onnx and nothing else that is not there for
-  sentence-transformers; optimum's exporter needs an environment with a still older transformers.
+- sentence-transformers with ``backend="openvino"`` (optimum-intel, which requires an older transformers), in float32
+  and, where the processor supports it, bfloat16; batches of 32 texts, its default.
+- fastembed (onnxruntime), the most common way to run a sentence embedding from ONNX; batches of 256 texts, its default.
+  It loads the same weights, exported with torch.onnx. Besides what sentence-transformers needs, that only requires the
+  package onnx; optimum's exporter needs an environment with a still older transformers.
 
-Whichever of the two is installed there takes part. ``Peer`` starts this file with the other python, hands it texts and
-asks it to encode them: a request is a line of JSON on standard input, an answer one on standard output, with the
-seconds of the call by the clock of the other process; vectors come back as .npy. Imports nothing but numpy at first,
-as it runs on both sides.
+Whichever of the two is installed there takes part. ``Peer`` starts this file with the other Python, sends it texts and
+asks it to encode them. A request is a line of JSON on standard input; an answer is a line on standard output, with the
+seconds of the call as timed by the other process. Vectors are returned as .npy. This file imports only numpy at first,
+because it runs on both sides.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Encode = Callable[[list[str]], NDArray[np.float32]]
 
 
 class Peer:
-    """Another python that encodes on request; to be used in a ``with`` statement.
+    """Another Python that encodes on request; to be used in a ``with`` statement.
 
     Parameters
     ----------
@@ -117,10 +117,10 @@ class Peer:
 
 
 def main() -> None:
-    """Answer requests, in the other python."""
+    """Answer requests, in the other Python."""
     model, folder, *dtypes = sys.argv[1:]
     answers = os.fdopen(os.dup(1), "w", buffering=1)
-    os.dup2(2, 1)  # what a package prints is no answer
+    os.dup2(2, 1)  # what a package prints is not an answer
     ways: dict[str, tuple[Encode, list[str]]] = {}
     if find_spec("optimum") and find_spec("openvino"):
         ways |= {f"ST OpenVINO {dtype}": (load_st(model, dtype), ["openvino", dtype, "32 texts"]) for dtype in dtypes}
@@ -178,7 +178,7 @@ def encode_with(loaded: Any, texts: list[str]) -> NDArray[np.float32]:
 
 
 def export(model: str, folder: str) -> None:
-    """Write the model as ONNX, with the files that fastembed reads, and its limit of tokens where fastembed looks."""
+    """Write the model as ONNX, with the files that fastembed reads and the token limit where it looks for it."""
     import torch
     from sentence_transformers import SentenceTransformer
     from torch import Tensor

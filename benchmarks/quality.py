@@ -1,17 +1,17 @@
-"""Whether skembed's vectors are as good as published: known scores of all-MiniLM-L6-v2, and how near the vectors stay.
+"""Check that skembed's vectors are as good as published: known scores, and the smallest cosines to float32.
 
     python benchmarks/quality.py --data FOLDER --json benchmarks/results/quality.json
 
 - STS-Benchmark, test: Spearman correlation, times 100, between the given scores and the cosine of the two texts; for
-  the model's own pooling and for all six with torch in float32; and with default settings.
-- Banking77: accuracy on the test split, in percent, of a logistic regression on 8 training texts a label; the mean of
-  10 draws, as MTEB does it.
+  the model's own pooling and for all six poolings with torch in float32; and with default settings.
+- Banking77: accuracy on the test split, in percent, of a logistic regression on 8 training texts per label; the mean of
+  10 draws, as in MTEB.
 - SciFact, test: nDCG@10, times 100, of an exact search by cosine; a document is its title, a space and its text.
-- The smallest cosine of a vector with default settings to the same with torch in float32, among all texts of the data
-  sets in which it was smallest of thirteen: short answers, and thanks above all.
+- The smallest cosine between the vector of a text with default settings and that with torch in float32, over all texts
+  of the data sets in which it was smallest among thirteen. Short answers, and above all thanks, have the smallest.
 
-Banking77 and SciFact are with default settings: OpenVINO where it is installed, in bfloat16 where the processor has it,
-else torch in float32. Takes about fifteen minutes on two cores. Exit status 1 if a score leaves its bound.
+Banking77 and SciFact use default settings: OpenVINO if it is installed, in bfloat16 if the processor supports it,
+otherwise torch in float32. Takes about fifteen minutes on two cores. Exit status 1 if a score is out of bounds.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def main() -> int:
     add_data_argument(parser)
     add_json_argument(parser)
     arguments = parser.parse_args()
-    warnings.simplefilter("ignore", skembed.TruncationWarning)  # the published scores cut long texts too
+    warnings.simplefilter("ignore", skembed.TruncationWarning)  # the published scores truncate long texts, too
     machine = describe_machine()
     results = list(measure(arguments.data))
     print_report(machine, ("score", "measured", "published", "bound", "holds"), map(table_row, results))
@@ -104,7 +104,7 @@ def banking77(folder: str | None) -> list[float]:
 
 
 def draws(labels: NDArray[Any]) -> Iterator[list[int]]:
-    """Draw rows as MTEB does: shuffle, take the first few of each label, and shuffle on from there."""
+    """Draw rows as MTEB does: shuffle, take the first few of each label, and continue shuffling from there."""
     random_state, shuffled = np.random.RandomState(SEED), np.arange(len(labels))
     for _ in range(N_DRAWS):
         random_state.shuffle(shuffled)

@@ -1,4 +1,4 @@
-"""What every benchmark reports beside its figures: the machine, a markdown table, and the raw results as JSON."""
+"""What every benchmark reports with its figures: the machine, a markdown table, and the raw results as JSON."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def add_json_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def describe_machine() -> dict[str, Any]:
-    """Describe hardware, versions, commit and date, without naming the host; to be called when a run begins."""
+    """Describe hardware, versions, commit and date, without naming the host. Call this when a run begins."""
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
@@ -41,12 +41,12 @@ def describe_machine() -> dict[str, Any]:
 
 
 def has_bfloat16() -> bool:
-    """Say whether the processor multiplies matrices of bfloat16 natively."""
+    """Return whether the processor multiplies bfloat16 matrices natively."""
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(_cpu_facts().get("flags", "").split())
 
 
 def _processor() -> str:
-    """Name the processor, with the instruction sets that decide how fast it multiplies matrices."""
+    """Return the processor's name, with the instruction sets that decide how fast it multiplies matrices."""
     facts = _cpu_facts()
     if not facts:
         return platform.processor() or platform.machine()
@@ -57,7 +57,7 @@ def _processor() -> str:
 
 
 def _cpu_facts() -> dict[str, str]:
-    """Read what Linux knows of the processor; nothing elsewhere."""
+    """Return what Linux knows about the processor; elsewhere, nothing."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -93,5 +93,5 @@ def write_json(file: str | None, **results: Any) -> None:
 
 
 def verdict(holds: bool | None) -> str:
-    """Say whether a bound holds; nothing where there is none."""
+    """Return whether a bound holds, as text; empty if there is no bound."""
     return "" if holds is None else "yes" if holds else "NO"

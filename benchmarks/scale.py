@@ -1,19 +1,19 @@
-"""What streaming costs: parquet to parquet beside the in-memory encoder, and two workers beside one.
+"""Measure what streaming from parquet to parquet costs over memory, and what two workers gain over one.
 
     python benchmarks/scale.py --json benchmarks/results/scale.json
 
-A tiny random BERT (3 layers of 32) is the model, so that the engine is measured and not the model. Texts are made up:
-distinct, about 6 words. Each figure is of a process of its own, whose peak (``ru_maxrss``) is that of its whole life,
-loading torch included; the clock starts after the model is loaded. Rounds alternate, figures are medians, ratios those
-within rounds.
+The model is a tiny random BERT (3 layers of 32 dimensions), so that the engine is measured and not the model. Texts are
+made up: distinct, about 6 words. Each figure is from a separate process. Its peak (``ru_maxrss``) covers its whole
+life, including loading torch; timing starts after the model is loaded. Rounds alternate; figures are medians; ratios
+are taken within rounds.
 
 stream   ``embed`` of a million texts as a list, without a cache; ``embed_parquet`` of the same million rows and, once,
          of two million, with its defaults.
-workers  Dask and Ray on this machine, 1 and 2 processes of one thread each, 200,000 rows: rows a second, model loads,
+workers  Dask and Ray on this machine, 1 and 2 processes of one thread each, 200,000 rows: rows per second, model loads,
          and the peak memory of a worker.
 
-Exit status 1 if a bound fails: a stream of a million rows peaks at 1.2 GB at most, one of 2 million no higher (to 5 %,
-which is how much single runs differ), and its throughput is at least 0.85 of the in-memory encoder's. Needs Linux;
+Exit status 1 if a bound fails: a stream of a million rows peaks at 1.2 GB at most, a stream of 2 million no higher (to
+5 %, the difference between single runs), and its throughput is at least 0.85 of the in-memory encoder's. Needs Linux;
 takes about half an hour on two cores.
 """
 
@@ -137,7 +137,7 @@ def measure_workers(folder: str, arguments: argparse.Namespace) -> list[Result]:
 
 
 def run_child(*child: str) -> Result:
-    """Measure in a fresh process, which starts with this process's peak on its account, so nothing is imported here."""
+    """Measure in a fresh process, which inherits this process's peak, so nothing is imported here."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "RAY_AUTH_MODE": "disabled"}
     command = [sys.executable, __file__, "--child", *child]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=environment)
@@ -147,7 +147,7 @@ def run_child(*child: str) -> Result:
 
 
 def make_inputs(folder: Path, n_rows: int) -> None:
-    """Make the model and the files in a process of its own."""
+    """Make the model and the files in a separate process."""
     subprocess.run([sys.executable, __file__, "--child", "inputs", str(folder), str(n_rows)], check=True)
 
 
@@ -239,7 +239,7 @@ def child_ray(folder: str, n_workers: str) -> Result:
 
 @contextmanager
 def watched_workers() -> Iterator[dict[int, int]]:
-    """Note the peak memory of each process that Ray starts for the embedder; each loads its model once."""
+    """Record the peak memory of each process that Ray starts for the embedder; each loads its model once."""
     import psutil
 
     peaks: dict[int, int] = {}

@@ -1,21 +1,22 @@
-"""Whether time and memory stay in proportion from a thousand texts to a million.
+"""Check that time and memory stay in proportion from a thousand texts to a million.
 
     python benchmarks/scaling.py --json benchmarks/results/scaling.json
     python benchmarks/scaling.py --real-model
 
-``skembed.embed(texts, cache=None)``, other settings as they come, on 1,000, 10,000, 100,000 and 1,000,000 made-up texts
-(distinct, short). A tiny random BERT (3 layers of 32) is the model, so that the engine is measured and not the model;
-``--real-model`` adds all-MiniLM-L6-v2, up to 100,000 texts (the better part of an hour on two cores).
+``skembed.embed(texts, cache=None)``, with other settings at their defaults, on 1,000, 10,000, 100,000 and 1,000,000
+made-up texts (distinct, short). The model is a tiny random BERT (3 layers of 32 dimensions), so that the engine is
+measured and not the model; ``--real-model`` adds all-MiniLM-L6-v2, up to 100,000 texts (the better part of an hour on
+two cores).
 
-Each figure is of a process of its own. The clock starts after the model is loaded and has embedded other texts; rounds
-go through the sizes up and down in turn, and a figure is the median of the rounds. The peak is ``ru_maxrss``, of the
-process's whole life, loading included; what is beyond output and texts is the peak less the output matrix and less the
-texts, which are the caller's. Before the first round one untimed process converts the model, where OpenVINO is
-installed.
+Each figure is from a separate process. Timing starts after the model is loaded and has embedded other texts; rounds go
+through the sizes up and down in turn, and a figure is the median of the rounds. The peak is ``ru_maxrss``, which covers
+the whole life of the process, including loading. Memory beyond output and texts is the peak less the output matrix and
+less the texts, which belong to the caller. If OpenVINO is installed, one untimed process converts the model before the
+first round.
 
-Exit status 1 if a bound fails for the tiny model: time a text at the largest size within 1.15 times that at the size
-before it, and memory beyond output and texts within 1.1 times that, plus 50 MB. Needs Linux; takes about ten minutes on
-two cores.
+Exit status 1 if a bound fails for the tiny model: time per text at the largest size within 1.15 times that at the next
+smaller size, and memory beyond output and texts within 1.1 times that, plus 50 MB. Needs Linux; takes about ten minutes
+on two cores.
 """
 
 from __future__ import annotations
@@ -76,7 +77,7 @@ def parse_arguments() -> argparse.Namespace:
     return arguments
 
 
-# Run elsewhere, as a child starts with this process's peak on its account: nothing large is imported here.
+# Run in a child, which inherits this process's peak: nothing large is imported here.
 MAKE_MODEL = f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent.parent)!r})
@@ -141,7 +142,7 @@ def summarise(name: str, n_texts: int, runs: list[Result]) -> Result:
 
 
 def judge(results: list[Result]) -> None:
-    """Hold the largest size against the one before it."""
+    """Compare the largest size with the next smaller one."""
     before, largest = results[-2:]
     most_time = MOST_TIME_A_TEXT * before["seconds_a_text"]
     most_memory = MOST_MEMORY * before["beyond_bytes"] + MORE_MEMORY_BYTES

@@ -1,18 +1,18 @@
-"""Whether SemanticSearch finds what it should, and how fast, beside other ways to search the same vectors.
+"""Check that SemanticSearch finds what it should, and measure how fast, compared with other ways to search.
 
     python benchmarks/search.py --data FOLDER --json benchmarks/results/search.json
 
 - SciFact, test: nDCG@10, times 100, of SemanticSearch with its defaults and with index="hnsw"; a document is its title,
   a space and its text.
-- The same hits beside a brute-force float64 computation: how many of the places have another document, and the largest
+- The same hits compared with a brute-force float64 computation: how many ranks have another document, and the largest
   difference of a score.
-- Speed on random vectors of 384 in clusters (``--n-vectors``): time to make the index, time of one query at a time and
-  queries a second of 1,000 at once, 10 hits each; medians of the rounds, in turn. Beside it sentence-transformers'
-  util.semantic_search and scikit-learn's NearestNeighbors(metric="cosine"). recall@10: the share of the true ten
-  nearest that are among the ten found.
+- Speed on random vectors of 384 dimensions in clusters (``--n-vectors``): time to build the index, time of a single
+  query, and queries per second for 1,000 at once, 10 hits each; medians of the rounds, in turn. For comparison:
+  sentence-transformers' util.semantic_search and scikit-learn's NearestNeighbors(metric="cosine"). recall@10 is the
+  share of the true ten nearest that are among the ten found.
 
-Exit status 1 if a bound fails: nDCG@10 within 0.2 of 64.51; hnsw keeps 99 % of it; not one place differs, and no score
-by more than 1e-5.
+Exit status 1 if a bound fails: nDCG@10 within 0.2 of 64.51; hnsw keeps 99 % of it; no rank differs, and no score by
+more than 1e-5.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ Result = dict[str, Any]
 
 def main() -> int:
     arguments = parse_arguments()
-    warnings.simplefilter("ignore", skembed.TruncationWarning)  # the published scores cut long texts too
+    warnings.simplefilter("ignore", skembed.TruncationWarning)  # the published scores truncate long texts, too
     machine = {**describe_machine(), "faiss": faiss.__version__}
     quality = list(measure_quality(arguments.data))
     print_report(machine, QUALITY_HEADER, map(quality_row, quality))
@@ -142,7 +142,7 @@ def measure_speed(arguments: argparse.Namespace) -> list[Result]:
 
 
 def make_vectors(n_vectors: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Draw vectors of length 1 around random centres, as texts lie around topics, and queries in the same way."""
+    """Draw unit vectors around random centres, as texts lie around topics, and queries in the same way."""
     rng = np.random.default_rng(0)
     centers = rng.standard_normal((N_CLUSTERS, DIM), dtype=np.float32)
     rows = centers[rng.integers(0, N_CLUSTERS, n_vectors + N_QUERIES)]

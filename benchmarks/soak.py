@@ -1,30 +1,30 @@
-"""Whether skembed stays right and stays small for as long as a process lives: mixed calls, some of them killed.
+"""Check that skembed stays correct and small for as long as a process lives: mixed calls, some of them killed.
 
     OMP_NUM_THREADS=1 python benchmarks/soak.py --minutes 30 --json benchmarks/results/soak.json
 
-A tiny random BERT (3 layers of 32) and 20,000 made-up texts (1 to 200 words; some twice, some missing) are the inputs.
-The vectors that are right are those of one undisturbed ``embed`` without a cache for each of eight kinds of vector
-(poolings, layers, dimensions, long texts). Then round follows round, at random but seeded:
+The inputs are a tiny random BERT (3 layers of 32 dimensions) and 20,000 made-up texts (1 to 200 words; some twice, some
+missing). The expected vectors are those of one undisturbed ``embed`` without a cache for each of eight kinds of vector
+(poolings, layers, dimensions, long texts). Then rounds follow, random but seeded:
 
 threads   Three threads of this process call ``embed``, ``df.text.embed`` and ``transform`` on random samples: without
-          a cache, with one in memory (4 MiB, so that vectors leave), and with one on disk (16 MiB) that all processes
-          share; now and then ``clear_cache``, ``unload_models``, and the cache on disk cleared or closed.
-child     A process of its own does the same with the cache on disk.
-parquet   A process of its own runs ``embed_parquet`` on all texts, 1,500 rows a file. Like the other children, about
-          half are killed (SIGKILL) at a random moment; the same is called again until it completes, and then the rows
-          are read back: each once, in order, missing texts null.
+          a cache, with one in memory (4 MiB, so that vectors are evicted), and with one on disk (16 MiB) that all
+          processes share; now and then ``clear_cache``, ``unload_models``, and the cache on disk cleared or closed.
+child     A separate process does the same with the cache on disk.
+parquet   A separate process runs ``embed_parquet`` on all texts, with 1,500 rows per file. As with the other children,
+          about half are killed (SIGKILL) at a random moment. The same call is repeated until it completes. Then the
+          rows are read back: each once, in order, missing texts null.
 
-Every vector that comes back is compared with the one that is right. Between rounds, when nothing should be left of
-them, this process notes its resident memory (after the C library gave back what is free), file descriptors, threads,
-children, and the size of the cache on disk. Three things would hide a leak behind what they keep, which is more the
-longer it runs, up to bounds that half an hour does not reach. So all threads share two arenas of glibc; pyarrow, which
-holds the texts of pandas' frames, takes its memory from glibc too (its own mimalloc had kept 145 MB after 17 minutes,
-none of them in use); and torch's oneDNN keeps the kernels of 64 shapes of batches, rather than of 1,024.
-At most two things compute at a time. ``--minutes`` counts from the start, inputs included, and winding down takes up to
-a minute more. Exit status 1 if a bound fails: no wrong vector (to 1e-5); no unexpected error; resident memory, as the
-median of the last quarter of samples less that of the second, grows by 5 % or 30 MB at most; file descriptors and
-threads, likewise, by 5 at most; no process left; cache on disk within its bound (what it says it holds), and its folder
-within three times that. The first quarter of samples is warm-up. Needs Linux.
+Every vector that is returned is compared with the expected one. Between rounds, when nothing of them should be left,
+this process records its resident memory (after the C library has released free memory), file descriptors, threads,
+children, and the size of the cache on disk. Three libraries keep memory that would hide a leak: more the longer the run
+lasts, up to bounds that half an hour does not reach. Therefore all threads share two arenas of glibc; pyarrow, which
+holds the texts of pandas' frames, allocates from glibc, too (its own mimalloc had kept 145 MB after 17 minutes, none of
+it in use); and torch's oneDNN keeps the kernels of 64 shapes of batches, not of 1,024.
+At most two things compute at a time. ``--minutes`` counts from the start, including the inputs, and winding down takes
+up to a minute more. Exit status 1 if a bound fails: no wrong vector (to 1e-5); no unexpected error; resident memory,
+the median of the last quarter of samples less that of the second, grows by at most 5 % or 30 MB; file descriptors and
+threads, likewise, by at most 5; no process left; the cache on disk within its bound (by its own account), and its
+folder within three times that. The first quarter of samples is warm-up. Needs Linux.
 """
 
 from __future__ import annotations
@@ -130,7 +130,7 @@ def parse_arguments() -> argparse.Namespace:
 
 @dataclass
 class Pool:
-    """The texts, their right vectors by kind (NaN where a text is missing), and a folder for everything."""
+    """The texts, their expected vectors by kind (NaN where a text is missing), and a folder for everything."""
 
     folder: Path
     texts: Any
@@ -138,7 +138,7 @@ class Pool:
 
     @classmethod
     def make(cls, folder: Path, n_texts: int) -> Pool:
-        """Make the inputs in a new folder, and embed them undisturbed."""
+        """Make the inputs in a new folder and embed them undisturbed."""
         import numpy as np
         import pandas as pd
 
@@ -159,7 +159,7 @@ class Pool:
 
     @classmethod
     def load(cls, folder: Path) -> Pool:
-        """Read what another process made."""
+        """Read the inputs that another process made."""
         import numpy as np
         import pandas as pd
 
@@ -179,7 +179,7 @@ class Pool:
         return skembed.EmbeddingCache(self.folder / "cache", max_bytes=DISK_CACHE_BYTES)
 
     def differences(self, vectors: Any, kind: str, rows: Any) -> Any:
-        """Say how far each row is from the right vector; infinitely, if one of the two is missing."""
+        """Return how far each row is from the expected vector; infinity if one of the two is missing."""
         import numpy as np
 
         right = self.right[kind][rows]
@@ -188,9 +188,9 @@ class Pool:
         return np.where(np.isnan(vectors) & np.isnan(right), 0, np.nan_to_num(abs(vectors - right), nan=np.inf)).max(1)
 
     def told_apart(self) -> float:
-        """Say for what share of neighbouring rows with other texts the one's vector would count as wrong for the other.
+        """Return the share of neighbouring rows with different texts whose vectors would count as wrong for each other.
 
-        The least of all kinds; were it small, comparing would prove little.
+        It is the smallest over all kinds. If it were small, the comparison would prove little.
         """
         import numpy as np
 
@@ -203,7 +203,7 @@ class Pool:
 
 
 def make_texts(n_texts: int) -> list[str | None]:
-    """Make texts up; the number at the start of each, digit by digit, survives when it is cut."""
+    """Make up texts; each starts with its number, digit by digit, which survives truncation."""
     random, texts = Random(0), []
     for number in range(n_texts):
         chance = random.random()
@@ -219,7 +219,7 @@ def make_texts(n_texts: int) -> list[str | None]:
 
 @dataclass
 class Tally:
-    """What was called and compared; in a child also in a file, line by line, which stays when it is killed."""
+    """What was called and compared; in a child also in a file, line by line, which survives when it is killed."""
 
     file: Path | None = None
     counts: Counter[str] = field(default_factory=Counter)
@@ -228,16 +228,16 @@ class Tally:
     lock: Any = field(default_factory=threading.Lock)
 
     def compared(self, call: str, differences: Any) -> None:
-        """Take note of vectors that came back."""
+        """Record vectors that were returned."""
         n_wrong = int((differences > TOLERANCE).sum())
         self.take({"call": call, "vectors": len(differences), "wrong": n_wrong, "worst": float(differences.max())})
 
     def error(self, call: str, said: str) -> None:
-        """Take note of what nobody expected."""
+        """Record an unexpected error."""
         self.take({"call": call, "error": said[-CHARACTERS_NOTED:]})
 
     def take(self, line: dict[str, Any]) -> None:
-        """Add a line, of this process or of a child."""
+        """Add a line of this process or of a child."""
         with self.lock:
             if self.file is not None:
                 with open(self.file, "a", encoding="utf-8") as file:
@@ -252,12 +252,12 @@ class Tally:
                 self.wrong.append(line)
 
     def count(self, what: str) -> None:
-        """Count what is no call."""
+        """Count something other than a call."""
         with self.lock:
             self.counts[what] += 1
 
     def guarded(self, call: str, task: Callable[[], None]) -> None:
-        """Do a task; what it raises is an unexpected error."""
+        """Do a task; anything it raises is an unexpected error."""
         try:
             task()
         except Exception:
@@ -265,7 +265,7 @@ class Tally:
 
 
 class Soak:
-    """The rounds and what came of them."""
+    """The rounds and their results."""
 
     def __init__(self, pool: Pool, random: Random, end: float) -> None:
         import skembed
@@ -279,7 +279,7 @@ class Soak:
         self.n_completed = 0  # runs of embed_parquet
 
     def run(self, seconds_a_sample: float) -> None:
-        """Run rounds until the time is over."""
+        """Run rounds until time is up."""
         threads_, child, parquet = self._threads, self._embedding_child, self._parquet_child
         plans = [[threads_], [threads_, child], [threads_, parquet], [threads_, parquet], [child, parquet]]
         last_sample = 0.0
@@ -290,7 +290,7 @@ class Soak:
                 self._note()
 
     def wind_down(self) -> None:
-        """Complete what ``embed_parquet`` began, let go of everything, and look for what is left."""
+        """Complete what ``embed_parquet`` began, release everything, and look for what is left."""
         if not self.hangs:
             self.end = monotonic() + LONGEST_END
             self._round([partial(self._run_parquet, Random(0), may_kill=False)], LONGEST_END + 10)
@@ -300,7 +300,7 @@ class Soak:
         self.left_over = len(processes_of(self.pool.folder))
 
     def _round(self, tasks: list[Callable[[], None]], longest: float) -> None:
-        """Run tasks beside each other, each a thread or more; one that does not come to its end is an error."""
+        """Run tasks concurrently, each in one or more threads; a task that does not end is an error."""
         runs = [threading.Thread(target=self.tally.guarded, args=("round", task), daemon=True) for task in tasks]
         for run in runs:
             run.start()
@@ -348,7 +348,7 @@ class Soak:
         return task
 
     def _call_often(self, random: Random) -> None:
-        """Call for a while, and for as long as there is a child beside."""
+        """Call for a while, and for as long as a child is running."""
         import skembed
 
         n_left = random.randint(1, 12)
@@ -379,7 +379,7 @@ class Soak:
         return partial(self._run_parquet, random, may_kill=True)
 
     def _run_parquet(self, random: Random, may_kill: bool) -> None:
-        """Begin or go on with a run of ``embed_parquet``, and check the rows of one that completes."""
+        """Start or resume a run of ``embed_parquet``, and check the rows of a run that completes."""
         kind, folder = list(KINDS)[self.n_completed % len(KINDS)], self.pool.folder / f"run {self.n_completed}"
         if self._run_child("parquet", random, may_kill, str(folder), kind):
             self.tally.guarded("parquet", partial(check_parquet, self.pool, self.tally, folder, kind))
@@ -387,7 +387,7 @@ class Soak:
             self.n_completed += 1
 
     def _run_child(self, what: str, random: Random, may_kill: bool, *rest: str) -> bool:
-        """Run this script as a child, perhaps kill it, and count what it did; say whether it came to its end."""
+        """Run this script as a child, perhaps kill it, and count what it did; return whether it ended by itself."""
         self.n_started += 1
         out = self.pool.folder / f"{what} {self.n_started}"
         command = [sys.executable, __file__, "--child", what, str(self.pool.folder), str(out), *rest]
@@ -412,7 +412,7 @@ class Soak:
         return child.returncode == 0
 
     def _wait(self, child: subprocess.Popen[bytes], out: Path, longest: float | None, is_early: bool) -> bool:
-        """Wait for a child's end or kill it: when its time is over, or the soak's, or when it hangs."""
+        """Wait for a child to end, or kill it when its time or the soak's is up, or when it hangs."""
         since = monotonic() if is_early else None
         start, soak_ends = monotonic(), max(self.end, monotonic())
         while child.poll() is None:
@@ -431,7 +431,7 @@ class Soak:
 
 
 def call_once(pool: Pool, tally: Tally, random: Random, cache_name: str, cache: Any) -> None:
-    """Embed a random sample in a random way, and compare."""
+    """Embed a random sample in a random way, and compare the vectors."""
     import numpy as np
     import pandas as pd
 
@@ -507,13 +507,13 @@ def check_parquet(pool: Pool, tally: Tally, folder: Path, kind: str) -> None:
 
 
 def memory_bytes() -> tuple[int, int]:
-    """Return what is resident, and how much of it are no mapped files, such as that of the cache on disk."""
+    """Return the resident memory, and how much of it is not mapped files, such as that of the cache on disk."""
     n_resident, n_shared = map(int, Path("/proc/self/statm").read_text(encoding="ascii").split()[1:3])
     return n_resident * resource.getpagesize(), (n_resident - n_shared) * resource.getpagesize()
 
 
 def processes_of(folder: Path) -> list[int]:
-    """List the processes that are children of this one, zombies too, or were started with the folder's name."""
+    """List the children of this process, including zombies, and processes started with the folder's name."""
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
@@ -527,17 +527,17 @@ def processes_of(folder: Path) -> list[int]:
 
 
 def give_back_free_memory() -> None:
-    """Let glibc return what nobody holds any more."""
+    """Make glibc release free memory."""
     gc.collect()
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def keep_few_arenas() -> None:
-    """Let all threads allocate from the same two arenas.
+    """Make all threads allocate from the same two arenas.
 
-    glibc makes up to eight a core, and a page of any of them stays as long as one allocation does: what threads come to
-    leave in 16 arenas grows for half an hour, though the bytes that are held do not.
+    glibc creates up to eight per core, and a page of any of them remains as long as one allocation in it does. What
+    threads leave in 16 arenas grows for half an hour, although the bytes in use do not.
     """
     with suppress(AttributeError, OSError):  # another C library
         ctypes.CDLL("libc.so.6").mallopt(M_ARENA_MAX, 2)

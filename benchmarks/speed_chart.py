@@ -1,11 +1,11 @@
-"""Draws the results of encode.py as one bar chart: tokens a second of each contestant, a panel for each corpus.
+"""Draw the results of encode.py as one bar chart: tokens per second of each contestant, one panel per corpus.
 
     python benchmarks/speed_chart.py
     python benchmarks/speed_chart.py --json benchmarks/results/encode.json --out docs/images/speed.png
 
-A bar is the median of the rounds; behind it stand the tokens a second and the ratio to sentence-transformers with its
-defaults, as in the table that encode.py prints. Needs matplotlib (``pip install 'skembed[plot]'``); the ending of
-``--out`` chooses the format.
+A bar is the median of the rounds. Next to it are the tokens per second and the ratio to sentence-transformers with its
+defaults, as in the table that encode.py prints. Needs matplotlib (``pip install 'skembed[plot]'``); the suffix of
+``--out`` selects the format.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 ROOT = Path(__file__).parent.parent
-# Okabe and Ito's colours, which the colour-blind can tell apart too.
+# Okabe and Ito's colours, which colour-blind readers can tell apart, too.
 COLORS = {"skembed, defaults": "#0072B2", "skembed": "#56B4E9", "ST": "#E69F00", "fastembed": "#999999"}
 NAMES = {"skembed, defaults": "skembed, default settings", "ST float32": "ST float32, its defaults"}
 TITLE = "all-MiniLM-L6-v2: tokens a second (in brackets: times sentence-transformers, ST, with its defaults)"

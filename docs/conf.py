@@ -25,8 +25,11 @@ PAGES = {  # of the documents that have one
     ROOT / "README.md": DOCS / "index.md",
     ROOT / "CONTRIBUTING.md": DOCS / "contributing.md",
     ROOT / "CHANGELOG.md": DOCS / "changelog.md",
+    ROOT / "RELEASING.md": DOCS / "releasing.md",
     ROOT / "LICENSE": DOCS / "licence.md",
     ROOT / "benchmarks" / "README.md": DOCS / "benchmarks.md",
+    DOCS / "architecture.md": DOCS / "architecture.md",
+    DOCS / "decisions.md": DOCS / "decisions.md",
     ROOT / "benchmarks" / "results": GENERATED / "benchmarks" / "results.md",
     ROOT / "examples" / "README.md": DOCS / "examples.md",
     **{path: GENERATED / "examples" / f"{path.stem}.md" for path in sorted((ROOT / "examples").glob("*.py"))},
@@ -54,7 +57,17 @@ html_theme = "pydata_sphinx_theme"
 html_title = f"skembed {release}"
 html_show_sourcelink = html_copy_source = False  # of a page that includes a document it would show one line
 html_theme_options = {"header_links_before_dropdown": 6, "secondary_sidebar_items": ["page-toc"]}
-html_sidebars = {page: [] for page in ("index", "benchmarks", "changelog", "contributing", "licence")}  # nothing below
+_WITHOUT_SIDEBAR = (
+    "index",
+    "benchmarks",
+    "architecture",
+    "decisions",
+    "changelog",
+    "contributing",
+    "releasing",
+    "licence",
+)
+html_sidebars = {page: [] for page in _WITHOUT_SIDEBAR}  # there is nothing below them
 
 
 def write_pages(_app: Sphinx) -> None:

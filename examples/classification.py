@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Classification: embeddings beside word counts
+# # Classification: embeddings compared with word counts
 #
 # How many labelled tickets does a classifier need? Both pipelines are trained on the first few tickets of each of six
-# labels, drawn ten times, and tested on the rest. The tickets were written for this project: a demonstration, no
-# benchmark.
+# labels, drawn ten times, and tested on the rest. The tickets were written for this project: they are a demonstration,
+# not a benchmark.
 
 # %%
 from pathlib import Path
@@ -26,7 +26,7 @@ pipelines = {
 
 # %% [markdown]
 # ## Accuracy by the number of examples
-# Each text is encoded once: the 50 fits after the first find its vector in the cache.
+# Each text is encoded once; the 50 fits after the first find its vector in the cache.
 
 # %%
 n_labels = df["label"].nunique()
@@ -41,7 +41,7 @@ print(results.pivot(index="examples", columns="pipeline", values="accuracy").rou
 
 # %% [markdown]
 # ## The picture
-# Points are means of ten draws, bars their standard deviation.
+# Points are the means of ten draws; bars are their standard deviation.
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Clustering: how many groups, and what is in them
+# # Clustering: how many groups there are, and what they contain
 #
-# k-means on the vectors of 300 support tickets, with the labels put away. The silhouette (Rousseeuw 1987) compares how
-# near a text is to its own cluster and to the next one: the number of clusters with the highest mean is a good guess.
+# k-means on the vectors of 300 support tickets, without their labels. The silhouette (Rousseeuw 1987) compares how near
+# a text is to its own cluster and to the next one; the number of clusters with the highest mean is a good guess.
 
 # %%
 from pathlib import Path
@@ -28,8 +28,8 @@ best = silhouettes.idxmax()
 print(silhouettes.round(3).rename_axis("clusters").rename("silhouette").to_string())
 
 # %% [markdown]
-# ## What is in the clusters
-# `series.text.cluster` is the same k-means in one call. Its rank 1 is the text nearest to the centre of a cluster.
+# ## What the clusters contain
+# `series.text.cluster` runs the same k-means in one call. Rank 1 is the text nearest to the centre of its cluster.
 
 # %%
 clusters = df["text"].text.cluster(best, vectors=df["vector"], random_state=0)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Fine-tuning: teach the model what matters here
 #
-# Off the shelf the model sees the topic of a text first, praise or blame second: "This is a good movie." is closer to
-# "This is a bad movie." than to "I really enjoyed the film." A few labelled texts change that.
-# `SentenceEmbeddingFineTuner` is a transformer like the other, and only learns before it embeds. It needs
+# Without tuning, the model sees the topic of a text first and praise or blame second: "This is a good movie." is closer
+# to "This is a bad movie." than to "I really enjoyed the film." A few labelled texts change that.
+# `SentenceEmbeddingFineTuner` is a transformer like the other one, except that it learns before it embeds. It needs
 # `pip install 'skembed[plot,train]'`.
 
 # %%
@@ -24,8 +24,8 @@ train, test = train_test_split(opinions, train_size=128, stratify=opinions["opin
 
 # %% [markdown]
 # ## How many labelled texts does it take?
-# The same classifier on the vectors of the model as it comes, and on those of a model tuned on the very texts that the
-# classifier learns from.
+# The same classifier is trained on vectors of the original model, and on vectors of a model tuned on the very texts
+# that the classifier learns from.
 
 # %%
 frozen = SentenceEmbeddingTransformer()
@@ -40,7 +40,7 @@ for n in sizes:
 
 # %% [markdown]
 # ## Six sentences before and after
-# None of them was trained on. `tuner` was fitted last on all 128 texts.
+# None of them is a training text. `tuner` was last fitted on all 128 texts.
 
 # %%
 movies = ["This is a good movie.", "I really enjoyed the film.", "The acting was superb.",

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # Fine-tuning on pairs: what counts as the same
 #
-# To the model as it comes, a shop that opens at nine and one that closes at nine are nearly the same. Pairs with scores
+# To the original model, a shop that opens at nine and one that closes at nine are nearly the same. Pairs with scores
 # teach it otherwise: `PairSimilarity` with a fine-tuner learns from the pairs it compares. It needs
 # `pip install 'skembed[plot,train]'`.
 
@@ -20,9 +20,9 @@ train, test = train_test_split(pairs, train_size=112, random_state=0)
 texts = ["text_a", "text_b"]
 
 # %% [markdown]
-# ## Before and after, on pairs that were not trained on
-# Floats are scores, so that the loss is CoSENT, which learns their order: after it the rank of a cosine counts, not the
-# cosine.
+# ## Before and after, on held-out pairs
+# Floats are scores, so the loss is CoSENT, which learns their order. After training, the rank of a cosine counts, not
+# its value.
 
 # %%
 tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, epochs=5, batch_size=8, random_state=0)
@@ -32,7 +32,7 @@ print(f"Spearman before: {similarity_score(before, test[texts], test['score']):.
 print(f"Spearman after:  {similarity_score(after, test[texts], test['score']):.2f}")
 
 # %% [markdown]
-# How alike pairs are found that say the same, and pairs with nearly the same words that say the contrary:
+# How similar are pairs that say the same, and pairs that say the opposite in nearly the same words?
 
 # %%
 shared = [len(set(a.lower().split()) & set(b.lower().split())) / len(a.split()) for a, b in test[texts].to_numpy()]
@@ -43,7 +43,7 @@ print(test.groupby("kind")[["score", "before", "after"]].mean().round(2).to_stri
 
 # %% [markdown]
 # ## A model to keep
-# It is saved as a folder that sentence-transformers and skembed load like any other.
+# It is saved in a folder that sentence-transformers and skembed can load like any other model.
 
 # %%
 after.embedder_.save("similarity_model")

@@ -2,10 +2,10 @@
 # %% [markdown]
 # # Grid search: which pooling, which layer, how many dimensions?
 #
-# A sentence embedding is made of choices. The model reads a text as tokens (words and pieces of words) and gives every
-# token a vector, in each of its layers; which layer is taken, and how its token vectors become one vector for the text,
-# decides what the numbers are good at. Here scikit-learn's GridSearchCV tries such choices together with the
-# classifier's own setting, while the model reads every text once:
+# A sentence embedding depends on choices. The model reads a text as tokens (words and pieces of words) and computes a
+# vector for every token in each of its layers. Which layer is used, and how its token vectors are combined into one
+# vector for the text, decides what the numbers are good at. Here, scikit-learn's GridSearchCV tries such choices
+# together with the classifier's own setting, while the model reads every text once:
 #
 #     python examples/grid_search.py
 #     python examples/grid_search.py --csv reviews.csv.gz --text body --label stars --plot reviews.png
@@ -35,10 +35,10 @@ if options.folds < 2 or options.rows < 1:
     parser.error("--folds must be 2 or more, --rows 1 or more")
 
 # %% [markdown]
-# ## 1. The texts, and a quarter of them put away
-# The best of many candidates looks better than it is: it was chosen for its score, and some of that was luck. So a
-# quarter of the texts takes no part in the search and is asked once, at the end. Labels with too few texts for all the
-# folds are left out, as are rows with an empty cell.
+# ## 1. The texts, and a quarter of them held out
+# The best of many candidates looks better than it is: it was chosen for its score, and some of that was luck. A quarter
+# of the texts therefore takes no part in the search and is used once, at the end. Labels with too few texts for all the
+# folds are omitted, and so are rows with an empty cell.
 
 # %%
 import pandas as pd
@@ -55,7 +55,7 @@ is_usable = is_full & labels.where(is_full).map(labels[is_full].value_counts()).
 texts, labels = texts[is_usable], labels[is_usable]
 print(f"1. {options.csv.name}: {len(texts):,} texts with {labels.nunique()} labels")
 if options.csv == OWN_DATA:
-    print("   A demonstration set written for this project: its scores are no benchmark.")
+    print("   A demonstration set written for this project: its scores are not a benchmark.")
 if len(rows) < len(table):
     print(f"   These are from {len(rows):,} rows, drawn at random from {len(table):,}; --rows draws more.")
 if len(texts) < len(rows):
@@ -67,9 +67,9 @@ X, X_test, y, y_test = train_test_split(texts, labels, test_size=0.25, stratify=
 print(f"   {len(X):,} for the search, {len(X_test):,} put away until the end")
 
 # %% [markdown]
-# ## 2. What encoding the texts once takes
-# This is the yardstick for the search: all its texts through the model, one time, nothing kept (`cache=None`). The
-# model is loaded before the clock starts.
+# ## 2. How long it takes to encode the texts once
+# This is the yardstick for the search: all its texts pass through the model once, and nothing is kept (`cache=None`).
+# The model is loaded before the clock starts.
 
 # %%
 import warnings
@@ -81,23 +81,23 @@ skembed.embed(["This sentence loads the model."], cache=None)
 start = perf_counter()
 skembed.embed(X, cache=None)
 encode_seconds = perf_counter() - start
-warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, the line above has said so
+warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, the line above has warned already
 print(f"\n2. Encoding the {len(X):,} texts once, without a cache: {encode_seconds:.1f} s")
 
 # %% [markdown]
 # ## 3. The grid
-# - **pooling**: how the vectors of the tokens become one. "mean" averages them, "cls" takes that of a special first
-#   token, "max" takes the largest value in each dimension. A model was trained with one of them (this one with "mean"),
-#   and that one usually wins, but not for every task.
-# - **layers**: the last layer, 6 in this model, is shaped most by what the model was trained for. Layers before it keep
-#   more of the wording and the grammar, which may be just what a task needs. A tuple such as (5, 6) averages layers.
-# - **truncate_dim**: the first so many of the 384 numbers. Fewer take less memory and time in all that follows. This
-#   model was not trained to be cut, so expect a price; section 5 shows it.
+# - **pooling**: how the vectors of the tokens are combined. "mean" averages them, "cls" takes the vector of a special
+#   first token, "max" takes the largest value in each dimension. A model was trained with one of them (this one with
+#   "mean"), and that one usually wins, but not for every task.
+# - **layers**: the last layer, 6 in this model, is shaped most by the model's training task. Earlier layers keep more
+#   of the wording and the grammar, which may be just what a task needs. A tuple such as (5, 6) averages layers.
+# - **truncate_dim**: how many leading numbers of the 384 to keep. Fewer take less memory and time in every later step.
+#   This model was not trained to be truncated, so expect a loss; section 5 shows it.
 # - **C**: how closely the classifier follows its training texts.
 #
-# The scaler matters here. In the layers before the last, and with poolings that the model was not trained with, all
-# texts lie close together, far from zero; a classifier sees next to nothing of their differences until every number has
-# mean 0 and variance 1.
+# The scaler matters here. In earlier layers, and with poolings that the model was not trained with, all texts lie close
+# together and far from zero. A classifier sees almost nothing of their differences until every number has mean 0 and
+# variance 1.
 
 # %%
 from sklearn.linear_model import LogisticRegression
@@ -129,10 +129,10 @@ for name, values in grid.items():
 
 # %% [markdown]
 # ## 4. One pass through the model, then the search
-# `precompute` looks into the search, finds every setting of the embedding in it, and computes them together: the layers
-# are there anyway when the model has read a text, pooling them is cheap, and cutting needs no model at all. The search
-# afterwards only reads the cache. (This cache is in memory, which processes do not share: for `n_jobs=2` give it a
-# folder, `EmbeddingCache("folder")`.)
+# `precompute` finds every setting of the embedding in the search and computes all of them together. When the model has
+# read a text, its layers are available anyway; pooling them is cheap, and truncation needs no model at all. Afterwards,
+# the search only reads the cache. (This cache is in memory, which processes do not share. For `n_jobs=2`, give it a
+# folder: `EmbeddingCache("folder")`.)
 
 # %%
 done = skembed.precompute(search, X)
@@ -147,8 +147,8 @@ print(f"   The search after it: {n_found:,} texts found in the cache, {n_encoded
 
 # %% [markdown]
 # ## 5. Winner and table
-# `cv_results_` has a row for each candidate. The score is the accuracy, the mean over the folds. Small differences mean
-# little: of the 225 tickets, one more that is right makes 0.004.
+# `cv_results_` has a row for each candidate. The score is the mean accuracy over the folds. Small differences mean
+# little: one more correct ticket of the 225 adds 0.004.
 
 # %%
 results = pd.DataFrame(search.cv_results_).rename(columns=lambda name: name.removeprefix("param_").split("__")[-1])
@@ -176,8 +176,8 @@ print(by_dim.rename_axis("dimensions").reset_index().to_string(index=False, floa
 
 # %% [markdown]
 # ## 6. The honest figure
-# The texts that were put away, asked once. Where there are too few texts to put some away, nested cross-validation does
-# the same for every text in turn: `cross_val_score(search, X, y)`. It costs no second pass through the model either.
+# The held-out texts are used once. If there are too few texts to hold some out, nested cross-validation does the same
+# for every text in turn: `cross_val_score(search, X, y)`. It costs no second pass through the model either.
 
 # %%
 test_score = search.score(X_test, y_test)
@@ -187,8 +187,8 @@ print(f"   (always guessing {y.mode()[0]!r}: {y_test.eq(y.mode()[0]).mean():.3f}
 
 # %% [markdown]
 # ## 7. What it cost
-# Without a cache every fit encodes its training texts and every score its test texts: together all texts, for each
-# candidate and fold; and the last fit, with the winner's settings, all of them once more. The time for that is
+# Without a cache, every fit encodes its training texts and every score its test texts: together all texts, for each
+# candidate and fold. The final fit, with the winner's settings, encodes all of them once more. The time for this is
 # calculated from section 2, not measured.
 
 # %%
@@ -208,8 +208,8 @@ for what, value in costs.items():
 
 # %% [markdown]
 # ## 8. The picture
-# Left: what each layer is worth, by pooling. Right: what fewer dimensions cost. Each point is the best over the rest of
-# the grid; the bars show one standard error over the folds, a measure of how much to trust a difference.
+# Left: accuracy by layer and pooling. Right: the cost of fewer dimensions. Each point is the best over the rest of the
+# grid; the bars show one standard error over the folds, a measure of how much to trust a difference.
 
 # %%
 LOOKS = {"mean": ("#0072B2", "o", "-"), "cls": ("#D55E00", "s", "--"), "max": ("#009E73", "^", ":")}

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Mixed columns: two columns of text and numbers in one pipeline
 #
-# Is a review a good one (four stars or more)? A `ColumnTransformer` embeds the review and the name of the product and
-# scales two numbers. A permutation of one column at a time (Breiman 2001) shows which of them the classifier relies on.
+# Is a review good (four stars or more)? A `ColumnTransformer` embeds the review and the name of the product, and scales
+# two numbers. Permuting one column at a time (Breiman 2001) shows which columns the classifier relies on.
 
 # %%
 from pathlib import Path
@@ -27,7 +27,7 @@ print(f"{len(X)} reviews, {y.mean():.0%} of them good")
 
 # %% [markdown]
 # ## Which columns help
-# Each text is encoded once, however many pipelines and folds ask for it.
+# Each text is encoded once, however many pipelines and folds need it.
 
 # %%
 text = (SentenceEmbeddingTransformer(), "review")

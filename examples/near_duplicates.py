@@ -1,9 +1,8 @@
 # %% [markdown]
 # # Near-duplicates: which rows could be dropped
 #
-# The 240 reviews have three exact repeats and ten that were written again in slightly other words. What counts as
-# nearly the same is for the threshold to say, and the right threshold depends on the texts: look at the pairs on both
-# sides of it.
+# The 240 reviews contain three exact repeats, and ten reviews that were reworded slightly. The threshold decides what
+# counts as nearly the same. The right threshold depends on the texts, so look at the pairs on both sides of it.
 
 # %%
 from pathlib import Path
@@ -21,7 +20,7 @@ vectors = reviews.embed(output="vector")
 
 # %% [markdown]
 # ## The pairs, most similar first
-# At a low threshold `duplicates_` lists every row that is somewhat like an earlier one. The last column is the row
+# At a low threshold, `duplicates_` lists every row that somewhat resembles an earlier one. The last column is the row
 # that would be kept.
 
 # %%
@@ -32,7 +31,7 @@ for _, pair in loose[loose["score"] < 0.995].iloc[::2].head(8).iterrows():
 
 # %% [markdown]
 # ## A threshold
-# At 0.9 the groups are what they should be. In pandas one call marks the rows to drop.
+# At 0.9 the groups are as they should be. In pandas, one call marks the rows to drop.
 
 # %%
 marked = reviews.text.duplicates(0.9, vectors=vectors)
@@ -42,7 +41,8 @@ print(marked[marked["is_duplicate"]].head(3).round(3))
 
 # %% [markdown]
 # ## The picture
-# Rows that would be dropped, by threshold. Where the curve is flat, the threshold hardly matters: here from 0.8 to 0.9.
+# The number of rows that would be dropped, by threshold. Where the curve is flat, here from 0.8 to 0.9, the threshold
+# hardly matters.
 
 # %%
 thresholds = np.linspace(0.5, 1, 51)

@@ -2,9 +2,9 @@
 # %% [markdown]
 # # Reviews in pandas: a column of vectors, and what to do with it
 #
-# With skembed a column of texts has a method `embed`, and the vectors it gives can be a column of the same table, one
-# vector a row: filtered, joined and saved like the other columns, while scikit-learn gets their matrix. Here: clusters,
-# a search, near-duplicates, a parquet file and a picture.
+# With skembed, a column of texts has a method `embed`. Its vectors can be a column of the same table, one vector per
+# row, which is filtered, joined and saved like the other columns, while scikit-learn gets the matrix. This script shows
+# clusters, a search, near-duplicates, a parquet file and a picture.
 #
 #     python examples/pandas_reviews.py
 #     python examples/pandas_reviews.py --csv messages.csv.gz --text body --clusters 12 --query "see you tomorrow"
@@ -37,8 +37,8 @@ if options.rows < 1 or options.clusters < 2:
 
 # %% [markdown]
 # ## 1. The table
-# Only an empty cell is a missing text here; pandas' own list of missing values would take the text "NA" for one, too.
-# A column `product` is not needed, but if there is one, the clusters are compared with it.
+# Only an empty cell is a missing text here; by default, pandas would also treat the text "NA" as missing. A column
+# `product` is not needed, but if there is one, the clusters are compared with it.
 
 # %%
 import pandas as pd
@@ -52,7 +52,7 @@ products = df["product"].fillna("none") if "product" in df else None
 n_products = "" if products is None else f", {products.nunique():,} products"
 print(f"1. {options.csv.name}: {len(df):,} rows, {texts.isna().sum():,} of them without a text{n_products}")
 if options.csv == OWN_DATA:
-    print("   A demonstration set written for this project: it is no benchmark.")
+    print("   A demonstration set written for this project, not a benchmark.")
 if len(df) < len(table):
     print(f"   These are drawn at random from {len(table):,} rows; --rows draws more.")
 if texts.nunique() < options.clusters:
@@ -60,9 +60,9 @@ if texts.nunique() < options.clusters:
 
 # %% [markdown]
 # ## 2. Vectors, as one column or as many
-# `df["review"].embed(output="vector")` gives one column with a vector in each row; a row without a text stays missing.
-# The model reads a text once, even if it stands there twice. With a cache that holds for the next call as well: the
-# wide frame, one float32 column a dimension, takes no second pass.
+# `df["review"].embed(output="vector")` returns one column with a vector in each row; a row without a text stays
+# missing. The model reads a text once, even if it appears twice. With a cache, this also holds for the next call: the
+# wide frame, with one float32 column per dimension, needs no second pass.
 
 # %%
 import warnings
@@ -72,7 +72,7 @@ import skembed
 cache = skembed.EmbeddingCache()
 df["vector"] = texts.embed(output="vector", cache=cache)
 n_read = cache.stats()["misses"]
-warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, the call above has said so
+warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, the call above has warned already
 wide = texts.embed(cache=cache)
 print(f"\n2. df['vector']: {df['vector'].dtype.name}, {df['vector'].isna().sum():,} rows missing\n")
 examples = df.iloc[sorted({0, 1, texts.isna().argmax()})]  # two rows, and the first one without a text
@@ -82,9 +82,9 @@ print(f"   Wide, {wide.columns[0]} to {wide.columns[-1]}: {cache.stats()['misses
 
 # %% [markdown]
 # ## 3. Clusters
-# `to_numpy("float32")` of a vector column is its matrix, a row a text: what scikit-learn takes. KMeans is not told
-# about products; the text nearest to its centre stands for a cluster. "mostly" is the product that a cluster has most
-# of. The Rand index says how well clusters and products agree: 1 exactly, about 0 by chance.
+# `to_numpy("float32")` returns the matrix of a vector column, one row per text, as scikit-learn expects it. KMeans
+# knows nothing about products; the text nearest to its centre represents a cluster. "mostly" is the most frequent
+# product of a cluster. The Rand index measures how well clusters and products agree: 1 is exact, about 0 is chance.
 
 # %%
 from textwrap import shorten
@@ -108,7 +108,7 @@ if products is not None:
 
 # %% [markdown]
 # ## 4. Search by meaning
-# The vectors have length 1, so the product of two is their cosine: matrix times query scores all the rows.
+# The vectors have unit length, so the product of two is their cosine: matrix times query scores all the rows.
 
 # %%
 found["score"] = matrix @ skembed.embed([options.query], cache=cache)[0]
@@ -120,9 +120,9 @@ print(hits.set_index("short").rename_axis(None)[columns].to_string(float_format=
 
 # %% [markdown]
 # ## 5. Near-duplicates
-# `NearDuplicates` joins all rows that are connected by cosines of 0.95 or more. That is strict, because a row that is
-# dropped is gone. Whether it is too strict for these texts shows in the pairs that stay apart. (Ten groups and three
-# pairs at most are printed.)
+# `NearDuplicates` joins all rows that are connected by cosines of 0.95 or more. That is strict, because a dropped row
+# is gone. The pairs that stay apart show whether it is too strict for these texts. (At most ten groups and three pairs
+# are printed.)
 
 # %%
 from sklearn.neighbors import NearestNeighbors
@@ -151,8 +151,8 @@ if len(kept) > 1:
 
 # %% [markdown]
 # ## 6. A file
-# pandas writes the vectors beside the other columns. What reads parquet can read them: plain pandas as an array object
-# for each row, `skembed.read_parquet` as the vector column that they were.
+# pandas writes the vectors next to the other columns. Any parquet reader can read them: plain pandas as one array
+# object per row, `skembed.read_parquet` as the original vector column.
 
 # %%
 try:
@@ -167,9 +167,9 @@ else:
 
 # %% [markdown]
 # ## 7. The picture
-# A map of the vectors by t-SNE, which is made to keep near texts near: for these reviews scikit-learn's
-# `trustworthiness` is 0.94, against 0.71 for the first two axes of a PCA. The axes of the map mean nothing, and
-# distances across it little.
+# A map of the vectors by t-SNE, which is designed to keep near texts near: for these reviews, scikit-learn's
+# `trustworthiness` is 0.94, compared with 0.71 for the first two axes of a PCA. The axes of the map mean nothing, and
+# distances across it mean little.
 
 # %%
 COLORS = ["#E69F00", "#0072B2", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#888888"]

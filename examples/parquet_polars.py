@@ -1,9 +1,9 @@
 # %% [markdown]
 # # From pandas to a parquet file to polars: one column of vectors
 #
-# The vectors are a column like any other. In the file they are lists of a fixed number of float32, which any reader of
-# parquet understands; polars reads them as an array column, and can go on without pandas (needs pyarrow and polars:
-# `pip install 'skembed[parquet,polars,plot]'`).
+# The vectors are a column like any other. In the file they are fixed-size lists of float32, which any parquet reader
+# understands. polars reads them as an array column and can continue without pandas. This needs pyarrow and polars:
+# `pip install 'skembed[parquet,polars,plot]'`.
 
 # %%
 import tempfile
@@ -24,7 +24,7 @@ print(f"pandas: {reviews['vector'].dtype.name}, made by {reviews['vector'].array
 
 # %% [markdown]
 # ## The file
-# `skembed.read_parquet` gives the vector column back, with the model that made it.
+# `skembed.read_parquet` returns the vector column, including the name of the model that made it.
 
 # %%
 path = Path(tempfile.mkdtemp()) / "reviews.parquet"
@@ -35,7 +35,7 @@ print(f"plain pandas: {type(pd.read_parquet(path)['vector'].iloc[0]).__name__} o
 
 # %% [markdown]
 # ## polars
-# The query is embedded in polars, too, and the cosines are a product of matrices. (The vectors have length 1.)
+# The query is embedded in polars, too, and the cosines are a matrix product. (The vectors have unit length.)
 
 # %%
 frame = pl.read_parquet(path)

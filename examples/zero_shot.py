@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Zero-shot labels: describe the labels, label the texts
 #
-# No ticket is labelled for training. Each label has one or two descriptions, and a ticket gets the label whose
-# description is nearest to it. What is confused with what says where a description should be better.
+# No labelled ticket is needed for training. Each label has one or two descriptions, and a ticket gets the label whose
+# description is nearest to it. The labels that are confused show which descriptions need improvement.
 
 # %%
 from pathlib import Path
@@ -31,8 +31,8 @@ print(f"descriptions: accuracy {described.score(df['text'], df['label']):.2f}")
 
 # %% [markdown]
 # ## How sure
-# `predict_proba` is a softmax of cosines. It is not calibrated, but it ranks: the surest half is right more often, and
-# the rest is for people to label.
+# `predict_proba` is a softmax of cosines. It is not calibrated, but it ranks: the most confident half is right more
+# often, and people can label the rest.
 
 # %%
 surest = pd.Series(described.predict_proba(df["text"]).max(axis=1), index=df.index)

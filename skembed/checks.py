@@ -1,10 +1,9 @@
-"""Checks of single parameters, and the errors that say what is allowed. Imports nothing of the package."""
+"""Checks of single parameters, and the errors that name the allowed values. Imports nothing of the package."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,7 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
 
 
 def is_same(value: Any, choice: Any) -> bool:
-    """Compare kind and value: 1 is not True here, while numpy's own str and bool are welcome."""
+    """Return whether a value is a choice in type and value: 1 is not True, but numpy's str and bool are accepted."""
     if isinstance(choice, bool):
         return isinstance(value, (bool, np.bool_)) and bool(value) == choice
     return value is choice or (isinstance(value, str) and isinstance(choice, str) and value == choice)
@@ -34,13 +33,10 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def check_count(name: str, count: Any) -> int:
-    """Refuse what is no number of things, 1 or more; True is none."""
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
-        raise ValueError(f"{name} must be a positive integer; got {count!r}.")
-    return int(count)
-
-
-def check_positive_integer(name: str, value: Any) -> None:
-    """Raise unless value is an integer of at least 1; bools are rejected."""
-    if check_integer(name, value) < 1:
-        raise ValueError(f"{name} must be at least 1; got {value!r}.")
+    """Return count as int; raise ValueError unless it is an integer of at least 1. Bools are rejected."""
+    try:
+        if (number := check_integer(name, count)) >= 1:
+            return number
+    except TypeError:
+        pass
+    raise ValueError(f"{name} must be a positive integer; got {count!r}.")

@@ -1,4 +1,4 @@
-"""What the estimators over embeddings share: texts, or vectors that are there already, to unit vectors.
+"""What the estimators with an ``embedder`` share: columns of texts or of vectors to unit vectors.
 
 Imports the transformer and ``skembed.encoding``.
 """
@@ -28,48 +28,48 @@ _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
 
 
 def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> NDArray[np.float32]:
-    """Embed texts, or take vectors as they are, and scale them to length 1.
+    """Embed texts, or read vectors, and scale them to unit length.
 
     Parameters
     ----------
     X : column of texts or of vectors
-        What :class:`skembed.SentenceEmbeddingTransformer` or :class:`skembed.VectorArray` reads.
+        Anything that :class:`skembed.SentenceEmbeddingTransformer` or :class:`skembed.VectorArray` reads.
     embedder : transformer or None
-        What embeds texts: a fitted one as it is, a clone of any other; None: a ``SentenceEmbeddingTransformer`` with
+        Embeds texts. A fitted one is used as it is, any other is cloned. None: a ``SentenceEmbeddingTransformer`` with
         ``missing="nan"``.
     name : str, default="X"
-        What messages call the column.
+        Name of the column in messages.
 
     Returns
     -------
     ndarray of float32, shape (n_rows, dim)
-        Rows of length 1, so that their products are cosines; a vector of zeros stays one. Missing rows are NaN.
+        Rows of unit length, so that their products are cosines; vectors of zeros stay zeros. Missing rows are NaN.
 
     Raises
     ------
     TypeError, ValueError
-        If a text or a vector is not what it must be; the message names the position.
+        If an element is not a text or a vector, as the others are; the message names its position.
     """
-    embedder = take_embedder(embedder, missing="nan")
-    column = read_for(embedder, X, name)
+    embedder = resolve_embedder(embedder, missing="nan")
+    column = read_column_for(embedder, X, name)
     learns = not isinstance(embedder, SentenceEmbeddingTransformer)
     return embed_column(column, embedder, plan_of(embedder, column), fit=learns)
 
 
-def take_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "nan"] = "error") -> Any:
-    """Return the embedder that an estimator works with: a fitted one as it is, a clone of any other.
+def resolve_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "nan"] = "error") -> Any:
+    """Return the embedder that an estimator uses: a fitted one as it is, a clone of any other.
 
     Parameters
     ----------
     embedder : transformer or None
-        A FrozenEstimator stands for the fitted embedder in it. None: a new ``SentenceEmbeddingTransformer``.
+        A FrozenEstimator is replaced by the fitted embedder in it, and None by a new ``SentenceEmbeddingTransformer``.
     missing : {"error", "nan"}, default="error"
-        What the new one does with a missing text.
+        Parameter of the new one.
 
     Returns
     -------
     transformer
-        Of a ``SentenceEmbeddingTransformer``, fitted or not, a copy that knows the same model.
+        A copy of a ``SentenceEmbeddingTransformer``, with the model that it was fitted with, if it was.
 
     Raises
     ------
@@ -87,15 +87,15 @@ def take_embedder(embedder: BaseEstimator | None, *, missing: Literal["error", "
 
 
 def is_fitted(embedder: Any) -> bool:
-    """Return whether an embedder can be used as it is, without learning from texts first.
+    """Return whether an embedder can be used without learning from texts first.
 
-    That is what ``check_is_fitted`` says. Of a Pipeline and a FeatureUnion all steps are asked, because scikit-learn
-    asks the last one alone: TF-IDF before a Normalizer, which learns nothing, would be taken for fitted.
+    That is the answer of ``check_is_fitted``. In a Pipeline or FeatureUnion, all steps are checked: scikit-learn checks
+    the last one alone, so that TF-IDF before a Normalizer, which learns nothing, would count as fitted.
     """
     if isinstance(embedder, (Pipeline, FeatureUnion)):
         steps = [step for _, step in getattr(embedder, "steps", None) or embedder.transformer_list]
         return all(is_fitted(step) for step in steps if step is not None and not isinstance(step, str))
-    if isinstance(embedder, SentenceEmbeddingTransformer):  # works unfitted, but knows its model only when fitted
+    if isinstance(embedder, SentenceEmbeddingTransformer):  # works unfitted, but has a known model only if fitted
         return hasattr(embedder, "model_fingerprint_")
     try:
         check_is_fitted(embedder)
@@ -104,19 +104,30 @@ def is_fitted(embedder: Any) -> bool:
     return True
 
 
-def read_for(embedder: Any, X: Any, name: str = "X") -> Column:
-    """Read a column for an embedder, whose ``missing`` decides whether a missing text is an error."""
+def read_column_for(embedder: Any, X: Any, name: str = "X") -> Column:
+    """Read a column for an embedder, whose parameter ``missing`` decides whether missing texts are an error."""
     is_ours = hasattr(embedder, "_embed_texts")
     return read_column(X, name, missing="error" if is_ours and embedder.missing == "error" else "nan")
 
 
 def plan_of(embedder: Any, *columns: Column) -> Plan | None:
-    """Return the plan by which an embedder of ours embeds columns; None for other embedders, and without texts.
+    """Return the plan by which an embedder of skembed embeds columns.
+
+    Parameters
+    ----------
+    embedder : transformer
+        From ``resolve_embedder``.
+    *columns : Column
+
+    Returns
+    -------
+    Plan or None
+        None for other embedders, for a fine-tuner that is not fitted, and if no column holds texts.
 
     Raises
     ------
     ModelChangedError
-        If the embedder was fitted, and its model has since changed under the same name.
+        If the embedder's model has changed under the same name since it was fitted.
     """
     has_texts = any(column.texts is not None for column in columns)
     is_ready = isinstance(embedder, SentenceEmbeddingTransformer) or (
@@ -127,19 +138,19 @@ def plan_of(embedder: Any, *columns: Column) -> Plan | None:
 
 
 def fit_embedder(embedder: Any, columns: Sequence[Column]) -> Any:
-    """Fit an embedder on several columns together, so that their vectors can be compared.
+    """Fit an embedder on the texts of several columns together, so that their vectors can be compared.
 
     Parameters
     ----------
     embedder : transformer
-        From ``take_embedder``. A fitted one stays as it is.
+        From ``resolve_embedder``. A fitted one is not fitted again.
     columns : sequence of Column
-        Vectors are left out. Without texts nothing is learned.
+        Columns of vectors are ignored. Without texts, the embedder is not fitted.
 
     Returns
     -------
     transformer
-        The same.
+        The embedder itself.
     """
     texts = [column.to_objects() for column in columns if column.texts is not None]
     if not texts:
@@ -155,20 +166,20 @@ def fit_embedder(embedder: Any, columns: Sequence[Column]) -> Any:
 def embed_column(
     column: Column, embedder: Any, plan: Plan | None, *, fit: bool = False, y: Any = None
 ) -> NDArray[np.float32]:
-    """Embed a column with an embedder from ``take_embedder``, and scale its vectors to length 1.
+    """Embed a column, unless it holds vectors, and scale the vectors to unit length.
 
     Parameters
     ----------
     column : Column
     embedder : transformer
-        Embeds texts; vectors never reach it.
+        From ``resolve_embedder``. Embeds texts; vectors are never passed to it.
     plan : Plan or None
         From ``plan_of``.
     fit : bool, default=False
-        Whether the embedder learns from the texts first, unless it is fitted. A ``SentenceEmbeddingTransformer`` only
-        remembers which model it has.
+        Whether to fit the embedder on the texts first, unless it is fitted. A ``SentenceEmbeddingTransformer`` only
+        records its model.
     y : column of labels, default=None
-        What it is fitted with beside the texts.
+        Target to fit the embedder with.
 
     Returns
     -------
@@ -177,10 +188,10 @@ def embed_column(
     Raises
     ------
     ValueError
-        If the embedder is a fine-tuner that would train on texts without labels, and no loss was chosen for that; if a
-        vector holds NaN or infinity.
+        If a vector holds NaN or infinity, or if the embedder is a fine-tuner that would be trained without labels,
+        unless its loss is one for texts alone.
     """
-    vectors = _embed(column, embedder, plan, fit, y) if column.vectors is None else column.vectors
+    vectors = _compute_vectors(column, embedder, plan, fit, y) if column.vectors is None else column.vectors
     is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
     if is_bad.any():
         raise ValueError(f"{column.where(int(is_bad.argmax()))} holds NaN or infinity.{column.about}")
@@ -190,12 +201,25 @@ def embed_column(
 def embed_pair(
     left: Column, right: Column, embedder: Any, names: tuple[str, str] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Embed two columns that are to be compared, by one plan; see :func:`embed_column`.
+    """Embed two columns to compare, by one plan; see :func:`embed_column`.
+
+    Parameters
+    ----------
+    left, right : Column
+        If they are the same object, it is embedded once.
+    embedder : transformer
+        From ``resolve_embedder``.
+    names : (str, str), default=None
+        Names of the two in messages; None: those of the columns.
+
+    Returns
+    -------
+    left, right : ndarray of float32, shape (n_rows, dim)
 
     Raises
     ------
     ValueError
-        If their vectors are of different models. The message has ``names``, or the columns' own.
+        If their vectors are of different models.
     """
     plan = plan_of(embedder, left, right)
     tags = model_tag(left, embedder, plan), model_tag(right, embedder, plan)
@@ -204,7 +228,7 @@ def embed_pair(
     return vectors, vectors if right is left else embed_column(right, embedder, plan)
 
 
-def _embed(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
+def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
     vectors: Any
     if fit and isinstance(embedder, SentenceEmbeddingTransformer) and plan is not None:
         embedder._learn(plan)
@@ -226,16 +250,16 @@ def _fit_transform(embedder: Any, texts: pd.Series[Any], y: Any) -> Any:
 
 
 def _refuse_texts_alone(embedder: Any) -> None:
-    """Let a fine-tuner, also one within a pipeline, refuse to train on texts that have no labels."""
+    """Raise ValueError if an embedder, or a step of it, is a fine-tuner that should not be trained without labels."""
     if hasattr(embedder, "_refuse_texts_alone"):
         embedder._refuse_texts_alone()
     for step in nested_estimators(embedder):
-        if hasattr(step, "fit") and not is_fitted(step):  # a kernel has parameters, too, but is no estimator
+        if hasattr(step, "fit") and not is_fitted(step):  # a kernel has parameters too, but is not an estimator
             _refuse_texts_alone(step)
 
 
 def nested_estimators(estimator: Any) -> Iterator[Any]:
-    """List the estimators that are parameters of an estimator, alone, or in lists such as those of (name, step)."""
+    """Yield the estimators among the parameters of an estimator, also those in lists of steps or of (name, step)."""
     if not hasattr(estimator, "get_params") or isinstance(estimator, type):
         return
     for value in estimator.get_params(deep=False).values():
@@ -244,20 +268,20 @@ def nested_estimators(estimator: Any) -> Iterator[Any]:
 
 
 def model_tag(column: Column, embedder: Any, plan: Plan | None = None) -> str | None:
-    """Return which model makes the vectors of a column of texts, or made those that are there already.
+    """Return the tag of the model that embeds a column of texts, or that made a column of vectors.
 
     Parameters
     ----------
     column : Column
     embedder : transformer
-        What embeds texts.
+        Embeds texts.
     plan : Plan, default=None
         From ``plan_of``.
 
     Returns
     -------
     str or None
-        Name and fingerprint; None if nobody knows.
+        Name and first digits of the fingerprint; None if the model is unknown.
     """
     if column.texts is None:
         return column.model
@@ -266,38 +290,33 @@ def model_tag(column: Column, embedder: Any, plan: Plan | None = None) -> str | 
 
 
 def check_same_model(tag: str | None, other: str | None, names: tuple[str, str]) -> None:
-    """Raise if vectors that are to be compared are known to be of different models.
+    """Raise ValueError if vectors to compare are known to be of different models.
 
     Parameters
     ----------
     tag, other : str or None
-        What ``model_tag`` returns for each side.
+        Tags of their models, from ``model_tag``.
     names : (str, str)
-        What the message calls them.
-
-    Raises
-    ------
-    ValueError
-        The message says both.
+        Names of the two in the message.
     """
-    if tag is None or other is None or _identity(tag) == _identity(other):
+    if tag is None or other is None or _fingerprint_in(tag) == _fingerprint_in(other):
         return
     if any((mark in tag) != (mark in other) for mark in (LIVE_MARK, TUNED_MARK)):
-        return  # may be the same: fingerprints of two kinds never agree
+        return  # perhaps the same model: fingerprints of different kinds are never equal
     raise ValueError(
         f"The vectors of {names[0]} are of the model {tag}, those of {names[1]} of {other}: "
-        "vectors of different models cannot be compared. Embed both with the same."
+        "vectors of different models cannot be compared. Embed both with the same model."
     )
 
 
-def _identity(tag: str) -> str:
-    """Return the fingerprint, whatever the model was called; the whole tag if it has none."""
+def _fingerprint_in(tag: str) -> str:
+    """Return the fingerprint in a tag, without the model's name; the whole tag if it has none."""
     found = _FINGERPRINT.search(tag)
     return tag if found is None else found[0]
 
 
 def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    # in float64, because the squares of large and small float32 do not fit into float32
+    # in float64: the squares of very large or small float32 numbers exceed the range of float32
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
     unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
     return unit

@@ -1,4 +1,4 @@
-"""Texts to vectors in one call: ``embed``. Imports ``skembed.encoding`` alone, no scikit-learn, to start fast."""
+"""``embed``: texts to vectors in one call. Imports ``skembed.encoding`` alone, not scikit-learn, to start fast."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     Parameters
     ----------
     texts : list, tuple, ndarray, Series, Index, one-column frame, polars Series or pyarrow array of str
-        One text a row.
+        One text per row.
     **params
         Parameters of :class:`~skembed.SentenceEmbeddingTransformer`.
 
@@ -31,9 +31,9 @@ def embed(texts: Sequence[str] | Any, **params: Any) -> NDArray[np.float32]:
     Raises
     ------
     TypeError, ValueError
-        If a parameter or a text is not what it must be; the message names the position.
+        If a parameter is invalid, or an element is not a text; the message names its position.
     ModelNotFoundError
-        If there is no such model.
+        If the model does not exist.
 
     Examples
     --------

@@ -1,26 +1,26 @@
-"""The package's own errors and warnings, and whom a warning is for; imports nothing of the package.
+"""The package's own errors and warnings, and where warnings point. Imports nothing of the package.
 
-Each is also the built-in that people already catch::
+Each derives from the built-in class that people already catch::
 
     SkembedError
-    ├── CacheError          (OSError)     the cache's folder or file cannot be used
-    ├── DestinationError    (OSError)     a folder of embedded files cannot be gone on with
-    ├── ModelNotFoundError  (OSError)     no such folder, package or hub model
-    ├── ModelChangedError   (ValueError)  the weights are not those the estimator was fitted with
+    ├── CacheError          (OSError)     the folder or file of a cache cannot be used
+    ├── DestinationError    (OSError)     a folder of embedded files cannot be continued
+    ├── ModelNotFoundError  (OSError)     there is no such folder, package or hub model
+    ├── ModelChangedError   (ValueError)  the estimator was fitted with another model
     └── SavedSearchError    (OSError)     a saved search is damaged or of another version
-    CacheWarning            (UserWarning) vectors were computed but could not be kept
-    TruncationWarning       (UserWarning) texts were longer than the model reads
+    CacheWarning            (UserWarning) vectors were computed but could not be stored
+    TruncationWarning       (UserWarning) texts were longer than the model can read
 """
 
 import sys
 
 
 class SkembedError(Exception):
-    """Base class of the errors that skembed raises on its own behalf."""
+    """Base class of skembed's own errors."""
 
 
 class CacheError(SkembedError, OSError):
-    """The folder of an embedding cache cannot be written to, or its file is damaged or foreign."""
+    """The folder of an embedding cache cannot be written to, or its file is damaged or not skembed's."""
 
 
 class DestinationError(SkembedError, OSError):
@@ -28,7 +28,7 @@ class DestinationError(SkembedError, OSError):
 
 
 class ModelNotFoundError(SkembedError, OSError):
-    """The model is neither a folder, nor an installed package, nor reachable on the hub."""
+    """The model is not a folder, not an installed package and cannot be read from the hub."""
 
 
 class ModelChangedError(SkembedError, ValueError):
@@ -36,28 +36,29 @@ class ModelChangedError(SkembedError, ValueError):
 
 
 class SavedSearchError(SkembedError, OSError):
-    """A file of a saved search is damaged, missing, or not one that this version of skembed reads."""
+    """A file of a saved search is damaged or missing, or this version of skembed cannot read it."""
 
 
 class CacheWarning(UserWarning):
-    """Vectors are right but could not be kept, so that they will be computed again."""
+    """The vectors are right but could not be stored; they will be computed again."""
 
 
 class TruncationWarning(UserWarning):
-    """Texts exceeded ``max_seq_length`` tokens and only their beginning was embedded."""
+    """Some texts are longer than ``max_seq_length`` tokens; only their beginning was embedded."""
 
 
 _BETWEEN = ("skembed", "sklearn", "pandas")  # packages that may stand between the user's line and a warning
 
 
 def level_of_user() -> int:
-    """Count the frames from the caller, which warns, up to the first that is not of skembed or a package it extends.
+    """Return the ``stacklevel`` with which the caller's warning points to the user's line.
+
+    That is the first line outside of skembed, scikit-learn and pandas, be it ``estimator.fit`` or ``pipeline.fit``.
 
     Returns
     -------
     int
-        The ``stacklevel`` for :func:`warnings.warn`, with which the warning names the user's line, be it
-        ``estimator.fit`` or ``pipeline.fit``.
+        For :func:`warnings.warn`.
     """
     level, frame = 1, sys._getframe(1)
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:

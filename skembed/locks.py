@@ -1,4 +1,4 @@
-"""Locks of files among processes: filelock's, usable again after an interrupt. Imports nothing of the package."""
+"""File locks between processes: filelock's, usable again after an interrupt. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from weakref import WeakValueDictionary
 if TYPE_CHECKING:
     from filelock import FileLock
 
-# Seconds. Without a limit filelock refuses a lock that it takes to be held by this thread, to the end of the process if
-# an interrupt came while it was let go.
+# Seconds. Without a timeout, filelock refuses a lock that it believes this thread holds. If an interrupt strikes while
+# the lock is released, it believes so until the process ends.
 FOREVER = 1e9
 
-_held: WeakValueDictionary[tuple[int, int, str], FileLock] = WeakValueDictionary()  # by process, thread and path
+_locks: WeakValueDictionary[tuple[int, int, str], FileLock] = WeakValueDictionary()  # by process, thread and path
 
 
 def is_locked_here(path: str | os.PathLike[str]) -> bool:
-    """Whether this thread holds a lock, so that a signal handler must not wait for it."""
-    lock = _held.get(_key(path))
+    """Check whether this thread holds the lock of a file, so that a signal handler must not wait for it."""
+    lock = _locks.get(_key(path))
     return lock is not None and lock.is_locked
 
 
@@ -32,34 +32,35 @@ def locked(
     taking: AbstractContextManager[object] | None = None,
     **options: Any,
 ) -> Iterator[None]:
-    """Hold the lock of a file; the operating system frees that of a process that dies.
+    """Lock a file; the operating system releases the lock of a process that dies.
 
     Parameters
     ----------
     path : path
-        The file, which is made.
+        The file to lock; it is created if it does not exist.
     timeout : float, default=1e9
         Seconds to wait for another process or thread.
     taking : context manager, default=None
-        Entered while the lock is taken, and left before what it is for, as to translate errors.
+        Entered only while the lock is acquired, for example to translate errors.
     **options
-        Of :class:`filelock.FileLock`.
+        Parameters of :class:`filelock.FileLock`.
 
     Raises
     ------
     filelock.Timeout
+        If the lock is not acquired in time.
     RuntimeError
-        If this thread holds it already, and so would wait for itself.
+        If this thread holds the lock already and would wait for itself.
     """
-    from filelock import FileLock  # which most processes have no need of
+    from filelock import FileLock  # most processes do not need it
 
     if is_locked_here(path):
-        raise RuntimeError(f"{os.fspath(path)} is locked by this thread already, in the midst of what was interrupted.")
+        raise RuntimeError(f"{os.fspath(path)} is already locked by this thread, in the code that was interrupted.")
     lock = FileLock(path, timeout=timeout, **options)
     try:
         with taking or nullcontext():
             lock.acquire()
-        _held[_key(path)] = lock
+        _locks[_key(path)] = lock
         yield
     finally:
         lock.release()

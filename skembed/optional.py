@@ -1,4 +1,4 @@
-"""The one door to libraries that not everyone needs; imports nothing by itself."""
+"""The one door to optional dependencies. Imports nothing by itself."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 def require(module: str, *, needed_by: str, extra: str | None = None, package: str | None = None) -> Any:
-    """Import a library, or say who needs it and how to get it.
+    """Import an optional dependency; raise an error that says who needs it and how to install it.
 
     Parameters
     ----------
@@ -16,9 +16,9 @@ def require(module: str, *, needed_by: str, extra: str | None = None, package: s
     needed_by : str
         What the user called.
     extra : str, default=None
-        The extra of skembed that brings it.
+        The extra of skembed that installs it.
     package : str, default=None
-        What to install where no extra brings it.
+        The package to install if no extra does.
 
     Returns
     -------

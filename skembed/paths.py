@@ -1,4 +1,4 @@
-"""The door for paths: whatever path a user gives comes in here. Imports nothing of the package."""
+"""The one door for paths that users give. Imports nothing of the package."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:[/\\]")  # two letters or more: C:\ 
 
 
 def read_path(path: str | os.PathLike[str], name: str) -> Path:
-    """Return a path on this machine as a user means it, ``~`` being the home folder.
+    """Return a local path that a user gave; ``~`` is the home folder.
 
     Parameters
     ----------
     path : path
     name : str
-        What the user calls it, for messages.
+        Name of the parameter, for messages.
 
     Raises
     ------
     TypeError
-        If it is no path.
+        If it is not a path.
     ValueError
-        If it is empty, holds a NUL character, is a URL, or names a home folder that is not known.
+        If it is empty, contains a NUL character, is a URL, or names a home folder that is not known.
     """
     if not isinstance(path, (str, os.PathLike)) or not isinstance(os.fspath(path), str):
         raise TypeError(f"{name} must be a path; got {path!r}.")
@@ -36,42 +36,42 @@ def read_path(path: str | os.PathLike[str], name: str) -> Path:
 
 
 def read_model_name(model: str | os.PathLike[str]) -> str:
-    """Return the name of a model, with ``~`` expanded in that of a folder; a name on the hub stays as it is.
+    """Return the name of a model, with ``~`` expanded if it is a folder; a name on the hub stays as it is.
 
     Raises
     ------
     ValueError
-        If it holds a NUL character, is a URL, or names a home folder that is not known.
+        If it contains a NUL character, is a URL, or names a home folder that is not known.
     """
     return _local(os.fspath(model), "model")
 
 
 def is_url(path: Any) -> bool:
-    """Whether something is written as a URL is, e.g. ``s3://bucket/folder``."""
+    """Return whether a path is written as a URL, e.g. ``s3://bucket/folder``."""
     return isinstance(path, (str, os.PathLike)) and _URL.match(str(os.fspath(path))) is not None
 
 
 class SpecialFileError(OSError):
-    """What is read where a file should be is a pipe, a socket or a device."""
+    """A pipe, a socket or a device is where a file should be."""
 
 
 def refuse_special_file(path: Path) -> None:
-    """Raise SpecialFileError if a path leads to neither a file nor a folder, such as a pipe: reading might hang."""
+    """Raise SpecialFileError if a path leads to a pipe, a socket or a device, because reading it might hang."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise SpecialFileError(f"{path} is no regular file (a pipe, a socket or a device), which is not read.")
+        raise SpecialFileError(f"{path} is not a regular file but a pipe, a socket or a device, and is not read.")
 
 
 def _local(path: str, name: str) -> str:
     if "\0" in path:
-        raise ValueError(f"{name}={path!r} has a NUL character, which no path can hold.")
+        raise ValueError(f"{name}={path!r} has a NUL character, which a path cannot contain.")
     if is_url(path):
         instead = "the model's name on the hub or a local folder" if name == "model" else "a path on this machine"
-        raise ValueError(f"{name}={path!r} is a URL, and only local files are used; give {instead}.")
+        raise ValueError(f"{name}={path!r} is a URL, but only local files can be used; give {instead}.")
     expanded = os.path.expanduser(path)
     if expanded == path and re.match(r"~([/\\]|$)", path):
-        raise ValueError(f"{name}={path!r} is in the home folder, which is not known here; give the whole path.")
+        raise ValueError(f"{name}={path!r} is in the home folder, which is not known here; give the full path.")
     return expanded

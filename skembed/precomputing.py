@@ -6,7 +6,6 @@ each. Imports scikit-learn, the transformer, the fine-tuner, the embedders and t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
@@ -36,7 +35,6 @@ from skembed.transformer import SentenceEmbeddingTransformer
 if TYPE_CHECKING:
     from skembed.encoding.cache.embedding_cache import Store
 
-_BYTES_BESIDE_A_VECTOR = 200  # about: what it takes to find it
 _MOST_VALUES = 10_000  # of a distribution, if all are to be computed
 
 
@@ -70,8 +68,7 @@ class _Pass:
     def n_bytes(self) -> int:
         """Approximate size of all vectors in the cache."""
         texts = self.distinct_texts
-        n_bytes = sum(map(sys.getsizeof, texts)) if isinstance(self.store, MemoryStore) else 0
-        return sum(len(texts) * (4 * dim + _BYTES_BESIDE_A_VECTOR) + n_bytes for dim in self.dims.values())
+        return sum(self.store.estimate_bytes(texts, dim) for dim in self.dims.values())
 
     def add_texts(self, texts: Texts) -> None:
         if all(texts.unique != others.unique for others in self.texts):

@@ -18,7 +18,7 @@ import pytest
 
 import skembed
 
-TORCH_FILES = ("test_models.py", "test_several_devices.py", "test_torch_backend.py", "test_torch_threads.py")
+TORCH_FILES = ("test_registry.py", "test_several_devices.py", "test_torch_backend.py", "test_torch_threads.py")
 
 
 def pytest_addoption(parser):

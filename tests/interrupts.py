@@ -1,12 +1,12 @@
-"""Exceptions at every line: runs an action again and again, and each time raises at another line of some modules.
+"""Exceptions at every line: run an action repeatedly, and each time raise at another line of given modules.
 
     for strike in at_each_line([memory_store], lambda: use(MemoryStore())):
         store = MemoryStore()
         strike(lambda: use(store))      # KeyboardInterrupt at one line, once
         check(store)
 
-Left out are lines at which CPython handles no signal before what they must do is done: the return to the header of a
-``with``, what stands in ``finally``, and ``__exit__`` and ``__del__``.
+Some lines are left out, because CPython handles no signal there before their work is done: the return to the header
+of a ``with``, the lines of ``finally``, and ``__exit__`` and ``__del__``.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ Line = tuple[CodeType, int]
 
 
 def at_each_line(modules: Sequence[ModuleType], action: Callable[[], object], *, visits: int = 2) -> Iterator[Strike]:
-    """Yield, for each line that an action comes by, what runs an action and raises KeyboardInterrupt there.
+    """Yield, for each line that an action runs, a callable that runs an action and raises KeyboardInterrupt there.
 
     Parameters
     ----------
     modules : sequence of module
-        Whose lines are meant.
+        The modules whose lines are interrupted.
     action : callable
-        Run once, to see which lines it comes by.
+        Run once, to find the lines.
     visits : int, default=2
-        How many visits of each line count: the first, the last, and others in between.
+        Number of visits of each line to interrupt: the first, the last, and others in between.
 
     Yields
     ------
@@ -50,7 +50,7 @@ def at_each_line(modules: Sequence[ModuleType], action: Callable[[], object], *,
 
 
 class Strike:
-    """Runs an action, and interrupts it once, at one visit of one line."""
+    """Run an action and interrupt it once, at one visit of one line."""
 
     def __init__(self, modules: Sequence[ModuleType], line: Line, visit: int) -> None:
         self._modules, self._line, self._visit = modules, line, visit
@@ -65,15 +65,15 @@ class Strike:
         instead: Callable[[], object] | None = None,
         keep: list[BaseException] | None = None,
     ) -> bool:
-        """Run an action like the first one; say whether it was interrupted, and the interrupt came out of it.
+        """Run an action like the first one; return whether it was interrupted and raised the interrupt.
 
         Parameters
         ----------
         action : callable
         instead : callable, default=None
-            What to do at the line instead of raising KeyboardInterrupt, as a signal handler might.
+            Called at the line instead of raising KeyboardInterrupt, as a signal handler might be.
         keep : list, default=None
-            Where the interrupt is kept, and with it all that its traceback holds, as a notebook does.
+            Receives the interrupt, so that everything its traceback refers to stays alive, as in a notebook.
         """
         n_to_come, is_done = self._visit, False
 
@@ -96,12 +96,12 @@ class Strike:
 
 
 def interrupted_at_random(action: Callable[[], object], check: Callable[[], object], n_interrupts: int) -> int:
-    """Run an action again and again, each time until a real signal raises KeyboardInterrupt in it, and check.
+    """Run an action repeatedly, each time until a real signal raises KeyboardInterrupt in it, and check.
 
     Returns
     -------
     int
-        How many interrupts came out of it. None is sent while ``check`` runs.
+        Number of interrupts that the action raised. None is sent while ``check`` runs.
     """
     random, n_struck = Random(0), 0
     seconds = 0.02
@@ -113,7 +113,7 @@ def interrupted_at_random(action: Callable[[], object], check: Callable[[], obje
                 signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-5, seconds))
                 action()
                 signal.setitimer(signal.ITIMER_REAL, 0)
-                seconds = max(perf_counter() - start, 1e-4)  # to strike anywhere in it
+                seconds = max(perf_counter() - start, 1e-4)  # so that the signal may arrive anywhere in it
             except KeyboardInterrupt:
                 n_struck += 1
             check()
@@ -124,14 +124,14 @@ def interrupted_at_random(action: Callable[[], object], check: Callable[[], obje
 
 
 def _traced(modules: Sequence[ModuleType], action: Callable[[], object], on_line: Callable[[Line], None]) -> None:
-    """Run an action, and tell of each line of the modules before it is run."""
+    """Run an action, and call ``on_line`` before each line of the modules."""
     files = {str(module.__file__) for module in modules}
 
     def enter(frame: FrameType, _event: str, _arg: Any) -> Callable[..., Any] | None:
         code = frame.f_code
         if code.co_filename not in files or code.co_name in ("__exit__", "__del__"):
             return None
-        previous = frame.f_lineno  # where a generator that goes on was left
+        previous = frame.f_lineno  # where a generator that is resumed was left
 
         def step(frame: FrameType, event: str, _arg: Any) -> Any:
             nonlocal previous
@@ -159,7 +159,7 @@ def _is_left_out(file: str, before: int, line: int) -> bool:
 
 @cache
 def _withs_and_finals(file: str) -> tuple[list[tuple[range, range]], list[range]]:
-    """Where the headers of a file's ``with`` are, and their bodies; and where its ``finally`` are."""
+    """Find the lines of each ``with`` of a file, as header and body, and those of each ``finally``."""
     nodes = list(ast.walk(ast.parse(Path(file).read_text(encoding="utf-8"))))
     withs = [
         (range(node.lineno, node.body[0].lineno), range(node.body[0].lineno, (node.end_lineno or 0) + 1))

@@ -30,6 +30,7 @@ from pyarrow import parquet
 import skembed
 from skembed.encoding.cache.records import KEY_BYTES, Records, write_records
 from skembed.files.sources import Source
+from tests.training.fast import StoppedError, stop_training_at
 
 PACKAGE = str(Path(skembed.__file__).parent)
 TEXTS = [None if number % 7 == 3 else f"a parcel {number} {'quick fox ' * (number % 4)}" for number in range(24)]
@@ -259,18 +260,9 @@ def _train(folder, tiny):
 
 def make_checkpoint(folder, tiny):
     """A training that was interrupted."""
-    from skembed.training import trainer
-
-    class StoppedError(Exception):
-        pass
-
-    def on_step_end(self, args, state, control, **kwargs):
-        if state.global_step == 4:
-            raise StoppedError
-
     pytest.importorskip("accelerate")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer._Watcher, "on_step_end", on_step_end)
+        stop_training_at(4, patch)
         with pytest.raises(StoppedError):
             _train(folder, tiny)
     assert list(folder.glob("run-*/checkpoint-*/sealed.json"))

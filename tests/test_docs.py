@@ -1,4 +1,4 @@
-"""The documentation: links lead somewhere, the reference is complete, and the site is built without a warning."""
+"""The documentation: links lead somewhere, reference and map are complete, the site is built without a warning."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+import tomllib
 from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
@@ -18,7 +19,16 @@ from myst_parser.slugs import github_slugify
 import skembed
 
 ROOT = Path(__file__).parent.parent
-DOCUMENTS = ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "examples/README.md", "benchmarks/README.md"]
+DOCUMENTS = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+    "RELEASING.md",
+    "benchmarks/README.md",
+    "docs/architecture.md",
+    "docs/decisions.md",
+    "examples/README.md",
+]
 
 
 def inline_tokens(document: Path) -> list:
@@ -50,6 +60,30 @@ def test_links_of_a_document_lead_to_files_and_headings(name):
 def test_every_public_name_is_in_the_reference_once():
     entries = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert sorted(entries) == skembed.__all__
+
+
+def files_of_the_map(map_of_the_code: str) -> set[str]:
+    """Read the paths from lines such as ``    texts.py   any container``; the folder stands above, less indented."""
+    paths, folders = set(), {}
+    for indent, name in re.findall(r"^( +)([\w/]+(?:\.py)?) *", map_of_the_code, flags=re.MULTILINE):
+        folders = {other: folder for other, folder in folders.items() if other < len(indent)}
+        if name.endswith("/"):
+            folders[len(indent)] = name
+        elif name.endswith(".py"):
+            paths.add("".join(folders.values()) + name)
+    return paths
+
+
+def test_the_map_of_the_code_names_every_file():
+    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Map of the code")[2]
+    files = {path for path in (ROOT / "skembed").rglob("*.py") if path.name != "__init__.py"}
+    expected = {path.relative_to(ROOT).as_posix() for path in files} | {"skembed/__init__.py"}
+    assert files_of_the_map(section.partition("\n## ")[0]) == expected
+
+
+def test_the_version_is_written_twice_and_alike():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert project["version"] == skembed.__version__
 
 
 class Page(HTMLParser):

@@ -1,4 +1,4 @@
-"""``embedder=`` of every estimator: a fitted one is used as it is, another learns, and a changed model is refused."""
+"""``embedder=`` of every estimator: a fitted one is not fitted again, any other is, and a changed model is refused."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def lsa() -> object:
 
 
 class KernelFeatures(TransformerMixin, BaseEstimator):
-    """A step that learns, with a parameter that is no estimator."""
+    """A step that learns, with a parameter that is not an estimator."""
 
     def __init__(self, kernel):
         self.kernel = kernel
@@ -179,7 +179,7 @@ class TestNotFitted:
             use(wrap(tuner))
 
     @each_use
-    def test_what_has_parameters_and_is_no_estimator_is_left_alone(self, use):
+    def test_a_parameter_that_is_not_an_estimator_is_left_alone(self, use):
         use(make_pipeline(TfidfVectorizer(), TruncatedSVD(2, random_state=0), KernelFeatures(RBF())))
 
     def test_a_fine_tuner_is_trained_on_texts_alone_by_a_loss_for_that(self, tiny):
@@ -216,7 +216,7 @@ def test_fitted_is_what_needs_to_learn_nothing_more(embedder, expected):
     assert is_fitted(embedder) is expected
 
 
-# What is asked of an estimator after it was unpickled
+# Questions to an estimator after it was unpickled
 QUESTIONS = {
     "search": lambda s: s.search("fox"),
     "duplicates": lambda s: s.set_params(embedder=s.embedder_).fit(TEXTS),
@@ -261,7 +261,7 @@ class TestChangedModel:
         estimator.fit(pairs() if isinstance(estimator, PairSimilarity) else TEXTS, LABELS)
 
     @each_estimator
-    def test_a_transformer_that_was_told_of_another_model_knows_that_one(self, use, model, tiny):
+    def test_a_transformer_that_was_set_to_another_model_uses_that_one(self, use, model, tiny):
         embedder = SentenceEmbeddingTransformer(model).fit(["a fox"]).set_params(model=tiny)
         _, estimator = use(embedder)
         assert estimator.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit([]).model_fingerprint_
@@ -292,7 +292,7 @@ class TestMessages:
         assert [(texts.index.tolist(), texts.name) for texts in seen[is_fitted:]] == [(["r", "s"], "title")] * 2
 
 
-# What is asked of an estimator whose fine-tuner was fitted again
+# Questions to an estimator whose fine-tuner was fitted again
 AFTER_ANOTHER_FIT = {
     "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
     "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
@@ -335,7 +335,7 @@ class TestFineTunerThatIsFittedAgain:
         self.fit(tuner)
         question(estimator)
 
-    def test_one_that_the_search_itself_has_fitted_is_no_exception(self, tiny):
+    def test_one_that_the_search_itself_fitted_is_refused_too(self, tiny):
         search = SemanticSearch(SentenceEmbeddingFineTuner(tiny, **FAST), n_neighbors=2).fit(TEXTS * 2, LABELS * 2)
         search.search("fox")
         self.fit(search.embedder_, LABELS[::-1])
@@ -359,6 +359,18 @@ class TestSearch:
         search = SemanticSearch(SentenceEmbeddingTransformer(tiny), n_neighbors=1).fit(skembed.embed(TEXTS, model=tiny))
         before = {**vars(search.embedder_)}
         search.search(["login"])
+        assert vars(search.embedder_) == before
+
+    def test_added_documents_bind_the_search_to_their_model(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny)).fit(skembed.embed(TEXTS, model=tiny))
+        search.partial_fit(["login"])
+        assert search.embedder_.model_fingerprint_ == SentenceEmbeddingTransformer(tiny).fit(TEXTS).model_fingerprint_
+
+    def test_documents_that_are_refused_change_nothing_in_the_embedder(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny)).fit(np.eye(3))
+        before = {**vars(search.embedder_)}
+        with pytest.raises(ValueError, match="have 32 dimensions, those of the corpus 3"):
+            search.partial_fit(["login"])
         assert vars(search.embedder_) == before
 
     def test_a_map_of_what_predicts_is_that_of_the_embedder_that_it_has(self):

@@ -1,11 +1,11 @@
-"""unit_vectors: texts, or vectors that are there already, to vectors of length 1."""
+"""Embedders: columns of texts or of vectors to vectors of unit length."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 from numpy.testing import assert_allclose, assert_array_equal
@@ -32,6 +32,7 @@ def lengths_and_texts(texts) -> np.ndarray:
     return np.array([[len(text), text.count("a")] for text in texts])
 
 
+@settings(deadline=None)
 @given(matrices)
 def test_vectors_get_length_one_and_keep_their_direction(matrix):
     unit = unit_vectors(matrix, None)
@@ -132,7 +133,7 @@ def test_a_message_names_the_column_and_the_position(column, error, message, tin
         unit_vectors(column, SentenceEmbeddingTransformer(tiny), name="question")
 
 
-def test_an_embedder_that_gives_an_infinite_number_is_an_error_that_names_the_position():
+def test_an_infinite_number_from_an_embedder_is_an_error_that_names_the_position():
     embedder = FunctionTransformer(lambda texts: np.array([[1.0], [np.inf]]))
     with pytest.raises(ValueError, match=r"X\[1\]"):
         unit_vectors(["a", "b"], embedder)
@@ -147,7 +148,7 @@ def test_a_frozen_embedder_is_not_fitted(tiny):
 
 
 class TestModelTags:
-    """Which model made vectors, and which vectors are compared."""
+    """Tags of models, and which vectors may be compared."""
 
     def test_the_tag_of_texts_is_that_of_the_embedders_model(self, tiny):
         tag = model_tag(read_column(TEXTS), SentenceEmbeddingTransformer(tiny))

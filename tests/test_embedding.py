@@ -1,4 +1,4 @@
-"""``embed``: what the transformer gives, in one call and without scikit-learn."""
+"""``embed``: the vectors of the transformer, in one call and without scikit-learn."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ NO_SENSE_FOR_TEXTS = {
 
 
 class _ListedAsNumeric(SentenceEmbeddingTransformer):
-    """Only asked for the list of checks: scikit-learn leaves most of them out for strings."""
+    """Lists the checks as for numbers, because scikit-learn omits most of them for strings."""
 
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
@@ -76,7 +76,9 @@ def test_scikit_learns_check_passes_on_texts(name, transformer):
 
 
 def test_every_check_left_out_is_one_that_exists():
-    known = {name.rstrip("-") for name in CHECKS} | {"check_array_api_input"}  # scikit-learn 1.6 has not all of them
+    known = {name.rstrip("-") for name in CHECKS} | {
+        "check_array_api_input"
+    }  # scikit-learn 1.6 does not have all of them
     assert set(NO_SENSE_FOR_TEXTS) <= known
 
 

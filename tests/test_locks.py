@@ -1,4 +1,4 @@
-"""Locks among processes: one at a time, none kept by a call that was interrupted."""
+"""File locks: one holder at a time, and none left locked by an interrupted call."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ def test_another_thread_waits(file):
     assert order == ["first", "other"]
 
 
-def test_whoever_does_not_want_to_wait_is_told(file):
-    told = []
+def test_a_lock_that_is_not_free_in_time_is_a_timeout(file):
+    timeouts = []
 
     def other():
-        with pytest.raises(Timeout), locked(file, timeout=0):
+        with pytest.raises(Timeout) as error, locked(file, timeout=0):
             pass
-        told.append(True)
+        timeouts.append(error.type)
 
     with locked(file):
         thread = threading.Thread(target=other)
         thread.start()
         thread.join()
-    assert told == [True]
+    assert timeouts == [Timeout]
 
 
-def test_a_thread_that_would_wait_for_itself_is_told(file):
+def test_a_thread_that_would_wait_for_itself_gets_an_error(file):
     with locked(file):
         assert is_locked_here(file)
-        with pytest.raises(RuntimeError, match=r"some\.lock is locked by this thread already"), locked(file):
+        with pytest.raises(RuntimeError, match=r"some\.lock is already locked by this thread"), locked(file):
             pass
     assert not is_locked_here(file)
     with locked(file):
         pass
 
 
-def test_an_error_lets_it_go(file):
+def test_an_error_releases_the_lock(file):
     with pytest.raises(ValueError, match="no"), locked(file):
         raise ValueError("no")
     with locked(file, timeout=0):
@@ -69,7 +69,7 @@ def test_an_error_lets_it_go(file):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes that are forked")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of newer versions of Python, for a fork beside threads
-def test_what_a_parent_holds_is_not_its_childs(file):
+def test_a_lock_of_the_parent_is_not_held_by_its_child(file):
     with locked(file):
         child = multiprocessing.get_context("fork").Process(target=lambda: os._exit(is_locked_here(file)))
         child.start()
@@ -96,8 +96,8 @@ print(interrupted_at_random(use, use, n_interrupts))
 @pytest.mark.parametrize(
     "n_interrupts", [pytest.param(500, marks=pytest.mark.slow), pytest.param(20_000, marks=pytest.mark.exhaustive)]
 )
-def test_interrupts_at_any_moment_leave_it_free(n_interrupts, file):
-    """In a process of its own: a condition variable of filelock's may stay locked, which no other thread gets past."""
+def test_interrupts_at_any_moment_leave_the_lock_free(n_interrupts, file):
+    """Run in a new process: a condition variable of filelock may stay locked, and block all other threads."""
     command = [sys.executable, "-c", INTERRUPTED, str(file), str(n_interrupts)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[1], timeout=600)
     assert done.stdout == f"{n_interrupts}\n", done.stderr[-2000:]

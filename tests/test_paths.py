@@ -1,4 +1,4 @@
-"""Paths that users give: at every entry ``~`` is the home folder, and what is no path here is one clear error."""
+"""Paths that users give: ``~`` is the home folder everywhere, and what is not a local path is one clear error."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ TEXTS = ["a fox", "a parcel", "the lazy dog", "an address"]
 
 @pytest.fixture
 def home(tmp_path, monkeypatch):
-    """The home folder, while the process stands elsewhere."""
+    """The home folder, while the working directory is another."""
     folder, elsewhere = tmp_path / "home", tmp_path / "elsewhere"
     folder.mkdir()
     elsewhere.mkdir()
@@ -38,7 +38,7 @@ def _source(folder="."):
 def _command(path, tiny):
     arguments = ["embed", str(_source()), "--column", "text", "--out", path, "--model", tiny]
     if main(arguments):
-        raise ValueError("the command has said what is wrong")
+        raise ValueError("the command failed")
 
 
 def _fine_tuner(tiny, **params):
@@ -49,7 +49,7 @@ def _fine_tuner(tiny, **params):
     return tuner.fit(TEXTS, [0, 0, 1, 1])
 
 
-# where something is written, how; each is given a path and the folder of a model
+# entry -> what writes there; each is called with a path and the folder of a model
 WRITERS = {
     "EmbeddingCache": lambda path, tiny: skembed.embed(TEXTS, model=tiny, cache=skembed.EmbeddingCache(path)),
     "cache=": lambda path, tiny: skembed.embed(TEXTS, model=tiny, cache=path),
@@ -70,7 +70,7 @@ SLOW_WRITERS = {
     "SentenceEmbeddingFineTuner.save": lambda path, tiny: _fine_tuner(tiny).save(path),
     "checkpoint_dir": lambda path, tiny: _fine_tuner(tiny, checkpoint_dir=path),
 }
-# where something is read
+# entry -> what reads there
 READERS = {
     "model=": lambda path, tiny: skembed.embed(TEXTS, model=path),
     "SemanticSearch.load": lambda path, tiny: skembed.SemanticSearch.load(path),
@@ -78,7 +78,7 @@ READERS = {
     "sources of embed_parquet": lambda path, tiny: skembed.embed_parquet([path], "out", "text", model=tiny),
 }
 WRONG = {
-    "s3://bucket/out": "is a URL, and only local files are used",
+    "s3://bucket/out": "is a URL, but only local files can be used",
     "gs://bucket/out": "is a URL",
     "hdfs://host:8020/out": "is a URL",
     "https://example.org/out": "is a URL",
@@ -93,7 +93,7 @@ slow = pytest.mark.slow
     ids=[*WRITERS, *SLOW_WRITERS],
 )  # fmt: skip
 @pytest.mark.parametrize("kind", [str, Path])
-def test_what_is_written_to_the_home_folder_is_there(write, kind, home, tiny):
+def test_what_is_written_to_the_home_folder_is_found_there(write, kind, home, tiny):
     path = "~/made/here" if kind is str or write is WRITERS["the command"] else Path("~/made/here")
     write(path, tiny)
     assert (home / "made" / "here").is_dir()
@@ -103,7 +103,7 @@ def test_what_is_written_to_the_home_folder_is_there(write, kind, home, tiny):
 
 @pytest.mark.parametrize("entry", ["EmbeddingCache", "SentenceEmbeddingTransformer", "model"])
 @pytest.mark.parametrize("wrong", WRONG)
-def test_what_is_no_path_here_is_said_when_it_is_given(entry, wrong):
+def test_what_is_not_a_local_path_is_refused_when_it_is_given(entry, wrong):
     def give():
         if entry == "EmbeddingCache":
             skembed.EmbeddingCache(wrong)
@@ -120,8 +120,8 @@ def test_what_is_no_path_here_is_said_when_it_is_given(entry, wrong):
     ids=[*WRITERS, *READERS, *SLOW_WRITERS],
 )  # fmt: skip
 @pytest.mark.parametrize("wrong", ["s3://bucket/out", "file:///tmp/out", "out\0"])
-def test_what_is_no_path_here_is_an_error_and_nothing_is_made(use, wrong, home, tiny):
-    with pytest.raises(ValueError, match=WRONG[wrong] if use is not WRITERS["the command"] else "the command has said"):
+def test_what_is_not_a_local_path_is_an_error_and_creates_nothing(use, wrong, home, tiny):
+    with pytest.raises(ValueError, match=WRONG[wrong] if use is not WRITERS["the command"] else "the command failed"):
         use(wrong, tiny)
     assert {path.name for path in Path(".").iterdir()} <= {"source.parquet"}
 
@@ -157,17 +157,17 @@ class TestReadPath:
     @pytest.mark.parametrize(
         "path", ["s3://b", "S3A://b/c", "gs://b", "abfss://c@a.net/p", "file:/x", Path("s3://b/c")]
     )
-    def test_a_url_is_none(self, path):
+    def test_a_url_is_not_a_path(self, path):
         assert is_url(path)
-        with pytest.raises(ValueError, match=r"destination='.*' is a URL, and only local files are used"):
+        with pytest.raises(ValueError, match=r"destination='.*' is a URL, but only local files can be used"):
             read_path(path, "destination")
 
     @pytest.mark.parametrize("path", [None, 3, b"bytes", ["a"]], ids=repr)
-    def test_another_object_is_none(self, path):
+    def test_another_object_is_not_a_path(self, path):
         with pytest.raises(TypeError, match="destination must be a path"):
             read_path(path, "destination")
 
-    def test_the_empty_one_is_none(self):
+    def test_an_empty_str_is_not_a_path(self):
         with pytest.raises(ValueError, match="destination is an empty str"):
             read_path("", "destination")
 

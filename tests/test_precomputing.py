@@ -112,6 +112,21 @@ def test_after_it_a_search_encodes_nothing_and_each_text_went_through_the_model_
     assert len(counted) == 40
 
 
+@pytest.mark.parametrize("kind", ["memory", "disk"])
+def test_all_layers_and_poolings_of_it_come_from_one_pass(kind, tiny, tmp_path, counted):
+    cache = EmbeddingCache(tmp_path / "cache" if kind == "disk" else None)
+    grid = {"embed__pooling": ["mean", "cls", "max"], "embed__layers": [-1, 0, 1, 2]}
+    precompute(GridSearchCV(pipeline(tiny, cache=cache), grid), TEXTS)
+    assert sorted(counted) == sorted(TEXTS)
+    for layers in grid["embed__layers"]:
+        for pooling in grid["embed__pooling"]:
+            vectors = embed(TEXTS, model=tiny, layers=layers, pooling=pooling, cache=cache)
+            assert len(counted) == 40
+            expected = embed(TEXTS, model=tiny, layers=layers, pooling=pooling, cache=None)
+            np.testing.assert_allclose(vectors, expected, atol=1e-6)
+            del counted[40:]
+
+
 def test_two_models_are_two_passes(tiny, model_folder, counted):
     search = GridSearchCV(
         pipeline(tiny), {"embed__model": [tiny, model_folder("roberta")], "embed__pooling": ["mean", "cls"]}, cv=3

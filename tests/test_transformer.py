@@ -1,4 +1,4 @@
-"""SentenceEmbeddingTransformer as scikit-learn users meet it; each mistake of the peers is a test here."""
+"""SentenceEmbeddingTransformer: its behaviour as a scikit-learn transformer."""
 
 from __future__ import annotations
 
@@ -271,6 +271,17 @@ def test_clones_share_a_loaded_model(tiny):
     assert clone(SentenceEmbeddingTransformer(model, pooling="cls")).model is model
 
 
+def test_a_clone_of_a_subclass_shares_a_loaded_model_and_keeps_its_parameters(tiny):
+    class Shouting(SentenceEmbeddingTransformer):
+        def __init__(self, model=tiny, *, loudness=1):
+            super().__init__(model)
+            self.loudness = loudness
+
+    model = SentenceTransformer(tiny, device="cpu")
+    cloned = clone(Shouting(model, loudness=3).fit(TEXTS))
+    assert (type(cloned), cloned.model is model, cloned.loudness) == (Shouting, True, 3)
+
+
 def test_a_clone_keeps_parameters_and_output_setting_but_no_fit(transformer):
     fitted = transformer.set_params(layers=(0, 1)).set_output(transform="pandas").fit(TEXTS)
     cloned = clone(fitted)
@@ -377,7 +388,7 @@ def test_the_result_is_a_polars_frame_when_asked_for(transformer):
     assert set(frame.dtypes) == {pl.Float32}
 
 
-def test_embed_gives_an_array_whatever_scikit_learn_is_set_to(tiny):
+def test_embed_returns_an_array_whatever_the_output_setting_of_scikit_learn(tiny):
     with sklearn.config_context(transform_output="pandas"):
         assert isinstance(embed(TEXTS, model=tiny), np.ndarray)
 
@@ -475,7 +486,7 @@ def test_a_frozen_transformer_transforms_the_same(transformer):
     assert_array_equal(clone(frozen).fit(TEXTS, LABELS).transform(TEXTS), transformer.transform(TEXTS))
 
 
-def test_metadata_is_routed_past_it_to_the_step_that_asks(tiny):
+def test_metadata_is_routed_past_it_to_the_step_that_requests_it(tiny):
     with sklearn.config_context(enable_metadata_routing=True):
         classifier = LogisticRegression().set_fit_request(sample_weight=True)
         pipe = make_pipeline(SentenceEmbeddingTransformer(tiny), classifier)

@@ -1,4 +1,4 @@
-"""Zero-shot labels: a text gets the label whose description is nearest. Imports scikit-learn and what embeds texts."""
+"""Zero-shot classification by the nearest description of a label. Imports scikit-learn and the embedders."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_for, take_embedder
+from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
 
@@ -23,36 +23,36 @@ if TYPE_CHECKING:
 
 
 class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """Label texts by descriptions of the labels alone, without labelled examples (zero-shot classification).
+    """Classify texts by descriptions of the labels, without labelled examples (zero-shot classification).
 
-    A text gets the label one of whose descriptions has the largest cosine to it.
+    A text gets the label of the description that has the largest cosine to it.
 
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts and descriptions; None: a :class:`SentenceEmbeddingTransformer`. A fitted embedder is used as
-        it is; one that is not fitted is cloned, and learns from the descriptions. A fine-tuner that was fitted
-        again since, to other weights, is refused (ValueError).
+        Embeds texts and descriptions; None: a :class:`SentenceEmbeddingTransformer`. A fitted embedder is used as it
+        is; any other is cloned, and fitted on the descriptions. If a fine-tuner was fitted again since, to other
+        weights, a ValueError is raised.
     temperature : float, default=0.05
-        What cosines are divided by before ``predict_proba`` makes probabilities of them: the lower, the surer. The
-        default is the scale of 20 that sentence-transformers trains with; no data has calibrated it.
+        Divisor of the cosines before the softmax of ``predict_proba``: the lower, the more confident. The default is
+        the scale of 20 that sentence-transformers trains with; it is not calibrated on data.
 
     Attributes
     ----------
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted.
     embedder_ : transformer
-        What embeds texts.
+        The embedder of the texts.
 
     See Also
     --------
-    SemanticSearch : Finds texts instead of labels.
-    sklearn.neighbors.NearestCentroid : The same with the means of labelled examples as descriptions.
+    SemanticSearch : Find texts instead of labels.
+    sklearn.neighbors.NearestCentroid : Nearest means of labelled examples, in place of descriptions.
 
     Notes
     -----
-    Descriptions that sound like the texts themselves ("My parcel has not arrived.") may serve better than names
-    ("shipping"); try both on some labelled texts. The idea is that of Chang, Ratinov, Roth & Srikumar (2008),
+    Descriptions that read like the texts themselves ("My parcel has not arrived.") may work better than names
+    ("shipping"); try both on some labelled texts. The method is that of Chang, Ratinov, Roth & Srikumar (2008),
     Importance of Semantic Representation: Dataless Classification, AAAI.
 
     Examples
@@ -82,9 +82,9 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Parameters
         ----------
         X : mapping of labels to descriptions, or column of texts or of vectors
-            In a mapping each label has one description or a list of them. Otherwise the descriptions, one a row.
+            A mapping has one description, or a list of them, for each label. Otherwise: the descriptions, one per row.
         y : array of shape (n_descriptions,), default=None
-            The labels; None with a mapping.
+            The labels of the descriptions; None if X is a mapping.
 
         Returns
         -------
@@ -93,12 +93,12 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If a description is missing or no text, a label has none, or labels are of mixed types.
+            If a description is missing or is not a text or a vector, a label has none, or labels are of mixed types.
         """
         self._check_temperature()
         descriptions, labels = _read_descriptions(X, y)
-        embedder = take_embedder(self.embedder)
-        column = read_for(embedder, descriptions, "descriptions")
+        embedder = resolve_embedder(self.embedder)
+        column = read_column_for(embedder, descriptions, "descriptions")
         plan = plan_of(embedder, column)
         vectors = embed_column(column, embedder, plan, fit=True)
         if len(vectors) != len(labels):
@@ -114,7 +114,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float32]:
-        """Compare texts with the labels.
+        """Compute the similarity of each text to each label.
 
         Parameters
         ----------
@@ -123,21 +123,21 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (n_texts, n_classes), or (n_texts,) for two classes
-            The largest cosine to a description of each label, from -1 to 1; for two labels that of the second less
-            that of the first, as scikit-learn has it. NaN for a missing text.
+            The largest cosine to a description of each label, from -1 to 1. For two labels, the value of the second
+            minus that of the first, as in scikit-learn. NaN for a missing text.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the classifier is not fitted.
         TypeError, ValueError
-            If a text is not what it must be; the message names the position.
+            If an element is not a text or a vector; the message names its position.
         """
-        scores = self._scores(self._read(X))
+        scores = self._score_labels(self._read_texts(X))
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
-        """Give each label a probability.
+        """Compute the probability of each label for each text.
 
         Parameters
         ----------
@@ -151,18 +151,18 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the classifier is not fitted.
         TypeError, ValueError
-            If a text is not what it must be; the message names the position.
+            If an element is not a text or a vector; the message names its position.
         """
-        self._check_temperature()  # it may have been set since
+        self._check_temperature()  # it may have been set after fit
         probabilities: NDArray[np.float64] = softmax(
-            self._scores(self._read(X)).astype(np.float64) / self.temperature, axis=1
+            self._score_labels(self._read_texts(X)).astype(np.float64) / self.temperature, axis=1
         )
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
-        """Give each text the label whose description is nearest; of equal ones, the first of ``classes_``.
+        """Return the label of the nearest description for each text; of equal ones, the first of ``classes_``.
 
         Parameters
         ----------
@@ -175,12 +175,12 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the classifier is not fitted.
         TypeError, ValueError
-            If a text is missing or not what it must be; the message names the position.
+            If an element is missing, or is not a text or a vector; the message names its position.
         """
-        column = self._read(X)
-        scores = self._scores(column)
+        column = self._read_texts(X)
+        scores = self._score_labels(column)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
             row = column.where(int(is_missing.argmax()))
@@ -190,7 +190,7 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         texts = _read_descriptions(X, None)[0] if isinstance(X, Mapping) else X
-        return [(take_embedder(self.embedder), texts)]
+        return [(resolve_embedder(self.embedder), texts)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -201,11 +201,11 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
             raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
 
-    def _read(self, X: Any) -> Column:
+    def _read_texts(self, X: Any) -> Column:
         check_is_fitted(self)
-        return read_for(self.embedder_, X)
+        return read_column_for(self.embedder_, X)
 
-    def _scores(self, column: Column) -> NDArray[np.float32]:
+    def _score_labels(self, column: Column) -> NDArray[np.float32]:
         plan = plan_of(self.embedder_, column)
         check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, ("X", "the descriptions"))
         vectors = embed_column(column, self.embedder_, plan)
@@ -222,35 +222,37 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def _read_descriptions(X: Any, y: Any) -> tuple[Any, NDArray[Any]]:
-    """Take a mapping apart into descriptions and their labels."""
+    """Return descriptions and their labels, from a mapping or from two columns."""
     if isinstance(X, Mapping):
         if y is not None:
-            raise ValueError("The labels stand in the mapping already; leave y out.")
-        listed = {label: [said] if _is_one(said) else list(said) for label, said in X.items()}
-        empty = [label for label, said in listed.items() if not said]
+            raise ValueError("The labels are the keys of the mapping; omit y.")
+        lists = {label: [value] if _is_single(value) else list(value) for label, value in X.items()}
+        empty = [label for label, descriptions in lists.items() if not descriptions]
         if empty:
             raise ValueError(f"Label {empty[0]!r} has no description.")
-        X = [text for said in listed.values() for text in said]
-        y = [label for label, said in listed.items() for _ in said]
+        X = [description for descriptions in lists.values() for description in descriptions]
+        y = [label for label, descriptions in lists.items() for _ in descriptions]
     elif y is None:
-        raise ValueError("Give a mapping of labels to descriptions, or the descriptions and their labels as y.")
-    labels = _labels_of_one_kind(y)
+        raise ValueError("Pass a mapping of labels to descriptions, or the descriptions and their labels as y.")
+    labels = _read_labels(y)
     if not len(labels):
         raise ValueError("There is no description.")
     check_classification_targets(labels)
     return X, labels
 
 
-def _is_one(said: Any) -> bool:
-    """Tell one description, a text or a vector, from several."""
-    is_vector = isinstance(said, (list, tuple, np.ndarray)) and all(isinstance(part, Real) for part in said)
-    return not pd.api.types.is_list_like(said) or (is_vector and len(said) > 0)
+def _is_single(value: Any) -> bool:
+    """Return whether a value of the mapping is one description, a text or a vector, rather than several."""
+    is_vector = isinstance(value, (list, tuple, np.ndarray)) and all(isinstance(number, Real) for number in value)
+    return not pd.api.types.is_list_like(value) or (is_vector and len(value) > 0)
 
 
-def _labels_of_one_kind(y: Any) -> NDArray[Any]:
-    """Take labels of one kind."""
+def _read_labels(y: Any) -> NDArray[Any]:
+    """Read labels; raise TypeError if they are of mixed types."""
     labels = read_labels(y, "labels")
-    kinds = {type(label).__name__ for label in labels if not isinstance(label, str)} if labels.dtype == object else ()
-    if kinds:
-        raise TypeError(f"Labels are all texts, all integers or all bools; got {', '.join(sorted(kinds))} among them.")
+    types = {type(label).__name__ for label in labels if not isinstance(label, str)} if labels.dtype == object else ()
+    if types:
+        raise TypeError(
+            f"Labels must be all texts, all integers or all bools; got {', '.join(sorted(types))} among them."
+        )
     return labels

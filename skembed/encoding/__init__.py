@@ -1,19 +1,22 @@
 """The engine: texts in, a float32 matrix out.
 
-Data walks one road and each file owns one step of it::
+The road of a text, and the file that owns each step::
 
-    texts.py     any container of text      -> unique texts, codes, where they came from
-    settings.py  the caller's parameters    -> checked settings
-    models.py, model_folders.py, fingerprint.py  a name, folder or object -> one shared model, and which one it is
-    devices.py   settings                   -> where it runs, and by which backend
-    plan.py      settings and model         -> recipes (recipes.py) of the vectors, and how they are finished
-    cache.py     (recipe, text)            <-> vectors already computed; memory_store.py or disk_store.py, records.py
-    tokens.py    unique texts               -> token ids
-    batching.py  token counts               -> batches of similar length
-    torch_backend.py, pooling.py  a batch   -> pooled vectors; on several_devices.py, in threads.py
-    openvino_backend.py, numpy_pooling.py   the same from what openvino_conversion.py converted; reader.py
-    openvino_trial.py                       its compiled variants, each tried in a child process before it runs here
-    encoder.py   conducts all of the above, and finishes the vectors
+    texts.py        any container of text       -> distinct texts, and a code for each row
+    settings.py     the caller's parameters     -> checked settings
+    models/         name, folder or object      -> one shared model, its fingerprint, device and backend
+    plan.py         settings and model          -> recipes (recipes.py) of the vectors, and how to finish them
+    cache/          recipe and text            <-> vectors that were computed before, in memory or on disk
+    tokens.py       distinct texts              -> token ids
+    batching.py     token counts                -> batches of similar length
+    backends/       batch of token ids          -> pooled vectors, by torch or OpenVINO
+    long_texts.py   vectors of windows          -> one vector for each text that was split
+    finishing.py    pooled vectors              -> truncated and normalized, one for each row
+    encoder.py      calls all of these in order
 
-It knows nothing of scikit-learn estimators. Importing it loads neither torch nor transformers.
+Beside the road: ``vectors.py``, ``columns.py`` and ``labels.py`` read columns of vectors, columns of either kind, and
+labels; ``progress.py`` draws bars, ``threads.py`` runs steps side by side, ``forks.py`` keeps state sound in child
+processes.
+
+The engine knows nothing of scikit-learn estimators. Importing it loads neither torch nor transformers.
 """

@@ -1,4 +1,4 @@
-"""Batching: token counts to batches of rows. Pure functions on numpy arrays; knows no text and no model."""
+"""Batching: token counts in, batches of rows out. Pure functions on numpy arrays; knows no model."""
 
 from __future__ import annotations
 
@@ -7,6 +7,11 @@ from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
+
+# What is tokenized and sorted by length together: many texts, so that neighbours in length are close, but no more
+# than a few seconds' work, since others who use the same model or cache on disk wait meanwhile.
+TEXTS_PER_CHUNK = 16_384
+CHARACTERS_PER_CHUNK = 16_000_000
 
 
 def length_batches(
@@ -21,7 +26,7 @@ def length_batches(
     batch_tokens : int
         Most tokens in a batch, padding included. A row longer than that is a batch of its own.
     one_length_from : int, optional
-        So many tokens of one length make batches of their own, without padding; a few of a longer one may join them.
+        Number of tokens of one length that make batches of their own, without padding. A few longer rows may join them.
 
     Yields
     ------
@@ -45,7 +50,7 @@ def length_batches(
 
 
 def _same_length_spans(ordered: NDArray[np.int64], one_length_from: int | None) -> Iterator[tuple[int, int]]:
-    """Cut rows, ordered by length, where a batch shall end: beside lengths with so many tokens of their own."""
+    """Yield spans of rows, ordered by length, that no batch crosses: they part lengths that have enough tokens."""
     if one_length_from is None:
         yield 0, len(ordered)
         return
@@ -54,7 +59,9 @@ def _same_length_spans(ordered: NDArray[np.int64], one_length_from: int | None) 
     for begin, end in pairwise([0, *(np.flatnonzero(np.diff(ordered)) + 1), len(ordered)]):
         n_of_length = (end - begin) * int(ordered[begin]) if end > begin else 0
         is_large = n_of_length >= one_length_from
-        if is_after_large or (is_large and n_tokens >= one_length_from):  # else the few before would be a small batch
+        if is_after_large or (
+            is_large and n_tokens >= one_length_from
+        ):  # else the few rows before would be a small batch
             yield start, begin
             start, n_tokens = begin, 0
         n_tokens += n_of_length
@@ -63,13 +70,13 @@ def _same_length_spans(ordered: NDArray[np.int64], one_length_from: int | None) 
 
 
 def chunks(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterator[slice]:
-    """Cut texts into consecutive stretches that are tokenised, and held in memory, together.
+    """Cut texts into consecutive chunks that are tokenized, and held in memory, together.
 
     Parameters
     ----------
     texts : sequence of str
     max_texts, max_characters : int
-        Bounds of one stretch. A text longer than ``max_characters`` is a stretch of its own.
+        Limits of one chunk. A text longer than ``max_characters`` is a chunk of its own.
 
     Yields
     ------
@@ -91,7 +98,7 @@ def chunks(texts: Sequence[str], max_texts: int, max_characters: int) -> Iterato
 
 
 def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray[np.intp]]]:
-    """Group positions by the value that stands there, each group in ascending order.
+    """Group the positions of an array by value, each group in ascending order.
 
     Examples
     --------
@@ -106,7 +113,7 @@ def positions_by_value(values: NDArray[np.int64]) -> Iterator[tuple[int, NDArray
 
 
 def as_slice(positions: NDArray[np.intp]) -> NDArray[np.intp] | slice:
-    """Return consecutive positions as a slice, which numpy copies much faster, and others as they are.
+    """Return consecutive positions as a slice, which numpy copies much faster; return other positions as they are.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""A column that is read once: texts or vectors, which model made them, and what its rows are called.
+"""Reading columns of texts or of vectors, once, with their model and the labels of their rows.
 
 Imports texts and vectors.
 """
@@ -19,24 +19,24 @@ from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 
 @dataclass(frozen=True)
 class Column:
-    """One column of texts or of vectors.
+    """A column of texts or of vectors.
 
     Attributes
     ----------
     name : str
-        What messages call the column.
+        Name of the column in messages.
     texts : Texts or None
         None for a column of vectors.
     vectors : ndarray of float32, shape (n_rows, dim), or None
-        As they were given, missing rows are NaN; None for a column of texts.
+        As they were given; missing rows are NaN. None for a column of texts.
     model : str or None
-        Name and fingerprint of the model that made the vectors, if the column says so.
+        Name and fingerprint of the model that made the vectors, if the column records it.
     labels : Index or None
-        The index labels of the rows; None for containers without an index.
+        Index labels of the rows; None for containers without an index.
     own_name : hashable or None
-        The name of a Series or of the one column of a frame.
+        Name of a Series, or of the one column of a frame.
     about : str
-        What messages say last about the column, see :func:`skembed.encoding.texts.about_column`.
+        End of each message, see :func:`skembed.encoding.texts.about_column`.
     """
 
     name: str
@@ -53,20 +53,19 @@ class Column:
         return 0 if self.vectors is None else len(self.vectors)
 
     def where(self, row: int) -> str:
-        """Name a row as the user knows it: its position, and its index label if there is one."""
+        """Describe a row in a message: its position, and its index label if there is one."""
         return name_row(self.name, self.labels, row)
 
     def to_objects(self) -> NDArray[np.object_]:
-        """Return the texts, None where one is missing; of a column of vectors, None for each row."""
+        """Return the texts, None for missing ones; for a column of vectors, None for each row."""
         if self.texts is None:
             return np.full(len(self), None, dtype=object)
         return np.array([*self.texts.unique, None], dtype=object)[self.texts.codes]
 
     def to_series(self) -> pd.Series[Any]:
-        """Return the texts as a series with the column's index labels and name.
+        """Return the texts as a Series with the index labels and the name of the column.
 
-        Scikit-learn's vectorisers would read a frame as the list of its columns' names, and their messages name the
-        series.
+        A Series, because scikit-learn's vectorizers read a frame as the list of its column names.
         """
         return pd.Series(self.to_objects(), index=self.labels, name=self.own_name)
 
@@ -76,11 +75,12 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
 
     Parameters
     ----------
-    X : any container that ``read_texts`` or ``read_vectors`` takes
+    X : any container that ``read_texts`` or ``read_vectors`` takes, or a Column
+        A Column is returned as it is.
     name : str, default="X"
-        What messages call the column.
+        Name of the column in messages.
     missing : {"error", "empty", "zero", "nan"}, default="nan"
-        What a missing text becomes; see :func:`skembed.encoding.texts.read_texts`.
+        How missing texts are read; see :func:`skembed.encoding.texts.read_texts`.
 
     Returns
     -------
@@ -89,7 +89,7 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     Raises
     ------
     TypeError, ValueError
-        If a text or a vector is not what it must be; the message names the position.
+        If an element is not a text or a vector, as the others are; the message names its position.
 
     Examples
     --------
@@ -108,12 +108,12 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     else:
         texts = read_texts(X, missing=missing, name=name)
     labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else None
-    one = X.iloc[:, 0] if isinstance(X, pd.DataFrame) and X.shape[1] == 1 else X
-    own_name = one.name if isinstance(one, pd.Series) else None
+    series = X.iloc[:, 0] if isinstance(X, pd.DataFrame) and X.shape[1] == 1 else X
+    own_name = series.name if isinstance(series, pd.Series) else None
     return Column(name, texts, vectors, model, labels, own_name, about_column(X) if name == "X" else "")
 
 
 def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
-    """Read a column of texts from any container; None where a text is missing."""
+    """Read a column of texts from any container to an array of str, None for missing ones."""
     texts = read_texts(X, missing=missing, name=name)
     return np.array([*texts.unique, None], dtype=object)[texts.codes]

@@ -1,4 +1,4 @@
-"""Labels of rows: what a model learns, and what messages call a row. Imports the names of rows from texts."""
+"""Reading labels, which an estimator learns. Imports texts."""
 
 from __future__ import annotations
 
@@ -13,9 +13,29 @@ from skembed.encoding.texts import name_row
 
 
 def read_labels(y: Any, name: str) -> NDArray[Any]:
-    """Read labels or numbers as they are into a new array; a missing one is an error.
+    """Read labels or numbers into a new array, without changing their types.
 
-    ``np.asarray`` would turn mixed values into strings, and scikit-learn nullable integers into floats.
+    ``np.asarray`` would turn mixed values into strings, and scikit-learn would turn nullable integers into floats.
+
+    Parameters
+    ----------
+    y : list, tuple, ndarray, Series or Index
+    name : str
+        Name of the labels in messages.
+
+    Returns
+    -------
+    ndarray, shape (n_rows,)
+
+    Raises
+    ------
+    ValueError
+        If a label is missing; the message names its position.
+
+    Examples
+    --------
+    >>> read_labels(pd.array([1, 0], dtype="Int64").tolist(), "y")
+    array([1, 0])
     """
     rows = np.array([*y, None], dtype=object)[:-1] if isinstance(y, (list, tuple, pd.Series, pd.Index)) else y
     labels: NDArray[Any] = np.array(column_or_1d(rows))
@@ -28,5 +48,5 @@ def read_labels(y: Any, name: str) -> NDArray[Any]:
 
 
 def place(name: str, X: Any, row: int) -> str:
-    """Name a row of any container: its position, and its index label if there is one."""
+    """Describe a row of any container in a message: its position, and its index label if there is one."""
     return name_row(name, X.index if isinstance(X, (pd.Series, pd.DataFrame)) else None, row)

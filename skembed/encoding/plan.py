@@ -1,4 +1,4 @@
-"""The plan of a call: the caller's settings fitted to a model. Imports settings, models and recipes; no data."""
+"""The plan of a call: the caller's settings resolved for a model. Imports settings, models and recipes; no data."""
 
 from __future__ import annotations
 
@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any, cast
 
-from skembed.encoding.models.registry import LoadedModel, get_model
+from skembed.encoding.models.loading import LoadedModel
+from skembed.encoding.models.registry import get_model
 from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
 from skembed.encoding.tokens import UNLIMITED
@@ -15,35 +16,38 @@ from skembed.encoding.tokens import UNLIMITED
 if TYPE_CHECKING:
     from skembed.encoding.backends.torch_backend import TorchBackend
 
-# Where sentence-transformers' encode_query and encode_document look for a prompt among those of a model, in this order
+# Names of a model's prompts for a task, in the order in which encode_query and encode_document of
+# sentence-transformers look for them
 TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
-FORMAT_VERSION = 2  # of the vectors; to be raised when the same recipe comes to give other vectors
+FORMAT_VERSION = 2  # of the vectors; raise it when the same recipe gives other vectors
 
-# On a CPU a batch's activations should stay in its cache (see benchmarks/encode.py --batch-tokens); elsewhere there
-# should be enough work to fill the device, as far as its memory goes.
-_BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # of which there are as many at a time as cores
+# On a CPU, a batch's activations should stay in the processor's cache (see benchmarks/encode.py --batch-tokens).
+# Elsewhere, a batch should be large enough to fill the device, within its memory.
+_BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # openvino runs as many batches at a time as there are cores
 _BATCH_TOKENS = 32_768
-_FEWEST_BATCH_TOKENS = 1024  # whatever is free at the moment: batches that do not fit are halved
+_FEWEST_BATCH_TOKENS = 1024  # even if less memory is free: batches that do not fit are halved
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Settings fitted to a model: what one call does, and how it finishes its vectors.
+    """Settings resolved for a model: what a call computes, and how it finishes the vectors.
 
     Attributes
     ----------
     settings : Settings
     model : LoadedModel
     recipes : tuple of Recipe
-        A vector is theirs side by side, each cut, then normalised. All are of one family.
+        One for each part of a vector. The parts stand side by side, each truncated; the whole is then normalized. All
+        have the same ``base_recipe``.
     dims : tuple of int
-        Dimensions of each.
+        Dimensions of each part.
     kept : tuple of int
-        Of which the first so many stay.
+        Number of leading dimensions to keep of each part.
     normalize : bool
         Whether the result has unit length.
     batch_tokens : int
+        Most tokens in a batch, padding included.
     """
 
     settings: Settings
@@ -56,29 +60,39 @@ class Plan:
 
     @property
     def finished_dim(self) -> int:
-        """Dimensions of the result."""
+        """Number of dimensions of the result."""
         return sum(self.kept)
 
     @property
     def base_recipe(self) -> Recipe:
-        """What the recipes have in common."""
+        """The recipe without layers and pooling, which all recipes share."""
         return self.recipes[0].base_recipe
 
     @property
     def token_limit(self) -> int | None:
-        """Tokens beyond which a text is cut; None where nothing is ever cut."""
+        """Most tokens of a text that are read; None if texts are never truncated."""
         return None if self.base_recipe.split_long_texts else self.base_recipe.max_seq_length
 
 
 def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
-    """Find the model, unless it is given, and fit the settings to it.
+    """Resolve settings for a model.
+
+    Parameters
+    ----------
+    settings : Settings
+    model : LoadedModel, default=None
+        None: the model of the settings, which is loaded unless it is already.
+
+    Returns
+    -------
+    Plan
 
     Raises
     ------
     ModelNotFoundError
-        If there is no such model.
+        If the model of the settings does not exist.
     ValueError
-        If a parameter makes no sense for the model, or the device does not exist here.
+        If the model does not support a parameter, or the device is not available on this machine.
     """
     model = model or get_model(settings)
     recipe = Recipe(
@@ -104,82 +118,90 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         model=model,
         recipes=recipes,
         dims=dims,
-        kept=_kept(settings, model, dims),
+        kept=_kept_dims(settings, model, dims),
         normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
         batch_tokens=_batch_tokens(settings, model),
     )
 
 
-def every_view(plan: Plan) -> tuple[tuple[tuple[str, ...], ...], tuple[tuple[int, ...], ...]]:
-    """List the single poolings and the single layers that one pass of the plan's model can give."""
-    backend = plan.model.backend
-    if backend.reader is None:
-        return (), ()
-    poolings = []
-    for mode in POOLINGS:
+def single_poolings(plan: Plan) -> list[Recipe]:
+    """Return the recipe of each single pooling that the plan's model supports, of the plan's layers."""
+    recipes = [replace(plan.recipes[0], pooling=(mode,)) for mode in POOLINGS if plan.model.backend.spec is not None]
+    supported = []
+    for recipe in recipes:
         with suppress(ValueError):  # the model's tail may want more dimensions than one pooling gives
-            backend.vector_dim((mode,))
-            poolings.append((mode,))
-    return tuple(poolings), tuple((layer,) for layer in range(backend.reader.n_layers + 1))
+            plan.model.backend.vector_dim(recipe.pooling, recipe.route)
+            supported.append(recipe)
+    return supported
 
 
 def _poolings(settings: Settings, model: LoadedModel) -> tuple[tuple[str, ...] | None, ...]:
-    """List the modes that go through the model's tail together, in the order in which the results stand."""
-    asked, reader = settings.pooling_names, model.backend.reader
-    if reader is None:
+    """Return the pooling modes of each part; those of one part go through the model's tail together."""
+    asked, spec = settings.pooling_names, model.backend.spec
+    if spec is None:
         if asked is not None:
-            raise ValueError(_cannot_be_had("pooling", settings.pooling, model))
+            raise ValueError(_not_supported("pooling", settings.pooling, model))
         return (None,)
-    if asked is None and model.backend.tail:  # a Dense layer takes the model's own modes together
-        return (reader.own_pooling,)
-    return tuple((mode,) for mode in asked or reader.own_pooling)
+    if asked is None and model.backend.post_pooling:  # a Dense layer takes the model's own modes together
+        return (spec.own_pooling,)
+    return tuple((mode,) for mode in asked or spec.own_pooling)
 
 
-def _kept(settings: Settings, model: LoadedModel, dims: tuple[int, ...]) -> tuple[int, ...]:
-    """Count the first dimensions that stay: of each pooling if the caller named several, else of the whole vector."""
+def _kept_dims(settings: Settings, model: LoadedModel, dims: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the number of leading dimensions to keep of each part.
+
+    ``truncate_dim`` holds for each part if the caller named several poolings. A model's own poolings are truncated as
+    one vector, as sentence-transformers truncates them.
+    """
     asked, names = settings.truncate_dim, settings.pooling_names or ()
-    cut_to = asked or model.backend.defaults.truncate_dim or sum(dims)
+    n_kept = int(asked or model.backend.defaults.truncate_dim or sum(dims))
     if len(names) > 1:
         for name, dim in zip(names, dims, strict=True):
             if asked is not None and asked > dim:
                 raise ValueError(f"truncate_dim={asked}: the vectors of pooling {name!r} have only {dim} dimensions.")
-        return tuple(min(int(cut_to), dim) for dim in dims)
+        return tuple(min(n_kept, dim) for dim in dims)
     if asked is not None and asked > sum(dims):
         raise ValueError(f"truncate_dim={asked}: the vectors have only {sum(dims)} dimensions.")
-    starts = accumulate(dims, initial=0)  # a model's own poolings are cut as one, as sentence-transformers cuts them
-    return tuple(min(max(int(cut_to) - start, 0), dim) for start, dim in zip(starts, dims, strict=False))
+    starts = accumulate(dims, initial=0)
+    return tuple(min(max(n_kept - start, 0), dim) for start, dim in zip(starts, dims, strict=False))
 
 
 def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
-    asked, reader = settings.layer_numbers, model.backend.reader
-    if reader is None:
+    asked, spec = settings.layer_numbers, model.backend.spec
+    if spec is None:
         if asked != (-1,):
-            raise ValueError(_cannot_be_had("layers", settings.layers, model))
+            raise ValueError(_not_supported("layers", settings.layers, model))
         return None
-    n_states = reader.n_layers + 1  # the input embeddings are number 0
+    n_states = spec.n_layers + 1  # the input embeddings are number 0
     for layer in asked:
         if not -n_states <= layer < n_states:
             raise ValueError(
-                f"layers={settings.layers!r}: the model has {reader.n_layers} layers, numbered "
-                f"0 (input embeddings) to {reader.n_layers}, or -{n_states} to -1."
+                f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
+                f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
             )
     numbers = tuple(sorted(layer % n_states for layer in asked))
-    if set(numbers) != {reader.n_layers}:
+    if set(numbers) != {spec.n_layers}:
         with model.lock:
             why_not = model.backend.why_no_layers
         if why_not is not None:
-            raise ValueError(_cannot_be_had("layers", settings.layers, model, why_not))
+            raise ValueError(_not_supported("layers", settings.layers, model, why_not))
     return numbers
 
 
 def resolve_prompt(settings: Settings, model: LoadedModel) -> str:
-    """Return the text put before each text: the caller's, or that of the model for the task."""
+    """Return the prompt that is put before each text: the caller's, or the model's own for the task.
+
+    Raises
+    ------
+    ValueError
+        If the model has no prompt of the name that the caller gave.
+    """
     own, name = model.backend.defaults, settings.prompt_name
     if settings.prompt is not None:
         return settings.prompt
     if name is None:
-        of_task = TASK_PROMPTS.get(settings.task or "", ())
-        name = next((known for known in of_task if known in own.prompts), own.default_prompt_name)
+        names = TASK_PROMPTS.get(settings.task or "", ())
+        name = next((known for known in names if known in own.prompts), own.default_prompt_name)
     if name is None:
         return ""
     if name not in own.prompts:
@@ -192,28 +214,30 @@ def _route(settings: Settings, model: LoadedModel) -> str | None:
     try:
         return model.backend.route(settings.task)
     except ValueError as error:
-        instead = "Choose task='query' or 'document'." if settings.task is None else "Leave it out."
-        raise ValueError(f"task={settings.task!r} cannot be had from {model.name}: {error}. {instead}") from None
+        if settings.task is None:
+            message = f"task=None is not supported by {model.name} ({error}); choose task='query' or 'document'."
+            raise ValueError(message) from None
+        raise ValueError(_not_supported("task", settings.task, model, str(error))) from None
 
 
 def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
-    """Find the token limit: the caller's, or the model's own; never more than its position table allows."""
-    reader, asked, defaults = model.backend.reader, settings.max_seq_length, model.backend.defaults
+    """Return the token limit: the caller's, or the model's own, within the positions that the model has."""
+    spec, asked, defaults = model.backend.spec, settings.max_seq_length, model.backend.defaults
     own = defaults.task_lengths.get(settings.task or "", defaults.max_seq_length)
-    if reader is None:
+    if spec is None:
         if asked is not None:
-            raise ValueError(_cannot_be_had("max_seq_length", asked, model))
+            raise ValueError(_not_supported("max_seq_length", asked, model))
         if settings.long_texts == "mean" and own is not None:
-            raise ValueError(_cannot_be_had("long_texts", "mean", model))
+            raise ValueError(_not_supported("long_texts", "mean", model))
         return own
-    most = reader.max_positions
+    most = spec.max_positions
     if asked is None:
         return min((limit for limit in (own, most) if limit is not None), default=None)
     if most is not None and asked > most:
         raise ValueError(f"max_seq_length={asked}: the model has positions for {most} tokens.")
-    if asked <= reader.tokenizer.n_special_tokens:
+    if asked <= spec.tokenizer.n_special_tokens:
         raise ValueError(
-            f"max_seq_length={asked}: the model's {reader.tokenizer.n_special_tokens} special tokens leave no room."
+            f"max_seq_length={asked}: the model's {spec.tokenizer.n_special_tokens} special tokens leave no room."
         )
     return int(asked) if asked < UNLIMITED else None
 
@@ -222,13 +246,14 @@ def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
     if not isinstance(settings.batch_tokens, str):
         return int(settings.batch_tokens)
     backend = model.backend
-    # A model without a transformer has no activations to speak of, so that only the number of calls counts.
+    # A model without a transformer has hardly any activations, so that only the number of calls counts.
     if str(backend.device) == "cpu" and backend.has_activations:
         return _BATCH_TOKENS_ON_CPU[backend.name]
     fitting = cast("TorchBackend", backend).tokens_that_fit()
     return int(min(max(fitting, _FEWEST_BATCH_TOKENS), _BATCH_TOKENS))
 
 
-def _cannot_be_had(parameter: str, value: Any, model: LoadedModel, why: str | None = None) -> str:
-    why = why or model.backend.unsupported_reason
-    return f"{parameter}={value!r} cannot be had from {model.name}: {why}. Leave it out."
+def _not_supported(parameter: str, value: Any, model: LoadedModel, why: str | None = None) -> str:
+    return (
+        f"{parameter}={value!r} is not supported by {model.name} ({why or model.backend.unsupported_reason}); omit it."
+    )

@@ -1,4 +1,4 @@
-"""Progress bars: ours while a call lasts, and none of the libraries' own. Imports what draws them when it is needed."""
+"""Progress bars: our own during a call, and those of other libraries hidden. Imports tqdm and transformers on use."""
 
 from __future__ import annotations
 
@@ -13,14 +13,28 @@ from typing import Any
 def progress(
     show: Any, total: int | None, doing: str = "Embedding", unit: str = "text", initial: int = 0
 ) -> Iterator[Any]:
-    """Draw a bar: "auto" waits two seconds, and draws where somebody watches.
+    """Show a progress bar during a ``with`` block.
 
-    There is none for one text, as in a request to a pipeline that was saved with True, nor where TQDM_DISABLE is set.
+    There is no bar for a single text, such as a request to a pipeline that was saved with ``show=True``, and none if
+    the environment variable ``TQDM_DISABLE`` is set.
+
+    Parameters
+    ----------
+    show : bool or "auto"
+        "auto" shows the bar after two seconds, and only in a terminal or notebook.
+    total : int or None
+    doing, unit : str
+        What is counted.
+    initial : int, default=0
+
+    Yields
+    ------
+    tqdm
     """
     from tqdm.auto import tqdm
 
-    watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
-    hidden = not watched if isinstance(show, str) else not show
+    is_watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+    hidden = not is_watched if isinstance(show, str) else not show
     hidden = hidden or total == 1 or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
     delay = 2 if show == "auto" else 0
     with tqdm(total=total, desc=doing, unit=unit, initial=initial, disable=hidden, delay=delay) as bar:
@@ -29,7 +43,7 @@ def progress(
 
 @contextmanager
 def without_bars(*, local: bool = True) -> Iterator[None]:
-    """Hide the bar that transformers draws while it reads or writes local weights; that of a download stays."""
+    """Hide transformers' progress bar during a ``with`` block, unless weights are downloaded (``local=False``)."""
     from transformers.utils import logging
 
     hide = local and logging.is_progress_bar_enabled()

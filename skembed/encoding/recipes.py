@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from hashlib import blake2b
-from typing import Any
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a vector came about, before it was normalised and cut: ``tail(pool(mean of layers))``.
+    """How a vector is computed, before it is normalised and truncated: ``post_pooling(pool(mean of layers))``.
 
-    Two settings share cached vectors exactly if their recipes are equal, so a field is never left out, and each
-    value is written in one way only (layers counted from 0 and sorted, the backend by name, and so on).
+    Two settings share cached vectors if and only if their recipes are equal. Therefore no field is left out, and each
+    value has only one form (layers counted from 0 and sorted, the backend by name, and so on).
 
     Attributes
     ----------
     format_version : int
-        Of the vectors; raised when the same recipe comes to give other vectors.
+        Raised when the same recipe comes to give other vectors.
     fingerprint : str
         Digest of the model's weights, tokenizer and configuration.
     backend, dtype : str
-        What runs the model, and in which precision.
+        What runs the model, and its precision.
     prompt : str
     max_seq_length : int or None
-        Most tokens that are read; None: no limit.
+        Maximum number of tokens read. None: no limit.
     split_long_texts : bool
-        Whether longer texts are read in windows, rather than cut.
+        Whether longer texts are read in chunks rather than truncated.
     layers : tuple of int or None
-        Hidden layers that are averaged; None: the model's own modules do all of it.
+        Hidden layers that are averaged. None: the model's own modules do all of it.
     pooling : tuple of str or None
-        Pooling modes whose vectors lie side by side before the model's tail; None: as above.
+        Pooling modes whose vectors are concatenated before the modules that follow. None: as for layers.
     route : str or None, default=None
-        The way through the model that the texts' task decides; None: there is one for all.
+        The path through the model that the task of the texts selects. None: the model has only one.
     """
 
     format_version: int
@@ -49,29 +48,13 @@ class Recipe:
 
     @property
     def base_recipe(self) -> Recipe:
-        """What one forward pass has in common: the recipe without its layers and pooling."""
+        """The recipe without its layers and pooling: what one forward pass can serve."""
         return replace(self, layers=None, pooling=None)
 
     def to_json(self) -> str:
-        """Write the recipe down, always in the same way."""
+        """Return the recipe as JSON; equal recipes give equal strings."""
         return json.dumps(asdict(self), sort_keys=True)
 
-    @classmethod
-    def from_json(cls, written: str) -> Recipe:
-        """Read what :meth:`to_json` wrote.
-
-        Raises
-        ------
-        ValueError
-            If it has other fields.
-        """
-        values: dict[str, Any] = json.loads(written)
-        if set(values) != {field.name for field in fields(cls)}:
-            raise ValueError(f"a recipe with other fields: {', '.join(values)}")
-        for name in ("layers", "pooling"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        return cls(**values)
-
     def digest(self) -> bytes:
-        """Digest the recipe to 16 bytes."""
+        """Return a digest of 16 bytes."""
         return blake2b(self.to_json().encode(), digest_size=16).digest()

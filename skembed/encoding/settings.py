@@ -1,4 +1,4 @@
-"""The caller's parameters, checked once, in one place. Imports no model and no heavy library."""
+"""The user's parameters, checked once and in one place. Imports no model and no heavy library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from skembed.checks import check_choice, check_integer, check_positive_integer, is_same
+from skembed.checks import check_choice, check_count, check_integer, is_same
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES, about_surrogates
 from skembed.paths import read_model_name, read_path
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 TASKS = ("query", "document")
 POOLINGS = ("cls", "max", "mean", "mean_sqrt_len_tokens", "weightedmean", "lasttoken")
 
-# parameter -> the values it allows; parameters with a rule of their own are checked in functions below
+# parameter -> its allowed values; parameters with rules of their own are checked by the functions below
 _CHOICES: dict[str, tuple[Any, ...]] = {
     "normalize_embeddings": ("default", True, False),
     "task": (None, *TASKS),
@@ -37,14 +37,14 @@ _STRINGS = ("prompt", "prompt_name", "revision")  # or None
 
 @dataclass(frozen=True)
 class Settings:
-    """What the caller asked for, with the contract's names; every value is legal.
+    """What the user asked for; every value is legal.
 
     The parameters are documented in :class:`skembed.SentenceEmbeddingTransformer`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has no legal value, or two contradict each other.
+        If a parameter has an illegal value, or two parameters contradict each other.
     """
 
     model: str | os.PathLike[str] | SentenceTransformer = "all-MiniLM-L6-v2"
@@ -73,9 +73,9 @@ class Settings:
             check_choice(name, getattr(self, name), choices)
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) is not None:
-                check_positive_integer(name, getattr(self, name))
+                check_count(name, getattr(self, name))
         if not is_same(self.batch_tokens, "auto"):
-            check_positive_integer("batch_tokens", self.batch_tokens)
+            check_count("batch_tokens", self.batch_tokens)
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")
@@ -83,11 +83,11 @@ class Settings:
         _check_cache(self.cache)
         _check_device(self.device)
         _check_prompt(self)
-        _ = self.pooling_names, self.layer_numbers  # checked as they are read
+        _ = self.pooling_names, self.layer_numbers  # checked when they are read
 
     @property
     def pooling_names(self) -> tuple[str, ...] | None:
-        """The pooling modes asked for; None: the model's own."""
+        """The pooling modes asked for; None means the model's own."""
         names = (self.pooling,) if isinstance(self.pooling, str) else self.pooling
         if not isinstance(names, (tuple, list)) or not names:
             raise TypeError(f"pooling must be a str or a tuple of str; got {self.pooling!r}.")
@@ -105,7 +105,7 @@ class Settings:
 
 
 def check_names(params: Iterable[str], call: str, *own: str) -> None:
-    """Raise TypeError for a keyword that is none of the transformer's parameters.
+    """Raise TypeError for a keyword that is not a parameter of the transformer.
 
     Parameters
     ----------
@@ -114,7 +114,7 @@ def check_names(params: Iterable[str], call: str, *own: str) -> None:
     call : str
         What the user called, e.g. "text.search".
     *own : str
-        What it takes beside the transformer's parameters.
+        What it takes besides the transformer's parameters.
 
     Raises
     ------
@@ -149,10 +149,10 @@ def _check_cache(cache: Any) -> None:
     if not isinstance(cache, (str, os.PathLike)) or isinstance(os.fspath(cache), bytes) or not os.fspath(cache):
         raise TypeError(f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}.")
     folder, is_word = read_path(cache, "cache"), isinstance(cache, str) and os.path.basename(cache) == cache
-    if is_word and cache not in ("memory", "disk") and not folder.is_dir():  # rather a slip than a folder
+    if is_word and cache not in ("memory", "disk") and not folder.is_dir():  # more likely a typing error than a folder
         raise ValueError(
             f"cache must be 'memory', 'disk', a folder, an EmbeddingCache or None; got {cache!r}, and there is no such "
-            f"folder. Write {os.path.join('.', cache)!r} to make it."
+            f"folder. Write {os.path.join('.', cache)!r} to create it."
         )
 
 
@@ -160,7 +160,7 @@ def _check_device(device: Any) -> None:
     names = device if isinstance(device, list) else [device]
     if not names or not all(isinstance(name, str) and name for name in names):
         raise TypeError(
-            f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps', or a list of some; got {device!r}."
+            f"device must be 'auto', a device such as 'cpu', 'cuda:1' or 'mps', or a list of devices; got {device!r}."
         )
 
 
@@ -171,6 +171,5 @@ def _check_prompt(settings: Settings) -> None:
         raise ValueError(f"prompt {about_surrogates(settings.prompt or '')}") from error
     if settings.prompt is not None and settings.prompt_name is not None:
         raise ValueError(
-            f"prompt={settings.prompt!r} and prompt_name={settings.prompt_name!r} are two answers to one question; "
-            "give one of them."
+            f"prompt={settings.prompt!r} and prompt_name={settings.prompt_name!r} exclude each other; give one of them."
         )

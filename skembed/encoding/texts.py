@@ -1,6 +1,6 @@
-"""Text intake: any container of text to unique strings, and back by one array of codes.
+"""Reading texts: any container of text to its distinct texts, and an array of codes that leads back to the rows.
 
-Imports numpy and pandas; polars and pyarrow are recognised without being imported.
+Imports numpy and pandas; polars and pyarrow objects are recognized without importing either.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from numpy.typing import NDArray
 MISSING = -1  # the code of a row without a text
 MISSING_POLICIES = ("error", "empty", "zero", "nan")
 
-
 _LONE_SURROGATE = re.compile(r"[\ud800-\udbff](?![\udc00-\udfff])|(?<![\ud800-\udbff])[\udc00-\udfff]")
 
-# Rows that are elsewhere, or not there yet, by the library they belong to, and what to do with them instead.
+# Libraries whose rows are elsewhere or not computed yet, and what to do instead.
 _ENGINES = {
-    "dask": "which is computed in pieces; use ddf[column].text.embed() of skembed.frames.dask, or X.compute() if it "
-    "fits into memory.",
-    "ray": "which is computed in pieces; use skembed.frames.ray.embed(ds, column), or ds.to_pandas()[column] if it "
+    "dask": "which is computed in partitions; use ddf[column].text.embed() of skembed.frames.dask, or X.compute() if "
+    "it fits into memory.",
+    "ray": "which is computed in blocks; use skembed.frames.ray.embed(ds, column), or ds.to_pandas()[column] if it "
     "fits into memory.",
     "pyspark": "which is computed elsewhere; use df.mapInArrow with a skembed.BatchEmbedder, or toPandas() if it fits "
     "into memory.",
@@ -48,11 +47,11 @@ class Texts:
     labels : pandas.Index or None
         The index labels of the rows, where the container had an index.
     name : str, default="X"
-        What messages call the column.
+        Name of the column in messages.
     where_is : callable, default=None
-        Names a row, where its position in this column says nothing to the user.
+        Describes a row by its position, for columns whose positions mean nothing to the user.
     about : str, default=""
-        What messages say last, e.g. " X is column 'title'."
+        End of each message, e.g. " X is column 'title'."
     """
 
     unique: list[str]
@@ -66,17 +65,17 @@ class Texts:
         return len(self.codes)
 
     def first_row(self, codes: NDArray[np.intp]) -> int:
-        """Find the first row that has one of some codes."""
+        """Return the first row that has one of the codes."""
         return int(np.argmax(np.isin(self.codes, codes)))
 
     def where(self, row: int) -> str:
-        """Name a row as the user knows it: its position, and its index label if there is one."""
+        """Describe a row in a message: its position, and its index label if there is one."""
         if self.where_is is not None:
             return self.where_is(row)
         return name_row(self.name, self.labels, row)
 
     def filled(self) -> Texts:
-        """Return the column with the empty text where one is missing."""
+        """Return the column with missing texts replaced by the empty text."""
         is_missing = self.codes == MISSING
         if not is_missing.any():
             return self
@@ -94,11 +93,11 @@ def read_texts(
     X : list, tuple, ndarray, Series, Index, one-column frame, polars Series, pyarrow array
         One text a row. Rows may be missing (None, NaN, ``pd.NA``, ``NaT``, null).
     missing : {"error", "empty", "zero", "nan"}, default="error"
-        What a missing row becomes: an error, the text ``""``, or the code -1.
+        "error": raise for a missing row. "empty": read it as ``""``. "zero", "nan": give it the code -1.
     name : str, default="X"
-        What messages call the column.
+        Name of the column in messages.
     where_is : callable, default=None
-        Names a row by its position, instead of ``name`` and index label.
+        Describes a row by its position, instead of ``name`` and index label.
 
     Returns
     -------
@@ -107,9 +106,9 @@ def read_texts(
     Raises
     ------
     TypeError
-        If X is no column of text, or an element is neither a string nor missing.
+        If X is not a column of text, or an element is neither a string nor missing.
     ValueError
-        If X has several columns, a row is missing and ``missing="error"``, or a text holds surrogates.
+        If X has several columns, if a row is missing and ``missing="error"``, or if a text holds surrogates.
 
     Examples
     --------
@@ -118,23 +117,23 @@ def read_texts(
     (['b', 'a'], [0, 1, 0])
     """
     rows, labels = _rows_and_labels(X)
-    unique, codes, refusal = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
+    unique, codes, problem = _read_all_at_once(rows, missing) or _read_one_by_one(rows, missing)
     texts = Texts(unique, codes, labels, name, where_is, about_column(X) if name == "X" else "")
-    _refuse_surrogates(texts)  # before the refusal below, which is of a later row
-    if refusal is not None:
-        kind, reason = refusal
-        raise kind(f"{texts.where(len(texts))} {reason}{texts.about}")
+    _check_surrogates(texts)  # first, because the problem below is of a later row
+    if problem is not None:
+        error, reason = problem
+        raise error(f"{texts.where(len(texts))} {reason}{texts.about}")
     return texts
 
 
 def name_row(name: str, labels: pd.Index | None, row: int) -> str:
-    """Name a row as the user knows it: its position, and its index label if there is one."""
+    """Describe a row in a message: its position, and its index label if there is one."""
     label = "" if labels is None else f" (index label {labels[row : row + 1].tolist()[0]!r})"
-    return f"{name}[{row}]{label}"  # the label as Python writes it, not numpy
+    return f"{name}[{row}]{label}"  # tolist: the label as Python shows it, not numpy
 
 
 def about_column(X: Any) -> str:
-    """Return what a message about X says last, to tell one column of a ColumnTransformer from another.
+    """Return the end of a message about X, which tells one column of a ColumnTransformer from another.
 
     Parameters
     ----------
@@ -158,7 +157,7 @@ def about_column(X: Any) -> str:
 
 
 def read_columns(X: Any) -> list[tuple[str, Any]]:
-    """Take texts, pairs or triplets apart into columns, with what messages call each.
+    """Split texts, pairs or triplets into columns, each with its name in messages.
 
     Parameters
     ----------
@@ -167,7 +166,7 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     Returns
     -------
     list of (str, column)
-        What has no columns is one, called "X".
+        A container without columns is one column, called "X".
 
     Raises
     ------
@@ -185,8 +184,8 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     elif hasattr(X, "get_columns"):  # a frame of polars
         columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
     elif hasattr(X, "column_names"):  # a table of pyarrow, or a Dataset of datasets
-        read = X.column if hasattr(X, "column") else lambda position: list(X[X.column_names[position]])
-        columns = [(f"column {name!r}", read(position)) for position, name in enumerate(X.column_names)]
+        read_column = X.column if hasattr(X, "column") else lambda position: list(X[X.column_names[position]])
+        columns = [(f"column {name!r}", read_column(position)) for position, name in enumerate(X.column_names)]
     elif isinstance(X, np.ndarray) and X.ndim == 2:
         columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
     elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):
@@ -205,10 +204,10 @@ def _transposed(rows: Sequence[Any]) -> Iterable[Any]:
 
 
 def _read_all_at_once(rows: Iterable[Any], missing: str) -> tuple[list[str], NDArray[np.intp], None] | None:
-    """Read rows in which there is nothing to convert, to refuse or to fill; None if these are not such rows."""
+    """Read rows that need no conversion and hold no problem; return None if they may."""
     if isinstance(rows, pd.Categorical):
-        codes, in_use = rows.factorize()
-        texts = in_use.tolist()
+        codes, used_categories = rows.factorize()
+        texts = used_categories.tolist()
         needs_text = missing in ("error", "empty") and (codes == MISSING).any()
         return None if needs_text or not set(map(type, texts)) <= {str} else (texts, codes, None)
     if isinstance(rows, (list, tuple)) and set(map(type, rows)) <= {str}:
@@ -221,35 +220,35 @@ def _read_all_at_once(rows: Iterable[Any], missing: str) -> tuple[list[str], NDA
 def _read_one_by_one(
     rows: Iterable[Any], missing: str
 ) -> tuple[list[str], NDArray[np.intp], tuple[type[Exception], str] | None]:
-    """Read rows of any kind, up to the first that cannot be taken; also say why it cannot."""
+    """Read rows of any kind, up to the first that has a problem; also return the problem."""
     code_of: dict[str, int] = {}
     codes: list[int] = []
-    refusal = None
+    problem = None
     for value in rows:
         if isinstance(value, str):  # also numpy.str_ and other subclasses; str(value) may be overridden
             codes.append(code_of.setdefault(str.__str__(value), len(code_of)))
-        elif (refusal := _refusal(value, missing)) is not None:
+        elif (problem := _problem_of(value, missing)) is not None:
             break
         elif missing == "empty":
             codes.append(code_of.setdefault("", len(code_of)))
         else:
             codes.append(MISSING)
-    return list(code_of), np.array(codes, dtype=np.intp), refusal
+    return list(code_of), np.array(codes, dtype=np.intp), problem
 
 
-def _refusal(value: Any, missing: str) -> tuple[type[Exception], str] | None:
-    """Say why an element that is no string cannot be taken, or None if it is missing and may be."""
+def _problem_of(value: Any, missing: str) -> tuple[type[Exception], str] | None:
+    """Return the error for an element that is not a string; None if it is missing, and missing rows are allowed."""
     if _is_vector(value):
-        return TypeError, f"is a vector of {len(value)} numbers, not str. {_FOR_VECTORS}"
+        return TypeError, f"is a vector of {len(value)} numbers, not str. {_ABOUT_VECTORS}"
     if not is_missing(value):
-        return TypeError, f"is {type(value).__name__}, not str. {_advice(value)}"
+        return TypeError, f"is {type(value).__name__}, not str. {_suggestion_for(value)}"
     if missing == "error":
         return ValueError, f"is missing ({value!r}). Fill or drop it, or pass missing='empty', 'zero' or 'nan'."
     return None
 
 
 def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
-    """Unwrap a container to its rows and, for pandas, their index labels."""
+    """Return the rows of a container and, for pandas, their index labels."""
     if isinstance(X, str):
         raise TypeError("X is a single str; pass a list, e.g. [text].")
     if isinstance(X, (list, tuple)):
@@ -274,7 +273,7 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
     if hasattr(X, "__array__") and not isinstance(X, (type, np.generic)):
-        with suppress(Exception):  # whatever it says against becoming an array, it is no column of text
+        with suppress(Exception):  # cannot be converted: not a column of text
             return _array_rows(np.asarray(X, dtype=object)), None
     raise TypeError(
         f"X is {type(X).__module__}.{type(X).__qualname__}, not a column of text. "
@@ -290,7 +289,7 @@ def _values(column: Any) -> list[Any] | pd.Categorical:
 def _array_rows(X: NDArray[Any]) -> list[Any]:
     if X.ndim == 2:
         if X.shape[1] > 1 and X.dtype.kind in "fiu":
-            raise ValueError(f"X is a matrix of numbers, shape {X.shape}, not a column of text. {_FOR_VECTORS}")
+            raise ValueError(f"X is a matrix of numbers, shape {X.shape}, not a column of text. {_ABOUT_VECTORS}")
         _require_one_column(X.shape[1])
         X = X[:, 0]
     if X.ndim != 1:
@@ -322,7 +321,7 @@ def _pyarrow_rows(X: Any) -> list[Any] | None:
         return None
     try:
         rows: list[Any] = X.to_pylist()
-    except UnicodeDecodeError:  # the bytes stay where they are no text, so that their row can be named
+    except UnicodeDecodeError:  # values that are not text stay bytes, so that the message can name their row
         rows = [_text_or_bytes(value) for value in X]
     return rows
 
@@ -335,7 +334,7 @@ def _text_or_bytes(value: Any) -> Any:
         return (value.value if is_category else value).as_buffer().to_pybytes()
 
 
-_FOR_VECTORS = (
+_ABOUT_VECTORS = (
     "Vectors are not embedded again. Give them, as a matrix, to the step that comes after the model; the matrix of a "
     "vector column is column.to_numpy('float32')."
 )
@@ -351,8 +350,8 @@ def _require_one_column(n_columns: int, names: list[Any] | None = None) -> None:
 
 
 def is_missing(value: Any) -> bool:
-    """Tell None, NaN, NA, NaT and null from a value."""
-    if isinstance(value, Decimal):  # a signalling NaN lets nobody compare it, pandas included
+    """Return whether a value is None, NaN, NA, NaT or null."""
+    if isinstance(value, Decimal):  # comparing a signalling NaN raises, in pandas too
         return value.is_nan()
     return value is None or bool(pd.api.types.is_scalar(value) and pd.isna(value))
 
@@ -363,20 +362,20 @@ def _is_vector(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and bool(value) and all(isinstance(number, Real) for number in value)
 
 
-def _advice(value: Any) -> str:
+def _suggestion_for(value: Any) -> str:
     if isinstance(value, (bytes, bytearray)):
         try:
             value.decode()
         except UnicodeDecodeError:
-            return "It is not UTF-8: decode it first by the encoding that it has, e.g. with .decode('latin-1')."
+            return "It is not UTF-8: decode it first with the encoding that it has, e.g. with .decode('latin-1')."
         return "Decode it first, e.g. with .decode('utf-8')."
     if isinstance(value, (list, tuple)):
         return "Each row is one text: join its parts, or embed each part in a row of its own."
     return "Convert it with str() if it is meant as text, or drop it."
 
 
-def _refuse_surrogates(texts: Texts) -> None:
-    """Refuse halves of characters, which no tokenizer can read."""
+def _check_surrogates(texts: Texts) -> None:
+    """Raise ValueError for the first text with surrogates: halves of characters, which tokenizers cannot read."""
     is_ascii = np.fromiter(map(str.isascii, texts.unique), dtype=bool, count=len(texts.unique))
     for code in np.flatnonzero(~is_ascii).tolist():
         try:
@@ -387,11 +386,14 @@ def _refuse_surrogates(texts: Texts) -> None:
 
 
 def about_surrogates(text: str) -> str:
-    """Say which halves of characters a text has, and how to repair it: two together are one character, one is lost."""
+    """Return what is wrong with a text that holds surrogates, and how to repair it.
+
+    Two in a row are the halves of one character; a lone one cannot be restored.
+    """
     lone = _LONE_SURROGATE.search(text)
     repair = "text.encode('utf-16', 'surrogatepass').decode('utf-16'"
     if lone is not None:
-        return f"has a lone surrogate at character {lone.start()}, which is no text. Replace it: {repair}, 'replace')."
+        return f"has a lone surrogate at character {lone.start()}, which is not text. Replace it: {repair}, 'replace')."
     at = next(position for position, character in enumerate(text) if "\ud800" <= character <= "\udfff")
     return (
         f"has a pair of surrogates at character {at}: one character, such as an emoji, that was read as two halves, as "

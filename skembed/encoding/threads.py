@@ -1,4 +1,4 @@
-"""Iterating in threads: what yields goes on while its results are taken. Knows nothing of texts and models."""
+"""Iterating in threads: producers continue while their items are consumed. Imports the standard library."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ def iterate_concurrently(iterables: Sequence[Iterable[Item]], n_ahead: int) -> G
     ----------
     iterables : sequence of iterable
     n_ahead : int
-        Most items that wait to be taken. Then the threads wait, each with one more in its hand.
+        Maximum number of items produced but not yet consumed. Beyond it each thread waits with one more item.
 
     Yields
     ------
     item
-        In the order in which they come. An exception of one iterable is raised here, and ends the others, as leaving
-        the loop does: each thread ends with the item that it is at.
+        In order of arrival. An exception in one iterable is raised here and ends the others, as leaving the loop does;
+        each thread first finishes its current item.
 
     Examples
     --------
@@ -40,7 +40,7 @@ def iterate_concurrently(iterables: Sequence[Iterable[Item]], n_ahead: int) -> G
                 if is_over.is_set():
                     break
                 arrived.put((item,))
-        except BaseException as error:  # to be raised where the items are taken
+        except BaseException as error:  # raised where the items are consumed
             arrived.put(error)
         else:
             arrived.put(None)
@@ -51,28 +51,28 @@ def iterate_concurrently(iterables: Sequence[Iterable[Item]], n_ahead: int) -> G
             thread.start()
         n_running = len(threads)
         while n_running:
-            came = arrived.get()
-            if isinstance(came, tuple):
+            arrival = arrived.get()
+            if isinstance(arrival, tuple):
                 room.release()
-                yield came[0]
-            elif came is None:
+                yield arrival[0]
+            elif arrival is None:
                 n_running -= 1
             else:
                 try:
-                    raise came
+                    raise arrival
                 finally:
-                    del came  # or else it and what its traceback holds would keep each other
+                    del arrival  # otherwise the error and its traceback keep each other alive
     finally:
         is_over.set()
         for _ in threads:
-            room.release()  # who waits for room goes on, and sees that it is over
+            room.release()  # a waiting thread continues, and sees that it is over
         for thread in threads:
-            if thread.ident is not None:  # it was started
+            if thread.ident is not None:  # started
                 thread.join()
 
 
 class LockedIterator(Iterator[Item]):
-    """An iterator that several threads draw from: each item goes to one of them.
+    """An iterator shared by several threads: each item goes to one of them.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Tokenising: texts to token ids, each text once. Needs the tokenizers library, no torch and no transformers."""
+"""Tokenizing: texts in, token ids out. Needs the tokenizers library, but neither torch nor transformers."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from skembed.encoding.forks import Hold, hold_at_fork
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
 
-UNLIMITED = 10**15  # tokenizers write "no limit" as a huge number
+UNLIMITED = 10**15  # tokenizers store "no limit" as an even larger number
 
-# What one call to the tokenizer holds in memory: its encodings weigh some 100 bytes a token until they are copied out.
+# Limits of one call to the tokenizer: its encodings take some 100 bytes per token until they are copied.
 _TEXTS_PER_CALL = 4096
 _CHARACTERS_PER_CALL = 1_000_000
 
 
 @dataclass(frozen=True)
 class Tokens:
-    """The token ids of some texts, end to end in one array.
+    """The token ids of some texts, concatenated in one array.
 
     Attributes
     ----------
@@ -35,9 +35,9 @@ class Tokens:
     starts : ndarray of int64, shape (n_rows + 1,)
         Row r holds ``ids[starts[r]:starts[r + 1]]``.
     text_of_row : ndarray of int, shape (n_rows,)
-        The text a row belongs to: its own number, unless long texts are split over several rows.
+        The number of the text that a row belongs to: the row's own, unless long texts are split over several rows.
     n_tokens : ndarray of int64, shape (n_texts,)
-        Tokens of each whole text, special tokens included, before anything was cut.
+        Tokens of each whole text, special tokens included, before any truncation.
     """
 
     ids: NDArray[np.int32]
@@ -47,7 +47,7 @@ class Tokens:
 
     @property
     def lengths(self) -> NDArray[np.int64]:
-        """Tokens in each row, shape (n_rows,)."""
+        """Number of tokens in each row, shape (n_rows,)."""
         return np.diff(self.starts)
 
     @property
@@ -57,10 +57,10 @@ class Tokens:
         return steps > 0
 
     def padded(self, rows: NDArray[np.intp], pad_id: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        """Lay some rows side by side, padded on the right.
+        """Return some rows as a batch, padded on the right.
 
-        The padding is on the right for every model, whatever side its tokenizer prefers: then a token's position,
-        and what a causal model sees before it, do not depend on the other texts in the batch.
+        The padding is on the right for every model, whichever side its tokenizer prefers. So a token's position, and
+        what a causal model sees before it, do not depend on the other texts in the batch.
 
         Returns
         -------
@@ -77,43 +77,43 @@ class Tokens:
 
 
 class TextTokenizer:
-    """Tokenises texts with a fast tokenizer that nobody else uses, for one thread at a time.
+    """Tokenize texts with a private fast tokenizer, in one thread at a time.
 
     Parameters
     ----------
     tokenizer : tokenizers.Tokenizer
         A private copy.
-    cut_side : {"right", "left"}, default="right"
-        Which end of a long text is cut off.
+    truncation_side : {"right", "left"}, default="right"
+        The end at which a long text is truncated.
     """
 
-    def __init__(self, tokenizer: Tokenizer, cut_side: str = "right") -> None:
+    def __init__(self, tokenizer: Tokenizer, truncation_side: str = "right") -> None:
         self._tokenizer = tokenizer
-        self._cut_side = cut_side
+        self._truncation_side = truncation_side
         self.n_special_tokens: int = tokenizer.num_special_tokens_to_add(False)
-        self.lock = RLock()  # as what is cut is a state of the tokenizer
+        self.lock = RLock()  # because the truncation is a state of the tokenizer
         tokenizer.no_padding()
         _all_tokenizers.add(self)
 
     def to_dict(self) -> dict[str, Any]:
-        """Write the tokenizer down, as what JSON can hold."""
+        """Return the tokenizer as a dict that JSON can store."""
         return {
             "tokenizer": self._tokenizer.to_str(),
-            "cut_side": self._cut_side,
+            "cut_side": self._truncation_side,
             "encode_special_tokens": self._tokenizer.encode_special_tokens,
         }
 
     @classmethod
-    def from_dict(cls, written: Mapping[str, Any]) -> TextTokenizer:
-        """Read what :meth:`to_dict` wrote."""
+    def from_dict(cls, stored: Mapping[str, Any]) -> TextTokenizer:
+        """Create a tokenizer from the result of :meth:`to_dict`."""
         from tokenizers import Tokenizer
 
-        tokenizer = Tokenizer.from_str(written["tokenizer"])
-        tokenizer.encode_special_tokens = written["encode_special_tokens"]
-        return cls(tokenizer, written["cut_side"])
+        tokenizer = Tokenizer.from_str(stored["tokenizer"])
+        tokenizer.encode_special_tokens = stored["encode_special_tokens"]
+        return cls(tokenizer, stored["cut_side"])
 
     def tokenize(self, texts: Sequence[str], max_seq_length: int | None, *, split: bool = False) -> Tokens:
-        """Tokenise texts, cutting or splitting those longer than ``max_seq_length``.
+        """Tokenize texts, and truncate or split those longer than ``max_seq_length``.
 
         Parameters
         ----------
@@ -121,13 +121,13 @@ class TextTokenizer:
         max_seq_length : int or None
             Most tokens in a row, special tokens included. None: no limit.
         split : bool, default=False
-            Give a long text one row for each stretch of ``max_seq_length`` tokens, instead of cutting it.
+            Split a long text into rows of ``max_seq_length`` tokens, instead of truncating it.
 
         Returns
         -------
         Tokens
         """
-        side = "right" if split else self._cut_side  # stretches are counted from the beginning
+        side = "right" if split else self._truncation_side  # rows are counted from the beginning of a text
         ids: list[NDArray[np.int32]] = []
         lengths: list[int] = []
         rows_of_text: list[int] = []
@@ -155,17 +155,17 @@ class TextTokenizer:
             return self._tokenizer.encode_batch_fast(texts)
 
     def _n_tokens(self, encoding: Encoding) -> int:
-        """Count the tokens of the whole text: what was kept and what was cut off, each special token once."""
-        cut_off = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
-        return len(encoding.ids) + cut_off
+        """Count the tokens of the whole text, truncated ones included and each special token once."""
+        n_truncated = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
+        return len(encoding.ids) + n_truncated
 
 
 _all_tokenizers: WeakSet[TextTokenizer] = WeakSet()
-inside_tokenizer = RLock()  # held by whoever is inside a tokenizer that is not one of these
+inside_tokenizer = RLock()  # held during calls to tokenizers that are not a TextTokenizer
 
 
 def _hold() -> Iterator[Hold]:
-    """Let nobody be inside a tokenizer while the process forks: its own lock would stay locked in the child."""
+    """Yield the locks of all tokenizers: if one is in use during a fork, its own lock stays locked in the child."""
     yield inside_tokenizer.acquire, inside_tokenizer.release
     for tokenizer in list(_all_tokenizers):
         yield tokenizer.lock.acquire, tokenizer.lock.release

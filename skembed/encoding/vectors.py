@@ -1,7 +1,7 @@
-"""Vector intake: any container of vectors to one float32 matrix.
+"""Reading vectors: any container of vectors to one float32 matrix.
 
-Imports numpy and pandas; pyarrow only where its arrays come in. The vector column of pandas, which is on a floor above,
-is recognised by its name.
+Imports numpy and pandas; pyarrow only to read its arrays. skembed's own vector columns, which are defined on a floor
+above, are recognized by the name of their dtype.
 """
 
 from __future__ import annotations
@@ -19,8 +19,7 @@ from skembed.encoding.texts import is_missing
 if TYPE_CHECKING:
     import pyarrow
 
-
-MODEL_KEY = "skembed.model"  # of what is noted in an Arrow type, on the field of the lists' numbers
+MODEL_KEY = "skembed.model"  # in the metadata of the field of an Arrow list's numbers
 
 
 def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
@@ -30,9 +29,9 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     ----------
     vectors : array, frame, or sequence of vectors, shape (n_rows, dim)
         A matrix, a frame of numeric columns, a vector column, a column or list of arrays or lists, a pyarrow array of
-        lists, a column of an Arrow list type. Single vectors may be missing.
+        lists, or a column of an Arrow list type. Single vectors may be missing.
     dim : int, default=None
-        How long the vectors must be; None: any one length.
+        Required number of dimensions; None: any, the same for all vectors.
 
     Returns
     -------
@@ -42,9 +41,9 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     Raises
     ------
     TypeError
-        If something is no vector of numbers; the message names the position.
+        If an element is not a vector of numbers; the message names its position.
     ValueError
-        If the vectors have several lengths, another one than ``dim``, or none.
+        If vectors differ in their number of dimensions, or have another one than ``dim``, or if there is no vector.
 
     Examples
     --------
@@ -66,9 +65,11 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     elif type(vectors).__module__.startswith("pyarrow") and not _has_several_dimensions(vectors):
         matrix = _read_arrow(vectors, dim)
     elif _has_several_dimensions(vectors):
-        raise TypeError(f"{type(vectors).__qualname__} is no column of vectors; give one column of it, or its matrix.")
+        raise TypeError(
+            f"{type(vectors).__qualname__} is not a column of vectors; give one column of it, or its matrix."
+        )
     elif not pd.api.types.is_list_like(vectors):
-        raise TypeError(f"{vectors!r} is no column of vectors.")
+        raise TypeError(f"{vectors!r} is not a column of vectors.")
     else:
         matrix = _read_rows(list(vectors), dim)
     if dim is not None and matrix.shape[1] != dim:
@@ -77,7 +78,7 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
 
 
 def holds_vectors(values: Any) -> bool:
-    """Tell a column of vectors from a column of texts, by its type or by the first value that is not missing.
+    """Return whether a column holds vectors rather than texts, by its type or its first value that is not missing.
 
     Parameters
     ----------
@@ -98,7 +99,7 @@ def holds_vectors(values: Any) -> bool:
         values = values.array
     if _has_several_dimensions(values):
         return isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
-    if _is_vector_column(values) or _is_arrow_of_one_size(values):
+    if _is_vector_column(values) or _is_fixed_size_arrow(values):
         return True
     if not pd.api.types.is_list_like(values) or isinstance(values, Iterator):
         return False
@@ -108,7 +109,7 @@ def holds_vectors(values: Any) -> bool:
 
 
 def model_of(values: Any) -> str | None:
-    """Read which model made a column of vectors, if the column says so.
+    """Return the model that made a column of vectors, if the column records it.
 
     Parameters
     ----------
@@ -117,7 +118,7 @@ def model_of(values: Any) -> str | None:
     Returns
     -------
     str or None
-        Name and fingerprint.
+        Name and fingerprint; None if it is unknown, or parts of the column are of different models.
 
     Examples
     --------
@@ -133,26 +134,29 @@ def model_of(values: Any) -> str | None:
         return model
     arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
     chunks = [chunk for chunk in getattr(arrow, "chunks", ()) if len(chunk) > chunk.null_count]
-    models = {_noted(chunk) for chunk in chunks or [arrow]}  # each as its file says, if several files were read
+    models = {_recorded_model(chunk) for chunk in chunks or [arrow]}  # chunks may come from several files
     return models.pop() if len(models) == 1 else None
 
 
-def _noted(arrow: Any) -> str | None:
+def _recorded_model(arrow: Any) -> str | None:
+    metadata = getattr(getattr(_arrow_type(arrow), "value_field", None), "metadata", None) or {}
+    return metadata[MODEL_KEY.encode()].decode() if MODEL_KEY.encode() in metadata else None
+
+
+def _arrow_type(arrow: Any) -> Any:
+    """Return the type of an Arrow array, for an extension array that of its storage; None for other values."""
     kind = getattr(arrow, "type", None)
-    field = getattr(getattr(kind, "storage_type", kind), "value_field", None)
-    noted = getattr(field, "metadata", None) or {}
-    return noted[MODEL_KEY.encode()].decode() if MODEL_KEY.encode() in noted else None
+    return getattr(kind, "storage_type", kind)
 
 
 def _has_several_dimensions(values: Any) -> bool:
-    """Tell matrices and frames, of polars and pyarrow, too, from columns."""
+    """Return whether values are a matrix or a frame, including those of polars and pyarrow, rather than a column."""
     return len(getattr(values, "shape", ())) > 1
 
 
-def _is_arrow_of_one_size(values: Any) -> bool:
+def _is_fixed_size_arrow(values: Any) -> bool:
     arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
-    kind = getattr(arrow, "type", None)
-    return hasattr(getattr(kind, "storage_type", kind), "list_size")
+    return hasattr(_arrow_type(arrow), "list_size")
 
 
 def _is_vector_column(values: Any) -> bool:
@@ -160,12 +164,14 @@ def _is_vector_column(values: Any) -> bool:
 
 
 def _read_frame(frame: pd.DataFrame) -> Any:
-    """Take the one column of a frame, or its numeric columns side by side."""
+    """Return the one column of a frame, or its numeric columns as a matrix."""
     others = [column for column, dtype in frame.dtypes.items() if not _is_real(dtype)]
     if frame.shape[1] == len(others) == 1:
         return frame.iloc[:, 0]
     if others:
-        raise TypeError(f"Column {others[0]!r} has no real numbers; choose the columns that make up the vectors.")
+        raise TypeError(
+            f"Column {others[0]!r} does not hold real numbers; choose the columns that make up the vectors."
+        )
     return frame.to_numpy(dtype=np.float32, na_value=np.nan)
 
 
@@ -185,7 +191,7 @@ def _read_matrix(matrix: NDArray[Any]) -> NDArray[np.float32]:
 
 
 def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) -> NDArray[np.float32]:
-    """Read lists of numbers, without a copy if none is missing and they are float32."""
+    """Read an Arrow array of lists of numbers; without a copy if they are float32 and none is missing."""
     import pyarrow
 
     if not isinstance(array, (pyarrow.Array, pyarrow.ChunkedArray)):
@@ -197,49 +203,51 @@ def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) ->
     number = getattr(array.type, "value_type", None)
     if number is None or not (pyarrow.types.is_floating(number) or pyarrow.types.is_integer(number)):
         raise TypeError(f"A column of vectors holds lists of numbers; got {array.type}.")
-    is_there = array.is_valid().to_numpy(zero_copy_only=False)
+    is_present = array.is_valid().to_numpy(zero_copy_only=False)
     lengths = array.value_lengths().to_numpy(zero_copy_only=False)
     is_fixed = pyarrow.types.is_fixed_size_list(array.type)
-    dim = _one_length(np.where(is_there, lengths, -1), array.type.list_size if is_fixed and dim is None else dim)
-    if not is_there.any():
+    dim = _common_dim(np.where(is_present, lengths, -1), array.type.list_size if is_fixed and dim is None else dim)
+    if not is_present.any():
         return np.full((len(array), dim), np.nan, dtype=np.float32)
     if is_fixed:  # flatten() would leave missing rows out, .values the offset
         numbers = array.values.slice(array.offset * dim, len(array) * dim)
     else:
-        numbers = array.filter(pyarrow.array(is_there)).flatten()
+        numbers = array.filter(pyarrow.array(is_present)).flatten()
     matrix: NDArray[np.float32] = numbers.to_numpy(zero_copy_only=False).astype(np.float32, copy=False).reshape(-1, dim)
     if len(matrix) < len(array):
-        return _spread(matrix, is_there)
-    return matrix if is_there.all() else np.where(is_there[:, None], matrix, np.float32(np.nan))
+        return _fill_missing(matrix, is_present)
+    return matrix if is_present.all() else np.where(is_present[:, None], matrix, np.float32(np.nan))
 
 
 def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:
     """Read a list whose elements are vectors or missing."""
-    is_there = np.array([not is_missing(row) for row in rows], dtype=bool)
+    is_present = np.array([not is_missing(row) for row in rows], dtype=bool)
     vectors = [np.asarray(row) for row in rows if not is_missing(row)]
-    for row, vector in zip(np.flatnonzero(is_there).tolist(), vectors, strict=True):
+    for row, vector in zip(np.flatnonzero(is_present).tolist(), vectors, strict=True):
         if vector.ndim != 1 or vector.dtype.kind not in "fiu":
             what = f"an array of {vector.dtype}, shape {vector.shape}" if vector.ndim else type(rows[row]).__name__
             raise TypeError(f"vectors[{row}] is {what}, not a vector of numbers.")
     lengths = np.full(len(rows), -1)
-    lengths[is_there] = [len(vector) for vector in vectors]
-    dim = _one_length(lengths, dim)
+    lengths[is_present] = [len(vector) for vector in vectors]
+    dim = _common_dim(lengths, dim)
     numbers = np.array(vectors, dtype=np.float32).reshape(-1, dim)
-    return numbers if is_there.all() else _spread(numbers, is_there)
+    return numbers if is_present.all() else _fill_missing(numbers, is_present)
 
 
-def _one_length(lengths: NDArray[Any], dim: int | None) -> int:
-    """Find the length that all vectors have; -1 stands for a missing one."""
+def _common_dim(lengths: NDArray[Any], dim: int | None) -> int:
+    """Return the number of dimensions that all vectors have; -1 stands for a missing one."""
     dim = int(lengths.max(initial=-1)) if dim is None else dim
     if dim < 1:
-        raise ValueError("There is no vector to tell the dimensions from; say dtype='vector[float32, 384]', e.g.")
+        raise ValueError(
+            "The number of dimensions is unknown, because there is no vector; pass e.g. dtype='vector[float32, 384]'."
+        )
     odd = np.flatnonzero((lengths != -1) & (lengths != dim))
     if len(odd):
         raise ValueError(f"vectors[{odd[0]}] has {lengths[odd[0]]} dimensions, not {dim}.")
     return dim
 
 
-def _spread(numbers: NDArray[np.float32], is_there: NDArray[np.bool_]) -> NDArray[np.float32]:
-    matrix = np.full((len(is_there), numbers.shape[1]), np.nan, dtype=np.float32)
-    matrix[is_there] = numbers
+def _fill_missing(numbers: NDArray[np.float32], is_present: NDArray[np.bool_]) -> NDArray[np.float32]:
+    matrix = np.full((len(is_present), numbers.shape[1]), np.nan, dtype=np.float32)
+    matrix[is_present] = numbers
     return matrix

@@ -1,6 +1,6 @@
-"""What is done with a column of text beyond embedding it: similarity, search, join, duplicates, cluster.
+"""The verbs of a column of text beyond embedding it: similarity, search, join, duplicates, cluster.
 
-Imports pandas; the estimators when something is called.
+Imports pandas and vector columns; the estimators when a verb is called.
 """
 
 from __future__ import annotations
@@ -17,19 +17,17 @@ from skembed.frames.vectors import VectorArray, is_one_vector
 
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
-    """Compare each row with one text, or with the row of another column; see ``TextColumn.similarity``."""
-    from skembed.embedders import embed_pair, read_for
+    """Compare each row with one text, or with the same row of another column; see ``TextColumn.similarity``."""
+    from skembed.embedders import embed_pair, read_column_for
 
-    embedder, subject = _embedder(params, similarity), _subject(column, vectors)
-    columns = (
-        read_for(embedder, subject, describe(column)),
-        read_for(embedder, _aligned(_as_column(other), column), "other"),
-    )
-    left, right = embed_pair(*columns, embedder, ("the column", "other"))
+    embedder = _make_embedder(params, similarity)
+    own = read_column_for(embedder, _with_vectors(column, vectors), describe(column))
+    others = read_column_for(embedder, _align(_as_column(other), column), "other")
+    left, right = embed_pair(own, others, embedder, ("the column", "other"))
     if left.shape[1] != right.shape[1]:
         raise ValueError(f"The vectors of the column have {left.shape[1]} dimensions, those of other {right.shape[1]}.")
     if not _is_single(other) and len(right) != len(left):
-        raise ValueError(f"other has {len(right)} rows for {len(left)}; give one text, or one for each row.")
+        raise ValueError(f"other has {len(right)} rows for {len(left)}; pass one text, or one for each row.")
     return pd.DataFrame({"score": (left * right).sum(axis=1).clip(-1, 1)}, index=column.index)
 
 
@@ -39,10 +37,11 @@ def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str
     from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
-    engine, subject = SemanticSearch(_embedder(params, search)), _subject(column, vectors)
-    hits = engine._fit(subject, None, name=describe(column)).search(_as_column(query), k)
+    engine = SemanticSearch(_make_embedder(params, search))
+    engine._fit(_with_vectors(column, vectors), None, name=describe(column))
+    hits = engine.search(_as_column(query), k)
     positions = hits["position"].to_numpy()
-    return hits.assign(text=_texts(column)[positions]).set_axis(column.index.take(positions))
+    return hits.assign(text=_texts_of(column)[positions]).set_axis(column.index.take(positions))
 
 
 def join(
@@ -54,12 +53,12 @@ def join(
 
     check_count("k", k)
     texts = _as_series(other)
-    engine = SemanticSearch(_embedder(params, join), n_neighbors=k)
-    engine._fit(_subject(texts, other_vectors), None, name="other")
-    score, position = engine._find_all(_subject(column, vectors), k, describe(column))
+    engine = SemanticSearch(_make_embedder(params, join), n_neighbors=k)
+    engine._fit(_with_vectors(texts, other_vectors), None, name="other")
+    score, position = engine._find_all(_with_vectors(column, vectors), k, describe(column))
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
     labels = texts.index.to_flat_index().to_numpy(dtype=object)[found]
-    text = _texts(texts)[found]
+    text = _texts_of(texts)[found]
     labels[found < 0] = text[found < 0] = None
     table = {
         "rank": np.tile(np.arange(1, k + 1), len(column)),
@@ -75,15 +74,15 @@ def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[s
     """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
     from skembed.similarity.duplicates import NearDuplicates
 
-    made = NearDuplicates(_embedder(params, duplicates), threshold=threshold)
-    made._fit(_subject(column, vectors), name=describe(column))
-    others, kept = made.duplicates_, np.arange(len(column))
-    score = np.where(made.labels_ < 0, np.nan, 1.0)
-    kept[others["position"]], score[others["position"]] = others["representative"], others["score"]
+    estimator = NearDuplicates(_make_embedder(params, duplicates), threshold=threshold)
+    estimator._fit(_with_vectors(column, vectors), name=describe(column))
+    others, representative = estimator.duplicates_, np.arange(len(column))
+    score = np.where(estimator.labels_ < 0, np.nan, 1.0)
+    representative[others["position"]], score[others["position"]] = others["representative"], others["score"]
     table = {
-        "group": made.labels_,
-        "is_duplicate": kept != np.arange(len(column)),
-        "representative": column.index.take(kept).to_flat_index(),
+        "group": estimator.labels_,
+        "is_duplicate": representative != np.arange(len(column)),
+        "representative": column.index.take(representative).to_flat_index(),
         "score": score,
     }
     return pd.DataFrame(table).set_axis(column.index)
@@ -92,24 +91,24 @@ def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[s
 def cluster(
     column: pd.Series, n_clusters: int, vectors: Any, random_state: Any, params: dict[str, Any]
 ) -> pd.DataFrame:
-    """Gather rows that are about the same; see ``TextColumn.cluster``."""
+    """Group rows that are about the same; see ``TextColumn.cluster``."""
     from sklearn.cluster import KMeans
 
     from skembed.checks import check_count
     from skembed.embedders import unit_vectors
 
     check_count("n_clusters", n_clusters)
-    embedder = _embedder(params, cluster)
-    unit = unit_vectors(_subject(column, vectors), embedder, name=describe(column))
-    is_there = ~np.isnan(unit).any(axis=1)
-    if is_there.sum() < n_clusters:
-        raise ValueError(f"{n_clusters} clusters were asked for, and there are {is_there.sum()} rows with a text.")
-    means = KMeans(n_clusters, n_init=10, random_state=random_state).fit(unit[is_there])
+    embedder = _make_embedder(params, cluster)
+    unit = unit_vectors(_with_vectors(column, vectors), embedder, name=describe(column))
+    has_text = ~np.isnan(unit).any(axis=1)
+    if has_text.sum() < n_clusters:
+        raise ValueError(f"{n_clusters} clusters were asked for, but there are {has_text.sum()} rows with a text.")
+    means = KMeans(n_clusters, n_init=10, random_state=random_state).fit(unit[has_text])
     centers = means.cluster_centers_ / np.maximum(np.linalg.norm(means.cluster_centers_, axis=1, keepdims=True), 1e-12)
     score = np.full(len(column), np.nan, dtype=np.float32)
-    score[is_there] = (unit[is_there] * centers[means.labels_]).sum(axis=1).clip(-1, 1)
+    score[has_text] = (unit[has_text] * centers[means.labels_]).sum(axis=1).clip(-1, 1)
     number = np.full(len(column), -1)
-    number[is_there] = means.labels_
+    number[has_text] = means.labels_
     table = pd.DataFrame({"cluster": pd.arrays.IntegerArray(number, mask=number < 0), "score": score})
     rank = table.groupby("cluster")["score"].rank(method="first", ascending=False)
     table.insert(1, "rank", rank.astype("Int64"))
@@ -117,61 +116,61 @@ def cluster(
 
 
 def describe(column: pd.Series) -> str:
-    """Name a column in a message."""
+    """Return the name of a column in messages."""
     return "series" if column.name is None else f"column {column.name!r}"
 
 
 def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) -> None:
-    """Raise TypeError for a keyword that the transformer has not, naming what a verb takes: ``own`` before the rest."""
+    """Raise TypeError for a keyword that neither the verb nor the transformer takes; it lists ``own`` first."""
     from skembed.encoding.settings import check_names
 
     of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params")]
     check_names(params, f"text.{verb.__name__}", *own, *of_verb)
 
 
-def _embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
+def _make_embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
     from skembed.transformer import SentenceEmbeddingTransformer
 
     check_params(params, verb)
     return SentenceEmbeddingTransformer(**{"missing": "nan", **params})
 
 
-def _subject(column: pd.Series, vectors: Any) -> Any:
-    """Take the column, or its vectors that are there already."""
+def _with_vectors(column: pd.Series, vectors: Any) -> pd.Series:
+    """Return the column, or its given vectors under its index labels and name."""
     if vectors is None:
         return column
-    array = VectorArray(vectors)  # refuses what holds none, e.g. another column of texts
+    array = VectorArray(vectors)  # raises for other values, such as another column of texts
     if len(array) != len(column):
         raise ValueError(f"vectors has {len(array)} rows for {len(column)} texts.")
     if isinstance(vectors, (pd.Series, pd.DataFrame)) and not vectors.index.equals(column.index):
-        raise ValueError("vectors has other index labels than the column; give it in the same order, or as an array.")
+        raise ValueError("vectors has other index labels than the column; pass it in the same order, or as an array.")
     return pd.Series(array, index=column.index, name=column.name, copy=False)
 
 
-def _aligned(other: Any, column: pd.Series) -> Any:
-    """Bring another column into the order of this one's index labels, as pandas does."""
+def _align(other: Any, column: pd.Series) -> Any:
+    """Align another column with the index labels of this one, as pandas does."""
     if not isinstance(other, (pd.Series, pd.DataFrame)) or other.index.equals(column.index):
         return other
     if column.index.is_unique and other.index.is_unique and len(other) == len(column):
         rows = other.index.get_indexer(column.index)
         if (rows >= 0).all():
             return other.iloc[rows]
-    raise ValueError("other has other index labels than the column, so that rows cannot be told from each other.")
+    raise ValueError("other has other index labels than the column, so that its rows cannot be matched.")
 
 
 def _as_column(value: Any) -> Any:
-    """Make a column of one text or one vector."""
+    """Return one text or one vector as a column, and columns as they are."""
     return [value] if _is_single(value) else value
 
 
 def _is_single(value: Any) -> bool:
     if isinstance(value, str):
         return True
-    return is_one_vector(value) and not np.isnan(value).all()  # which would be a column of missing texts
+    return is_one_vector(value) and not np.isnan(value).all()  # all NaN: a column of missing texts
 
 
 def _as_series(other: Any) -> pd.Series:
-    """Make a series of a column of any kind, so that what is found in it has a label and a text."""
+    """Return a column of any kind as a Series, so that its rows have index labels and texts."""
     from skembed.encoding.columns import plain_texts
     from skembed.encoding.vectors import holds_vectors
 
@@ -182,7 +181,7 @@ def _as_series(other: Any) -> pd.Series:
     return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
 
 
-def _texts(column: pd.Series) -> NDArray[np.object_]:
+def _texts_of(column: pd.Series) -> NDArray[np.object_]:
     from skembed.encoding.vectors import holds_vectors
 
     if holds_vectors(column):

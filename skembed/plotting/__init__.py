@@ -1,4 +1,4 @@
-"""Pictures of embeddings and of their training, as scikit-learn's Displays; one a file.
+"""Plots of embeddings and of trainings in the style of scikit-learn's Displays, one per file.
 
-matplotlib, plotly and umap are imported where something is drawn or computed with them.
+matplotlib, plotly and umap are imported when they are used.
 """

@@ -1,6 +1,6 @@
-"""What the displays draw with: colours, legends, labels that do not overlap. Imports numpy and pandas.
+"""Drawing: colours, legends, and labels that do not overlap. Imports numpy and pandas.
 
-matplotlib is not imported: the axes are given.
+Functions receive their axes, so matplotlib is not imported.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from matplotlib.collections import PathCollection
     from matplotlib.image import AxesImage
 
-_MOST_CATEGORIES = 20  # in a legend
-MOST_NUMBERS, _MOST_TICK_LABELS = 20, 50  # rows or columns
-_COLORS = (  # "muted" by Paul Tol, for colour-blind people too, https://sronpersonalpages.nl/~pault; then its shades
+_MOST_CATEGORIES = 20  # of a legend
+MOST_NUMBERS, _MOST_TICK_LABELS = 20, 50  # rows or columns with numbers in their cells, with names
+_COLORS = (  # Paul Tol's "muted", safe for colour-blind people, https://sronpersonalpages.nl/~pault; then shades of it
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#882255", "#999933"),
     *("#9990C3", "#70383F", "#88BB99", "#4B7082", "#7A7040", "#D4A1CC", "#255E54", "#C391AA", "#545419"),
 )
@@ -30,14 +30,14 @@ GREY, _DARK_GREY = "#CCCCCC", "#888888"
 MARKERS = dict(  # of matplotlib → of plotly
     zip("os^DvPX*", ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"], strict=True)
 )
-_PLACES = np.array(  # of a text beside its point, in typographic points, the nearest first
+_PLACES = np.array(  # offsets of a text from its point, in typographic points, the nearest first
     [(distance * x, distance * y) for distance in (7, 20, 33, 46) for x in (1, -1, 0) for y in (0, 1, -1) if x or y]
 )
 
 
 @dataclass(frozen=True)
 class Layer:
-    """Points that look alike: their name in the legend, if any, and their colour, or the scores that it comes from."""
+    """Points of one look: their name in the legend, if any, and their colour, or the scores that determine it."""
 
     name: str
     rows: NDArray[np.intp]
@@ -46,18 +46,18 @@ class Layer:
 
     @property
     def is_scored(self) -> bool:
-        """Whether the colours stand for numbers."""
+        """Whether the colours represent scores."""
         return not isinstance(self.color, str)
 
 
 def split_by_look(labels: pd.Series[Any] | None, rows: NDArray[np.intp]) -> list[Layer]:
-    """Sort rows by how their labels look; what is grey comes last."""
+    """Group rows by the look of their labels; grey ones come last."""
     if labels is None:
         layers = [Layer("", rows, _COLORS[0])]
     elif pd.api.types.is_float_dtype(labels.dtype):
         scores = labels.iloc[rows].to_numpy(np.float64, na_value=np.nan)
-        is_there = np.isfinite(scores)
-        layers = [Layer("", rows[is_there], scores[is_there]), Layer("missing", rows[~is_there], GREY)]
+        is_finite = np.isfinite(scores)
+        layers = [Layer("", rows[is_finite], scores[is_finite]), Layer("missing", rows[~is_finite], GREY)]
     else:
         layers = _category_layers(pd.Categorical(labels.iloc[rows]).remove_unused_categories(), rows)
     return [layer for layer in layers if len(layer.rows)]
@@ -80,7 +80,7 @@ def _category_layers(labels: pd.Categorical, rows: NDArray[np.intp]) -> list[Lay
 
 
 def point_style(n_points: int) -> dict[str, Any]:
-    """Make points the smaller and fainter the more there are."""
+    """Return the style of points: the more there are, the smaller and fainter."""
     return {
         "s": float(np.clip(700 / np.sqrt(n_points), 2, 60)),
         "alpha": float(np.clip(1.6 - 0.3 * np.log10(n_points), 0.3, 0.9)),
@@ -92,7 +92,7 @@ def point_style(n_points: int) -> dict[str, Any]:
 def draw_layer(ax: Axes, positions: NDArray[np.float64], layer: Layer, style: dict[str, Any]) -> PathCollection:
     """Scatter the points of a layer."""
     name = wrapped(layer.name, 30, 2)
-    name = f" {name}" if name.startswith("_") else name  # a legend leaves out what starts with "_"
+    name = f" {name}" if name.startswith("_") else name  # a legend leaves out names that start with "_"
     is_grey = not layer.is_scored and layer.color in (GREY, _DARK_GREY)
     zorder = 1 if is_grey else 1 + 1 / (1 + len(positions))  # the rarest in front
     look = {"c": layer.color, "marker": layer.marker, "cmap": "viridis" if layer.is_scored else None}
@@ -100,7 +100,7 @@ def draw_layer(ax: Axes, positions: NDArray[np.float64], layer: Layer, style: di
 
 
 def draw_legend(ax: Axes, layers: list[Layer], points: list[PathCollection], title: str) -> None:
-    """Explain colours: by a colour bar beside the axes; by a legend beside them, or above where the bar stands."""
+    """Explain scores by a colour bar beside the axes, and categories by a legend beside them, or above the bar."""
     place: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.01, 1), "borderaxespad": 0, "title": title}
     for scored in (drawn for drawn, layer in zip(points, layers, strict=True) if layer.is_scored):
         colorbar: Any = ax.figure.colorbar(scored, ax=ax, label=title)
@@ -114,8 +114,8 @@ def draw_legend(ax: Axes, layers: list[Layer], points: list[PathCollection], tit
 
 
 def frame_points(ax: Axes, positions: NDArray[np.float64], margin: float) -> None:
-    """Let the points fill the axes, with the same scale in both directions."""
-    ax.figure.canvas.figure.draw_without_rendering()  # lays everything out, so that the size of the axes is known
+    """Set the limits so that the points fill the axes, with the same scale in both directions."""
+    ax.figure.canvas.figure.draw_without_rendering()  # performs the layout, which determines the size of the axes
     box = ax.get_window_extent()
     middle, extent = (positions.min(axis=0) + positions.max(axis=0)) / 2, np.ptp(positions, axis=0)
     scale = max(extent[0] / box.width, extent[1] / box.height) or 1 / box.width  # 0 if all lie at one place
@@ -125,11 +125,11 @@ def frame_points(ax: Axes, positions: NDArray[np.float64], margin: float) -> Non
 
 
 def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) -> None:
-    """Write texts beside their points, each where it hides least of the other points and texts."""
-    pixels = ax.figure.dpi / 72  # a typographic point has
+    """Write each text beside its point, where it hides least of the other points and texts."""
+    pixels = ax.figure.dpi / 72  # per typographic point
     points: NDArray[np.float64] = ax.transData.transform(positions)
     marks = np.hstack([points - 5 * pixels, points + 5 * pixels])  # left, bottom, right, top
-    taken = np.tile(marks, (4, 1))  # to hide a point is worse than to hide words
+    taken = np.tile(marks, (4, 1))  # hiding a point is worse than hiding words
     inside = np.array(ax.get_window_extent().extents)[None]
     line = {"arrowstyle": "-", "color": "0.6", "linewidth": 0.6, "shrinkA": 0, "shrinkB": 7}
     for position, point, text in zip(positions, points, texts, strict=True):
@@ -158,7 +158,7 @@ def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) ->
 
 
 def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Find the area that each box shares with each other one."""
+    """Compute the area that each box shares with each of the others."""
     low = np.maximum(boxes[:, None, :2], others[:, :2])
     high = np.minimum(boxes[:, None, 2:], others[:, 2:])
     areas: NDArray[np.float64] = (high - low).clip(0).prod(axis=2)
@@ -166,7 +166,7 @@ def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArra
 
 
 def name_ticks(axis: Axis, labels: pd.Series[Any] | None, n_ticks: int, most_lines: int = 1, **long_style: Any) -> None:
-    """Write labels along an axis, as long as there is room for them."""
+    """Write labels along an axis, if there is room for them."""
     if n_ticks > _MOST_TICK_LABELS:
         axis.set_ticks([])
         return
@@ -177,8 +177,8 @@ def name_ticks(axis: Axis, labels: pd.Series[Any] | None, n_ticks: int, most_lin
 
 
 def write_numbers(ax: Axes, im: AxesImage, similarities: NDArray[np.floating[Any]]) -> None:
-    """Write each cosine into its cell, in black or white, whichever can be read there."""
-    ax.figure.canvas.figure.draw_without_rendering()  # lays everything out, so that the size of cells is known
+    """Write each cosine into its cell, in black or white, whichever is readable."""
+    ax.figure.canvas.figure.draw_without_rendering()  # performs the layout, which determines the size of cells
     width = np.diff(ax.transData.transform([(0, 0), (1, 0)])[:, 0])[0] * 72 / ax.figure.dpi
     brightness = im.to_rgba(similarities)[..., :3] @ [0.299, 0.587, 0.114]
     for (row, column), cosine in np.ndenumerate(similarities):
@@ -193,12 +193,12 @@ def _lines(value: Any, width: int, most_lines: int) -> list[str]:
 
 
 def wrapped(value: Any, width: int, most_lines: int) -> str:
-    """Shorten and break a text, for matplotlib, which must not take what is between dollars for a formula."""
+    """Wrap and shorten a text for matplotlib, which would read text between dollars as a formula."""
     return "\n".join(_lines(value, width, most_lines)).replace("$", r"\$")
 
 
 def wrapped_html(value: Any, width: int, most_lines: int = 2) -> str:
-    """Shorten and break a text, for plotly, which reads HTML, and formulas between dollars."""
+    """Wrap and shorten a text for plotly, which reads HTML, and formulas between dollars."""
     return "<br>".join(
         html.escape(line, quote=False).replace("$", "&#36;") for line in _lines(value, width, most_lines)
     )

@@ -1,4 +1,4 @@
-"""A map of embeddings in two dimensions. Imports what embeds texts."""
+"""EmbeddingMapDisplay: embeddings as points in two dimensions. Imports embedders and the rooms beside it."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, is_clusterer
-from sklearn.decomposition import PCA
 
-from skembed.embedders import take_embedder, unit_vectors
+from skembed.embedders import resolve_embedder, unit_vectors
 from skembed.optional import require
 from skembed.plotting.drawing import (
     MARKERS,
+    Layer,
     annotate,
     draw_layer,
     draw_legend,
@@ -24,77 +24,73 @@ from skembed.plotting.drawing import (
     wrapped_html,
 )
 from skembed.plotting.inputs import (
+    check_no_texts,
     compute_features,
     find_predictor,
     import_pyplot,
     index_of,
     read_one_column,
     read_texts,
-    refuse_texts,
     texts_or_none,
     with_index_of,
 )
+from skembed.plotting.projections import METHODS, check_method, project
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
     from plotly.graph_objects import Figure as PlotlyFigure
 
-
-_METHODS = {"auto": "", "pca": "PCA", "tsne": "t-SNE", "umap": "UMAP"}  # method → its name on the axes
-
-
-_TSNE_FROM, _TSNE_UP_TO = 50, 5_000  # rows: neighbours say little among fewer, and more take minutes
-_MOST_ANNOTATED = 20  # points with their text
+_MOST_ANNOTATED = 20  # points that have their text beside them
 
 
 class EmbeddingMapDisplay:
-    """Map of embeddings: each row a point, what is alike close together.
+    """Map of embeddings: each row is a point, and similar rows are close together.
 
-    Make one with :meth:`from_texts`, :meth:`from_embeddings` or :meth:`from_estimator`, which also draw it. All
+    Create one with :meth:`from_texts`, :meth:`from_embeddings` or :meth:`from_estimator`, which also draw it. All
     parameters are stored as attributes.
 
     Parameters
     ----------
     positions : array of float, shape (n_rows, 2)
-        Where the points lie. Rows with NaN are not drawn; the title says how many.
+        Positions of the points. Rows with NaN are not drawn; the title gives their number.
     labels : column of length n_rows, default=None
-        What the colours mean. Floats are scores and get a colour bar; anything else is a category with a colour and a
-        marker of its own. Missing labels and the integer -1, which clusterers give a row without a cluster, are grey.
-        Of more than 20 categories the 19 most frequent are told apart. A Series is read by position; its name heads
-        the legend.
+        Meaning of the colours. Floats are scores, explained by a colour bar. Anything else is a category with its own
+        colour and marker. Missing labels and the integer -1, the label of rows without a cluster, are grey. Of more
+        than 20 categories, the 19 most frequent have their own look. A Series is read by position; its name is the
+        title of the legend.
     texts : column of length n_rows, default=None
-        Written beside the points if there are 20 or fewer; what :meth:`plot_interactive` shows of a point.
+        Written beside the points if there are 20 or fewer; :meth:`plot_interactive` shows them on hover.
     index : sequence of length n_rows, default=None
         Index labels, for :meth:`plot_interactive`.
     method : str, default=None
-        Where the positions are from, e.g. "pca"; names the axes.
+        How the positions were computed, e.g. "pca"; names the axes.
     explained_variance_ratio : array of float, shape (2,), default=None
         Share of the variance along each axis, from 0 to 1.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What the map was drawn on.
+        The axes of the map.
     figure_ : matplotlib Figure
-        Its figure.
+        The figure of the axes.
 
     See Also
     --------
-    SimilarityDisplay : The cosines themselves, of a few dozen rows.
+    SimilarityDisplay : Heat map of the cosines of a few dozen rows.
 
     Notes
     -----
-    Vectors are brought to length 1, so that the map shows angles between them. Its methods:
+    Vectors are scaled to length 1, so that the map shows the angles between them. The methods are:
 
-    - "pca" keeps the directions of largest variance, and takes seconds even for 60,000 rows. Groups that it lays over
-      each other may still lie apart.
+    - "pca" keeps the directions of largest variance, and takes seconds even for 60,000 rows. Groups that overlap on the
+      map may still be separate.
     - "tsne" keeps neighbours together (van der Maaten & Hinton, 2008, https://jmlr.org/papers/v9/vandermaaten08a.html).
-      It is given the 50 largest principal components, and starts from the first two (Kobak & Berens, 2019,
-      https://doi.org/10.1038/s41467-019-13056-x). Sizes of groups, and distances between them, mean little. 5,000 rows
-      take up to a minute, 60,000 many.
-    - "umap" (McInnes, Healy & Melville, 2018, https://arxiv.org/abs/1802.03426) is like it, and faster for many rows.
-      It needs the package umap-learn, and 4 rows.
+      It uses the 50 largest principal components and starts from the first two (Kobak & Berens, 2019,
+      https://doi.org/10.1038/s41467-019-13056-x). Sizes of groups and distances between them mean little. 5,000 rows
+      take up to a minute, 60,000 many minutes.
+    - "umap" (McInnes, Healy & Melville, 2018, https://arxiv.org/abs/1802.03426) is similar, and faster for many rows.
+      It needs the package umap-learn and at least 4 rows.
     - "auto" is "tsne" for 50 to 5,000 rows with a vector, and "pca" for fewer and for more.
 
     Examples
@@ -140,22 +136,22 @@ class EmbeddingMapDisplay:
         random_state: int | np.random.RandomState | None = 0,
         ax: Axes | None = None,
     ) -> Self:
-        """Draw a map of vectors that are there already.
+        """Draw a map of given vectors.
 
         Parameters
         ----------
         X : column of vectors, shape (n_rows, dim)
             As :class:`VectorArray` reads them; missing ones are left out.
         labels : column of length n_rows, default=None
-            What the colours mean: scores, if they are floats, or categories.
+            Meaning of the colours: scores if they are floats, else categories.
         texts : column of length n_rows, default=None
-            Written beside the points if there are 20 or fewer; what :meth:`plot_interactive` shows of a point.
+            Written beside the points if there are 20 or fewer; :meth:`plot_interactive` shows them on hover.
         method : {"auto", "pca", "tsne", "umap"}, default="auto"
-            How positions are found; see the notes on the class.
+            How positions are computed; see the notes of the class.
         random_state : int, RandomState or None, default=0
-            Seed; None may draw another map each time.
+            Seed; with None the map may differ each time.
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -164,22 +160,20 @@ class EmbeddingMapDisplay:
         Raises
         ------
         TypeError, ValueError
-            If X holds no vectors, fewer than two rows have one, lengths differ, or there is no such method.
+            If X does not hold vectors, fewer than two rows have one, lengths differ, or the method does not exist.
         ImportError
-            If matplotlib, or what the method needs, is not installed.
+            If matplotlib or the library of the method is not installed.
         """
-        _refuse_what_cannot_be_drawn(cls, method)
-        refuse_texts(X, "X")
+        _check_can_draw(cls, method)
+        check_no_texts(X, "X")
         vectors = unit_vectors(X, None)
-        n_rows, is_there = len(vectors), ~np.isnan(vectors).any(axis=1)
-        labels, texts = (
-            read_one_column(labels, "labels", n_rows),
-            read_one_column(texts, "texts", n_rows),
-        )  # before minutes of t-SNE
+        n_rows, has_vector = len(vectors), ~np.isnan(vectors).any(axis=1)
+        labels = read_one_column(labels, "labels", n_rows)  # raises before minutes of t-SNE
+        texts = read_one_column(texts, "texts", n_rows)
         positions = np.full((n_rows, 2), np.nan)
-        positions[is_there], method, shares = _project(vectors[is_there], method, random_state, n_rows)
+        positions[has_vector], chosen, shares = project(vectors[has_vector], method, random_state, n_rows)
         display = cls(
-            positions, labels=labels, texts=texts, index=index_of(X), method=method, explained_variance_ratio=shares
+            positions, labels=labels, texts=texts, index=index_of(X), method=chosen, explained_variance_ratio=shares
         )
         return display.plot(ax=ax)
 
@@ -194,17 +188,17 @@ class EmbeddingMapDisplay:
         random_state: int | np.random.RandomState | None = 0,
         ax: Axes | None = None,
     ) -> Self:
-        """Embed texts, and draw a map of them.
+        """Embed texts and draw a map of them.
 
         Parameters
         ----------
         texts : column of texts, length n_rows
             As :class:`SentenceEmbeddingTransformer` reads them; missing ones are left out.
         embedder : transformer, default=None
-            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
-            embedder is used as it is; one that is not fitted is cloned, and learns from these texts.
+            Embeds the texts, e.g. a :class:`SentenceEmbeddingTransformer`; None uses one with ``missing="nan"``. A
+            fitted embedder is used as it is; another one is cloned and fitted on these texts.
         labels, method, random_state, ax
-            As of :meth:`from_embeddings`.
+            As for :meth:`from_embeddings`.
 
         Returns
         -------
@@ -213,14 +207,14 @@ class EmbeddingMapDisplay:
         Raises
         ------
         TypeError, ValueError
-            If a text is not what it must be, fewer than two are there, lengths differ, or there is no such method.
+            If a text is not what it must be, there are fewer than two, lengths differ, or the method does not exist.
         ImportError
-            If matplotlib, or what the method needs, is not installed.
+            If matplotlib or the library of the method is not installed.
         """
-        _refuse_what_cannot_be_drawn(cls, method)
-        embedder = take_embedder(embedder, missing="nan")
+        _check_can_draw(cls, method)
+        embedder = resolve_embedder(embedder, missing="nan")
         column = read_texts(texts, "texts", embedder)
-        read_one_column(labels, "labels", len(column))  # its error comes before minutes of embedding
+        read_one_column(labels, "labels", len(column))  # raises before minutes of embedding
         vectors = with_index_of(texts, unit_vectors(column, embedder))
         plain = column.to_objects()
         return cls.from_embeddings(vectors, labels=labels, texts=plain, method=method, random_state=random_state, ax=ax)
@@ -237,20 +231,20 @@ class EmbeddingMapDisplay:
         random_state: int | np.random.RandomState | None = 0,
         ax: Axes | None = None,
     ) -> Self:
-        """Draw a map of what a transformer makes, or of what a classifier or clusterer is given.
+        """Draw a map of the output of a transformer, or of the input of a classifier or clusterer.
 
         Parameters
         ----------
         estimator : transformer, classifier, clusterer, or pipeline that ends in one
-            Fitted, or one that needs no fit; a search stands for its best estimator. If it predicts, the map shows
-            what goes into it, or into the last step of the pipeline, coloured by its predictions.
-        X : what the estimator takes, n_rows of it
+            Fitted, or one that needs no fit; of a search, the best estimator is used. If it predicts, the map shows its
+            input, or that of the last step of the pipeline, coloured by its predictions.
+        X : input of the estimator, n_rows rows
         labels : column of length n_rows, default=None
-            What the colours mean, instead of predictions: scores, if they are floats, or categories.
+            Meaning of the colours, instead of predictions: scores if they are floats, else categories.
         texts : column of length n_rows, default=None
-            As of :meth:`from_embeddings`; None: X, if it is a column of texts.
+            As for :meth:`from_embeddings`; None uses X if it is a column of texts.
         method, random_state, ax
-            As of :meth:`from_embeddings`.
+            As for :meth:`from_embeddings`.
 
         Returns
         -------
@@ -259,13 +253,13 @@ class EmbeddingMapDisplay:
         Raises
         ------
         TypeError, ValueError
-            If X becomes no vectors, fewer than two rows have one, lengths differ, a clusterer cannot say where X
-            belongs, or there is no such method.
+            If X does not become vectors, fewer than two rows have one, lengths differ, a clusterer has no labels for X,
+            or the method does not exist.
         ImportError
-            If matplotlib, or what the method needs, is not installed.
+            If matplotlib or the library of the method is not installed.
         """
-        _refuse_what_cannot_be_drawn(cls, method)
-        labels = _predictions(estimator, X) if labels is None else labels
+        _check_can_draw(cls, method)
+        labels = _predict(estimator, X) if labels is None else labels
         texts = texts_or_none(X) if texts is None else texts
         return cls.from_embeddings(
             compute_features(estimator, X), labels=labels, texts=texts, method=method, random_state=random_state, ax=ax
@@ -277,10 +271,10 @@ class EmbeddingMapDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure. A legend stands to the right of it: leave room, e.g. with
+            Axes to draw on; None creates a figure. The legend is to the right of the axes: leave room, e.g. with
             ``plt.subplots(layout="constrained")``.
         scatter_kw : dict, default=None
-            What else :meth:`matplotlib.axes.Axes.scatter` is given, e.g. ``{"s": 5, "alpha": 1}``.
+            Further parameters of :meth:`matplotlib.axes.Axes.scatter`, e.g. ``{"s": 5, "alpha": 1}``.
 
         Returns
         -------
@@ -311,7 +305,7 @@ class EmbeddingMapDisplay:
         return self
 
     def plot_interactive(self) -> PlotlyFigure:
-        """Draw the map with plotly: the pointer over a point shows its text, label, position and index label.
+        """Draw the map with plotly: hovering over a point shows its text, label, position and index label.
 
         Returns
         -------
@@ -326,38 +320,40 @@ class EmbeddingMapDisplay:
         plotly = require("plotly.graph_objects", package="plotly", needed_by=f"{type(self).__name__}.plot_interactive")
         rows, (x_name, y_name) = self._rows(), self._axis_names()
         axis = {"showticklabels": False, "ticks": "", "mirror": True}
-        label_name = {"text": wrapped_html(self._label_name(), 30)}
         layout = {
             "template": "simple_white",
             "title": {"text": self._left_out()},
-            "legend": {"title": label_name, "itemsizing": "constant"},
+            "legend": {"title": self._label_title(), "itemsizing": "constant"},
             "xaxis": {"title": {"text": x_name}, **axis},
             "yaxis": {"title": {"text": y_name}, "scaleanchor": "x", **axis},
             "hoverlabel": {"align": "left"},
         }
         figure = plotly.Figure(layout=layout)
         for layer in split_by_look(self.labels, rows):
-            style = point_style(len(rows))
-            marker = {
-                "color": layer.color,
-                "symbol": MARKERS[layer.marker],
-                "size": 1.5 * style["s"] ** 0.5,  # s is an area
-                "opacity": style["alpha"],
-                "colorscale": "Viridis",
-                "showscale": layer.is_scored,
-                "colorbar": {"title": label_name},
-            }
-            figure.add_scattergl(
-                x=self.positions[layer.rows, 0],
-                y=self.positions[layer.rows, 1],
-                mode="markers",
-                name=wrapped_html(layer.name, 30),
-                showlegend=layer.name != "",
-                hovertext=[self._hover(row) for row in layer.rows.tolist()],
-                hoverinfo="text",
-                marker=marker,
-            )
+            figure.add_scattergl(**self._trace(layer, point_style(len(rows))))
         return figure
+
+    def _trace(self, layer: Layer, style: dict[str, Any]) -> dict[str, Any]:
+        """Return the points of a layer as plotly takes them."""
+        marker = {
+            "color": layer.color,
+            "symbol": MARKERS[layer.marker],
+            "size": 1.5 * style["s"] ** 0.5,  # s is an area
+            "opacity": style["alpha"],
+            "colorscale": "Viridis",
+            "showscale": layer.is_scored,
+            "colorbar": {"title": self._label_title()},
+        }
+        return {
+            "x": self.positions[layer.rows, 0],
+            "y": self.positions[layer.rows, 1],
+            "mode": "markers",
+            "name": wrapped_html(layer.name, 30),
+            "showlegend": layer.name != "",
+            "hovertext": [self._hover_text(row) for row in layer.rows.tolist()],
+            "hoverinfo": "text",
+            "marker": marker,
+        }
 
     def _rows(self) -> NDArray[np.intp]:
         return np.flatnonzero(~np.isnan(self.positions).any(axis=1))
@@ -369,14 +365,17 @@ class EmbeddingMapDisplay:
     def _label_name(self) -> str:
         return "" if self.labels is None or self.labels.name is None else str(self.labels.name)
 
+    def _label_title(self) -> dict[str, str]:
+        return {"text": wrapped_html(self._label_name(), 30)}
+
     def _axis_names(self) -> list[str]:
-        name = "dimension" if self.method is None else _METHODS.get(self.method, self.method)
+        name = "dimension" if self.method is None else METHODS.get(self.method, self.method)
         shares = self.explained_variance_ratio
         of_variance = ["", ""] if shares is None else [f" ({100 * share:.0f} % of variance)" for share in shares]
         return [f"{name} {axis}{share}" for axis, share in enumerate(of_variance, start=1)]
 
-    def _hover(self, row: int) -> str:
-        """Say what there is to say of a row, in the HTML of plotly."""
+    def _hover_text(self, row: int) -> str:
+        """Return what is known of a row, in the HTML of plotly."""
         lines = []
         if self.texts is not None and not pd.isna(self.texts[row]):
             lines.append(wrapped_html(self.texts[row], 70, most_lines=10))
@@ -386,12 +385,14 @@ class EmbeddingMapDisplay:
         return "<br>".join([*lines, f"row {row}{index_label}"])
 
 
-def _umap() -> Any:
-    return require("umap", package="umap-learn", needed_by="method='umap'")
+def _check_can_draw(display: type, method: str) -> None:
+    """Raise, before minutes of embedding, what would be raised after them."""
+    import_pyplot(display)
+    check_method(method)
 
 
-def _predictions(estimator: Any, X: Any) -> pd.Series[Any] | None:
-    """Find what an estimator says of X, or what a clusterer said at its fit; None for a transformer."""
+def _predict(estimator: Any, X: Any) -> pd.Series[Any] | None:
+    """Return the predictions of an estimator, or the labels of a fitted clusterer; None for a transformer."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     predictor = find_predictor(estimator)
     if predictor is None:
@@ -400,49 +401,3 @@ def _predictions(estimator: Any, X: Any) -> pd.Series[Any] | None:
     if labels is None:
         raise TypeError(f"{type(predictor).__name__} has neither predict nor labels_; pass labels.")
     return pd.Series(labels, name="cluster" if is_clusterer(predictor) else "prediction")
-
-
-def _project(vectors: NDArray[np.float32], method: str, random_state: Any, n_rows: int) -> tuple[Any, Any, Any]:
-    """Find two-dimensional positions, the method that "auto" took, and for PCA each axis's share of the variance."""
-    n_there = len(vectors)
-    fewest = 4 if method == "umap" else 2
-    if n_there < fewest:
-        raise ValueError(f"A map needs at least {fewest} rows with a vector; got {n_there}, of {n_rows} rows.")
-    if method == "auto":
-        method = "tsne" if _TSNE_FROM <= n_there <= _TSNE_UP_TO else "pca"
-    if method == "pca":
-        positions, shares = _principal_components(vectors, 2, random_state)
-        return positions, method, shares
-    if method == "tsne":
-        return _tsne(vectors, random_state), method, None
-    n_jobs = -1 if random_state is None else 1  # with a seed it takes one, and warns if it may take more
-    reducer = _umap().UMAP(n_neighbors=min(15, n_there - 1), metric="cosine", random_state=random_state, n_jobs=n_jobs)
-    return reducer.fit_transform(vectors), method, None
-
-
-def _tsne(vectors: NDArray[np.float32], random_state: Any) -> Any:
-    from sklearn.manifold import TSNE
-
-    points, _ = _principal_components(vectors, 50, random_state)
-    start = 1e-4 * points[:, :2] / (points[:, 0].std() or 1)  # as init="pca", which divides by 0 if all are equal
-    tsne = TSNE(perplexity=min(30, (len(vectors) - 1) / 3), init=start, random_state=random_state)
-    return tsne.fit_transform(points)
-
-
-def _principal_components(vectors: NDArray[np.float32], most: int, random_state: Any) -> tuple[Any, Any]:
-    """Keep the largest components, at least two, and find each one's share of the variance."""
-    pca = PCA(min(most, *vectors.shape), random_state=random_state)
-    with np.errstate(invalid="ignore"):  # equal vectors have no variance to share
-        points = pca.fit_transform(vectors)
-    n_lacking = max(0, 2 - points.shape[1])  # of vectors with one dimension
-    shares = np.pad(np.nan_to_num(pca.explained_variance_ratio_), (0, n_lacking))
-    return np.pad(points, ((0, 0), (0, n_lacking))), shares
-
-
-def _refuse_what_cannot_be_drawn(display: type, method: str) -> None:
-    """Refuse, before minutes of embedding, what would fail after them."""
-    if method not in _METHODS:
-        raise ValueError(f"method must be one of {', '.join(map(repr, _METHODS))}; got {method!r}.")
-    import_pyplot(display)
-    if method == "umap":
-        _umap()

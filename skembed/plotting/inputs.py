@@ -1,4 +1,4 @@
-"""What the displays read: columns, texts, vectors and features. Imports what embeds texts."""
+"""What the displays read: columns, texts, vectors and features. Imports embedders; matplotlib when it is needed."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from numpy.typing import NDArray
 from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
-from skembed.embedders import read_for, unit_vectors
+from skembed.embedders import read_column_for, unit_vectors
 from skembed.encoding.columns import Column
 from skembed.optional import require
 
 
 def import_pyplot(display: type) -> Any:
-    """Import matplotlib, or raise an error that names the extra."""
+    """Import and return pyplot; raise ImportError naming the extra if matplotlib is not installed."""
     return require("matplotlib.pyplot", extra="plot", needed_by=display.__name__)
 
 
 def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
-    """Read a column of anything by position; beside missing values, whole numbers stay whole."""
+    """Read a column of anything by position; integers stay integers beside missing values."""
     if values is None:
         return None
     if len(getattr(values, "shape", (0,))) != 1:
@@ -40,27 +40,27 @@ def index_of(X: Any) -> pd.Index[Any] | None:
 
 
 def with_index_of(X: Any, vectors: NDArray[Any]) -> NDArray[Any] | pd.DataFrame:
-    """Give vectors the index labels of X, if it has any."""
+    """Return vectors with the index labels of X, if it has any."""
     return vectors if index_of(X) is None else pd.DataFrame(vectors, index=index_of(X))
 
 
 def read_texts(texts: Any, name: str, embedder: Any = None) -> Column:
-    """Read a column of texts, as an embedder needs it; raise TypeError for vectors."""
-    column = read_for(embedder, texts, name)
+    """Read a column of texts as an embedder needs it; raise TypeError for vectors."""
+    column = read_column_for(embedder, texts, name)
     if column.texts is None:
         raise TypeError(f"{name} holds vectors, not texts; use from_embeddings.")
     return column
 
 
 def texts_or_none(X: Any) -> NDArray[np.object_] | None:
-    """Return the texts of a column, or None if it holds none."""
+    """Return the texts of a column; None if it is not a column of texts."""
     try:
         return read_texts(X, "X").to_objects()
     except (TypeError, ValueError):
         return None
 
 
-def refuse_texts(X: Any, name: str) -> None:
+def check_no_texts(X: Any, name: str) -> None:
     """Raise TypeError for texts where vectors are expected."""
     texts = texts_or_none(X)
     if texts is not None and any(text is not None for text in texts):
@@ -68,13 +68,13 @@ def refuse_texts(X: Any, name: str) -> None:
 
 
 def find_predictor(estimator: Any) -> Any:
-    """Find the estimator, or the last step of a pipeline, if it predicts."""
+    """Return the estimator, or the last step of a pipeline, if it predicts; else None."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     return last if hasattr(last, "predict") or hasattr(last, "fit_predict") else None
 
 
 def compute_features(estimator: Any, X: Any) -> Any:
-    """Find what a transformer makes of X, or what goes into what predicts."""
+    """Compute the output of a transformer, or the input of what predicts, for X."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     predictor = find_predictor(estimator)
     if predictor is not None:
@@ -82,7 +82,7 @@ def compute_features(estimator: Any, X: Any) -> Any:
         given = estimator[:-1].transform(X) if has_steps_before else X
         texts = texts_or_none(given) if hasattr(predictor, "embedder") else None
         if texts is not None:
-            embedder = getattr(predictor, "embedder_", predictor.embedder)  # what it learned, if it is fitted
+            embedder = getattr(predictor, "embedder_", predictor.embedder)  # the fitted one, if there is one
             return with_index_of(X, unit_vectors(texts, embedder))
         if not has_steps_before:
             return X

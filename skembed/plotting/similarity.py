@@ -1,4 +1,4 @@
-"""A heat map of similarities. Imports what embeds texts."""
+"""SimilarityDisplay: cosines as a heat map. Imports embedders and the rooms beside it."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
-from skembed.embedders import embed_pair, fit_embedder, take_embedder
+from skembed.embedders import embed_pair, fit_embedder, resolve_embedder
 from skembed.encoding.columns import read_column
 from skembed.plotting.drawing import GREY, MOST_NUMBERS, name_ticks, write_numbers
 from skembed.plotting.inputs import (
+    check_no_texts,
     compute_features,
     import_pyplot,
     index_of,
     read_one_column,
     read_texts,
-    refuse_texts,
     texts_or_none,
 )
 
@@ -26,14 +26,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
     from matplotlib.image import AxesImage
 
-
 _MOST_CELLS = 2_000**2
 
 
 class SimilarityDisplay:
-    """Heat map of cosines: how alike each row is to each column.
+    """Heat map of cosines: how similar each row is to each column.
 
-    Make one with :meth:`from_texts`, :meth:`from_embeddings` or :meth:`from_estimator`, which also draw it. All
+    Create one with :meth:`from_texts`, :meth:`from_embeddings` or :meth:`from_estimator`, which also draw it. All
     parameters are stored as attributes.
 
     Parameters
@@ -41,28 +40,28 @@ class SimilarityDisplay:
     similarities : array of float, shape (n_rows, n_columns)
         Cosines, from -1 to 1. Cells with NaN are grey.
     row_labels : column of length n_rows, default=None
-        What the rows are called; None: their positions.
+        Names of the rows; None uses their positions.
     column_labels : column of length n_columns, default=None
-        What the columns are called; None: as the rows, if there are as many, or else their positions.
+        Names of the columns; None uses those of the rows if there are as many, else their positions.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What the heat map was drawn on.
+        The axes of the heat map.
     figure_ : matplotlib Figure
-        Its figure.
+        The figure of the axes.
     im_ : matplotlib AxesImage
         The cells.
 
     See Also
     --------
-    EmbeddingMapDisplay : A map, of hundreds of rows and more.
+    EmbeddingMapDisplay : Map of hundreds of rows and more.
 
     Notes
     -----
-    Colours reach from -1 to 1 with white at 0, whatever the cosines, so that two heat maps can be compared. Numbers
-    are written into the cells of up to 20 rows and columns, labels beside up to 50. There may be up to four million
-    cells: 2,000 rows and columns, say.
+    Colours always range from -1 to 1 with white at 0, so that two heat maps can be compared. Cells hold numbers for up
+    to 20 rows and columns, and labels are written for up to 50. There may be up to four million cells, e.g. 2,000 rows
+    and columns.
 
     Examples
     --------
@@ -79,7 +78,7 @@ class SimilarityDisplay:
         if self.similarities.ndim != 2 or self.similarities.size == 0:
             raise ValueError(f"similarities must have the shape (n_rows, n_columns); got {self.similarities.shape}.")
         n_rows, n_columns = self.similarities.shape
-        _refuse_too_many_cells(n_rows, n_columns)
+        _check_n_cells(n_rows, n_columns)
         is_cosine = np.isnan(self.similarities) | (np.abs(self.similarities) <= 1.01)  # half precision is off by less
         if not is_cosine.all():
             raise ValueError(f"similarities must be cosines, from -1 to 1; got {self.similarities[~is_cosine][0]:.3g}.")
@@ -92,20 +91,20 @@ class SimilarityDisplay:
     def from_embeddings(
         cls, X: Any, Y: Any = None, *, row_labels: Any = None, column_labels: Any = None, ax: Axes | None = None
     ) -> Self:
-        """Draw the cosines of vectors that are there already.
+        """Draw the cosines of given vectors.
 
         Parameters
         ----------
         X : column of vectors, shape (n_rows, dim)
             As :class:`VectorArray` reads them; cells of missing ones are grey.
         Y : column of vectors, shape (n_columns, dim), default=None
-            What X is compared with; None: itself.
+            Vectors that X is compared with; None compares X with itself.
         row_labels : column of length n_rows, default=None
-            What the rows are called; None: by index label or position.
+            Names of the rows; None uses index labels or positions.
         column_labels : column of length n_columns, default=None
-            What the columns are called; None: by index label or position of Y, or as the rows if there is no Y.
+            Names of the columns; None uses index labels or positions of Y, or the names of the rows without Y.
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -114,8 +113,8 @@ class SimilarityDisplay:
         Raises
         ------
         TypeError, ValueError
-            If X or Y holds no vectors, their dimensions, their models or the numbers of labels differ, or there are too
-            many cells.
+            If X or Y does not hold vectors, their dimensions or models differ, the number of labels is not that of
+            rows or columns, or there are too many cells.
         ImportError
             If matplotlib is not installed.
         """
@@ -123,13 +122,13 @@ class SimilarityDisplay:
         row_labels = index_of(X) if row_labels is None else row_labels
         if column_labels is None:
             column_labels = row_labels if Y is None else index_of(Y)
-        refuse_texts(X, "X")
+        check_no_texts(X, "X")
         if Y is not None:
-            refuse_texts(Y, "Y")
+            check_no_texts(Y, "Y")
         rows = read_column(X)
         columns = rows if Y is None else read_column(Y, "Y")
-        left, right = embed_pair(rows, columns, take_embedder(None, missing="nan"))
-        _refuse_too_many_cells(len(left), len(right))
+        left, right = embed_pair(rows, columns, resolve_embedder(None, missing="nan"))
+        _check_n_cells(len(left), len(right))
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
         column_labels = range(len(right)) if column_labels is None else column_labels  # not those of the rows
@@ -139,19 +138,19 @@ class SimilarityDisplay:
     def from_texts(
         cls, texts: Any, other: Any = None, *, embedder: BaseEstimator | None = None, ax: Axes | None = None
     ) -> Self:
-        """Embed texts, and draw their cosines.
+        """Embed texts and draw their cosines.
 
         Parameters
         ----------
         texts : column of texts, length n_rows
             As :class:`SentenceEmbeddingTransformer` reads them; cells of missing ones are grey.
         other : column of texts, length n_columns, default=None
-            What the texts are compared with; None: themselves.
+            Texts that they are compared with; None compares them with themselves.
         embedder : transformer, default=None
-            What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
-            embedder is used as it is; one that is not fitted is cloned, and learns from these texts.
+            Embeds the texts, e.g. a :class:`SentenceEmbeddingTransformer`; None uses one with ``missing="nan"``. A
+            fitted embedder is used as it is; another one is cloned and fitted on these texts.
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -165,10 +164,10 @@ class SimilarityDisplay:
             If matplotlib is not installed.
         """
         import_pyplot(cls)
-        embedder = take_embedder(embedder, missing="nan")
+        embedder = resolve_embedder(embedder, missing="nan")
         rows = read_texts(texts, "texts", embedder)
         columns = rows if other is None else read_texts(other, "other", embedder)
-        _refuse_too_many_cells(len(rows), len(columns))  # before minutes of embedding
+        _check_n_cells(len(rows), len(columns))  # before minutes of embedding
         fit_embedder(embedder, [rows] if other is None else [rows, columns])
         left, right = embed_pair(rows, columns, embedder)
         labels = rows.to_objects(), columns.to_objects()
@@ -185,18 +184,18 @@ class SimilarityDisplay:
         column_labels: Any = None,
         ax: Axes | None = None,
     ) -> Self:
-        """Draw the cosines of what a transformer makes, or of what a classifier or clusterer is given.
+        """Draw the cosines of the output of a transformer, or of the input of a classifier or clusterer.
 
         Parameters
         ----------
         estimator : transformer, classifier, clusterer, or pipeline that ends in one
-            Fitted, or one that needs no fit; a search stands for its best estimator. If it predicts, what goes into
-            it, or into the last step of the pipeline, is compared.
-        X : what the estimator takes, n_rows of it
-        Y : what the estimator takes, n_columns of it, default=None
-            What X is compared with; None: itself.
+            Fitted, or one that needs no fit; of a search, the best estimator is used. If it predicts, its input, or
+            that of the last step of the pipeline, is compared.
+        X : input of the estimator, n_rows rows
+        Y : input of the estimator, n_columns rows, default=None
+            What X is compared with; None compares X with itself.
         row_labels, column_labels, ax
-            As of :meth:`from_embeddings`; but columns of texts name themselves.
+            As for :meth:`from_embeddings`; but texts are their own names.
 
         Returns
         -------
@@ -205,7 +204,8 @@ class SimilarityDisplay:
         Raises
         ------
         TypeError, ValueError
-            If X or Y becomes no vectors, the numbers of labels differ, or there are too many cells.
+            If X or Y does not become vectors, the number of labels is not that of rows or columns, or there are too
+            many cells.
         ImportError
             If matplotlib is not installed.
         """
@@ -222,9 +222,9 @@ class SimilarityDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure, of a size that fits.
+            Axes to draw on; None creates a figure of a suitable size.
         im_kw : dict, default=None
-            What else :meth:`matplotlib.axes.Axes.imshow` is given, e.g. ``{"cmap": "viridis", "vmin": 0}``.
+            Further parameters of :meth:`matplotlib.axes.Axes.imshow`, e.g. ``{"cmap": "viridis", "vmin": 0}``.
 
         Returns
         -------
@@ -242,7 +242,7 @@ class SimilarityDisplay:
             ax = plt.subplots(figsize=size, layout="constrained")[1]
         self.ax_: Axes = ax
         self.figure_: Figure | SubFigure = ax.figure
-        # aspect "equal" and a constrained layout together cut labels off
+        # aspect "equal" with a constrained layout cuts labels off
         style = {"cmap": plt.get_cmap("RdBu_r").with_extremes(bad=GREY), "vmin": -1, "vmax": 1, "aspect": "auto"}
         self.im_: AxesImage = ax.imshow(self.similarities, **{**style, **(im_kw or {})})
         self.figure_.colorbar(self.im_, ax=ax, label="cosine")
@@ -253,6 +253,7 @@ class SimilarityDisplay:
         return self
 
 
-def _refuse_too_many_cells(n_rows: int, n_columns: int) -> None:
+def _check_n_cells(n_rows: int, n_columns: int) -> None:
+    """Raise ValueError for more cells than a picture shows."""
     if n_rows * n_columns > _MOST_CELLS:
-        raise ValueError(f"{n_rows:,} x {n_columns:,} cosines are too many for a picture; take a sample of the rows.")
+        raise ValueError(f"{n_rows:,} x {n_columns:,} cosines are too many for a picture; pass a sample of the rows.")

@@ -1,4 +1,4 @@
-"""The course of a training. Imports the fine-tuner."""
+"""TrainingCurveDisplay: the course of a training. Imports the fine-tuner."""
 
 from __future__ import annotations
 
@@ -18,38 +18,38 @@ if TYPE_CHECKING:
 
 
 class TrainingCurveDisplay:
-    """Curves of a fine-tuning: the loss, and with early stopping the validation score.
+    """Curves of a training: the loss and, with early stopping, the validation score.
 
-    Make one with :meth:`from_estimator`, which also draws it. All parameters are stored as attributes.
+    Create one with :meth:`from_estimator`, which also draws it. All parameters are stored as attributes.
 
     Parameters
     ----------
     history : DataFrame
-        As :class:`SentenceEmbeddingFineTuner` keeps it in ``history_``: ``step``, ``loss`` and, if there is one,
-        ``validation_score``; rows may lack either.
+        As ``history_`` of :class:`SentenceEmbeddingFineTuner`: ``step``, ``loss`` and optionally ``validation_score``;
+        rows may lack the loss or the score.
     loss_name : str, default=None
-        Which loss it was; names the axis.
+        Name of the loss, for the axis.
 
     Attributes
     ----------
     ax_ : matplotlib Axes
-        What the loss was drawn on.
+        The axes of the loss.
     score_ax_ : matplotlib Axes or None
-        The axes of the validation score, on the right; None if there is none.
+        The axes of the validation score, on the right; None without scores.
     figure_ : matplotlib Figure
-        Their figure.
+        The figure of the axes.
     line_ : matplotlib Line2D
-        The loss.
+        The curve of the loss.
     score_line_ : matplotlib Line2D or None
-        The validation score.
+        The curve of the validation score; None without scores.
 
     See Also
     --------
-    SentenceEmbeddingFineTuner : Keeps the history of its training.
+    SentenceEmbeddingFineTuner : Records the history of its training.
 
     Notes
     -----
-    The star is the epoch that early stopping went back to.
+    The star marks the epoch to which early stopping returned.
 
     Examples
     --------
@@ -62,20 +62,22 @@ class TrainingCurveDisplay:
 
     def __init__(self, history: pd.DataFrame, *, loss_name: str | None = None) -> None:
         if not isinstance(history, pd.DataFrame) or not {"step", "loss"} <= set(history):
-            raise ValueError("history must be a frame with the columns step and loss, as history_ of a fine-tuner is.")
+            raise ValueError(
+                "history must be a frame with the columns step and loss, such as history_ of a fine-tuner."
+            )
         self.history = history
         self.loss_name = loss_name
 
     @classmethod
     def from_estimator(cls, estimator: Any, *, ax: Axes | None = None) -> Self:
-        """Draw the training of a fine-tuner.
+        """Draw the curves of a fitted fine-tuner.
 
         Parameters
         ----------
         estimator : SentenceEmbeddingFineTuner, or a PairSimilarity, pipeline or search that holds one
-            Fitted; a search stands for its best estimator.
+            Fitted; of a search, the best estimator is used.
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -84,7 +86,7 @@ class TrainingCurveDisplay:
         Raises
         ------
         TypeError
-            If there is no fitted fine-tuner in the estimator.
+            If the estimator holds no fitted fine-tuner.
         ImportError
             If matplotlib is not installed.
         """
@@ -99,7 +101,7 @@ class TrainingCurveDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            What to draw on; None: a new figure.
+            Axes to draw on; None creates a figure.
 
         Returns
         -------
@@ -140,7 +142,7 @@ class TrainingCurveDisplay:
 
 
 def _find_tuner(estimator: Any) -> SentenceEmbeddingFineTuner | None:
-    """Find a fine-tuner, however it is wrapped."""
+    """Return the fine-tuner in an estimator, however it is wrapped; None if there is none."""
     if isinstance(estimator, SentenceEmbeddingFineTuner):
         return estimator
     if isinstance(estimator, FrozenEstimator):

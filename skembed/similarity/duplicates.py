@@ -1,4 +1,4 @@
-"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy and what embeds texts."""
+"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders and neighbours."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 
-from skembed.embedders import embed_column, plan_of, read_for, take_embedder
+from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
 from skembed.similarity.neighbours import distinct_rows
 
 if TYPE_CHECKING:
     from sklearn.utils import Tags
 
 MISSING = -1  # the label of a row without a text
-_MOST_EDGES = 2**22  # held at a time: 32 MiB
+_MAX_EDGES = 2**22  # in memory at a time: 32 MiB
 _ROWS_PER_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
-_SLACK = 1e-6  # float32 cosines are right to about 1e-7
+_TOLERANCE = 1e-6  # the error of cosines in float32 is about 1e-7
 
 
 class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Group texts that say nearly the same.
 
-    Two rows are in one group if their cosine is at least ``threshold``, or if a chain of such rows connects them. Every
-    pair of distinct vectors is compared, a block of them at a time: the time grows with the square of the rows, the
-    memory with the rows.
+    Two rows are in one group if their cosine is at least ``threshold``, or if a chain of such rows connects them. All
+    pairs of distinct vectors are compared, block by block: time grows with the square of the number of rows, memory
+    with the number of rows.
 
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
-        embedder is used as it is; one that is not fitted is cloned, and learns from what ``fit`` is given.
+        Embeds texts; None: a :class:`SentenceEmbeddingTransformer` with ``missing="nan"``. A fitted embedder is used
+        as it is; any other is cloned and fitted by ``fit``.
     threshold : float, default=0.9
-        Smallest cosine, from -1 to 1, that makes two rows near-duplicates. What is nearly the same depends on model
-        and texts: look at the scores in ``duplicates_``.
+        Smallest cosine, from -1 to 1, of two near-duplicates. A good value depends on the model and the texts: look at
+        the scores in ``duplicates_``.
 
     Attributes
     ----------
     embedder_ : transformer
-        What embedded the texts.
+        The embedder that was used.
     labels_ : ndarray of int, shape (n_rows,)
         Number of each row's group, in order of first appearance; -1 for a missing text.
     representatives_ : ndarray of int, shape (n_groups,)
         Position of the first row of each group: the rows to keep.
     duplicates_ : DataFrame
         The other rows, which could be dropped, under their index labels: their ``position``, that of the
-        ``representative`` of their group, and the ``score``, the cosine between both. Where a chain connects them it
+        ``representative`` of their group, and the ``score``, the cosine of the two. If only a chain connects them, it
         may be less than the threshold.
 
     See Also
     --------
-    sklearn.cluster.DBSCAN : The same groups for ``min_samples=1`` and ``eps=sqrt(2 - 2 * threshold)``.
+    sklearn.cluster.DBSCAN : Finds the same groups with ``min_samples=1`` and ``eps=sqrt(2 - 2 * threshold)``.
 
     Notes
     -----
-    The groups are the connected components of the graph whose edges are the pairs, found by
+    The groups are the connected components of the graph whose edges are the pairs, see
     :func:`scipy.sparse.csgraph.connected_components`. A cosine within 1e-6 of the threshold counts as equal to it.
 
     Examples
@@ -99,12 +99,12 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
+            If the threshold is not a cosine, or an element is not a text or a vector; the message names its position.
         """
         return self._fit(X)
 
     def fit_predict(self, X: Any, y: Any = None) -> NDArray[np.intp]:  # noqa: ARG002
-        """Find the groups, and return the number of each row's.
+        """Find the groups, and return the label of each row.
 
         Parameters
         ----------
@@ -120,27 +120,27 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the threshold is no cosine, or a text or vector is not what it must be; the message names the position.
+            If the threshold is not a cosine, or an element is not a text or a vector; the message names its position.
         """
         return self._fit(X).labels_
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
         _check_threshold(self.threshold)
-        self.embedder_: Any = take_embedder(self.embedder, missing="nan")
-        column = read_for(self.embedder_, X, name)
+        self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
+        column = read_column_for(self.embedder_, X, name)
         vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(vectors[rows])
-        group_of = pd.factorize(_groups(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
+        group_of = pd.factorize(_group_vectors(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
         labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
-        self.duplicates_ = _duplicates(vectors, rows, self.representatives_[group_of], labels)
+        self.duplicates_ = _make_table(vectors, rows, self.representatives_[group_of], labels)
         return self
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
-        return [(take_embedder(self.embedder, missing="nan"), X)]
+        return [(resolve_embedder(self.embedder, missing="nan"), X)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -153,13 +153,13 @@ def _check_threshold(threshold: Any) -> None:
         raise ValueError(f"threshold must be a cosine, from -1 to 1; got {threshold!r}.")
 
 
-def _groups(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
-    """Find the connected components of vectors whose cosine is the threshold or more, pairs by pairs."""
+def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
+    """Return the group of each vector: the connected components of all pairs, joined before they fill the memory."""
     group_of = np.arange(len(vectors), dtype=np.int32)
     edges: list[NDArray[np.int32]] = []
-    for pairs in _pairs(vectors, threshold):
+    for pairs in _find_pairs(vectors, threshold):
         edges.append(np.stack(pairs).astype(np.int32))
-        if sum(some.shape[1] for some in edges) > _MOST_EDGES:
+        if sum(found.shape[1] for found in edges) > _MAX_EDGES:
             group_of, edges = _join_groups(group_of, edges), []
     return _join_groups(group_of, edges) if edges else group_of
 
@@ -171,25 +171,25 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
     return joined[group_of]
 
 
-def _pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Compare each vector with all after it, block by block."""
+def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
+    """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
     starts = range(0, len(vectors), _ROWS_PER_BLOCK)
     for start, other_start in itertools.combinations_with_replacement(starts, 2):
         block, others = vectors[start : start + _ROWS_PER_BLOCK], vectors[other_start : other_start + _ROWS_PER_BLOCK]
         cosines = block @ others.T
-        if cosines.max() < threshold - _SLACK:  # nearly always, and told in one fast pass
+        if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
             continue
-        position, other = np.nonzero(cosines >= threshold - _SLACK)
+        position, other = np.nonzero(cosines >= threshold - _TOLERANCE)
         position, other = position + start, other + other_start
         is_after = other > position
         if is_after.any():
             yield position[is_after], other[is_after]
 
 
-def _duplicates(
+def _make_table(
     vectors: NDArray[np.float32], rows: NDArray[np.intp], representatives: NDArray[np.intp], labels: pd.Index
 ) -> pd.DataFrame:
-    """Tabulate the rows that are not their group's representative."""
+    """Return a table of the rows that are not the representative of their group."""
     is_other = rows != representatives
     position, representative = rows[is_other], representatives[is_other]
     score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)

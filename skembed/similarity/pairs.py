@@ -1,4 +1,4 @@
-"""Pairs of texts: two columns in, their cosine out. Imports scikit-learn, scipy and what embeds texts."""
+"""Pairs of texts: two columns to their cosines. Imports scikit-learn, scipy, the embedders and the fine-tuner."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_for, take_embedder
+from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_column_for, resolve_embedder
 from skembed.encoding.labels import read_labels
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
@@ -29,17 +29,17 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts, e.g. a :class:`SentenceEmbeddingTransformer`; None: one with ``missing="nan"``. A fitted
-        embedder is used as it is; one that is not fitted is cloned, and learns from what ``fit`` is given.
+        Embeds texts; None: a :class:`SentenceEmbeddingTransformer` with ``missing="nan"``. A fitted embedder is used
+        as it is; any other is cloned and fitted by ``fit``.
 
     Attributes
     ----------
     embedder_ : transformer
-        What embeds texts after ``fit``.
+        The embedder, once ``fit`` was called.
 
     Notes
     -----
-    Where a text is missing, so is the cosine (NaN). For STS, the task that this feature is scored by, see Cer et al.
+    If a text is missing, its cosine is NaN. For STS, the task by which such features are evaluated, see Cer et al.
     (2017), SemEval-2017 Task 1, https://aclanthology.org/S17-2001.
 
     Examples
@@ -56,16 +56,16 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.embedder = embedder
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Check that there are two columns, and let an embedder that learns, such as TF-IDF, learn from both.
+        """Check that there are two columns, and fit the embedder on both if it learns, as TF-IDF does.
 
-        A :class:`SentenceEmbeddingFineTuner` that is not fitted learns from the pairs as such, and from y.
+        A :class:`SentenceEmbeddingFineTuner` that is not fitted is fitted on the pairs and y.
 
         Parameters
         ----------
         X : frame, array or list of pairs, shape (n_pairs, 2)
             Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
         y : column of length n_pairs, default=None
-            What a fine-tuner learns; ignored by all others.
+            Target of a fine-tuner; ignored by other embedders.
 
         Returns
         -------
@@ -74,15 +74,16 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If X has not two columns.
+            If X does not have two columns.
         """
         columns = _two_columns(X)
-        embedder = take_embedder(self.embedder, missing="nan")
+        embedder: Any = resolve_embedder(self.embedder, missing="nan")
         if isinstance(embedder, SentenceEmbeddingFineTuner) and not is_fitted(embedder):
-            _refuse_integer_scores(y)
-            self.embedder_: Any = embedder.fit(X, y)
+            _check_scores(y)
+            embedder.fit(X, y)
         else:
-            self.embedder_ = fit_embedder(embedder, [read_for(embedder, column, name) for name, column in columns])
+            fit_embedder(embedder, [read_column_for(embedder, column, name) for name, column in columns])
+        self.embedder_ = embedder
         return self
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -96,24 +97,24 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (n_pairs, 1)
-            Cosines, from -1 to 1; NaN where a text is missing. A frame if ``set_output`` says so.
+            Cosines, from -1 to 1; NaN if a text is missing. A frame after ``set_output``.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``, if the embedder learns and is not fitted.
+            If the embedder learns, and neither it nor this estimator is fitted.
         ModelChangedError
             If the embedder's model has changed under the same name since ``fit``.
         TypeError, ValueError
-            If X has not two columns, a text is not what it must be, or the vectors differ in dimensions or model; the
-            message names column, position and index label.
+            If X does not have two columns, an element is not a text or a vector, or the vectors of the two columns are
+            of different models or dimensions. The message names column, position and index label.
         """
         columns = _two_columns(X)
         if self._learns():
             check_is_fitted(self, "embedder_")
-        has_own = hasattr(self, "embedder_")
-        embedder = self.embedder_ if has_own else take_embedder(self.embedder, missing="nan")
-        first, second = (read_for(embedder, column, name) for name, column in columns)
+        is_fit = hasattr(self, "embedder_")
+        embedder = self.embedder_ if is_fit else resolve_embedder(self.embedder, missing="nan")
+        first, second = (read_column_for(embedder, column, name) for name, column in columns)
         left, right = embed_pair(first, second, embedder)
         if left.shape[1] != right.shape[1]:
             raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
@@ -121,7 +122,7 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return cosines[:, None]
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
-        """Name the column of the result: ``pairsimilarity0``."""
+        """Return the name of the output column: ``pairsimilarity0``."""
         return np.array([f"{type(self).__name__.lower()}0"], dtype=object)
 
     def __sklearn_tags__(self) -> Tags:
@@ -133,28 +134,28 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _learns(self) -> bool:
-        is_ours = isinstance(self.embedder, (SentenceEmbeddingTransformer, type(None)))
-        return not is_ours and not is_fitted(self.embedder)
+        is_transformer = isinstance(self.embedder, (SentenceEmbeddingTransformer, type(None)))
+        return not is_transformer and not is_fitted(self.embedder)
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
-        embedder = take_embedder(self.embedder, missing="nan")
+        embedder = resolve_embedder(self.embedder, missing="nan")
         return [(embedder, column) for _, column in _two_columns(X)]
 
 
 def similarity_score(estimator: Any, X: Any, y: Any) -> float:
-    """Score cosines of pairs by Spearman's rank correlation with what people said; a scorer for scikit-learn.
+    """Compute Spearman's rank correlation of the cosines of pairs with human scores; a scorer for scikit-learn.
 
     Parameters
     ----------
     estimator : PairSimilarity, or a pipeline that ends in one
     X : frame or array of shape (n_pairs, 2)
     y : array of float, shape (n_pairs,)
-        How similar people found the two, on any scale.
+        Similarity of each pair as judged by people, on any scale.
 
     Returns
     -------
     float
-        From -1 to 1; NaN if a cosine is, because a text is missing.
+        From -1 to 1; NaN if a cosine is NaN because a text is missing.
 
     Notes
     -----
@@ -172,18 +173,18 @@ def similarity_score(estimator: Any, X: Any, y: Any) -> float:
     return float(spearmanr(y, np.ravel(estimator.transform(X))).statistic)
 
 
-def _refuse_integer_scores(y: Any) -> None:
-    """Refuse what a fine-tuner would take for classes, from which no similarity is learned."""
+def _check_scores(y: Any) -> None:
+    """Raise ValueError if a fine-tuner would read y as classes, from which it cannot learn a similarity."""
     labels = np.array([0]) if y is None else read_labels(y, "y")
     if labels.dtype.kind not in "fb" and not (labels.dtype.kind in "iu" and set(labels.tolist()) <= {0, 1}):
         raise ValueError(
-            "y holds classes, and a similarity is learned from scores, which are floats, e.g. y.astype(float), or from "
-            "0 and 1."
+            "y holds classes, but a similarity is learned from scores, which are floats, or from 0 and 1; pass e.g. "
+            "y.astype(float)."
         )
 
 
 def _two_columns(X: Any) -> list[tuple[str, Any]]:
-    """Take X apart into two columns, with what messages call them."""
+    """Split X into two columns, each with its name in messages."""
     columns = read_columns(X)
     if len(columns) != 2:
         raise ValueError(f"Pairs have two columns; got {len(columns)}. Pass a frame, an array or a list of pairs.")

@@ -1,4 +1,4 @@
-"""The prompts that a model has for queries and for documents. Imports the transformer and ``skembed.encoding``."""
+"""The prompts of a model for queries and for documents. Imports the transformer and ``skembed.encoding``."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from skembed.encoding.plan import TASK_PROMPTS, Plan, make_plan, resolve_prompt
 from skembed.encoding.settings import Settings
 from skembed.transformer import SentenceEmbeddingTransformer
 
-# Prompts that models were trained with, though their files may not say so; from their model cards
+# Prompts that models were trained with but whose files may lack them; from the model cards
 _E5 = {"query": "query: ", "document": "passage: "}
 _BGE = {"query": "Represent this sentence for searching relevant passages: ", "document": ""}
-_OF_MODEL = {
+_PROMPTS_OF_MODEL = {
     **{f"e5-{size}{version}": _E5 for size in ("small", "base", "large") for version in ("", "-v2")},
     **{f"multilingual-e5-{size}": _E5 for size in ("small", "base", "large")},
     **{f"bge-{size}-en{version}": _BGE for size in ("small", "base", "large") for version in ("", "-v1.5")},
@@ -22,15 +22,15 @@ _OF_MODEL = {
 
 
 def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "document"], prompt: str | None) -> Plan:
-    """Plan the embedding of one side of a search, with its task and its prompt.
+    """Plan the embedding of queries or of documents, with their task and their prompt.
 
     Parameters
     ----------
     embedder : SentenceEmbeddingTransformer
-        Its own task, if it has one, holds for both sides.
+        Its own task, if it is set, is used for both sides.
     side : {"query", "document"}
     prompt : str or None
-        "default": what ``own_prompt`` finds.
+        "default": the one from ``own_prompt``. None: no prompt.
 
     Returns
     -------
@@ -39,9 +39,9 @@ def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "do
     Raises
     ------
     ModelNotFoundError
-        If there is no such model.
+        If the model does not exist.
     ModelChangedError
-        If the embedder was fitted, and its model has since changed under the same name.
+        If the embedder's model has changed under the same name since it was fitted.
     """
     settings = embedder._settings()
     model = get_model(settings)
@@ -52,7 +52,7 @@ def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "do
 
 
 def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "document"]) -> str:
-    """Find the prompt that a model has for the texts of one side of a search.
+    """Return the prompt of a model for queries or for documents.
 
     Parameters
     ----------
@@ -63,13 +63,14 @@ def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "d
     Returns
     -------
     str
-        The prompt of the settings if they have one; else, if the model has one for either side, that of this side; else
-        the model's default prompt. "" if there is none. The task of the settings, if they have one, holds for both.
+        The prompt of the settings if there is one; else, if the model has a prompt for either side, that of this side;
+        else the one known by the model's name, or its default prompt. "" if there is none. The task of the settings, if
+        it is set, takes the place of ``side``.
 
     Raises
     ------
     ValueError
-        If the model has no prompt of the name that the settings ask for.
+        If the model has no prompt of the name in the settings.
 
     Examples
     --------
@@ -86,6 +87,6 @@ def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "d
         # sentence-transformers adds an empty "document" to a model that has "passage"
         return next((str(prompts[name]) for name in TASK_PROMPTS[side] if prompts.get(name)), "")
     name = settings.model if isinstance(settings.model, (str, os.PathLike)) else ""
-    known = _OF_MODEL.get(os.path.basename(os.path.normpath(name)).lower())
+    known = _PROMPTS_OF_MODEL.get(os.path.basename(os.path.normpath(name)).lower())
     default = prompts.get(own.default_prompt_name or "") or ""
     return default if known is None else known[side]

@@ -1,6 +1,6 @@
-"""Semantic search: a corpus of texts, or their vectors, to the nearest of each query.
+"""Semantic search: the nearest documents of each query, as a table, as positions or as features.
 
-Imports scikit-learn, what embeds texts, what finds neighbours, and what saves them.
+Imports scikit-learn, the embedders, and the neighbours, prompts and saving beside it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_count
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_for, take_embedder
+from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
 from skembed.encoding.models.registry import get_model
@@ -37,55 +37,54 @@ if TYPE_CHECKING:
 
 _INDEXES: dict[str, Callable[[NDArray[np.float32]], ExactIndex | HnswIndex]] = {
     "auto": ExactIndex,
-    "hnsw": HnswIndex.of,
+    "hnsw": HnswIndex.from_vectors,
 }
 
 
 class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
-    """Find the texts of a corpus that mean most nearly what a query says.
+    """Find the documents of a corpus that are nearest in meaning to a query.
 
-    Nearest is what has the largest cosine; of equal ones, what stands first in the corpus. Texts and queries are
-    embedded by the same model, each with the prompt that the model has for it: queries with ``task="query"`` and
-    documents with ``task="document"``, which also decides their route through a model with a Router. If the embedder's
-    own ``task`` is set, that holds for both.
+    The nearest document has the largest cosine; of equal ones, the first in the corpus. Queries and documents are
+    embedded by the same model, queries with ``task="query"`` and documents with ``task="document"``: that selects their
+    prompts and, in a model with a Router, their routes. If the embedder's own ``task`` is set, it is used for both.
 
     Parameters
     ----------
     embedder : transformer, default=None
-        What embeds texts; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents without a
-        text are never found. A fitted embedder is used as it is; one that is not fitted is cloned, and learns from the
-        documents, and from y. A fine-tuner that was fitted again since, to other weights, is refused (ValueError).
+        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents
+        without a text are never found. A fitted embedder is used as it is; any other is cloned, and fitted on the
+        documents and y. If a fine-tuner was fitted again since, to other weights, a ValueError is raised.
     n_neighbors : int, default=5
-        How many to find where a call does not say.
+        Number of neighbours to find, unless a call gives another.
     index : {"auto", "hnsw"}, default="auto"
-        "auto": every document is compared, through faiss if it is installed and scikit-learn otherwise. "hnsw": a graph
+        "auto": compare all documents, with faiss if it is installed and scikit-learn otherwise. "hnsw": search a graph
         of neighbours (faiss) that finds nearly all of them in a fraction of the time, for millions of documents.
     query_prompt, document_prompt : str or None, default="default"
-        Put before each query and each document; None: nothing. "default": the model's own prompt for queries and for
-        documents, as its files say; those of the English E5 (also multilingual) and BGE models are known by name.
-        If the embedder's ``prompt`` or ``prompt_name`` is set, that holds for both.
+        Prompt to put before each query and each document; None: no prompt. "default": the model's own prompt for
+        queries and for documents, from its files; those of the E5 (English and multilingual) and English BGE models are
+        known by their names. If the embedder's ``prompt`` or ``prompt_name`` is set, it is used for both.
 
     Attributes
     ----------
     corpus_ : DataFrame
         The documents under their index labels, in the column ``text`` (None if vectors were given).
     embedder_ : transformer
-        What embeds queries.
+        The embedder of the queries.
     query_prompt_, document_prompt_ : str
-        What was put before each query and each document.
+        The prompts that are put before each query and each document.
     classes_ : ndarray, shape (n_classes,)
-        The labels, if ``fit`` was given some.
+        The labels, sorted; only if ``fit`` was given labels.
     y_ : ndarray, shape (n_documents,), or None
-        What ``fit`` was given.
+        The target that ``fit`` was given.
 
     See Also
     --------
-    sklearn.neighbors.NearestNeighbors : The same habits for numbers.
+    sklearn.neighbors.NearestNeighbors : Nearest neighbours of numeric features.
 
     Notes
     -----
-    The exact search takes its candidates by float32 and ranks them by cosines in float64; where float32 cannot tell
-    which are the nearest, it takes more of them. Vectors of another length than 1 are brought to it in float32 first.
+    The exact search finds candidates in float32 and ranks them by cosines in float64; where float32 cannot decide which
+    are the nearest, it ranks more of them. Vectors that are not of unit length are scaled to it in float32 first.
     The graph is that of Malkov & Yashunin (2018), Efficient and Robust Approximate Nearest Neighbor Search Using
     Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
     https://arxiv.org/abs/2401.08281).
@@ -127,14 +126,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.document_prompt = document_prompt
 
     def fit(self, X: Any, y: Any = None) -> Self:
-        """Embed a corpus and make its index.
+        """Embed a corpus and build its index.
 
         Parameters
         ----------
         X : column of texts or of vectors
             Texts as :class:`SentenceEmbeddingTransformer` reads them, or vectors as :class:`VectorArray` does.
         y : array of shape (n_documents,), default=None
-            Labels or numbers of the documents, for ``transform``. Numbers are floats that are not all whole.
+            Labels or numbers of the documents, for ``transform``. Floats count as numbers unless all are whole.
 
         Returns
         -------
@@ -143,23 +142,23 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the corpus is empty, a parameter or a text is not what it must be, or y has another length or misses
-            values.
+            If the corpus is empty, a parameter is invalid, an element is not a text or a vector, or y has another
+            length or missing values.
         ImportError
             If ``index="hnsw"`` and faiss is not installed (extra ``faiss``).
         """
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Add documents behind those that are there already.
+        """Append documents to the corpus.
 
         Parameters
         ----------
         X : column of texts or of vectors
-            As for ``fit``. Without an index of their own, the new documents are labelled by their positions; beside
-            labels of another type these cannot be saved.
+            As for ``fit``. Without an index, the new documents are labelled by their positions; a corpus with labels of
+            several types cannot be saved.
         y : array of shape (n_documents,), default=None
-            Must be given if, and only if, it was given to ``fit``, and be of the same kind.
+            Required if ``fit`` was given one, and of the same kind.
 
         Returns
         -------
@@ -168,7 +167,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            As ``fit``; also if the vectors have other dimensions than those of the corpus. Nothing is added then.
+            As ``fit``; also if the vectors have another number of dimensions than those of the corpus. Then the corpus
+            stays as it was.
         """
         if not hasattr(self, "corpus_"):
             return self._fit(X, y)
@@ -176,35 +176,35 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
-        """Find the nearest documents of each query, as scikit-learn's neighbours do.
+        """Find the nearest documents of each query, as scikit-learn's ``NearestNeighbors`` does.
 
         Parameters
         ----------
         X : column of texts or of vectors, default=None
-            The queries; None: the documents themselves, each of which is then no neighbour of its own.
+            The queries; None: the documents, each of which is then not its own neighbour.
         n_neighbors : int, default=None
-            How many; None: the parameter of that name.
+            Number of neighbours; None: the parameter of that name.
         return_distance : bool, default=True
 
         Returns
         -------
         distances : ndarray of float64, shape (n_queries, n_neighbors)
-            Cosine distances, 1 - cosine, from 0 to 2 and in rising order; only if ``return_distance``.
+            Cosine distances, 1 - cosine, from 0 to 2 in ascending order; only if ``return_distance``.
         positions : ndarray of int, shape (n_queries, n_neighbors)
-            Of the neighbours in the corpus.
+            Positions of the neighbours in the corpus.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the search is not fitted.
         TypeError, ValueError
-            If a query is missing or no text, its vector has other dimensions or is of another model, there are fewer
-            documents than neighbours asked for, or X is None and a document has no text.
+            If a query is missing, is not a text or a vector, or is a vector of another model or number of dimensions;
+            if there are fewer than ``n_neighbors`` documents, or X is None and a document has no text.
 
         Warns
         -----
         UserWarning
-            If queries are empty or blank: what is nearest to them means nothing.
+            If queries are empty or blank, so that their neighbours mean nothing.
         """
         check_is_fitted(self)
         if X is not None:
@@ -212,7 +212,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         else:
             n_hits = self._n_hits(n_neighbors, of_others=True)
             if len(self._rows) < len(self.corpus_):
-                raise ValueError("Some documents have no text, and so no neighbours; give those that have as X.")
+                raise ValueError("Some documents have no text, and so no neighbours; pass those that have one as X.")
             cosines, positions = self._others(n_hits)
         return (1 - cosines, positions) if return_distance else positions
 
@@ -224,38 +224,37 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         queries : str, or column of texts or of vectors
             One query or several.
         k : int, default=None
-            How many hits a query gets; None: ``n_neighbors``.
+            Number of hits per query; None: ``n_neighbors``.
 
         Returns
         -------
         DataFrame
-            One hit a row: ``query`` (its text, or its position if it is a vector), ``query_id`` (its index label, or
+            One hit per row: ``query`` (its text, or its position if it is a vector), ``query_id`` (its index label, or
             its position if it has none), ``rank`` (from 1), ``score`` (the cosine), and ``position``, ``id`` (index
             label) and ``text`` of the document.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the search is not fitted.
         TypeError, ValueError
-            If a query is missing or no text, or there are fewer documents than hits asked for.
+            If a query is missing or is not a text or a vector, or there are fewer than ``k`` documents.
 
         Warns
         -----
         UserWarning
-            If queries are empty or blank: what is nearest to them means nothing.
+            If queries are empty or blank, so that their neighbours mean nothing.
         """
         if queries is None:  # to kneighbors it would be the documents themselves
-            raise TypeError("queries is None; give a text, or a column of texts or of vectors.")
+            raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
         queries = [queries] if isinstance(queries, str) else queries
         column = self._read_queries(queries)
         scores, positions = self._find(column, k)
-        asked: Any = range(len(scores)) if column.texts is None else column.to_objects()
-        n_hits = positions.shape[1]
-        found = positions.ravel()
+        queries = np.arange(len(scores)) if column.texts is None else column.to_objects()
+        n_hits, found = positions.shape[1], positions.ravel()
         labels = pd.RangeIndex(len(scores)) if column.labels is None else column.labels
         table = {
-            "query": np.repeat(np.asarray(asked, dtype=None if isinstance(asked, range) else object), n_hits),
+            "query": np.repeat(queries, n_hits),
             "query_id": labels.repeat(n_hits).to_flat_index(),
             "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
             "score": scores.ravel(),
@@ -266,7 +265,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return pd.DataFrame(table)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
-        """Describe each row by its nearest documents: a feature step.
+        """Compute features of each row from its nearest documents.
 
         Parameters
         ----------
@@ -275,26 +274,26 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (n_rows, n_features)
-            If ``fit`` was given labels: the share of the ``n_neighbors`` nearest documents that have each of
-            ``classes_``. If it was given numbers: their mean. Otherwise: their cosines, largest first. NaN for a
-            missing text.
+            If ``fit`` was given labels: for each of ``classes_``, the fraction of the ``n_neighbors`` nearest documents
+            that have it. If it was given numbers: their mean. Otherwise: the cosines, largest first. NaN for a missing
+            text.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the search is not fitted.
         TypeError, ValueError
-            If a text is not what it must be, or there are fewer than ``n_neighbors`` documents.
+            If an element is not a text or a vector, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
-        vectors = self._embed(self._read_queries(X), "query")
-        is_there = ~np.isnan(vectors).any(axis=1)
+        vectors = self._embed_queries(self._read_queries(X))
+        has_text = ~np.isnan(vectors).any(axis=1)
         features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
-        features[is_there] = self._features(*self._nearest(vectors[is_there], self._n_hits(None)))
+        features[has_text] = self._features(*self._nearest(vectors[has_text], self._n_hits(None)))
         return features
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
-        """Fit, and describe each row by its nearest other documents, so that no row sees its own label.
+        """Fit, and compute features of each row from its nearest other documents, so that no row sees its own label.
 
         Parameters
         ----------
@@ -304,12 +303,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of float32, shape (n_rows, n_features)
-            As ``transform``, with each row's own document left out. An embedder that learns from y has seen the labels.
+            As ``transform``, without each row's own document. An embedder that learns from y has seen the labels.
 
         Raises
         ------
         TypeError, ValueError
-            As ``fit``; also if there are not ``n_neighbors`` other documents.
+            As ``fit``; also if there are fewer than ``n_neighbors`` other documents.
         """
         self._fit(X, y)
         features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
@@ -317,7 +316,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return features
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
-        """Name the columns of what ``transform`` gives, e.g. ``semanticsearch_late`` for a label ``late``."""
+        """Return the names of the columns of ``transform``, e.g. ``semanticsearch_late`` for a label ``late``."""
         check_is_fitted(self)
         prefix = type(self).__name__.lower()
         if hasattr(self, "classes_"):
@@ -326,26 +325,26 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return np.array([f"{prefix}{column}" for column in range(n_columns)], dtype=object)
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write corpus, vectors and index into a folder, from which ``load`` reads them.
+        """Write corpus, vectors and index to a folder, from which ``load`` reads them.
 
         Parameters
         ----------
         path : str or path
-            The folder; a search that was saved there before is replaced.
+            The folder; a search that is saved there is replaced.
 
         Raises
         ------
         NotFittedError
-            Before ``fit``.
+            If the search is not fitted.
         ImportError
             If pyarrow is not installed (extra ``parquet``).
         TypeError
-            If index labels or y are of a type that parquet has not.
+            If index labels or y are of a type that parquet does not have.
 
         Notes
         -----
-        The texts and their vectors are a parquet file, the graph of ``index="hnsw"`` is faiss' own, the rest is JSON.
-        The model is not in it: its name and its fingerprint are.
+        The texts are saved in a parquet file, their vectors in another or, with ``index="hnsw"``, in a file of faiss,
+        and the rest in a JSON file. The model is not saved, only its name and fingerprint.
 
         Examples
         --------
@@ -364,17 +363,18 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:
         """Read a search that was saved.
 
-        The model that the folder names is looked for on this machine only: a file does not decide what is downloaded.
+        The model is looked for on this machine only, so that a file cannot decide what is downloaded.
 
         Parameters
         ----------
         path : str or path
             The folder.
         embedder : transformer, default=None
-            What embeds queries; None: what was saved. It must be given where a loaded model, an embedder of another
-            kind or ``trust_remote_code`` was used, because a file cannot hold or should not decide that.
+            Embeds queries; None: the one that was saved. Required if the search was fitted with a loaded model, with
+            another kind of embedder or with ``trust_remote_code``, which a file cannot hold or should not decide.
         local_files_only : bool, default=True
-            False lets the model be downloaded from the hub; ignored if ``embedder`` is given, which says so itself.
+            False allows a download of the model from the hub. Ignored if ``embedder`` is given, which has a parameter
+            of that name itself.
 
         Returns
         -------
@@ -384,20 +384,20 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         FileNotFoundError
-            If no search was saved there.
+            If no search is saved there.
         SavedSearchError
             If a file is damaged or of another version.
         TypeError, ValueError
-            If the embedder must be given, or the one given is not of the kind, or has not the parameters, that the
-            corpus was embedded with.
+            If an embedder is required, or the given one is of another kind, or has other parameters, than the one that
+            embedded the corpus.
         ImportError
             If pyarrow (extra ``parquet``), or faiss for a graph, is not installed.
         ModelNotFoundError
-            If the model is gone, or not on this machine.
+            If the model is not found on this machine.
         ModelChangedError
-            If the model is not the one that the corpus was embedded with.
+            If the model is not the one that embedded the corpus.
         NotFittedError
-            If the embedder that is given has to learn, and has not.
+            If the given embedder must be fitted and is not.
         """
         given, saved = load_search(path, embedder, local_files_only=local_files_only)
         search = cls(given, **saved.params)
@@ -428,40 +428,43 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not isinstance(self.index, str) or self.index not in _INDEXES:
             raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
         if self.index == "hnsw":
-            require("faiss", extra="faiss", needed_by="index='hnsw'")  # rather than after a million texts are embedded
+            require("faiss", extra="faiss", needed_by="index='hnsw'")  # before a million texts are embedded
         check_count("n_neighbors", self.n_neighbors)
         for side in ("query", "document"):
             _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
-        self.embedder_ = take_embedder(self.embedder)
-        column = read_for(self.embedder_, X, name)
-        plan = self._plan(column, "document")
+        self.embedder_ = resolve_embedder(self.embedder)
+        column = read_column_for(self.embedder_, X, name)
+        plan = self._plan_side(column, "document")
         vectors = embed_column(column, self.embedder_, plan, fit=True, y=y)
         self._model_tag: str | None = model_tag(column, self.embedder_, plan)
         y = _read_y(y, len(vectors))
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         if not len(rows):
             raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
-        index = VectorIndex.of(vectors[rows], _INDEXES[self.index])
+        index = VectorIndex.from_vectors(vectors[rows], _INDEXES[self.index])
         self._set_documents(Documents(_make_corpus(column, 0), y, rows, index))
         return self
 
     def _add(self, X: Any, y: Any) -> None:
         n_before = len(self.corpus_)
-        column = read_for(self.embedder_, X)
-        vectors = self._embed(column, "document")
+        column = read_column_for(self.embedder_, X)
+        plan = self._plan_side(column, "document")
+        vectors = self._embed_like_corpus(column, plan)
         y = _read_y(y, len(vectors))
         if (y is None) != (self.y_ is None):
-            raise ValueError("y must be given to partial_fit if, and only if, fit was given one.")
+            raise ValueError("y must be given to partial_fit if, and only if, it was given to fit.")
         y = None if y is None else np.concatenate([self.y_, y])
         if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
-            raise ValueError("y must be of the kind that fit was given: numbers, or labels.")
+            raise ValueError("y must be of the same kind as in fit: numbers, or labels.")
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         corpus = pd.concat([self.corpus_, _make_corpus(column, n_before)])
         all_rows = np.concatenate([self._rows, n_before + rows])
         self._set_documents(Documents(corpus, y, all_rows, self._index))
-        self._index.add(vectors[rows])  # last, when nothing is left that could be refused
+        self._index.add(vectors[rows])  # last, after all that may raise
+        if plan is not None and isinstance(self.embedder_, SentenceEmbeddingTransformer):
+            self.embedder_._learn(plan)  # queries must be embedded by the same model
 
     def _own_params(self) -> dict[str, Any]:
         return {name: value for name, value in self.get_params(deep=False).items() if name != "embedder"}
@@ -471,32 +474,34 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "corpus_": documents.corpus, "y_": documents.y, "_rows": documents.rows, "_index": documents.index,
         }  # fmt: skip
         if documents.y is not None and not _are_numbers(documents.y):
-            learned["classes_"] = np.unique(documents.y)  # raises for what cannot be sorted, before anything changes
+            learned["classes_"] = np.unique(
+                documents.y
+            )  # raises for labels that cannot be sorted, before anything changes
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
 
     def _read_queries(self, X: Any, name: str = "queries") -> Column:
         check_is_fitted(self)
-        return read_for(self.embedder_, X, name)
+        return read_column_for(self.embedder_, X, name)
 
     def _find(self, queries: Column, n_neighbors: int | None) -> Any:
         n_hits = self._n_hits(n_neighbors)
-        vectors = self._embed(queries, "query")
+        vectors = self._embed_queries(queries)
         is_missing = np.isnan(vectors).any(axis=1)
         if is_missing.any():
             row = queries.where(int(is_missing.argmax()))
-            raise ValueError(f"{row} is missing; drop it, there is nothing to look for.")
+            raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
         warn_of_blank_texts(queries)
         return self._nearest(vectors, n_hits)
 
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest documents of each row that has a text; NaN and -1 for the others."""
+        """Find the nearest documents of each row; NaN and -1 for rows without a text."""
         column = self._read_queries(X, name)
-        vectors = self._embed(column, "query")
+        vectors = self._embed_queries(column)
         warn_of_blank_texts(column)
-        is_there = ~np.isnan(vectors).any(axis=1)
+        has_text = ~np.isnan(vectors).any(axis=1)
         scores, positions = np.full((len(column), k), np.nan), np.full((len(column), k), -1)
-        scores[is_there], positions[is_there] = self._nearest(vectors[is_there], self._n_hits(k))
+        scores[has_text], positions[has_text] = self._nearest(vectors[has_text], self._n_hits(k))
         return scores, positions
 
     def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
@@ -504,7 +509,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return cosines, self._rows[found]
 
     def _others(self, n_hits: int) -> Any:
-        """Find the nearest documents of each document but itself."""
+        """Find the nearest documents of each document, without itself."""
         cosines, found = self._index.nearest_others(n_hits)
         return cosines, self._rows[found]
 
@@ -521,12 +526,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_documents = len(self._rows) - of_others
         if n_hits > n_documents:
             what = "other documents" if of_others else "documents"
-            raise ValueError(f"{n_hits} neighbours were asked for, and there are {n_documents} {what} with a text.")
+            raise ValueError(f"{n_hits} neighbours were asked for, but there are {n_documents} {what} with a text.")
         return n_hits
 
-    def _embed(self, column: Column, side: Literal["query", "document"]) -> NDArray[np.float32]:
-        """Embed what is compared with the corpus, or added to it."""
-        plan = self._plan(column, side)
+    def _embed_queries(self, column: Column) -> NDArray[np.float32]:
+        return self._embed_like_corpus(column, self._plan_side(column, "query"))
+
+    def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:
+        """Embed a column; raise ValueError if its vectors cannot be compared with those of the corpus."""
         check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, (column.name, "the corpus"))
         vectors = embed_column(column, self.embedder_, plan)
         dim = self._index.dim
@@ -536,23 +543,20 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             )
         return vectors
 
-    def _plan(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
-        """Plan the embedding of a column with the prompt and the task of its side."""
+    def _plan_side(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
+        """Plan the embedding of queries or documents, with their task and their prompt."""
         if column.texts is None or not isinstance(self.embedder_, SentenceEmbeddingTransformer):
             return plan_of(self.embedder_, column)
-        plan = plan_side(self.embedder_, side, getattr(self, f"{side}_prompt"))
-        if side == "document":
-            self.embedder_._learn(plan)  # queries must be embedded by the same model
-        return plan
+        return plan_side(self.embedder_, side, getattr(self, f"{side}_prompt"))
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
-        embedder = take_embedder(self.embedder)
+        embedder = resolve_embedder(self.embedder)
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return [(embedder, X)]
-        return [(self._of_side(embedder, side), X) for side in ("document", "query")]
+        return [(self._embedder_of_side(embedder, side), X) for side in ("document", "query")]
 
-    def _of_side(self, embedder: Any, side: Literal["query", "document"]) -> Any:
-        """Copy an embedder of ours, with the prompt and the task of one side of the search."""
+    def _embedder_of_side(self, embedder: Any, side: Literal["query", "document"]) -> Any:
+        """Return a copy of a transformer with the task and the prompt of queries or documents."""
         of_side = copy.copy(embedder)
         of_side.prompt, of_side.prompt_name = self._prompt(embedder, side), None
         of_side.task = embedder.task or side
@@ -563,8 +567,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
             raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
         try:
-            return self._prompt(take_embedder(self.embedder) if embedder is None else embedder, side)
-        except (ModelNotFoundError, ValueError) as error:  # a notebook asks for every attribute to show it
+            return self._prompt(resolve_embedder(self.embedder) if embedder is None else embedder, side)
+        except (ModelNotFoundError, ValueError) as error:  # a notebook reads every attribute to show it
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
     def _prompt(self, embedder: Any, side: Literal["query", "document"]) -> str:
@@ -578,14 +582,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
 
 def warn_of_blank_texts(queries: Column) -> None:
-    """Warn, once, if queries are empty or blank: they find something, but it means nothing."""
+    """Warn, once, if queries are empty or blank: they have neighbours, but these mean nothing."""
     blank = [row for row, text in enumerate(queries.to_objects()) if text is not None and not text.strip()]
     if blank:
         others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
         verb = "are" if others else "is"
         warnings.warn(
-            f"{queries.where(blank[0])}{others} {verb} empty or blank: what is nearest to an empty text means "
-            "nothing. Drop such queries.",
+            f"{queries.where(blank[0])}{others} {verb} empty or blank, so that the nearest documents mean nothing. "
+            "Drop such queries.",
             UserWarning,
             stacklevel=level_of_user(),
         )
@@ -598,7 +602,7 @@ def _check_prompt(name: str, prompt: Any) -> str | None:
 
 
 def _are_numbers(y: NDArray[Any]) -> bool:
-    """Tell numbers from labels, as scikit-learn does: floats that are not all whole."""
+    """Return whether y holds numbers rather than labels: floats that are not all whole, as for scikit-learn."""
     return str(type_of_target(y)).startswith("continuous")
 
 
@@ -612,6 +616,6 @@ def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
 
 
 def _make_corpus(column: Column, n_before: int) -> pd.DataFrame:
-    """Keep the documents' texts and index labels."""
+    """Return the texts of documents under their index labels, or positions from ``n_before``."""
     labels = pd.RangeIndex(n_before, n_before + len(column)) if column.labels is None else column.labels
     return pd.DataFrame({"text": pd.Series(column.to_objects(), index=labels, dtype=object)})

@@ -1,1 +1,4 @@
-"""Fine-tuning: texts and labels in, a tuned sentence-transformers model out; knows no estimator."""
+"""Training: texts and labels in, a tuned sentence-transformers model out.
+
+Imports the engine (``skembed.encoding``); no estimator, directly or through what it imports.
+"""

@@ -1,4 +1,4 @@
-"""Which examples share a batch, for losses to which the other examples of a batch are negatives. Imports torch."""
+"""Batches in which no text occurs twice, for losses to which other examples of a batch are negatives. Imports torch."""
 
 from __future__ import annotations
 
@@ -12,21 +12,22 @@ from sentence_transformers.base.sampler import DefaultBatchSampler
 
 
 class TextsApart(DefaultBatchSampler):
-    """Batches of about one size in which no text stands twice; each epoch deals all examples anew.
+    """Batches of similar size in which no text occurs twice; each epoch deals all examples anew.
 
-    The trainer plans its steps by the length of its sampler. That of sentence-transformers counts examples, and so the
-    trainer stops before many of them if several share a text. Here it is the number of batches that come, which is the
-    same in each epoch.
+    The trainer computes the number of its steps from the length of its sampler. The sampler of sentence-transformers
+    estimates its length from the number of examples. If examples share texts, the estimate is too low, and the trainer
+    stops before it has seen all of them. The length of this sampler is the number of batches that it yields, which is
+    the same in each epoch.
 
     Parameters
     ----------
     dataset : Dataset
         Columns of text, and of labels.
     n_apart : int, default=3
-        The first so many columns of text hold what no other example of the batch may hold anywhere. Texts of the other
-        columns, negatives to the whole batch, may stand twice.
+        Number of leading columns of text whose texts no other example of the batch may hold in any column. Texts of the
+        other columns, which are negatives to the whole batch, may occur twice.
     **options
-        ``batch_size`` and what else every sampler of sentence-transformers is given.
+        ``batch_size`` and the other parameters of every sampler of sentence-transformers.
     """
 
     def __init__(self, dataset: Any, n_apart: int = 3, **options: Any) -> None:
@@ -37,7 +38,7 @@ class TextsApart(DefaultBatchSampler):
         n_examples = Counter(text for row in rows for text in set(row))
         n_kept_apart = Counter(text for row in rows for text in set(row[:n_apart]))
         self._n_texts = len(number)
-        # What only one example holds is in nobody's way.
+        # A text of one example only restricts no other example.
         shared = [[text if n_examples[text] > 1 else -1 for text in row] for row in rows]
         self._apart = [set(row[:n_apart]) - {-1} for row in shared]
         self._others = [set(row[n_apart:]) - {-1} for row in shared]
@@ -51,18 +52,18 @@ class TextsApart(DefaultBatchSampler):
         return self._n_batches
 
     def __iter__(self) -> Iterator[list[int]]:
-        """Yield the batches of the epoch that ``set_epoch`` named."""
+        """Yield the batches of the epoch that ``set_epoch`` has set."""
         dealt = self._deal(self.epoch)
-        if len(dealt) != len(self):  # rare: what many examples share stood in an awkward order
+        if len(dealt) != len(self):  # rare: examples that share texts came in an unfavourable order
             dealt = self._first
         order = np.random.default_rng([self.seed, self.epoch]).permutation(len(dealt))
         yield from (dealt[position] for position in order.tolist())
 
     def _deal(self, epoch: int) -> list[list[int]]:
-        """Deal examples to the batches in turn, those that share a text one after the other."""
+        """Deal the examples to the batches in turn; those that share a text follow each other."""
         batches: list[list[int]] = [[] for _ in range(self._n_batches)]
-        apart_in: defaultdict[int, set[int]] = defaultdict(set)  # batches of a text that is kept apart
-        other_in: defaultdict[int, set[int]] = defaultdict(set)
+        apart_in: defaultdict[int, set[int]] = defaultdict(set)  # text → batches that hold it in a leading column
+        other_in: defaultdict[int, set[int]] = defaultdict(set)  # text → batches that hold it in another column
         start = 0
         for row in self._order(epoch):
             apart, others = self._apart[row], self._others[row]
@@ -82,7 +83,7 @@ class TextsApart(DefaultBatchSampler):
         return [batch for batch in batches if batch]
 
     def _order(self, epoch: int) -> list[int]:
-        """Order examples by their most shared text, the most shared first; all else is left to chance."""
+        """Order the examples by their most shared text, the most shared first; the rest of the order is random."""
         rng = np.random.default_rng([self.seed, epoch])
         texts = rng.permutation(self._n_texts)[self._most_shared]
         order: list[int] = np.lexsort([rng.permutation(len(texts)), texts, -self._n_sharing]).tolist()

@@ -1,4 +1,4 @@
-"""Training examples: X and y of any container, read and checked. Imports numpy, pandas and scikit-learn; no torch."""
+"""Training examples: X and y of any container, read and checked. Imports texts and labels of the engine; no torch."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
-from skembed.encoding.columns import plain_texts
 from skembed.encoding.labels import place, read_labels
-from skembed.encoding.texts import read_columns
+from skembed.encoding.texts import MISSING, Texts, read_columns, read_texts
 
-# What kinds of examples there are, in the words of a message.
+# Kinds of examples, as messages call them.
 KINDS = {
     "texts": "texts alone",
     "classes": "texts with class labels",
@@ -30,7 +29,7 @@ _WITH_CLASSES = ("classes", "binary", "pair_classes")
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is to learn from: examples of one kind.
+    """Examples of one kind, from which a model learns.
 
     Attributes
     ----------
@@ -53,23 +52,23 @@ class TrainingData:
         return len(self.columns[0])
 
     def take(self, rows: NDArray[np.intp]) -> TrainingData:
-        """Keep some rows, in the order given."""
+        """Return some of the examples, in the order of ``rows``."""
         columns = tuple([column[row] for row in rows.tolist()] for column in self.columns)
         return TrainingData(self.kind, columns, None if self.labels is None else self.labels[rows], self.classes)
 
 
 def read_examples(X: Any, y: Any, *, missing: str) -> TrainingData:
-    """Read training data, and say by its shape what kind of examples it holds.
+    """Read training data from any container.
 
     Parameters
     ----------
     X : column of texts, or frame, array or list of rows with 2 or 3 columns of texts
         Texts, pairs or triplets.
     y : column of length n_examples or None
-        Floats are scores; strings and integers are classes, and 0 and 1 say of a pair whether it belongs together.
+        As for :func:`make_examples`.
     missing : {"error", "empty", "zero", "nan"}
-        What happens to an example with a missing text: an error; "empty" reads it as the empty text; "zero" and "nan"
-        leave the example out, because there is nothing to learn from.
+        What happens to an example with a missing text: "error" raises; "empty" reads it as the empty text; "zero" and
+        "nan" leave the example out, because it teaches nothing.
 
     Returns
     -------
@@ -78,21 +77,42 @@ def read_examples(X: Any, y: Any, *, missing: str) -> TrainingData:
     Raises
     ------
     TypeError, ValueError
-        If a text or label is not what it must be, or the two do not fit; the message names the position.
+        If a text or label is not what it must be, or X and y do not fit; the message names the position.
     """
     named = read_columns(X)
     if not 1 <= len(named) <= 3:
         raise ValueError(f"X has {len(named)} columns; texts come in one, pairs in two, triplets in three.")
-    columns = [plain_texts(column, name, missing=missing).tolist() for name, column in named]
-    n_rows = len(columns[0])
+    return make_examples([read_texts(column, name=name, missing=missing) for name, column in named], y)
+
+
+def make_examples(columns: Sequence[Texts], y: Any) -> TrainingData:
+    """Make training data of columns that were read; their number and y determine the kind of examples.
+
+    Parameters
+    ----------
+    columns : sequence of 1 to 3 Texts
+        Examples with a missing text are left out.
+    y : column of length n_examples or None
+        Floats are scores; strings and integers are classes; for a pair, 0 and 1 say whether it belongs together.
+
+    Returns
+    -------
+    TrainingData
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a label is not what it must be, or columns and labels do not fit; the message names the position.
+    """
     if y is None:
         kind, labels, classes = ("texts", "positives", "triplets")[len(columns) - 1], None, None
     else:
-        kind, labels, classes = _read_targets(y, n_rows, len(columns))
-    is_there = np.array([None not in texts for texts in zip(*columns, strict=True)], dtype=bool)
-    examples = TrainingData(kind, tuple(columns), labels, classes)
-    if not is_there.all():
-        examples = examples.take(np.flatnonzero(is_there))
+        kind, labels, classes = _read_targets(y, len(columns[0]), len(columns))
+    texts = tuple(np.array([*column.unique, None], dtype=object)[column.codes].tolist() for column in columns)
+    examples = TrainingData(kind, texts, labels, classes)
+    is_complete = np.all([column.codes != MISSING for column in columns], axis=0)
+    if not is_complete.all():
+        examples = examples.take(np.flatnonzero(is_complete))
     _check_targets(examples)
     return examples
 
@@ -102,16 +122,17 @@ def _read_targets(y: Any, n_rows: int, n_columns: int) -> tuple[str, NDArray[Any
     if len(labels) != n_rows:
         raise ValueError(f"X has {n_rows} rows and y has {len(labels)}; each example needs its label.")
     if n_columns == 3:
-        raise ValueError("X has three columns, which are triplets, and these take no y; pass y=None.")
+        raise ValueError("X has three columns, which are triplets; these have no labels: pass y=None.")
     _check_types(labels, y)
     if labels.dtype.kind == "f":
         if n_columns == 1:
             raise ValueError(
                 "y holds floats, which are scores of pairs, but X has one column of texts. Class labels are strings or "
-                "integers, e.g. y.astype(int); scores need the two texts they compare in two columns of X."
+                "integers, e.g. y.astype(int); scores need two columns in X, the texts that are compared."
             )
         if not np.isfinite(labels).all():
-            raise ValueError(f"{place('y', y, int(np.argmin(np.isfinite(labels))))} is infinite; scores are finite.")
+            row = int(np.argmin(np.isfinite(labels)))
+            raise ValueError(f"{place('y', y, row)} is infinite; scores must be finite.")
         return "scores", labels.astype(np.float64), None
     classes, codes = np.unique(labels, return_inverse=True)
     is_binary = labels.dtype.kind in "iub" and set(classes.tolist()) <= {0, 1}
@@ -121,22 +142,24 @@ def _read_targets(y: Any, n_rows: int, n_columns: int) -> tuple[str, NDArray[Any
 
 
 def _check_types(labels: NDArray[Any], y: Any) -> None:
-    """Refuse labels that are no strings, integers or floats, or of several of these kinds."""
+    """Raise TypeError unless all labels are strings, all integers or all floats."""
     if labels.dtype.kind in "fiubU":
         return
     types = [type(label) for label in labels.tolist()]
     for row, kind in enumerate(types):
         if not issubclass(kind, (str, int, float, np.str_)):
-            raise TypeError(f"{place('y', y, row)} is {kind.__name__}; labels are strings or integers, scores floats.")
+            raise TypeError(
+                f"{place('y', y, row)} is {kind.__name__}; labels must be strings or integers, scores floats."
+            )
         if kind is not types[0]:
             raise TypeError(
                 f"y mixes labels of several types: {place('y', y, 0)} is {types[0].__name__}, {place('y', y, row)} is "
-                f"{kind.__name__}. Make them all of one, e.g. y.astype(str)."
+                f"{kind.__name__}. Convert them to one type, e.g. y.astype(str)."
             )
 
 
 def _check_targets(examples: TrainingData) -> None:
-    """Refuse labels that there is nothing to learn from."""
+    """Raise ValueError if there are no examples, or all have the same label."""
     if len(examples) == 0:
         raise ValueError("X has no texts to learn from.")
     labels = examples.labels
@@ -144,20 +167,20 @@ def _check_targets(examples: TrainingData) -> None:
         return
     if examples.kind == "scores":
         if (labels == labels[0]).all():
-            raise ValueError(f"All scores in y are {labels[0]:g}; there is nothing to tell apart.")
+            raise ValueError(f"All scores in y are {labels[0]:g}; there is no difference to learn.")
     elif (labels == labels[0]).all() and examples.classes is not None:
         only = examples.classes.tolist()[labels[0]]
-        raise ValueError(f"y has one class only, {only!r}; there is nothing to tell apart.")
+        raise ValueError(f"y has one class only, {only!r}; there is no difference to learn.")
 
 
 def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingData, TrainingData]:
-    """Set some examples aside, with the same share of each class.
+    """Split examples into those for training and those for validation, stratified by class.
 
     Parameters
     ----------
     examples : TrainingData
     fraction : float
-        Share that is set aside, between 0 and 1.
+        Share of the examples for validation, between 0 and 1.
     seed : int
 
     Returns
@@ -176,8 +199,8 @@ def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingD
         )
     except ValueError as error:
         raise ValueError(
-            f"early_stopping=True sets validation_fraction={fraction} of the {len(examples)} examples aside, which are "
-            f"too few: {error} Give more examples, a larger fraction, or early_stopping=False."
+            f"early_stopping=True sets validation_fraction={fraction} of the {len(examples)} examples aside, and there "
+            f"are too few: {error} Pass more examples, a larger fraction, or early_stopping=False."
         ) from error
     return examples.take(np.sort(kept)), examples.take(np.sort(aside))
 
@@ -185,26 +208,26 @@ def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingD
 def draw_pairs(
     texts: Sequence[str], labels: NDArray[np.int64], n_pairs_per_text: int, rng: np.random.Generator
 ) -> tuple[list[str], list[str], NDArray[np.int64]]:
-    """Pair each text with others of its class and with others of another.
+    """Pair each text with others of its class and of other classes.
 
     Parameters
     ----------
     texts : sequence of str, length n_texts
     labels : ndarray of int, shape (n_texts,)
     n_pairs_per_text : int
-        Half of them of the same class, as far as that has other texts; of one partner not a second time before all
-        others had their turn.
+        Half of them are of the same class, if that has other texts. A partner is drawn again only when all others have
+        been drawn.
     rng : Generator
 
     Returns
     -------
     left, right : list of str, length n_pairs
     same : ndarray of int, shape (n_pairs,)
-        1 for two texts of a class, 0 for texts of two.
+        1 for two texts of one class, 0 for texts of two classes.
 
     Notes
     -----
-    The manner of SetFit: Tunstall et al. (2022), https://arxiv.org/abs/2209.11055.
+    As in SetFit: Tunstall et al. (2022), https://arxiv.org/abs/2209.11055.
 
     Examples
     --------
@@ -221,7 +244,7 @@ def draw_pairs(
             others = np.delete(inside, position)
             for is_same, partners, n in ((1, others, n_pairs_per_text // 2), (0, outside, -(-n_pairs_per_text // 2))):
                 for partner in _in_turn(partners, n, rng):
-                    if texts[partner] != texts[row]:  # one text under two labels is no example of a difference
+                    if texts[partner] != texts[row]:  # a text with two labels does not differ from itself
                         left.append(texts[row])
                         right.append(texts[partner])
                         same.append(is_same)
@@ -229,7 +252,7 @@ def draw_pairs(
 
 
 def _in_turn(partners: NDArray[np.intp], n: int, rng: np.random.Generator) -> list[int]:
-    """Draw n of some rows, none a second time before all had their turn."""
+    """Draw n rows; a row is drawn again only when all others have been drawn."""
     if len(partners) == 0:
         return []
     rounds = [rng.permutation(partners) for _ in range(n // len(partners))]

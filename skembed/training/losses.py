@@ -1,4 +1,4 @@
-"""Losses of sentence-transformers by name: which data each reads, and how that is laid out for it. No torch."""
+"""Losses of sentence-transformers by name, the data each learns from, and its columns. Imports data; no torch."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ TEXT_COLUMNS = ("text_a", "text_b", "text_c")
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss of sentence-transformers, and what it learns from.
+    """A loss of sentence-transformers, and the data it learns from.
 
     Attributes
     ----------
     class_name : str
-        Its name in ``sentence_transformers.sentence_transformer.losses``.
+        Name of its class in ``sentence_transformers.sentence_transformer.losses``.
     reads : tuple of str
-        Kinds of training data.
+        Kinds of training data that it learns from.
     batches : {"any", "no_duplicates", "group_by_label"}
         How its batches must be composed.
     draws_pairs : bool
-        Whether it compares pairs, which are then drawn from texts with class labels.
+        Whether it compares pairs, so that pairs are drawn from texts with class labels.
     options : dict
-        Where sentence-transformers' own default is not meant for vectors of length 1.
+        Parameters whose default in sentence-transformers does not suit vectors of length 1.
     """
 
     class_name: str
@@ -40,7 +40,7 @@ class Objective:
     options: dict[str, float] = field(default_factory=dict)
 
 
-_LARGE_BATCH = 128  # examples, from which on it pays to compute a batch twice rather than to hold all of it
+_LARGE_BATCH = 128  # examples; from this size it pays to compute a batch twice rather than to keep all of it
 _PAIRS = ("classes", "binary")
 _RANKED = ("positives", "triplets", "texts")
 OBJECTIVES = {
@@ -69,24 +69,22 @@ AUTO = {
     "texts": "multiple_negatives_ranking",
 }
 
-
-# What labels of the other type would have meant.
-_HINTS = {
-    "pair_classes": " Integers are classes; y.astype(float) makes scores of them.",
-    "scores": " Floats are scores; y.astype(int) makes 0 and 1, or classes, of them.",
+_HINTS = {  # for labels that may have been meant otherwise
+    "pair_classes": " Integers are classes; y.astype(float) makes them scores.",
+    "scores": " Floats are scores; y.astype(int) makes them 0 and 1, or classes.",
 }
 
 
 def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
-    """Say which loss is meant: a name of OBJECTIVES, or that of a class that is none of them.
+    """Return the name of a loss: one of OBJECTIVES, or the name of its class if that is not among them.
 
     Parameters
     ----------
     loss : str, loss object, loss class or functools.partial of one
     data : TrainingData
-        What "auto" chooses by.
+        Determines the loss for "auto".
     batch_size : int
-        "auto" caches the gradients of large batches.
+        For large batches, "auto" chooses a loss that caches gradients.
 
     Returns
     -------
@@ -95,7 +93,7 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
     Raises
     ------
     TypeError, ValueError
-        If there is no such loss, or it does not learn from such data.
+        If the loss does not exist, or does not learn from data of this kind.
     """
     if isinstance(loss, str):
         name = loss
@@ -114,7 +112,8 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
         fitting = [other for other, its in OBJECTIVES.items() if data.kind in its.reads]
         raise ValueError(
             f"loss={name!r} learns from {' or '.join(KINDS[kind] for kind in objective.reads)}; X and y are "
-            f"{KINDS[data.kind]}. For these: {', '.join(map(repr, ['auto', *fitting]))}." + _HINTS.get(data.kind, "")
+            f"{KINDS[data.kind]}. Losses for these are {', '.join(map(repr, ['auto', *fitting]))}."
+            + _HINTS.get(data.kind, "")
         )
     if name == "cosine_similarity" and data.kind == "scores":
         _check_cosines(data)
@@ -122,17 +121,17 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
 
 
 def _class_of(loss: Any) -> type:
-    """Find the class of a loss that is given as an object, a class, or a partial of a class."""
+    """Return the class of a loss given as an object, a class, or a partial of a class."""
     kind = loss.func if isinstance(loss, partial) else loss
     if inspect.isclass(kind):
         return kind
     if hasattr(kind, "forward") and hasattr(kind, "modules"):  # a torch module, without importing torch
         return type(kind)
-    raise TypeError(f"loss must be a name, or a loss of sentence-transformers; got {type(loss).__name__}.")
+    raise TypeError(f"loss must be a name or a loss of sentence-transformers; got {type(loss).__name__}.")
 
 
 def describe_loss(loss: Any) -> str:
-    """Write a loss down with its settings, those of a loss inside it too."""
+    """Return the class and settings of a loss, and of the losses inside it."""
     parts = []
     while loss is not None:
         is_object = hasattr(loss, "get_config_dict") and not inspect.isclass(loss)
@@ -146,7 +145,7 @@ def _check_cosines(data: TrainingData) -> None:
     if scores is not None and (np.abs(scores) > 1).any():
         raise ValueError(
             f"loss='cosine_similarity' learns cosines from -1 to 1; scores in y go from {scores.min():g} to "
-            f"{scores.max():g}. Scale them, e.g. y / {np.abs(scores).max():g}, or take loss='cosent', which learns "
+            f"{scores.max():g}. Scale them, e.g. y / {np.abs(scores).max():g}, or use loss='cosent', which learns "
             "their order."
         )
 
@@ -154,28 +153,28 @@ def _check_cosines(data: TrainingData) -> None:
 def to_columns(
     data: TrainingData, loss_name: str, n_pairs_per_text: int, rng: np.random.Generator
 ) -> dict[str, list[Any]]:
-    """Lay training data out in the columns that a loss reads.
+    """Convert training data to the columns that a loss reads.
 
     Parameters
     ----------
     data : TrainingData
     loss_name : str
     n_pairs_per_text : int
-        Of texts with class labels, for losses that compare pairs.
+        Number of pairs drawn for each text with a class label, for losses that compare pairs.
     rng : Generator
 
     Returns
     -------
     dict of str to list
-        Columns of text by name, in order, then "label" if there are labels.
+        Columns of text by name, in order, followed by "label" if there are labels.
 
     Raises
     ------
     ValueError
-        If there are class labels, but no two texts of one class or none of two classes.
+        If pairs are to be drawn, but no two texts have the same class, or all have.
     """
     columns, labels = data.columns, data.labels
-    if data.kind == "texts":  # SimCSE: a text and itself, seen through different dropout (Gao et al., 2021)
+    if data.kind == "texts":  # SimCSE: a text and itself under different dropout (Gao et al., 2021)
         distinct = list(dict.fromkeys(columns[0]))
         columns = (distinct, distinct)
     elif labels is not None and compares_drawn_pairs(loss_name, data):
@@ -183,8 +182,8 @@ def to_columns(
         columns = (left, right)
         if len(set(labels.tolist())) < 2:
             raise ValueError(
-                "There are no two different texts of one class, or none of two classes, to train on; it takes both to "
-                "learn what is alike and what is not."
+                "There are no two different texts of one class, or none of two classes; both are needed to learn what "
+                "is similar and what is not."
             )
     laid_out = dict(zip(TEXT_COLUMNS, columns, strict=False))
     if labels is not None:
@@ -194,12 +193,12 @@ def to_columns(
 
 
 def compares_drawn_pairs(loss_name: str, data: TrainingData) -> bool:
-    """Say whether pairs were drawn from texts with class labels, so that few texts make up many pairs."""
+    """Return whether the examples are pairs drawn from texts with class labels, many pairs of few texts."""
     return data.kind == "classes" and loss_name in OBJECTIVES and OBJECTIVES[loss_name].draws_pairs
 
 
 def check_batches(columns: dict[str, list[Any]], loss_name: str, batch_size: int) -> None:
-    """Refuse training data that does not make up one batch, or batches that a loss cannot compare within.
+    """Raise ValueError if there are too few examples for a batch, or the loss cannot compare those within a batch.
 
     Raises
     ------
@@ -208,20 +207,20 @@ def check_batches(columns: dict[str, list[Any]], loss_name: str, batch_size: int
     n_examples = len(columns[TEXT_COLUMNS[0]])
     if n_examples < batch_size:
         raise ValueError(
-            f"There are {n_examples} examples to train on, fewer than batch_size={batch_size}; give more, or lower it "
-            f"to {n_examples} or less."
+            f"There are {n_examples} examples to train on, fewer than batch_size={batch_size}; pass more, or lower "
+            f"batch_size to {n_examples} or less."
         )
     objective = OBJECTIVES.get(loss_name)
     if objective is None or objective.batches != "group_by_label":
         return
     if batch_size < 4 or batch_size % 2:
-        raise ValueError(f"loss={loss_name!r} takes texts in twos; batch_size must be even, 4 or more: {batch_size}.")
+        raise ValueError(f"loss={loss_name!r} needs batch_size to be even, 4 or more; got {batch_size}.")
     if (np.bincount(columns["label"]) >= 2).sum() < 2:
-        raise ValueError(f"loss={loss_name!r} compares classes; at least two need two texts or more.")
+        raise ValueError(f"loss={loss_name!r} compares classes; at least two classes need two texts or more.")
 
 
-def doubt(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
-    """Say how many examples a loss will learn nothing from, and why.
+def find_doubt(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
+    """Return a message about examples that teach a loss nothing: how many there are, and why.
 
     Parameters
     ----------
@@ -232,11 +231,11 @@ def doubt(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
     Returns
     -------
     str or None
-        A message, or None if all is well as far as the texts and labels tell.
+        None if texts and labels give no reason for doubt.
     """
     objective = OBJECTIVES.get(loss_name)
     if data.kind == "triplets" and data.columns[1] == data.columns[2]:
-        return "The positive of each triplet is its negative as well, so the triplets teach nothing."
+        return "The positive of each triplet is also its negative, so the triplets teach nothing."
     if objective is None or objective.batches == "any":
         return None
     if objective.batches == "group_by_label":
@@ -245,31 +244,31 @@ def doubt(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
 
 
 def _doubt_company(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
-    """Count the pairs that no batch can hold beside another, because too many share a text."""
+    """Count the pairs that are alone in their batch because too many pairs share a text."""
     n = len(data)
     if batch_size == 1:
         return (
             f"loss={loss_name!r} compares each example with the others of its batch; with batch_size=1 there are none, "
-            "and the model learns nothing. Take a larger batch_size."
+            "and the model learns nothing. Use a larger batch_size."
         )
-    if data.kind == "texts":  # of which each distinct one is taken once
+    if data.kind == "texts":  # each distinct text is used once
         return None
     shares = Counter(text for pair in zip(*data.columns, strict=True) for text in set(pair))
     text, n_sharing = shares.most_common(1)[0]
-    n_alone = 2 * n_sharing - n  # each of the others keeps one of them company
+    n_alone = 2 * n_sharing - n  # each of the others shares a batch with one of them
     if n_alone <= 0:
         return None
     which = f"All {n} pairs" if n_alone == n else f"{n_sharing} of the {n} pairs"
     what = "the model learns nothing" if n_alone == n else f"{n_alone} of them are alone in theirs and teach nothing"
     return (
         f"{which} hold the text {_shortened(text)!r}. loss={loss_name!r} compares a pair with the others of its batch, "
-        f"where no text may stand twice, so {what}. Add pairs with other texts; or give pairs that do not belong "
-        "together as well, and y with 1 and 0 to say which do."
+        f"in which no text may occur twice, so {what}. Add pairs with other texts; or add pairs that do not belong "
+        "together, and pass y with 1 and 0 for those that do and do not."
     )
 
 
 def _doubt_groups(data: TrainingData, loss_name: str, batch_size: int) -> str | None:
-    """Count the texts that are left over when two classes or more take turns to give two texts each."""
+    """Count the texts that are left over when the classes give two texts each in turn, from at least two classes."""
     if data.labels is None or data.classes is None:
         return None
     n_twos = np.bincount(data.labels) // 2
@@ -277,13 +276,13 @@ def _doubt_groups(data: TrainingData, loss_name: str, batch_size: int) -> str | 
     n_taken = 2 * int(np.minimum(n_twos, n_turns).sum())
     rest = n_taken % batch_size
     n_left = len(data) - (n_taken - (rest if rest < 4 else 0))
-    if n_turns == 0 or n_left == 0:  # none at all is an error later on
+    if n_turns == 0 or n_left == 0:  # without any it is an error later on
         return None
     largest = data.classes.tolist()[int(n_twos.argmax())]
     return (
-        f"loss={loss_name!r} takes texts of two classes or more into each batch, two of each in turn, so an epoch goes "
-        f"without {n_left} of the {len(data)} texts; the largest class is {largest!r}. Each epoch leaves others out: "
-        "take more epochs, or loss='auto', which learns from all of them."
+        f"loss={loss_name!r} fills each batch from two classes or more, two texts of each in turn, so an epoch leaves "
+        f"out {n_left} of the {len(data)} texts; the largest class is {largest!r}. Each epoch leaves out others: use "
+        "more epochs, or loss='auto', which learns from all texts."
     )
 
 

@@ -1,4 +1,4 @@
-"""The parameters of a training run, checked once. Imports no torch."""
+"""The parameters of a training, checked once. Imports checks; no torch."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from skembed.paths import read_path
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a model is trained, as :class:`skembed.SentenceEmbeddingFineTuner` documents it.
+    """Parameters of a training, as documented by :class:`skembed.SentenceEmbeddingFineTuner`.
 
     Raises
     ------
     TypeError, ValueError
-        If a parameter has no legal value.
+        If a parameter has an invalid value.
     """
 
     loss: Any
@@ -41,7 +41,7 @@ class TrainingSettings:
         for name in ("epochs", "batch_size", "n_pairs_per_text", "n_iter_no_change"):
             check_count(name, getattr(self, name))
         if self.n_pairs_per_text < 2:
-            raise ValueError("n_pairs_per_text must be 2 or more: one pair of a class, one across classes; got 1.")
+            raise ValueError("n_pairs_per_text must be 2 or more: one pair within a class, one across classes; got 1.")
         if self.lora_rank is not None:
             check_count("lora_rank", self.lora_rank)
         _check_dims(self.matryoshka_dims)
@@ -68,6 +68,6 @@ def _check_dims(dims: Any) -> None:
         check_count("each of matryoshka_dims", dim)
 
 
-def _check_number(name: str, value: Any, what: str, is_legal: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not is_legal(value):
+def _check_number(name: str, value: Any, what: str, is_valid: Any) -> None:
+    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not is_valid(value):
         raise ValueError(f"{name} must be a number, {what}; got {value!r}.")

@@ -51,7 +51,7 @@ def unit(matrix) -> np.ndarray:
     return matrix / np.linalg.norm(matrix, axis=1, keepdims=True)
 
 
-# What it says
+# Output
 
 
 def test_the_score_of_a_label_is_the_largest_cosine_to_its_descriptions(classifier, tiny):
@@ -192,8 +192,8 @@ def test_descriptions_and_labels_may_be_two_columns(make, classifier, embedder):
         ({"a": 5}, None, TypeError, r"descriptions\[0\] is int, not str"),
         (["x", 5], ["a", "b"], TypeError, r"descriptions\[1\] is int, not str"),
         ("x", ["a"], TypeError, "X is a single str"),
-        (["x"], None, ValueError, "Give a mapping of labels to descriptions, or"),
-        ({"a": "x"}, ["a"], ValueError, "leave y out"),
+        (["x"], None, ValueError, "Pass a mapping of labels to descriptions, or"),
+        ({"a": "x"}, ["a"], ValueError, "omit y"),
         (["x", "y"], ["a"], ValueError, "y has 1 labels for 2 descriptions"),
         (["x"], "a", ValueError, "1d array"),
         (["x"], 5, ValueError, "1d array"),
@@ -244,7 +244,7 @@ class TestMethods:
     @pytest.mark.parametrize(
         ("X", "message"), [("x", "single str"), (None, "not a column"), (["a", 4], r"X\[1\] is int, not str")]
     )
-    def test_what_is_no_text_is_an_error(self, method, X, message, classifier):
+    def test_a_value_that_is_not_a_text_is_an_error(self, method, X, message, classifier):
         with pytest.raises(TypeError, match=message):
             getattr(classifier, method)(X)
 
@@ -257,11 +257,11 @@ class TestMethods:
             getattr(classifier, method)(["short", LONG])
         assert [warning.filename for warning in caught] == [__file__]
 
-    def test_vectors_of_other_dimensions_are_an_error_that_says_both(self, method, classifier):
+    def test_vectors_of_other_dimensions_are_an_error_with_both_numbers(self, method, classifier):
         with pytest.raises(ValueError, match=r"X have 3 dimensions.* 32"):
             getattr(classifier, method)(np.ones((2, 3)))
 
-    def test_vectors_of_another_model_are_an_error_that_says_both(self, method, classifier):
+    def test_vectors_of_another_model_are_an_error_that_names_both(self, method, classifier):
         vectors = VectorArray(np.ones((2, 32)), model="other 0123456789abcdef")
         with pytest.raises(ValueError, match=r"other 0123456789abcdef.* bert \w{16}"):
             getattr(classifier, method)(vectors)
@@ -392,7 +392,7 @@ def test_parameters_of_the_embedder_are_reached(classifier, embedder):
 def test_copies_and_pickles_say_the_same(classifier):
     for other in (clone(classifier).fit(DESCRIPTIONS), pickle.loads(pickle.dumps(classifier))):
         assert_array_equal(other.predict_proba(TEXTS), classifier.predict_proba(TEXTS))
-    assert len(pickle.dumps(classifier)) < 10_000  # no model is in it
+    assert len(pickle.dumps(classifier)) < 10_000  # holds no model
 
 
 def test_a_changed_model_under_the_same_name_is_refused(tiny, model_folder, tmp_path):
@@ -404,7 +404,7 @@ def test_a_changed_model_under_the_same_name_is_refused(tiny, model_folder, tmp_
             getattr(classifier, method)(TEXTS)
 
 
-# The place in scikit-learn
+# As a scikit-learn estimator
 
 
 def test_it_is_a_classifier_of_texts(classifier):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.batching import chunks, length_batches
+from skembed.encoding.batching import as_slice, chunks, length_batches, positions_by_value
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
@@ -109,7 +109,7 @@ def test_grouping_leaves_the_lengths_alone():
 
 
 @pytest.mark.parametrize(
-    ("texts", "max_texts", "max_characters", "stretches"),
+    ("texts", "max_texts", "max_characters", "expected"),
     [
         pytest.param([], 10, 10, [], id="no texts"),
         pytest.param([""], 1, 0, [(0, 1)], id="one empty text"),
@@ -122,33 +122,46 @@ def test_grouping_leaves_the_lengths_alone():
         pytest.param(["a", "b"], 2, 2, [(0, 2)], id="both bounds met exactly"),
     ],
 )
-def test_texts_are_cut_into_stretches(texts, max_texts, max_characters, stretches):
+def test_texts_are_cut_into_chunks(texts, max_texts, max_characters, expected):
     cut = chunks(texts, max_texts, max_characters)
-    assert [(window.start, window.stop) for window in cut] == stretches
+    assert [(chunk.start, chunk.stop) for chunk in cut] == expected
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
-def test_stretches_cover_all_texts_in_order(texts, max_texts, max_characters):
-    assert [text for window in chunks(texts, max_texts, max_characters) for text in texts[window]] == texts
+def test_chunks_cover_all_texts_in_order(texts, max_texts, max_characters):
+    assert [text for chunk in chunks(texts, max_texts, max_characters) for text in texts[chunk]] == texts
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
-def test_a_stretch_has_at_least_one_text_and_no_more_than_allowed(texts, max_texts, max_characters):
-    assert all(1 <= len(texts[window]) <= max_texts for window in chunks(texts, max_texts, max_characters))
+def test_a_chunk_has_at_least_one_text_and_no_more_than_allowed(texts, max_texts, max_characters):
+    assert all(1 <= len(texts[chunk]) <= max_texts for chunk in chunks(texts, max_texts, max_characters))
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
-def test_a_stretch_of_several_texts_keeps_to_the_characters_allowed(texts, max_texts, max_characters):
-    for window in chunks(texts, max_texts, max_characters):
-        assert len(texts[window]) == 1 or n_characters(texts[window]) <= max_characters
+def test_a_chunk_of_several_texts_keeps_to_the_characters_allowed(texts, max_texts, max_characters):
+    for chunk in chunks(texts, max_texts, max_characters):
+        assert len(texts[chunk]) == 1 or n_characters(texts[chunk]) <= max_characters
 
 
 @settings(max_examples=80, deadline=None)
 @given(TEXTS, MAX_TEXTS, MAX_CHARACTERS)
-def test_a_stretch_ends_only_where_the_next_text_would_break_a_bound(texts, max_texts, max_characters):
-    for window, following in pairwise(chunks(texts, max_texts, max_characters)):
-        longer = texts[window.start : following.start + 1]
+def test_a_chunk_ends_only_where_the_next_text_would_break_a_bound(texts, max_texts, max_characters):
+    for chunk, following in pairwise(chunks(texts, max_texts, max_characters)):
+        longer = texts[chunk.start : following.start + 1]
         assert len(longer) > max_texts or n_characters(longer) > max_characters
+
+
+@given(st.lists(st.integers(-5, 5)))
+def test_positions_are_grouped_by_value_in_ascending_order(values):
+    groups = [(value, positions.tolist()) for value, positions in positions_by_value(np.array(values, dtype=np.int64))]
+    expected = {value: [position for position, other in enumerate(values) if other == value] for value in values}
+    assert groups == sorted(expected.items())
+
+
+@given(st.lists(st.integers(0, 9)) | st.tuples(st.integers(0, 9), st.integers(0, 9)).map(lambda ends: range(*ends)))
+def test_a_slice_names_the_same_positions(positions):
+    positions = np.array(positions, dtype=np.intp)
+    assert np.arange(10)[as_slice(positions)].tolist() == positions.tolist()

@@ -1,4 +1,4 @@
-"""Columns: read once, texts or vectors, with what is known of their rows."""
+"""Columns of texts or of vectors, with their labels, names and model."""
 
 from __future__ import annotations
 
@@ -42,23 +42,23 @@ def test_vectors_keep_their_model(index):
     assert len(column) == 2
 
 
-def test_what_is_read_already_stays_as_it_is():
+def test_a_column_that_was_read_stays_as_it_is():
     column = read_column(["a"])
     assert read_column(column, "other") is column
 
 
-def test_a_missing_text_is_an_error_where_that_is_asked_for():
+def test_a_missing_text_is_an_error_if_asked_for():
     with pytest.raises(ValueError, match=r"title\[1\] \(index label 8\) is missing"):
         read_column(NAMED, "title", missing="error")
 
 
 @pytest.mark.parametrize("texts", [["a", None, "b"], ["", None, "b"], [None], []])
-def test_a_filled_column_has_the_empty_text_where_one_is_missing(texts):
+def test_filling_replaces_missing_texts_by_the_empty_text(texts):
     filled = read_column(texts).texts.filled()
     assert [filled.unique[code] for code in filled.codes] == [text or "" for text in texts]
     assert len(set(filled.unique)) == len(filled.unique)
 
 
-def test_a_column_without_gaps_is_filled_already():
+def test_a_column_without_missing_texts_is_filled_already():
     texts = read_column(["a", "b"]).texts
     assert texts.filled() is texts

@@ -1,4 +1,4 @@
-"""The encoder against sentence-transformers' own encode, and its promises about order, cache, cuts and progress."""
+"""The encoder against sentence-transformers' encode; its order of rows, cache, truncation and progress bar."""
 
 from __future__ import annotations
 
@@ -24,10 +24,9 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
-from skembed.encoding.backends.torch_pooling import POOLERS
 from skembed.encoding.progress import progress
+from skembed.encoding.settings import POOLINGS
 
-POOLINGS = list(POOLERS)
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
 WITH_POOLING = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense_raw"]
 
@@ -153,7 +152,7 @@ def test_a_model_that_leaves_its_prompt_out_of_the_pooling_does_so_here(kind, po
 
 @pytest.mark.parametrize("max_seq_length", [5, 12, 40])
 @pytest.mark.parametrize("kind", ["bert", "roberta", "decoder"])
-def test_another_token_limit_is_as_if_the_model_had_it(kind, max_seq_length, model_folder, mixed_texts):
+def test_another_token_limit_has_the_effect_of_one_of_the_model(kind, max_seq_length, model_folder, mixed_texts):
     model = SentenceTransformer(model_folder(kind), device="cpu")
     model.max_seq_length = max_seq_length
     expected = model.encode(mixed_texts)
@@ -200,7 +199,7 @@ def test_a_layer_that_is_not_there_is_refused_with_the_range(layers, tiny):
     [("pooling", "cls"), ("layers", 0), ("max_seq_length", 9)],
 )
 def test_a_static_embedding_refuses_what_makes_no_sense_for_it(parameter, value, model_folder):
-    with pytest.raises(ValueError, match=rf"{parameter}={value!r} cannot be had .*StaticEmbedding"):
+    with pytest.raises(ValueError, match=rf"{parameter}={value!r} is not supported by .*StaticEmbedding"):
         embed(["a"], model=model_folder("static"), **{parameter: value})
 
 
@@ -252,9 +251,9 @@ def test_a_part_with_fewer_dimensions_than_are_to_stay_is_named(tiny):
 @pytest.mark.of_torch
 @pytest.mark.parametrize("layers", [1, -2, (0, 1)], ids=str)
 @pytest.mark.parametrize("kind", ["bart", "funnel"])
-def test_a_model_that_gives_no_hidden_states_by_layer_refuses_layers(kind, layers, model_folder, reference):
+def test_layers_are_refused_for_a_model_that_returns_no_hidden_states(kind, layers, model_folder, reference):
     with pytest.raises(
-        ValueError, match=rf"^layers={re.escape(repr(layers))} cannot be had from .*{kind}: its .*Model gives"
+        ValueError, match=rf"^layers={re.escape(repr(layers))} is not supported by .*{kind}.* \(its .*Model gives"
     ):
         embed(["a"], model=model_folder(kind), layers=layers)
     for last in (-1, reference(kind)[0].model.config.num_hidden_layers):
@@ -305,19 +304,19 @@ def test_order_and_batch_size_change_nothing(order, batch_tokens, tiny, mixed_te
     assert_allclose(got, expected[list(order)], atol=1e-6)
 
 
-def test_many_windows_give_what_one_gives(tiny, mixed_texts, monkeypatch):
+def test_many_chunks_give_the_vectors_of_one(tiny, mixed_texts, monkeypatch):
     expected = embed(mixed_texts, model=tiny, cache=None)
-    monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+    monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
     assert_allclose(embed(mixed_texts, model=tiny, cache=None), expected, atol=1e-6)
 
 
 class TestTokenizingAhead:
-    """What happens where the model runs on a device of its own; here the processor plays it."""
+    """Tokenizing beside a model on a device of its own, which the processor stands for here."""
 
     @pytest.fixture(autouse=True)
     def _ahead(self, monkeypatch):
         monkeypatch.setattr("skembed.encoding.encoder._runs_beside_processor", lambda plan: True)
-        monkeypatch.setattr("skembed.encoding.encoder._TEXTS_PER_CHUNK", 3)
+        monkeypatch.setattr("skembed.encoding.encoder.TEXTS_PER_CHUNK", 3)
 
     @pytest.mark.parametrize("params", [{}, {"long_texts": "mean"}, {"prompt": "fox: "}, {"cache": None}], ids=str)
     def test_changes_no_vector(self, tiny, mixed_texts, params, monkeypatch):
@@ -514,7 +513,7 @@ def test_ctrl_c_ends_the_process_at_once(tiny):
     )
     process = subprocess.Popen([sys.executable, "-u", "-c", code], stdout=subprocess.PIPE, text=True)
     assert process.stdout.readline() == "started\n"
-    time.sleep(4)  # into the encoding; earlier would do as well
+    time.sleep(4)  # time to reach the encoding; earlier is fine too
     process.send_signal(signal.SIGINT)
     printed, _ = process.communicate(timeout=30)
     assert printed.startswith("interrupted")
@@ -583,7 +582,7 @@ def test_vectors_that_are_not_finite_are_an_error(dtype, tiny):
 
 
 @pytest.mark.of_torch
-def test_unloading_gives_back_the_model(tiny):
+def test_unloading_frees_the_model(tiny):
     import gc
     import weakref
 
@@ -616,18 +615,25 @@ def test_a_second_pooling_is_the_last_pass(some_cache, tiny, counted):
         assert len(counted) == 5 * (min(n_passes + 1, 2) + n_passes + 1)  # each expected vector is a pass, too
 
 
-def test_a_second_layer_is_the_last_pass(some_cache, tiny, counted):
-    for layers in (-1, 0, 1, 2, 3):
+def test_another_layer_is_another_pass_that_caches_no_other(some_cache, tiny, counted):
+    for n_passes, layers in enumerate((-1, 0, 1), start=1):
         embed(FOXES, model=tiny, layers=layers, cache=some_cache)
-    assert len(counted) == 2 * 5
+        assert len(counted) == some_cache.store.size()[0] == n_passes * 5
 
 
-def test_poolings_and_layers_cost_three_passes(some_cache, tiny, counted):
+def test_several_poolings_of_several_layers_take_two_passes_per_layer(some_cache, tiny, counted):
     for layers in (-1, 1, 2):
         for pooling in ("mean", "cls", "max"):
             vectors = embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=some_cache)
             assert_allclose(vectors, embed(FOXES, model=tiny, layers=layers, pooling=pooling, cache=None), atol=1e-6)
-    assert len(counted) == 3 * 5 + 9 * 5
+    assert len(counted) == 3 * 2 * 5 + 9 * 5
+
+
+def test_all_poolings_are_not_cached_where_they_would_fill_more_than_half_of_the_cache(tiny):
+    cache = EmbeddingCache(max_bytes=10_000)
+    for pooling in ("mean", "cls"):
+        embed(FOXES, model=tiny, pooling=pooling, cache=cache)
+    assert cache.store.size()[0] == 2 * 5
 
 
 def test_another_pooling_of_other_texts_is_kept_alone(some_cache, tiny):

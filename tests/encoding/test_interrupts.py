@@ -1,4 +1,4 @@
-"""Shared state survives an exception at any line: whole calls are interrupted, and the next ones give right vectors."""
+"""Shared state survives an exception at any line: after an interrupted call, later calls return right vectors."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ import skembed
 from skembed import EmbeddingCache, embed
 from skembed.encoding import encoder, plan, tokens
 from skembed.encoding.cache import disk_store, embedding_cache, memory_store, records
-from skembed.encoding.models import registry
+from skembed.encoding.models import loading, registry
 from skembed.encoding.settings import Settings
 from tests.interrupts import at_each_line, interrupted_at_random
 
 TEXTS = [f"fox number {number} jumps over {number % 7} dogs" for number in range(24)]
 SETTINGS = ({}, {"pooling": ("cls", "max")}, {"long_texts": "mean", "max_seq_length": 8})
 
-# An interrupt leaves a scan of a folder unclosed until it is collected, or comes while something is.
+# An interrupt may leave the scan of a folder open until it is garbage-collected, or strike during a collection.
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning", "ignore::skembed.TruncationWarning"
 )
@@ -42,7 +42,7 @@ def right(tiny):
 
 
 def use(cache, model):
-    """Embed by several recipes, new texts and known ones."""
+    """Embed new and cached texts by several recipes."""
     cache.clear()
     for setting in SETTINGS:
         for start in (0, 8, 4):
@@ -56,13 +56,13 @@ def check(cache, model, right):
     n_misses = cache.stats()["misses"]
     for setting in SETTINGS:
         embed(TEXTS, model=model, cache=cache, **setting)
-    assert cache.stats()["misses"] == n_misses  # all is kept
+    assert cache.stats()["misses"] == n_misses  # all vectors are cached
     assert cache.stats()["texts"] == len(TEXTS)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_in", [7, pytest.param(1, marks=pytest.mark.exhaustive)])
-def test_an_interrupt_at_any_line_of_a_call_makes_no_later_vector_wrong(one_in, cache, tiny, right):
+def test_after_an_interrupt_at_any_line_of_a_call_vectors_are_right(one_in, cache, tiny, right):
     n_struck, kept = 0, []
     rooms = [embedding_cache, disk_store, encoder, memory_store, plan, records, tokens]
     for strike in islice(at_each_line(rooms, lambda: use(cache, tiny), visits=2), 0, None, one_in):
@@ -73,7 +73,7 @@ def test_an_interrupt_at_any_line_of_a_call_makes_no_later_vector_wrong(one_in, 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("one_in", [9, pytest.param(1, marks=pytest.mark.exhaustive)])
-def test_an_interrupt_at_any_line_of_loading_a_model_makes_no_later_vector_wrong(one_in, tiny, reference, right):
+def test_after_an_interrupt_at_any_line_of_loading_a_model_vectors_are_right(one_in, tiny, reference, right):
     live = reference("bert")
 
     def load():
@@ -82,7 +82,7 @@ def test_an_interrupt_at_any_line_of_loading_a_model_makes_no_later_vector_wrong
             registry.get_model(Settings(model=model))
 
     n_struck = 0
-    for strike in islice(at_each_line([registry], load, visits=1), 0, None, one_in):
+    for strike in islice(at_each_line([loading, registry], load, visits=1), 0, None, one_in):
         n_struck += strike(load)
         for model in (tiny, live):
             assert np.allclose(embed(TEXTS, model=model, cache=None), right[0], atol=1e-5)
@@ -93,7 +93,7 @@ def test_an_interrupt_at_any_line_of_loading_a_model_makes_no_later_vector_wrong
 @pytest.mark.slow
 @on_unix
 @pytest.mark.parametrize("n_interrupts", [50, pytest.param(2000, marks=pytest.mark.exhaustive)])
-def test_real_interrupts_of_calls_make_no_later_vector_wrong(n_interrupts, cache, tiny, right):
+def test_after_real_interrupts_of_calls_vectors_are_right(n_interrupts, cache, tiny, right):
     n_struck = interrupted_at_random(lambda: use(cache, tiny), lambda: check(cache, tiny, right), n_interrupts)
     assert n_struck == n_interrupts
 
@@ -160,7 +160,7 @@ print("all")
 @pytest.mark.slow
 @on_unix
 @pytest.mark.parametrize("n_kills", [10, pytest.param(300, marks=pytest.mark.exhaustive)])
-def test_writers_that_are_killed_leave_no_wrong_vector_and_no_lasting_error(n_kills, tmp_path):
+def test_killed_writers_leave_no_wrong_vector_and_no_lasting_error(n_kills, tmp_path):
     for first in range(0, n_kills, 50):
         command = [sys.executable, "-c", WRITER, tmp_path / "cache", str(first), str(min(first + 50, n_kills))]
         done = subprocess.run(command, capture_output=True, text=True, cwd=Path(__file__).parents[2], timeout=600)

@@ -58,24 +58,14 @@ def test_the_table_of_other_values_leaves_no_field_of_the_recipe_out():
 
 
 @given(SOME_RECIPE)
-def test_what_was_written_down_is_read_back(recipe):
-    assert Recipe.from_json(recipe.to_json()) == recipe
-
-
-@given(SOME_RECIPE)
-def test_a_recipe_that_was_read_back_finds_what_was_stored_under_the_first(recipe):
-    again = Recipe.from_json(recipe.to_json())
-    assert (hash(again), again.digest()) == (hash(recipe), recipe.digest())
-
-
-@given(SOME_RECIPE)
-def test_equal_recipes_are_written_down_in_the_same_way(recipe):
+def test_equal_recipes_are_written_in_the_same_way(recipe):
     assert Recipe(**dict(reversed(asdict(recipe).items()))).to_json() == recipe.to_json()
 
 
 @given(SOME_RECIPE)
-def test_all_fields_are_written_down_by_name(recipe):
-    assert set(json.loads(recipe.to_json())) == set(OTHER_VALUE)
+def test_all_fields_are_written_by_name(recipe):
+    written = {name: list(value) if isinstance(value, tuple) else value for name, value in asdict(recipe).items()}
+    assert json.loads(recipe.to_json()) == written
 
 
 @given(SOME_RECIPE, SOME_RECIPE)
@@ -117,13 +107,8 @@ def test_a_digest_has_16_bytes(recipe):
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_a_digest_is_the_same_in_every_process(hash_seed):
-    code = (
-        "import sys; from skembed.encoding.recipes import Recipe; "
-        "print(Recipe.from_json(sys.stdin.read()).digest().hex())"
-    )
     done = subprocess.run(
-        [sys.executable, "-c", code],
-        input=RECIPE.to_json(),
+        [sys.executable, "-c", f"from skembed.encoding.recipes import Recipe; print({RECIPE!r}.digest().hex())"],
         capture_output=True,
         text=True,
         check=True,
@@ -133,17 +118,17 @@ def test_a_digest_is_the_same_in_every_process(hash_seed):
 
 
 @given(SOME_RECIPE, st.none() | st.just((1, 2)), st.none() | st.just(("cls", "max")))
-def test_recipes_that_differ_in_layers_and_pooling_are_of_one_family(recipe, layers, pooling):
+def test_recipes_that_differ_in_layers_and_pooling_have_the_same_base_recipe(recipe, layers, pooling):
     assert replace(recipe, layers=layers, pooling=pooling).base_recipe == recipe.base_recipe
 
 
 @pytest.mark.parametrize("field", [field for field in OTHER_VALUE if field not in VIEW])
-def test_recipes_that_differ_in_anything_else_are_not(field):
+def test_recipes_that_differ_in_anything_else_have_different_base_recipes(field):
     assert replace(RECIPE, **{field: OTHER_VALUE[field]}).base_recipe != RECIPE.base_recipe
 
 
 @given(SOME_RECIPE)
-def test_a_family_is_of_itself(recipe):
+def test_a_base_recipe_is_its_own_base_recipe(recipe):
     assert recipe.base_recipe.base_recipe == recipe.base_recipe
 
 

@@ -1,3 +1,5 @@
+"""Settings: every parameter is checked, and an error names the parameter and its allowed values."""
+
 from __future__ import annotations
 
 from dataclasses import FrozenInstanceError, fields
@@ -96,7 +98,7 @@ def test_the_defaults_are_legal():
 
 
 @pytest.mark.parametrize("table", [ILLEGAL, LEGAL], ids=["illegal", "legal"])
-def test_the_tables_of_this_file_leave_no_parameter_out(table):
+def test_the_tables_of_this_file_hold_every_parameter(table):
     assert list(table) == [field.name for field in fields(Settings)]
 
 
@@ -124,7 +126,7 @@ def test_a_legal_value_is_kept_as_it_was_given(name, value):
     ],
     ids=lambda value: value,
 )
-def test_a_refused_choice_shows_the_choices(name, value, shown):
+def test_a_refused_choice_is_answered_with_the_choices(name, value, shown):
     with pytest.raises(ValueError, match=shown):
         make_settings(**{name: value})
 
@@ -134,7 +136,7 @@ def test_a_refused_choice_shows_the_choices(name, value, shown):
     [("pooling", "median"), ("layers", 1.5), ("truncate_dim", 0), ("prompt", 5), ("missing", "drop"), ("device", 7)],
     ids=lambda value: str(value),
 )
-def test_a_refusal_shows_what_came(name, value):
+def test_an_error_shows_the_value_that_was_given(name, value):
     with pytest.raises((TypeError, ValueError), match=f"got {value!r}"):
         make_settings(**{name: value})
 
@@ -146,7 +148,7 @@ def test_settings_cannot_be_changed():
 
 
 @pytest.mark.parametrize(("prompt", "prompt_name"), [("query: ", "query"), ("", "query"), ("query: ", "")])
-def test_a_prompt_and_the_name_of_one_exclude_each_other(prompt, prompt_name):
+def test_a_prompt_and_the_name_of_a_prompt_exclude_each_other(prompt, prompt_name):
     with pytest.raises(ValueError, match=r"^prompt=.* and prompt_name=.*give one of them"):
         make_settings(prompt=prompt, prompt_name=prompt_name)
 
@@ -165,7 +167,7 @@ def test_a_prompt_and_the_name_of_one_exclude_each_other(prompt, prompt_name):
     ],
     ids=str,
 )
-def test_pooling_is_read_as_a_tuple_of_modes_or_none_for_the_model_s_own(pooling, names):
+def test_pooling_is_read_as_a_tuple_of_modes_or_as_none_for_the_models_own(pooling, names):
     assert make_settings(pooling=pooling).pooling_names == names
 
 
@@ -190,19 +192,19 @@ def test_a_loaded_model_is_a_model(reference):
     assert make_settings(model=reference("bert")).model is reference("bert")
 
 
-def test_a_model_s_first_module_is_no_model(reference):
+def test_the_first_module_of_a_model_is_not_a_model(reference):
     with pytest.raises(TypeError, match=r"^model must be .*; got Transformer"):
         make_settings(model=reference("bert")[0])
 
 
 @pytest.mark.parametrize("word", ["ram", "memroy", "Disk", "cache.d"])
-def test_a_bare_word_that_is_no_folder_is_rather_a_slip_than_a_cache(word, tmp_path, monkeypatch):
+def test_a_single_word_that_is_not_a_folder_is_refused_as_a_cache(word, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match=rf"^cache must be .*got '{word}', .*no such folder. Write './{word}'"):
         make_settings(cache=word)
 
 
-def test_a_bare_word_that_is_a_folder_here_is_a_cache(tmp_path, monkeypatch):
+def test_a_single_word_that_is_a_folder_here_is_a_cache(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "vectors").mkdir()
     assert make_settings(cache="vectors").cache == "vectors"
@@ -218,7 +220,7 @@ def test_a_path_in_bytes_is_refused():
 
 
 @pytest.mark.parametrize("cache", ["./vectors", Path("vectors"), Path("deep/vectors")], ids=repr)
-def test_checking_a_folder_for_the_cache_does_not_make_it(cache, tmp_path, monkeypatch):
+def test_checking_the_folder_of_a_cache_does_not_create_it(cache, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     make_settings(cache=cache)
     assert list(tmp_path.iterdir()) == []

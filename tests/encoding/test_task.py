@@ -1,4 +1,4 @@
-"""``task``: prompt, limit of tokens and route as sentence-transformers' encode_query and encode_document give them."""
+"""``task``: prompt, token limit and route, as in encode_query and encode_document of sentence-transformers."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def test_routes_by_mapping_are_taken_too(task, reference):
     assert_allclose(embed(["fox", LONG], model=model, task=task), encode_as(task, model)(["fox", LONG]), atol=1e-5)
 
 
-def test_a_module_that_asks_for_the_task_is_told(reference):
+def test_a_module_with_a_task_argument_is_passed_the_task(reference):
     class Scale(torch.nn.Module):
         forward_kwargs = {"task"}  # noqa: RUF012 - as sentence-transformers declares it
 
@@ -90,7 +90,7 @@ def test_a_module_that_asks_for_the_task_is_told(reference):
         assert_allclose(embed(["fox"], model=model, task=task), encode_as(task, model)(["fox"]), atol=1e-5)
 
 
-def test_a_module_that_the_models_files_say_is_to_be_told_the_task_is_told(reference):
+def test_a_module_that_gets_the_task_by_the_models_files_is_passed_it(reference):
     class Shift(torch.nn.Module):
         def forward(self, features, task=None):
             features["sentence_embedding"] = features["sentence_embedding"] + len(task or "")
@@ -103,7 +103,7 @@ def test_a_module_that_the_models_files_say_is_to_be_told_the_task_is_told(refer
 
 
 @pytest.mark.parametrize("task", TASKS)
-def test_a_model_that_has_no_place_for_a_task_is_not_told(task, model_folder):
+def test_a_model_without_a_place_for_the_task_is_not_passed_it(task, model_folder):
     class Plain(torch.nn.Module):
         max_seq_length = None
 
@@ -123,7 +123,7 @@ def test_a_model_that_has_no_place_for_a_task_is_not_told(task, model_folder):
     assert n_computed(EmbeddingCache(), {"model": model}, {"model": model, "task": task}) == [2, 0]
 
 
-# Limits of tokens
+# Token limits
 
 
 @pytest.mark.parametrize(("task", "limit"), [("query", 6), (None, 24), ("document", 40)])
@@ -152,7 +152,7 @@ def test_texts_that_a_route_cuts_are_counted_by_its_own_limit(reference):
         router.sub_modules["query"][0].query_length = None
 
 
-# What is cached
+# Cache
 
 
 def n_computed(cache, *calls) -> list[int]:
@@ -203,7 +203,7 @@ def test_models_whose_routes_differ_in_a_tokenizer_alone_share_nothing(reference
         assert_allclose(embed(["fox"], model=model, task="query"), model.encode_query(["fox"]), atol=1e-5)
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("task", ["Query", "passage", "", 1, True, ["query"]], ids=repr)
@@ -212,20 +212,20 @@ def test_another_task_is_refused(task):
         embed(["fox"], task=task)
 
 
-def test_a_model_without_a_route_for_no_task_says_which_there_are(model_folder):
-    with pytest.raises(ValueError, match=r"task=None .* routes are 'query' and 'document', .* Choose task='query' or"):
+def test_no_task_for_a_model_without_a_default_route_is_refused_with_its_routes(model_folder):
+    with pytest.raises(ValueError, match=r"task=None .* routes are 'query' and 'document', .*; choose task='query' or"):
         embed(["fox"], model=model_folder("router_without_default"))
 
 
-def test_a_model_without_a_route_for_a_task_says_which_there_are(reference):
+def test_a_task_without_a_route_is_refused_with_the_routes_of_the_model(reference):
     router = Router({"main": list(reference("bert").children())[:2]})
     model = SentenceTransformer(modules=[router], device="cpu")
-    with pytest.raises(ValueError, match=r"task='query' .* routes are 'main', .* Leave it out"):
+    with pytest.raises(ValueError, match=r"task='query' .* routes are 'main', .*; omit it"):
         embed(["fox"], model=model, task="query")
     assert embed(["fox"], model=model).shape == (1, 32)
 
 
-# Where it is a parameter
+# As a parameter
 
 
 def test_the_transformer_takes_it_and_a_change_takes_effect_at_once(model_folder):
@@ -247,6 +247,8 @@ def test_it_is_searched_with_one_pass_for_each_route(model_folder):
     pipe = make_pipeline(SentenceEmbeddingTransformer(model_folder("router"), cache=cache), LogisticRegression())
     search = GridSearchCV(pipe, {"sentenceembeddingtransformer__task": [None, *TASKS]}, cv=2)
     assert skembed.precompute(search, X).settings == 3
-    assert cache.stats()["misses"] == 36  # no task has no prompt, else the default route were that of documents
+    assert (
+        cache.stats()["misses"] == 36
+    )  # without a task there is no prompt, so that it shares no vectors with documents
     search.fit(X, y)
     assert cache.stats()["misses"] == 36

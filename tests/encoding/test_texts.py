@@ -24,7 +24,7 @@ TWO_LEVELS = pd.MultiIndex.from_tuples([("text", "english")])
 
 
 def object_array(values):
-    """One value a place, whatever it is: numpy would spread nested lists over dimensions."""
+    """Return an array with one value per element: numpy would spread nested lists over dimensions."""
     array = np.empty(len(values), dtype=object)
     for position, value in enumerate(values):
         array[position] = value
@@ -98,7 +98,7 @@ if hasattr(np.dtypes, "StringDType"):
     WITHOUT_MISSING["(n, 1) StringDType array"] = lambda values: np.array(values, np.dtypes.StringDType())[:, None]
 ANY_CONTAINER = WITH_MISSING | WITHOUT_MISSING
 
-# Those that take any object at all, for the fuzz.
+# Containers that accept any object, for the fuzz test
 OF_ANYTHING = {
     name: WITH_MISSING[name]
     for name in (
@@ -204,7 +204,7 @@ def test_texts_that_look_alike_stay_apart():
         }
     ),
 )
-def test_a_category_that_no_row_uses_is_no_text(column):
+def test_a_category_that_no_row_uses_is_not_read(column):
     assert read_texts(column).unique == ["b", "a"]
 
 
@@ -345,7 +345,7 @@ def test_texts_are_as_long_as_their_container():
     assert len(read_texts(["a", "a", "b"])) == 3
 
 
-def test_a_missing_row_is_refused_with_the_way_out():
+def test_a_missing_row_is_refused_with_a_remedy():
     with pytest.raises(ValueError, match="missing='empty', 'zero' or 'nan'"):
         read_texts([None])
 
@@ -384,7 +384,7 @@ def test_a_single_string_is_refused_with_the_fix(text):
         }
     ),
 )
-def test_what_is_no_column_is_refused(thing):
+def test_a_value_that_is_not_a_column_is_refused(thing):
     with pytest.raises(TypeError, match=r"^X is "):
         read_texts(thing)
 
@@ -481,7 +481,7 @@ def test_several_columns_are_named(frame):
         pytest.param(object(), "object", id="object"),
     ],
 )
-def test_an_element_that_is_no_text_is_refused_by_its_type(value, kind):
+def test_an_element_that_is_not_a_text_is_refused_by_its_type(value, kind):
     with pytest.raises(TypeError, match=rf"^X\[2\] is {kind}_?, not str"):
         read_texts(["a", None, value, 6], missing="zero")
 
@@ -531,7 +531,7 @@ def test_a_column_of_something_else_is_refused_at_its_first_row(column):
         pytest.param(np.zeros(2), r"column\.to_numpy\('float32'\)", id="vector of numpy"),
     ],
 )
-def test_a_refused_element_comes_with_the_way_out(value, advice):
+def test_a_refused_element_comes_with_a_remedy(value, advice):
     with pytest.raises(TypeError, match=advice):
         read_texts([value])
 
@@ -571,7 +571,7 @@ REPAIR = re.compile(r"text\.encode\(.*\)(?=\.$)")
 @pytest.mark.parametrize(
     "text", cases({"alone": "\ud83d\ude00", "inside": "né \ud83e\udd8a!", "two": "\ud83d\ude00\ud83e\udd8a"})
 )
-def test_a_pair_of_surrogates_is_told_from_a_lone_one_and_the_advice_restores_the_character(text):
+def test_the_advice_for_a_pair_of_surrogates_restores_the_character(text):
     with pytest.raises(ValueError, match=r"^X\[1\] has a pair of surrogates at character \d") as caught:
         read_texts(["a", text])
     repaired = eval(REPAIR.search(str(caught.value))[0], {"text": text})  # as a reader of the message would
@@ -609,11 +609,11 @@ def test_a_whole_surrogate_pair_written_as_one_character_is_text():
     assert read_texts(["\U0001f98a"]).unique == ["🦊"]
 
 
-def test_an_enum_that_is_a_string_gives_its_value():
+def test_an_enum_that_is_a_string_is_read_as_its_value():
     assert read_texts([Colour.RED, "red"]).unique == ["red"]
 
 
-def test_a_string_subclass_gives_its_characters_whatever_its_methods_say():
+def test_a_string_subclass_is_read_as_its_characters_whatever_its_methods_return():
     assert read_texts([Pretender("a"), Pretender("b"), "a"]).codes.tolist() == [0, 1, 0]
 
 

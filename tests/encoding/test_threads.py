@@ -1,4 +1,4 @@
-"""Iterating in threads: nothing lost, errors handed over, no thread left."""
+"""Iterating in threads: no item lost, errors raised by the consumer, no thread left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from skembed.encoding.threads import LockedIterator, iterate_concurrently
 
 @pytest.fixture(autouse=True)
 def _no_thread_left():
-    """Nor a thread that is still to end: leaving waits for them."""
+    """Check that no thread is left, not even one that is about to end."""
     before = set(threading.enumerate())
     yield
     assert set(threading.enumerate()) <= before
@@ -25,17 +25,17 @@ def _no_thread_left():
 
 @settings(max_examples=50, deadline=None)
 @given(st.lists(st.lists(st.integers(), max_size=8), max_size=4), st.integers(1, 5))
-def test_every_item_comes_once(lists, n_ahead):
+def test_every_item_is_yielded_once(lists, n_ahead):
     found = list(iterate_concurrently(lists, n_ahead))
     assert sorted(found) == sorted(item for items in lists for item in items)
 
 
-def test_the_items_of_one_iterable_come_in_its_order():
+def test_the_items_of_one_iterable_keep_their_order():
     assert list(iterate_concurrently([range(100)], n_ahead=3)) == list(range(100))
 
 
 @pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()], ids=repr)
-def test_an_error_in_a_thread_is_raised_where_items_are_taken_and_ends_the_other_threads(error):
+def test_an_error_in_a_thread_is_raised_in_the_consumer_and_ends_the_other_threads(error):
     def endless():
         while True:
             yield 1
@@ -55,7 +55,7 @@ def test_leaving_early_ends_the_threads():
 
 
 @pytest.mark.parametrize("n_started", [0, 1, 2])
-def test_an_interrupt_while_threads_are_started_leaves_none_behind(n_started, monkeypatch):
+def test_an_interrupt_while_threads_are_started_leaves_none_running(n_started, monkeypatch):
     start, started = threading.Thread.start, []
 
     def interrupted(thread):
@@ -69,7 +69,7 @@ def test_an_interrupt_while_threads_are_started_leaves_none_behind(n_started, mo
         next(iterate_concurrently([iter(int, 1), iter(int, 1), iter(int, 1)], n_ahead=1))
 
 
-def test_what_an_error_held_goes_with_it():
+def test_an_error_and_what_it_refers_to_are_freed():
     class Held:
         pass
 
@@ -91,24 +91,28 @@ def test_what_an_error_held_goes_with_it():
             gc.enable()
 
 
-def test_what_is_done_ahead_is_bounded():
-    done = []
+def test_only_so_many_items_are_produced_ahead():
+    produced, n_produced = [], threading.Semaphore(0)
 
     def work():
-        for number in range(100):
-            done.append(number)
+        for number in range(1000):
+            produced.append(number)
+            n_produced.release()
             yield number
 
     with closing(iterate_concurrently([work()], n_ahead=3)) as items:
         next(items)
-        time.sleep(0.2)
-        assert len(done) <= 5  # the one taken, three that wait, and one that has no place to wait
+        for _ in range(5):  # the consumed item, three that wait, and one that has no space to wait
+            n_produced.acquire()
+        assert len(produced) == 5
+        for n_consumed, _ in enumerate(items, start=2):
+            assert len(produced) <= n_consumed + 4
 
 
 def test_threads_that_share_an_iterator_get_each_item_once():
     def slowly():
         for number in range(200):
-            time.sleep(0)
+            time.sleep(0)  # another thread may run
             yield number
 
     shared = LockedIterator(slowly())

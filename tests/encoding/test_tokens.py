@@ -18,31 +18,33 @@ SPECIAL_TOKENS = {"bert": (1, 1), "roberta": (1, 1), "decoder": (0, 1), "gpt2": 
 SPECIAL_LOOKING = ["[SEP] in a text", "<s> and </s>", "<|end|>", "<pad> [PAD]", "[CLS]", "[UNK] [MASK] <mask>"]
 
 every_kind = pytest.mark.parametrize("kind", SPECIAL_TOKENS)
-either_side = pytest.mark.parametrize("cut_side", ["right", "left"])
+either_side = pytest.mark.parametrize("truncation_side", ["right", "left"])
 any_limit = pytest.mark.parametrize("limit", [3, 5, LIMIT, 24, 512, None])
 
 
 @pytest.fixture(scope="module")
 def theirs(model_folder, minilm_folder):
-    """``theirs(kind, cut_side)``: the tokenizer as transformers loads it."""
+    """``theirs(kind, truncation_side)``: the tokenizer as transformers loads it."""
     from transformers import AutoTokenizer
 
-    def load(kind, cut_side="right"):
+    def load(kind, truncation_side="right"):
         folder = minilm_folder if kind == "minilm" else model_folder(kind)
-        return AutoTokenizer.from_pretrained(folder, truncation_side=cut_side)
+        return AutoTokenizer.from_pretrained(folder, truncation_side=truncation_side)
 
     return cache(load)
 
 
 @pytest.fixture(scope="module")
 def fresh(theirs):
-    """``fresh(kind, cut_side)``: a TextTokenizer that nobody has used, over a private copy of the same."""
-    return lambda kind, cut_side="right": TextTokenizer(copy.deepcopy(theirs(kind).backend_tokenizer), cut_side)
+    """``fresh(kind, truncation_side)``: a TextTokenizer that nobody has used, over a private copy of the same."""
+    return lambda kind, truncation_side="right": TextTokenizer(
+        copy.deepcopy(theirs(kind).backend_tokenizer), truncation_side
+    )
 
 
 @pytest.fixture(scope="module")
 def ours(fresh):
-    """``ours(kind, cut_side)``: the same, shared by all tests."""
+    """``ours(kind, truncation_side)``: the same, shared by all tests."""
     return cache(fresh)
 
 
@@ -50,9 +52,9 @@ def ours(fresh):
 def ids_by_transformers(theirs):
     """The ids that transformers gives for some texts, cut at ``limit`` where there is one."""
 
-    def tokenize(kind, texts, limit=None, cut_side="right"):
+    def tokenize(kind, texts, limit=None, truncation_side="right"):
         cut = {"truncation": False} if limit is None else {"truncation": True, "max_length": limit}
-        return theirs(kind, cut_side)(texts, padding=False, verbose=False, **cut)["input_ids"]
+        return theirs(kind, truncation_side)(texts, padding=False, verbose=False, **cut)["input_ids"]
 
     return tokenize
 
@@ -69,9 +71,11 @@ def without_special_tokens(kind, ids):
 @any_limit
 @either_side
 @every_kind
-def test_ids_are_those_of_transformers(ours, ids_by_transformers, mixed_texts, kind, cut_side, limit):
+def test_ids_are_those_of_transformers(ours, ids_by_transformers, mixed_texts, kind, truncation_side, limit):
     texts = mixed_texts + SPECIAL_LOOKING
-    assert rows_of(ours(kind, cut_side).tokenize(texts, limit)) == ids_by_transformers(kind, texts, limit, cut_side)
+    assert rows_of(ours(kind, truncation_side).tokenize(texts, limit)) == ids_by_transformers(
+        kind, texts, limit, truncation_side
+    )
 
 
 @every_kind
@@ -91,10 +95,10 @@ def test_the_special_tokens_are_counted(ours, kind):
 @either_side
 @every_kind
 def test_n_tokens_counts_the_whole_text_whatever_was_cut(
-    ours, ids_by_transformers, mixed_texts, kind, cut_side, split, limit
+    ours, ids_by_transformers, mixed_texts, kind, truncation_side, split, limit
 ):
     texts = mixed_texts + SPECIAL_LOOKING
-    n_tokens = ours(kind, cut_side).tokenize(texts, limit, split=split).n_tokens
+    n_tokens = ours(kind, truncation_side).tokenize(texts, limit, split=split).n_tokens
     assert n_tokens.tolist() == [len(ids) for ids in ids_by_transformers(kind, texts)]
 
 
@@ -106,8 +110,10 @@ def test_a_text_that_was_cut_is_one_row(ours, mixed_texts, kind, limit):
 
 @either_side
 @every_kind
-def test_the_rows_of_a_split_text_hold_all_of_it_in_order(ours, ids_by_transformers, mixed_texts, kind, cut_side):
-    tokens = ours(kind, cut_side).tokenize(mixed_texts, LIMIT, split=True)
+def test_the_rows_of_a_split_text_hold_all_of_it_in_order(
+    ours, ids_by_transformers, mixed_texts, kind, truncation_side
+):
+    tokens = ours(kind, truncation_side).tokenize(mixed_texts, LIMIT, split=True)
     contents = [[] for _ in mixed_texts]
     for text, row in zip(tokens.text_of_row, rows_of(tokens), strict=True):
         contents[text].extend(without_special_tokens(kind, row))
@@ -157,14 +163,14 @@ def test_splitting_without_a_limit_splits_nothing(ours, ids_by_transformers, mix
 
 
 @every_kind
-def test_one_call_leaves_nothing_behind_for_the_next(fresh, mixed_texts, kind):
+def test_a_call_does_not_change_the_next(fresh, mixed_texts, kind):
     used, unused = fresh(kind, "left"), fresh(kind, "left")
     for limit, split in [(5, True), (None, False), (7, False)]:
         used.tokenize(mixed_texts, limit, split=split)
     assert rows_of(used.tokenize(mixed_texts, LIMIT)) == rows_of(unused.tokenize(mixed_texts, LIMIT))
 
 
-def test_the_padding_of_the_tokenizer_s_owner_is_switched_off(theirs):
+def test_padding_that_was_enabled_before_is_switched_off(theirs):
     core = copy.deepcopy(theirs("bert").backend_tokenizer)
     core.enable_padding(length=50)
     assert TextTokenizer(core).tokenize(["fox", "the fox"], None).lengths.max() < 50

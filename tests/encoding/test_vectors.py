@@ -1,4 +1,4 @@
-"""Vector intake: vectors are told from texts, and read as VectorArray reads them (tests/frames/test_vectors.py)."""
+"""Reading vectors: recognized beside texts, and read as VectorArray reads them (tests/frames/test_vectors.py)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TENSOR = pa.fixed_shape_tensor(pa.float32(), [2])
 
 
 def object_array(values) -> np.ndarray:
-    """One value a place, whatever it is."""
+    """Return an array with one value per element."""
     array = np.empty(len(values), dtype=object)
     for position, value in enumerate(values):
         array[position] = value
@@ -104,17 +104,17 @@ NEITHER = {
 
 
 @pytest.mark.parametrize("kind", OF_TEXTS)
-def test_texts_are_no_vectors(kind):
+def test_texts_are_not_vectors(kind):
     assert holds_vectors(OF_TEXTS[kind]) is False
 
 
 @pytest.mark.parametrize("kind", OF_VECTORS)
-def test_vectors_are_told_by_their_type_or_the_first_that_is_there(kind):
+def test_vectors_are_recognized_by_their_type_or_the_first_that_is_present(kind):
     assert holds_vectors(OF_VECTORS[kind]) is True
 
 
 @pytest.mark.parametrize("kind", NEITHER)
-def test_what_is_neither_is_no_vectors_so_that_the_texts_can_refuse_it(kind):
+def test_a_value_that_is_neither_is_left_to_the_texts_to_refuse(kind):
     assert holds_vectors(NEITHER[kind]) is False
 
 
@@ -146,7 +146,7 @@ def test_missing_values_before_the_first_are_passed_over(missing, value, is_vect
     ],
     ids=lambda column: f"{type(column).__name__}-{len(column)}-{getattr(column, 'type', getattr(column, 'dtype', ''))}",
 )
-def test_a_column_without_values_and_without_a_type_of_vectors_is_one_of_texts(column):
+def test_a_column_without_values_or_a_type_of_vectors_is_one_of_texts(column):
     assert holds_vectors(column) is False
 
 
@@ -165,12 +165,12 @@ def test_a_column_without_values_and_without_a_type_of_vectors_is_one_of_texts(c
         "Series of arrow lists of fixed size",
     ],
 )
-def test_a_column_without_values_is_told_by_a_type_that_says_the_dimensions(kind, n_rows):
+def test_a_column_without_values_is_recognized_by_a_type_with_dimensions(kind, n_rows):
     assert holds_vectors(OF_VECTORS[kind][:n_rows]) is True  # the first row of most is missing
 
 
 @pytest.mark.parametrize("kind", ["list of lists", "masked matrix", "DataFrame of numbers", "pyarrow tensors"])
-def test_what_is_read_is_what_a_vector_column_holds(kind):
+def test_vectors_are_read_as_a_vector_column_reads_them(kind):
     matrix = read_vectors(OF_VECTORS[kind])
     assert matrix.dtype == np.float32
     assert_array_equal(matrix, VectorArray(OF_VECTORS[kind]).to_numpy("float32"))

@@ -166,7 +166,7 @@ def compare_dimensions(case: Comparison, backend: str) -> None:
 
 def is_standard(case: Comparison) -> bool:
     """Whether skembed takes the model apart; of others, pooling, layers and long texts are refused with a reason."""
-    return get_model(Settings(model=case.folder, backend="torch", **case.trusted)).backend.reader is not None
+    return get_model(Settings(model=case.folder, backend="torch", **case.trusted)).backend.spec is not None
 
 
 def compare_poolings(case: Comparison, backend: str) -> None:

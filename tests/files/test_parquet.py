@@ -250,5 +250,5 @@ class TestModel:
 
 def test_a_pipe_is_refused_rather_than_waited_for(tmp_path):
     os.mkfifo(tmp_path / "a.parquet")
-    with pytest.raises(OSError, match=r"a\.parquet is no regular file"):
+    with pytest.raises(OSError, match=r"a\.parquet is not a regular file"):
         skembed.read_parquet(tmp_path / "a.parquet")

@@ -125,7 +125,7 @@ class TestFiles:
     ):
         monkeypatch.chdir(tmp_path)  # the name of a socket must be short
         make("a.parquet")
-        with pytest.raises(OSError, match=r"a\.parquet is no regular file"):
+        with pytest.raises(OSError, match=r"a\.parquet is not a regular file"):
             Source("." if is_folder else "a.parquet")
 
     @pytest.mark.parametrize("name", [b"caf\xe9.parquet", b"caf\xe9/a.parquet", b"n=caf\xe9/a.parquet"], ids=repr)

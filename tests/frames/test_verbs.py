@@ -1,4 +1,4 @@
-"""similarity, search, join, duplicates and cluster of columns of text, and of vectors that are there already."""
+"""similarity, search, join, duplicates and cluster of columns of texts, and of given vectors."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def unit(matrix) -> np.ndarray:
 
 
 def order_of(queries, vectors, k) -> np.ndarray:
-    """The positions of the nearest by brute force, of equal ones the lower first."""
+    """Return the positions of the nearest rows by brute force, ties in order of their positions."""
     return np.argsort(-(unit(queries) @ unit(vectors).T).round(12), axis=1, kind="stable")[:, :k]
 
 
@@ -81,7 +81,7 @@ def vectors(column, tiny) -> pd.Series:
 
 @pytest.fixture(scope="module")
 def other_model(tmp_path_factory) -> str:
-    """A model of the same dimensions and with other weights."""
+    """Return a model of the same dimensions with other weights."""
     from tests.tiny_models import make_bert
 
     return make_bert(tmp_path_factory.mktemp("other") / "another", seed=9)
@@ -89,14 +89,14 @@ def other_model(tmp_path_factory) -> str:
 
 @pytest.fixture(autouse=True)
 def _tiny_by_default(tiny, monkeypatch):
-    """What is embedded without a word about the model is embedded by a tiny one."""
+    """Make the tiny model the default."""
     monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))  # clone() sees its signature
     monkeypatch.setattr(Settings.__init__, "__defaults__", (tiny, *Settings.__init__.__defaults__[1:]))
 
 
 @pytest.mark.parametrize("verb", VERBS)
 class TestEveryVerb:
-    def test_it_gives_its_columns(self, verb, column):
+    def test_it_returns_its_columns(self, verb, column):
         assert call(column.text, verb).columns.tolist() == COLUMNS[verb]
 
     def test_frame_series_and_column_of_a_frame_give_the_same(self, verb, df):
@@ -139,7 +139,7 @@ class TestEveryVerb:
         df = df.rename(columns={"review": "text"})
         assert_frame_equal(call(df["text"].text, verb), call(df["text"].rename("review").text, verb))
 
-    def test_a_value_that_is_no_text_is_named_by_position_and_label(self, verb, column):
+    def test_a_value_that_is_not_a_text_is_named_by_position_and_label(self, verb, column):
         column = column.astype(object)
         column.iloc[1] = 3.5
         with pytest.raises(TypeError, match=r"\[1\] \(index label 'b'\) is float, not str"):
@@ -225,12 +225,12 @@ class TestEveryVerb:
                 call(df.text, verb, vectors=label)
         with pytest.raises(TypeError, match="vector"):
             call(df.text, verb, vectors="stars")
-        with pytest.raises(TypeError, match="'v' is no column of vectors"):
+        with pytest.raises(TypeError, match="'v' is not a column of vectors"):
             call(column.text, verb, vectors="v")
 
 
 @pytest.mark.parametrize("verb", ["similarity", "search", "join"])
-def test_vectors_of_other_dimensions_are_an_error_that_says_both(verb, column):
+def test_vectors_of_other_dimensions_are_an_error_with_both_numbers(verb, column):
     with pytest.raises(ValueError, match=r"(3 .*32|32 .*3)"):
         call(column.text, verb, vectors=np.ones((5, 3)))
 
@@ -296,10 +296,10 @@ def test_join_finds_labels_of_any_index_and_missing_ones(index):
 
 
 class TestNoRows:
-    """Where nothing is asked of rows, no rows give an empty table; where some must be found, an error."""
+    """A column without rows: an empty table, or an error if rows must be found."""
 
     @pytest.mark.parametrize("verb", ["similarity", "join", "duplicates"])
-    def test_an_empty_column_gives_an_empty_table_of_the_same_columns(self, verb, df):
+    def test_an_empty_column_returns_an_empty_table_of_the_same_columns(self, verb, df):
         for accessor in (df[:0].text, df["review"][:0].text):
             made = call(accessor, verb)
             assert made.shape == (0, len(COLUMNS[verb]))
@@ -321,7 +321,7 @@ class TestNoRows:
                 column.text.join(empty)
 
     def test_no_texts_make_no_clusters_which_is_an_error(self, column):
-        with pytest.raises(ValueError, match="2 clusters were asked for, and there are 0 rows with a text"):
+        with pytest.raises(ValueError, match="2 clusters were asked for, but there are 0 rows with a text"):
             column[:0].text.cluster(2)
 
     def test_a_column_of_missing_texts_has_no_pairs_groups_or_hits(self):
@@ -506,17 +506,17 @@ class TestSimilarity:
             column.text.similarity(column.reset_index(drop=True))
 
     @pytest.mark.parametrize("n_rows", [0, 1, 4, 6])
-    def test_other_lengths_are_an_error_that_says_both(self, n_rows, column):
+    def test_other_lengths_are_an_error_with_both_numbers(self, n_rows, column):
         with pytest.raises(ValueError, match=f"other has {n_rows} rows for 5"):
             column.text.similarity(["x"] * n_rows)
 
-    def test_a_list_of_one_text_is_no_single_text(self):
+    def test_a_list_of_one_text_is_not_a_single_text(self):
         assert pd.Series(["x"]).text.similarity(["x"])["score"].tolist() == pytest.approx([1])
         with pytest.raises(ValueError, match="other has 1 rows for 2"):
             pd.Series(["x", "y"]).text.similarity(["x"])
 
     @pytest.mark.parametrize("other", [None, 42, 4.2, pd.NA, {"a": 1}], ids=str)
-    def test_what_is_no_text_is_an_error(self, other, column):
+    def test_a_value_that_is_not_a_text_is_an_error(self, other, column):
         with pytest.raises(TypeError, match="not a column of text"):
             column.text.similarity(other)
 
@@ -563,7 +563,7 @@ class TestSearch:
         assert hits.index.tolist() == ["a", "c"]
         assert hits["score"].nunique() == 1
 
-    def test_five_are_found_unless_told_otherwise(self, column):
+    def test_five_are_found_by_default(self, column):
         assert len(column.text.search("x")) == 5
 
     def test_the_score_joins_with_the_frame(self, df):
@@ -590,7 +590,7 @@ class TestSearch:
             (np.ones(3), ValueError, "3 dimensions.* 32"),
         ],
     )
-    def test_a_query_that_is_none_is_an_error(self, query, error, message, column):
+    def test_an_invalid_query_is_an_error(self, query, error, message, column):
         with pytest.raises(error, match=message):
             column.text.search(query, k=1)
 
@@ -606,7 +606,7 @@ class TestSearch:
         assert len(column.text.search("x", k=np.int64(2))) == 2
         assert len(column.text.join(OTHER, k=np.int64(2))) == 10
 
-    def test_equal_queries_are_told_apart_by_their_labels(self, column):
+    def test_equal_queries_keep_their_labels(self, column):
         hits = column.text.search(pd.Series(["a fox", "a fox"], index=["q1", "q2"]), k=2)
         assert hits["query_id"].tolist() == ["q1", "q1", "q2", "q2"]
         assert hits["query"].tolist() == ["a fox"] * 4
@@ -620,7 +620,7 @@ class TestSearch:
                 ask()
             assert [warning.filename for warning in caught] == [__file__]
 
-    def test_more_hits_than_texts_are_an_error_that_says_both(self, column):
+    def test_more_hits_than_texts_are_an_error_with_both_numbers(self, column):
         with pytest.raises(ValueError, match=r"6 .* there are 5"):
             column.text.search("x", k=6)
         with pytest.raises(ValueError, match=r"5 .* there are 4"):
@@ -683,7 +683,7 @@ class TestJoin:
         ],
         ids=["None", "number", "number in a list", "two columns", "dimensions"],
     )
-    def test_what_is_no_column_is_an_error(self, other, error, message, column):
+    def test_a_value_that_is_not_a_column_is_an_error(self, other, error, message, column):
         with pytest.raises(error, match=message):
             column.text.join(other)
 
@@ -725,7 +725,7 @@ class TestDuplicates:
             found = groups["representative"].iloc[row]
             assert found == labels[first] or pd.isna(found)
 
-    def test_what_is_no_duplicate_is_kept_by_one_line(self, df):
+    def test_one_line_keeps_the_rows_that_are_not_duplicates(self, df):
         assert df[~df.text.duplicates(0.9999)["is_duplicate"]].index.tolist() == list("abde")
 
     @pytest.mark.parametrize("threshold", [1.1, -1.1, np.nan, "0.9", None, True], ids=repr)
@@ -759,7 +759,7 @@ class TestCluster:
         found = asked.text.cluster(2, random_state=0, model=minilm_folder)["cluster"]
         assert found[0] == found[2] != found[1] == found[3]
 
-    def test_eight_clusters_are_made_unless_told_otherwise(self):
+    def test_eight_clusters_are_made_by_default(self):
         vectors = pd.Series(VectorArray(np.eye(9)))
         assert sorted(vectors.text.cluster(random_state=0)["cluster"].unique()) == list(range(8))
 
@@ -769,9 +769,9 @@ class TestCluster:
             column.text.cluster(n_clusters)
         assert counted == []
 
-    def test_more_clusters_than_texts_are_an_error_that_says_both(self, column):
+    def test_more_clusters_than_texts_are_an_error_with_both_numbers(self, column):
         column.iloc[0] = None
-        with pytest.raises(ValueError, match="5 clusters were asked for, and there are 4 rows with a text"):
+        with pytest.raises(ValueError, match="5 clusters were asked for, but there are 4 rows with a text"):
             column.text.cluster(5)
 
     @given(seed=st.integers(0, 2**32 - 1), n_clusters=st.integers(1, 5))
@@ -794,7 +794,7 @@ class TestCluster:
 
 
 class TestModels:
-    """Vectors say which model they are of; those of different models are not compared."""
+    """Vectors record their model; those of different models are not compared."""
 
     @pytest.mark.parametrize("verb", ["similarity", "search"])
     def test_a_text_of_another_model_is_refused_with_both_names(self, verb, column, vectors, other_model):

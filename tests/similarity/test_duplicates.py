@@ -36,14 +36,14 @@ def cosines_of(vectors) -> np.ndarray:
 
 
 def groups_of(vectors, threshold) -> list[int]:
-    """What scipy finds in the whole matrix, numbered in order of first appearance."""
+    """Return the groups that scipy finds in the whole matrix, numbered in order of first appearance."""
     _, group_of = connected_components(cosines_of(vectors) >= threshold, directed=False)
     return pd.factorize(group_of)[0].tolist()
 
 
 @st.composite
 def clustered(draw) -> tuple[np.ndarray, float]:
-    """Vectors around some centres, none of which is about as close to another as the threshold."""
+    """Return vectors around centres, with no cosine close to the threshold."""
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_rows, dim = draw(st.integers(1, 50)), draw(st.integers(1, 40))
     centres = numbers.normal(size=(draw(st.integers(1, 12)), dim))
@@ -68,12 +68,14 @@ def random_vectors() -> np.ndarray:
 # Groups
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_groups_are_the_connected_components_of_all_cosines(given_vectors):
     vectors, threshold = given_vectors
     assert NearDuplicates(threshold=threshold).fit(vectors).labels_.tolist() == groups_of(vectors, threshold)
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_groups_are_those_of_dbscan(given_vectors):
     vectors, threshold = given_vectors
@@ -82,6 +84,7 @@ def test_the_groups_are_those_of_dbscan(given_vectors):
     assert_array_equal(NearDuplicates(threshold=threshold).fit(vectors).labels_, pd.factorize(expected)[0])
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_groups_are_numbered_in_order_of_first_appearance(given_vectors):
     vectors, threshold = given_vectors
@@ -90,6 +93,7 @@ def test_groups_are_numbered_in_order_of_first_appearance(given_vectors):
     assert list(dict.fromkeys(labels.tolist())) == list(range(labels.max() + 1))
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_representatives_are_the_first_rows_of_the_groups(given_vectors):
     vectors, threshold = given_vectors
@@ -98,6 +102,7 @@ def test_representatives_are_the_first_rows_of_the_groups(given_vectors):
     assert made.representatives_.tolist() == [labels.index(group) for group in range(max(labels) + 1)]
 
 
+@settings(deadline=None)
 @given(clustered())
 def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative(given_vectors):
     vectors, threshold = given_vectors
@@ -110,6 +115,7 @@ def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative
     assert listed.score.between(-1, 1).all()
 
 
+@settings(deadline=None)
 @given(clustered(), st.randoms(use_true_random=False))
 def test_the_order_of_the_rows_changes_no_group(given_vectors, random):
     vectors, threshold = given_vectors
@@ -155,6 +161,7 @@ def test_exact_repeats_are_found_at_the_highest_thresholds(threshold, random_vec
     assert labels[:60].tolist() == labels[60:][::-1].tolist() == list(range(60))
 
 
+@settings(deadline=None)
 @given(st.floats(1e-3, 1e3))
 def test_a_vector_of_another_length_is_a_repeat(length):
     vector = np.random.default_rng(0).normal(size=384)
@@ -187,7 +194,7 @@ def test_with_the_real_model_rewordings_are_grouped():
     assert NearDuplicates(threshold=0.9).fit(texts).labels_.tolist() == [0, 1, 0]
 
 
-# What goes in
+# Input
 
 OF_TEXTS = {
     "list": lambda texts: texts,
@@ -295,7 +302,7 @@ def test_a_missing_text_is_in_no_group(missing, embedder):
     ],
     ids=["list", "Series", "vector column", "matrix"],
 )
-def test_where_all_is_missing_there_is_no_group(column, embedder):
+def test_if_all_texts_are_missing_there_is_no_group(column, embedder):
     made = NearDuplicates(embedder).fit(column)
     assert made.labels_.tolist() == [-1, -1]
     assert len(made.representatives_) == len(made.duplicates_) == 0
@@ -359,11 +366,11 @@ def test_without_index_labels_the_positions_are_the_labels():
     assert made.duplicates_.index.tolist() == made.duplicates_.position.tolist() == [3, 4]
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize("threshold", [1.5, -1.01, "a", True, NAN, None, 1j, [0.9]], ids=repr)
-def test_a_threshold_that_is_no_cosine_is_one_clear_error(threshold, counted):
+def test_a_threshold_that_is_not_a_cosine_is_one_clear_error(threshold, counted):
     with pytest.raises(ValueError, match=r"threshold must be a cosine, from -1 to 1; got .*\.$"):
         NearDuplicates(threshold=threshold).fit(["a fox"])
     assert counted == []
@@ -398,7 +405,7 @@ def test_a_number_that_is_not_finite_is_an_error_that_names_the_position(number,
     ],
     ids=repr,
 )
-def test_what_is_no_column_of_texts_or_vectors_is_one_clear_error(X, error, message, embedder):
+def test_a_value_that_is_not_a_column_of_texts_or_vectors_is_one_clear_error(X, error, message, embedder):
     with pytest.raises(error, match=message):
         NearDuplicates(embedder).fit(X)
 
@@ -411,7 +418,7 @@ def test_each_text_is_embedded_once(counted, embedder):
     assert sorted(counted) == sorted({*TEXTS} - {None})
 
 
-def test_an_embedder_of_ones_own_is_used(tiny):
+def test_an_embedder_of_the_caller_is_used(tiny):
     vectors = skembed.embed(["a fox", "a quick fox", "login"], model=tiny, pooling="cls")
     made = NearDuplicates(SentenceEmbeddingTransformer(tiny, pooling="cls"), threshold=-1)
     assert_allclose(
@@ -435,7 +442,7 @@ def test_the_embedder_is_never_changed_whatever_its_output(output, tiny):
 
 
 @pytest.mark.parametrize(("missing", "labels"), [("nan", [0, -1, -1]), ("zero", [0, 1, 1]), ("empty", [0, 1, 1])])
-def test_the_embedder_says_what_a_missing_text_is(missing, labels, tiny):
+def test_the_embedder_decides_what_a_missing_text_is(missing, labels, tiny):
     embedder = SentenceEmbeddingTransformer(tiny, missing=missing)
     assert NearDuplicates(embedder, threshold=1.0).fit(["a fox", None, None]).labels_.tolist() == labels
 
@@ -452,7 +459,7 @@ def test_the_warning_about_long_texts_points_at_the_callers_line(method, embedde
     assert [warning.filename for warning in caught] == [__file__]
 
 
-# As scikit-learn users meet it
+# As a scikit-learn estimator
 
 
 def test_init_stores_its_arguments_and_nothing_else():
@@ -468,7 +475,7 @@ def test_fit_returns_itself():
     assert made.fit(ROWS) is made
 
 
-def test_fit_predict_gives_the_labels(random_vectors):
+def test_fit_predict_returns_the_labels(random_vectors):
     made = NearDuplicates()
     assert_array_equal(made.fit_predict(random_vectors), made.labels_)
 

@@ -1,4 +1,4 @@
-"""Nearest neighbours: exact ones as a brute-force computation finds them, approximate ones nearly so."""
+"""Nearest neighbours: exact ones as by brute force, approximate ones nearly so."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex, di
 
 @contextmanager
 def without_faiss():
-    """Hide faiss from where neighbours.py looks for it; its door stays shut, too."""
+    """Hide faiss from ``find_spec``, and fail if it is imported all the same."""
     find_spec = importlib.util.find_spec
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -33,7 +33,7 @@ def without_faiss():
 
 COMPARERS = {"faiss": nullcontext, "scikit-learn": without_faiss}
 each_comparer = pytest.mark.parametrize("comparer", COMPARERS)
-each_index = pytest.mark.parametrize("make", [ExactIndex, HnswIndex.of], ids=["exact", "hnsw"])
+each_index = pytest.mark.parametrize("make", [ExactIndex, HnswIndex.from_vectors], ids=["exact", "hnsw"])
 
 
 def cosines_of(queries, vectors) -> np.ndarray:
@@ -44,7 +44,7 @@ def cosines_of(queries, vectors) -> np.ndarray:
 
 
 def brute_force(queries, vectors, n_neighbors) -> tuple[np.ndarray, np.ndarray]:
-    """Sort all cosines, in float64; equal ones, to 12 decimals, by position."""
+    """Sort all cosines in float64; those that agree to 12 decimals by position."""
     cosines = cosines_of(queries, vectors)
     positions = np.argsort(-cosines.round(12), axis=1, kind="stable")[:, :n_neighbors]
     return np.take_along_axis(cosines, positions, axis=1), positions
@@ -52,7 +52,7 @@ def brute_force(queries, vectors, n_neighbors) -> tuple[np.ndarray, np.ndarray]:
 
 @st.composite
 def searches(draw) -> tuple[np.ndarray, np.ndarray, int]:
-    """Queries and vectors of small whole numbers, among them zeros, repeats and multiples; how many to find."""
+    """Return queries, vectors and a number of neighbours; of small integers with zeros, repeats and multiples."""
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     dim, n_distinct, n = draw(st.integers(1, 6)), draw(st.integers(1, 12)), draw(st.integers(1, 60))
     largest = draw(st.integers(0, 3))
@@ -139,7 +139,7 @@ def test_the_layout_of_the_vectors_in_memory_changes_nothing(comparer, kind):
 
 
 @each_comparer
-def test_vectors_that_may_not_be_written_to_are_welcome(comparer):
+def test_read_only_vectors_are_accepted(comparer):
     vectors = np.eye(4, dtype=np.float32)
     vectors.flags.writeable = False
     with COMPARERS[comparer]():
@@ -164,7 +164,7 @@ def test_where_much_is_equal_few_queries_are_ranked_at_once(monkeypatch):
         neighbours, "_rank", lambda index, queries, n: asked.append((len(queries), n)) or rank(index, queries, n)
     )
     nearest(ExactIndex(np.ones((900, 1), dtype=np.float32)), np.ones((64, 1), dtype=np.float32), 2)
-    assert max(n for _, n in asked) == 900  # all had to be looked at
+    assert max(n for _, n in asked) == 900  # all had to be compared
     assert max(n_queries * n for n_queries, n in asked[1:]) <= 2**10
 
 
@@ -204,12 +204,12 @@ def test_appending_nothing_changes_nothing(make):
 def test_the_graph_finds_what_the_exact_search_finds_nearly_always(clustered):
     queries = unit_vectors(clustered[::7] + 0.1 * np.random.default_rng(1).normal(size=(429, 24)), None)
     _, exact = nearest(ExactIndex(clustered), queries, 10)
-    _, found = nearest(HnswIndex.of(clustered), queries, 10)
+    _, found = nearest(HnswIndex.from_vectors(clustered), queries, 10)
     assert np.mean([len({*row} & {*other}) / 10 for row, other in zip(exact, found, strict=True)]) >= 0.99
 
 
 def test_what_the_graph_finds_is_ranked_by_exact_cosines(clustered):
-    cosines, positions = nearest(HnswIndex.of(clustered[:500]), clustered[500:520], 10)
+    cosines, positions = nearest(HnswIndex.from_vectors(clustered[:500]), clustered[500:520], 10)
     exact = np.take_along_axis(cosines_of(clustered[500:520], clustered[:500]), positions, axis=1)
     assert_allclose(cosines, exact, atol=1e-12)
     assert (np.diff(cosines, axis=1) <= 0).all()
@@ -218,7 +218,7 @@ def test_what_the_graph_finds_is_ranked_by_exact_cosines(clustered):
 @pytest.mark.parametrize("n", [1, 2, 5, 40, 300])
 def test_of_a_graph_as_many_are_found_as_are_asked_for(n):
     vectors = unit_vectors(np.random.default_rng(0).normal(size=(n, 3)), None)
-    cosines, positions = nearest(HnswIndex.of(vectors), vectors[:3], n)
+    cosines, positions = nearest(HnswIndex.from_vectors(vectors), vectors[:3], n)
     expected = brute_force(vectors[:3], vectors, n)
     assert_array_equal(positions, expected[1])
     assert_allclose(cosines, expected[0], atol=1e-12)
@@ -227,20 +227,31 @@ def test_of_a_graph_as_many_are_found_as_are_asked_for(n):
 @pytest.mark.parametrize("n_neighbors", [1, 150, 400])
 def test_where_the_walk_ends_too_early_all_are_compared(n_neighbors):
     copies = np.repeat(np.float32([[1, 0], [0, 1]]), 200, axis=0)
-    cosines, positions = nearest(HnswIndex.of(copies), copies[:1], n_neighbors)
+    cosines, positions = nearest(HnswIndex.from_vectors(copies), copies[:1], n_neighbors)
     assert len({*positions[0]}) == n_neighbors
     assert_array_equal(cosines[0], np.r_[np.ones(min(n_neighbors, 200)), np.zeros(max(0, n_neighbors - 200))])
 
 
 def test_the_graph_holds_the_vectors_once(clustered):
-    index = HnswIndex.of(clustered)
+    index = HnswIndex.from_vectors(clustered)
     assert_array_equal(index.vectors, clustered)
-    assert np.shares_memory(index.vectors, index.vectors)
+    assert list(vars(index)) == ["graph"]
+
+
+@each_index
+@pytest.mark.parametrize("read", [lambda index: index.vectors, lambda index: index.take(np.arange(2))])
+def test_vectors_read_from_an_index_stay_the_same_when_it_grows(make, read):
+    vectors = np.eye(4, dtype=np.float32)
+    index = make(vectors[:2])
+    before = read(index)
+    index.add(np.repeat(vectors, 5000, axis=0))  # more than fits into the memory of the first ones
+    assert_array_equal(before, vectors[:2])
+    assert not np.shares_memory(before, read(index))
 
 
 @pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])
 def test_a_copied_graph_finds_the_same_and_lives_alone(clustered, copied):
-    index = HnswIndex.of(clustered[:500])
+    index = HnswIndex.from_vectors(clustered[:500])
     expected = nearest(index, clustered[500:540], 5)
     other = copied(index)
     index.add(clustered[500:540])
@@ -252,7 +263,7 @@ def test_a_copied_graph_finds_the_same_and_lives_alone(clustered, copied):
 def test_a_graph_without_faiss_is_an_import_error_that_names_the_extra(monkeypatch):
     monkeypatch.setitem(sys.modules, "faiss", None)
     with pytest.raises(ImportError, match=r"index='hnsw' needs faiss: pip install 'skembed\[faiss\]'"):
-        HnswIndex.of(np.eye(2, dtype=np.float32))
+        HnswIndex.from_vectors(np.eye(2, dtype=np.float32))
 
 
 def test_an_exact_index_needs_no_faiss(monkeypatch):
@@ -268,7 +279,7 @@ def test_an_exact_index_needs_no_faiss(monkeypatch):
 def test_rows_are_those_of_all_cosines_however_many_copies_there_are(search, n_first):
     queries, vectors, n_neighbors = search
     unit, unit_queries = unit_vectors(vectors, None), unit_vectors(queries, None)
-    index = VectorIndex.of(unit[:n_first], ExactIndex)
+    index = VectorIndex.from_vectors(unit[:n_first], ExactIndex)
     index.add(unit[n_first:])
     cosines, rows = index.nearest(unit_queries, n_neighbors)
     expected, at = brute_force(unit_queries, unit, n_neighbors)
@@ -281,7 +292,7 @@ def test_rows_are_those_of_all_cosines_however_many_copies_there_are(search, n_f
 def test_the_others_of_a_row_are_its_neighbours_but_itself(search):
     _, vectors, n_neighbors = search
     unit = unit_vectors(np.concatenate([vectors, vectors[:1]]), None)
-    _, rows = VectorIndex.of(unit, ExactIndex).nearest_others(n_neighbors)
+    _, rows = VectorIndex.from_vectors(unit, ExactIndex).nearest_others(n_neighbors)
     cosines = cosines_of(unit, unit).round(12)
     np.fill_diagonal(cosines, -2)
     assert_array_equal(rows, np.argsort(-cosines, axis=1, kind="stable")[:, :n_neighbors])
@@ -291,8 +302,8 @@ def test_the_others_of_a_row_are_its_neighbours_but_itself(search):
 @each_index
 def test_thousands_of_copies_hide_nothing_and_cost_little(make, clustered):
     rows = np.concatenate([clustered, np.repeat(clustered[:1], 20_000, axis=0)])
-    index = VectorIndex.of(rows, make)
-    assert len(index.index.vectors) == len(clustered)
+    index = VectorIndex.from_vectors(rows, make)
+    assert len(index.index) == len(clustered)
     _, found = index.nearest(clustered, 10)
     expected = brute_force(clustered, rows[: len(clustered)], 10)[1]
     is_near_copies = (expected == 0).any(axis=1)
@@ -301,12 +312,12 @@ def test_thousands_of_copies_hide_nothing_and_cost_little(make, clustered):
     assert_array_equal(index.nearest_others(2)[1][-1], [0, 3000])
 
 
-def test_equal_vectors_have_one_number_in_order_of_appearance():
+def test_equal_vectors_get_one_number_in_order_of_appearance():
     code_of, first_rows = distinct_rows(np.float32([[2, 0], [0, 1], [2, 0], [0, 2], [0, 1]]))
     assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
 
 
-def test_different_vectors_whose_keys_agree_are_told_apart(monkeypatch):
+def test_different_vectors_with_equal_keys_get_different_numbers(monkeypatch):
     class AllAlike:
         def integers(self, *_, size, dtype):
             return np.zeros(size, dtype=dtype)

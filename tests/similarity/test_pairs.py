@@ -1,4 +1,4 @@
-"""PairSimilarity and similarity_score: two columns in, one cosine out."""
+"""PairSimilarity and similarity_score: two columns to one column of cosines."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_vectors_of_any_length_are_compared_by_angle():
     assert_array_equal(PairSimilarity().transform(vectors), [[1], [0], [0]])
 
 
-def test_vectors_of_different_dimensions_are_an_error_that_says_both():
+def test_vectors_of_different_dimensions_are_an_error_with_both_numbers():
     vectors = pd.DataFrame({"a": [[3.0, 0.0]], "b": [[9.0, 0.0, 1.0]]})
     with pytest.raises(ValueError, match="first column have 2 dimensions, not 3"):
         PairSimilarity().transform(vectors)
@@ -84,7 +84,7 @@ class TestModels:
     def vectors(self, pairs, tiny) -> pd.DataFrame:
         return pairs.apply(lambda column: column.embed(output="vector", model=tiny))
 
-    def test_vectors_of_two_models_are_an_error_that_says_both(self, vectors, similarity):
+    def test_vectors_of_two_models_are_an_error_that_names_both(self, vectors, similarity):
         vectors["right"] = skembed.VectorArray(vectors["right"], model="other 0123456789abcdef")
         with pytest.raises(
             ValueError, match=r"column 'left' .* bert \w{16}, .* column 'right' of other 0123456789abcdef"
@@ -109,7 +109,7 @@ def test_where_a_text_is_missing_the_cosine_is(pairs, similarity):
 
 
 def test_a_fine_tuner_does_not_learn_similarity_from_classes(pairs, tiny):
-    with pytest.raises(ValueError, match=r"y holds classes, and a similarity is learned from scores"):
+    with pytest.raises(ValueError, match=r"y holds classes, but a similarity is learned from scores"):
         PairSimilarity(SentenceEmbeddingFineTuner(tiny)).fit(pairs, [5, 3, 0, 1][: len(pairs)])
 
 
@@ -133,7 +133,7 @@ def test_no_pairs_give_no_cosines(pairs, similarity):
         (np.array([["x", 2.5]], dtype=object), TypeError, r"X\[:, 1\]\[0\] is float, not str"),
     ],
 )
-def test_what_is_no_pairs_of_texts_is_one_clear_error(X, error, message, similarity):
+def test_a_value_that_is_not_pairs_of_texts_is_one_clear_error(X, error, message, similarity):
     with pytest.raises(error, match=message):
         similarity.transform(X)
 

@@ -1,4 +1,4 @@
-"""What a search puts before queries and before documents: the model's own prompts, or the caller's."""
+"""Prompts of a search for queries and for documents: the model's own, or the caller's."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BGE = "Represent this sentence for searching relevant passages: "
 
 @pytest.fixture(scope="session")
 def with_prompts(tiny, tmp_path_factory):
-    """``with_prompts(prompts)``: the folder of the tiny model with other prompts."""
+    """Return ``with_prompts(prompts)``: the folder of the tiny model with other prompts."""
 
     def make(prompts, default_prompt_name=None, name="model") -> str:
         folder = tmp_path_factory.mktemp("prompts") / name
@@ -47,7 +47,7 @@ def prompts_of(model, **params) -> tuple[str, str]:
 
 
 def assert_embeds(search, model, query_prompt, document_prompt):
-    """Scores are those of ``skembed.embed`` with these prompts."""
+    """Check that scores are those of ``skembed.embed`` with these prompts."""
     made = search.set_params(n_neighbors=len(CORPUS)).fit(CORPUS).search(QUERIES).sort_values(["query", "position"])
     queries = skembed.embed(sorted(QUERIES), model=model, prompt=query_prompt, normalize_embeddings=True)
     documents = skembed.embed(CORPUS, model=model, prompt=document_prompt, normalize_embeddings=True)
@@ -114,7 +114,7 @@ def test_the_default_model_has_none():
     assert (SemanticSearch().query_prompt_, SemanticSearch().document_prompt_) == ("", "")
 
 
-# Models that were trained with prompts which their files may not name
+# Models that were trained with prompts that their files may lack
 
 
 @pytest.mark.parametrize(
@@ -125,19 +125,19 @@ def test_the_default_model_has_none():
         *[(name, "", "") for name in ("bge-m3", "my-e5-small", "e5-small-v2-tuned", "e5-mistral-7b-instruct")],
     ],
 )
-def test_the_names_of_e5_and_bge_models_tell_their_prompts(name, query, document, plain, tmp_path):
+def test_the_prompts_of_e5_and_bge_models_are_known_by_their_names(name, query, document, plain, tmp_path):
     folder = tmp_path / name
     folder.symlink_to(plain, target_is_directory=True)
     assert prompts_of(str(folder)) == (query, document)
 
 
 @pytest.mark.parametrize("spell", [str, lambda path: f"{path}/", Path], ids=["str", "with a slash", "Path"])
-def test_however_a_folder_is_spelled_it_is_known(spell, plain, tmp_path):
+def test_a_folder_is_recognized_however_it_is_spelled(spell, plain, tmp_path):
     (tmp_path / "e5-small-v2").symlink_to(plain, target_is_directory=True)
     assert prompts_of(spell(tmp_path / "e5-small-v2")) == ("query: ", "passage: ")
 
 
-def test_a_relative_folder_is_known(plain, tmp_path, monkeypatch):
+def test_a_relative_folder_is_recognized(plain, tmp_path, monkeypatch):
     (tmp_path / "e5-small-v2").symlink_to(plain, target_is_directory=True)
     monkeypatch.chdir(tmp_path)
     assert prompts_of("e5-small-v2") == ("query: ", "passage: ")
@@ -149,7 +149,7 @@ def test_known_prompts_are_put_before_the_texts(plain, tmp_path):
     assert_embeds(SemanticSearch(SentenceEmbeddingTransformer(model)), model, "query: ", "passage: ")
 
 
-def test_what_the_model_says_itself_is_worth_more_than_its_name(with_prompts):
+def test_prompts_in_the_models_files_override_those_known_by_its_name(with_prompts):
     assert prompts_of(with_prompts({"query": "Q: "}, name="e5-small-v2")) == ("Q: ", "")
 
 
@@ -157,7 +157,7 @@ def test_what_the_model_says_itself_is_worth_more_than_its_name(with_prompts):
 
 
 @pytest.mark.parametrize(("prompt", "known"), [("where is ", "where is "), ("", ""), (None, "")])
-def test_a_prompt_of_ones_own_takes_the_place_of_the_models(prompt, known, with_prompts):
+def test_a_prompt_of_the_caller_replaces_that_of_the_model(prompt, known, with_prompts):
     model = with_prompts({"query": "Q: ", "document": "D: "})
     search = SemanticSearch(SentenceEmbeddingTransformer(model), query_prompt=prompt)
     assert (search.query_prompt_, search.document_prompt_) == (known, "D: ")
@@ -165,7 +165,7 @@ def test_a_prompt_of_ones_own_takes_the_place_of_the_models(prompt, known, with_
 
 
 @pytest.mark.parametrize(("prompt", "known"), [("the address of ", "the address of "), (None, "")])
-def test_the_prompt_of_documents_is_changed_likewise(prompt, known, with_prompts):
+def test_a_document_prompt_of_the_caller_replaces_that_of_the_model(prompt, known, with_prompts):
     model = with_prompts({"query": "Q: ", "document": "D: "})
     search = SemanticSearch(SentenceEmbeddingTransformer(model), document_prompt=prompt)
     assert (search.query_prompt_, search.document_prompt_) == ("Q: ", known)
@@ -175,13 +175,13 @@ def test_the_prompt_of_documents_is_changed_likewise(prompt, known, with_prompts
 @pytest.mark.parametrize(
     ("params", "prompt"), [({"prompt": "own: "}, "own: "), ({"prompt": ""}, ""), ({"prompt_name": "query"}, "Q: ")]
 )
-def test_the_embedders_own_prompt_holds_for_both_sides(params, prompt, with_prompts):
+def test_the_prompt_of_the_embedder_is_used_for_both_sides(params, prompt, with_prompts):
     model = with_prompts({"query": "Q: ", "document": "D: "})
     assert prompts_of(model, **params) == (prompt, prompt)
     assert_embeds(SemanticSearch(SentenceEmbeddingTransformer(model, **params)), model, prompt, prompt)
 
 
-def test_the_searchs_prompt_is_worth_more_than_the_embedders(tiny):
+def test_the_prompt_of_the_search_overrides_that_of_the_embedder(tiny):
     search = SemanticSearch(SentenceEmbeddingTransformer(tiny, prompt="own: "), query_prompt="Q: ")
     assert (search.query_prompt_, search.document_prompt_) == ("Q: ", "own: ")
 
@@ -220,7 +220,7 @@ def test_documents_that_are_added_and_a_search_that_was_saved_take_their_route_t
     assert_allclose(found["score"].to_numpy(), expected[0], atol=1e-5)
 
 
-def test_a_prompt_of_ones_own_leaves_the_route(model_folder, reference):
+def test_a_prompt_of_the_caller_leaves_the_route(model_folder, reference):
     model = reference("router")
     search = SemanticSearch(SentenceEmbeddingTransformer(model), query_prompt="Q: ", document_prompt=None).fit(CORPUS)
     found = search.search(QUERIES[0], k=3).sort_values("position")
@@ -229,7 +229,7 @@ def test_a_prompt_of_ones_own_leaves_the_route(model_folder, reference):
 
 
 @pytest.mark.parametrize("task", ["query", "document"])
-def test_an_embedders_own_task_holds_for_both_sides(task, model_folder, reference):
+def test_the_task_of_the_embedder_is_used_for_both_sides(task, model_folder, reference):
     search = SemanticSearch(SentenceEmbeddingTransformer(model_folder("router"), task=task)).fit(CORPUS)
     encode = {"query": reference("router").encode_query, "document": reference("router").encode_document}[task]
     found = search.search(QUERIES[0], k=3).sort_values("position")
@@ -249,18 +249,18 @@ def test_vectors_get_no_prompt(counted, tiny):
 
 @pytest.mark.parametrize("side", ["query_prompt", "document_prompt"])
 @pytest.mark.parametrize("prompt", [5, b"Q: ", ["Q: "], True], ids=repr)
-def test_a_prompt_that_is_no_text_is_refused_by_fit(side, prompt, counted, tiny):
+def test_fit_refuses_a_prompt_that_is_not_a_text(side, prompt, counted, tiny):
     with pytest.raises(TypeError, match=f"{side} must be a str or None; got {type(prompt).__name__}"):
         SemanticSearch(SentenceEmbeddingTransformer(tiny)).set_params(**{side: prompt}).fit(CORPUS)
     assert counted == []
 
 
-def test_a_prompt_name_that_the_model_has_not_is_refused_with_those_it_has(tiny):
+def test_an_unknown_prompt_name_is_refused_with_those_that_the_model_has(tiny):
     with pytest.raises(ValueError, match="prompt_name='question': the model's prompts are 'query', 'document'"):
         SemanticSearch(SentenceEmbeddingTransformer(tiny, prompt_name="question")).fit(CORPUS)
 
 
-def test_texts_need_the_model_and_say_so(tmp_path):
+def test_texts_without_their_model_are_an_error(tmp_path):
     with pytest.raises(ModelNotFoundError):
         SemanticSearch(SentenceEmbeddingTransformer(str(tmp_path / "nowhere"))).fit(CORPUS)
 

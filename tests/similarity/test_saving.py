@@ -1,4 +1,4 @@
-"""SemanticSearch.save and load: the same answers, no pickle, and a clear word about whatever is not as it was."""
+"""SemanticSearch.save and load: the same results, no pickle, and a clear error for whatever has changed."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ from skembed import (
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     VectorArray,
+    atomic,
 )
 from skembed.similarity import saving
 from tests.interrupts import at_each_line
@@ -68,7 +69,7 @@ def saved(folder, embedder) -> Path:
 
 
 def reseal(folder: Path, change) -> None:
-    """Change search.json as somebody who knows how it is sealed would."""
+    """Change search.json and its checksum with it."""
     file = folder / "search.json"
     description = json.loads(file.read_text())
     del description["sha256"]
@@ -92,7 +93,7 @@ def search_before(embedder) -> SemanticSearch:
     return SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
 
 
-# What comes back
+# The loaded search
 
 
 @each_index
@@ -418,7 +419,7 @@ def test_a_damaged_file_is_one_clear_error(kind, damage, pristine, folder):
 
 
 def seal(description):
-    """The description with the checksum that belongs to it, as ``save`` writes it."""
+    """Return the description with its checksum, as ``save`` writes it."""
     written = json.dumps(description, sort_keys=True).encode()
     return json.dumps({**description, "sha256": hashlib.sha256(written).hexdigest()})
 
@@ -451,7 +452,7 @@ def test_a_sealed_description_that_lacks_something_is_one_clear_error(change, pr
     description = json.loads((folder / "search.json").read_text())
     del description["sha256"]
     (folder / "search.json").write_text(seal(change(description)))
-    with pytest.raises(SavedSearchError, match=r"search\.json is no file of skembed: it lacks"):
+    with pytest.raises(SavedSearchError, match=r"search\.json was not written by skembed: it lacks"):
         SemanticSearch.load(folder)
 
 
@@ -479,7 +480,7 @@ def test_whatever_byte_of_the_description_is_flipped_it_is_noticed(position, mas
         says_the_same = json.loads(content) == json.loads((pristine / "search.json").read_bytes())
     except ValueError:
         says_the_same = False
-    if says_the_same:  # one kind of white space for another, e.g.
+    if says_the_same:  # such as other white space
         assert len(SemanticSearch.load(folder).search("fox")) == 2
         return
     with pytest.raises(SavedSearchError):
@@ -490,7 +491,7 @@ def test_whatever_byte_of_the_description_is_flipped_it_is_noticed(position, mas
     "content",
     ["", "{}", "[]", "null", "5", '"text"', '{"version": 1}', '{"version": 1, "sha256": "0"}', "[" * 10, "\0"],
 )
-def test_a_description_that_is_none_is_one_clear_error(content, saved):
+def test_an_invalid_description_is_one_clear_error(content, saved):
     (saved / "search.json").write_text(content)
     with pytest.raises(SavedSearchError):
         SemanticSearch.load(saved)
@@ -504,13 +505,13 @@ def test_another_version_is_named(version, saved):
 
 
 @pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir(), lambda path: path.write_text("a file")])
-def test_where_no_search_was_saved_the_error_says_so(make, folder):
+def test_a_folder_without_a_saved_search_is_a_clear_error(make, folder):
     make(folder)
-    with pytest.raises(FileNotFoundError, match="No search was saved in"):
+    with pytest.raises(FileNotFoundError, match="No search is saved in"):
         SemanticSearch.load(folder)
 
 
-# What a file may not do
+# What a file must not decide
 
 
 @each_index
@@ -560,7 +561,7 @@ def test_an_embedder_that_trusts_remote_code_must_be_given(folder, tiny):
     embedder = SentenceEmbeddingTransformer(tiny, trust_remote_code=True)
     SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).save(folder)
     assert "trust_remote_code" not in (folder / "search.json").read_text()
-    with pytest.raises(ValueError, match=r"give it: SemanticSearch.load\(path, embedder=...\)"):
+    with pytest.raises(ValueError, match=r"pass it: SemanticSearch.load\(path, embedder=...\)"):
         SemanticSearch.load(folder)
     assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 2
 
@@ -582,9 +583,9 @@ def test_no_hub_is_asked_for_the_model_that_a_file_names(saved, monkeypatch):
     assert asked == []
 
 
-def test_of_an_embedder_that_is_given_it_says_itself_whether_the_hub_is_asked(saved):
+def test_a_given_embedder_decides_itself_whether_the_hub_is_asked(saved):
     elsewhere = SentenceEmbeddingTransformer("somebody/some-model", local_files_only=True)
-    hint = r"To download it: give an embedder with local_files_only=False\. If it"
+    hint = r"To download it: pass an embedder with local_files_only=False\. If it"
     with pytest.raises(ModelNotFoundError, match=hint):
         SemanticSearch.load(saved, embedder=elsewhere)
 
@@ -596,7 +597,7 @@ def test_a_model_in_the_home_folder_is_found(saved, search_before, tiny, monkeyp
     assert_same_answers(SemanticSearch.load(saved, embedder=embedder), search_before)
 
 
-def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
+def test_the_hub_is_asked_if_the_caller_allows_it(saved, monkeypatch):
     def ask(name, *, local_files_only, trust_remote_code, **_):
         asked.append((name, local_files_only, trust_remote_code))
         raise OSError("no network here")
@@ -610,7 +611,7 @@ def test_the_hub_is_asked_if_the_caller_says_so(saved, monkeypatch):
 
 
 @pytest.mark.parametrize("local_files_only", [True, False])
-def test_a_loaded_search_asks_the_hub_later_only_if_it_may_now(local_files_only, saved):
+def test_a_loaded_search_asks_the_hub_later_only_if_loading_was_allowed_to(local_files_only, saved):
     loaded = SemanticSearch.load(saved, local_files_only=local_files_only)
     assert loaded.embedder.local_files_only is loaded.embedder_.local_files_only is local_files_only
     reseal(saved, lambda description: description["embedder"]["parameters"].update(local_files_only=False))
@@ -629,7 +630,7 @@ def own_model(tmp_path):
 def test_a_model_that_is_gone_is_named(own_model, folder):
     SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=2).fit(TEXTS).save(folder)
     os.rename(own_model, f"{own_model}-moved")
-    with pytest.raises(ModelNotFoundError, match=r"is gone: .*If it is elsewhere now, name it: SemanticSearch.load"):
+    with pytest.raises(ModelNotFoundError, match=r"is not found: .*If it is elsewhere now, name it: Sem"):
         SemanticSearch.load(folder)
     moved = SentenceEmbeddingTransformer(f"{own_model}-moved")
     assert len(SemanticSearch.load(folder, embedder=moved).search("fox")) == 2
@@ -667,7 +668,7 @@ def test_a_loaded_model_must_be_given_again(tiny, folder):
     search = SemanticSearch(embedder, n_neighbors=2).fit(TEXTS)
     search.save(folder)
     with pytest.raises(
-        ValueError, match=r"cannot be read from a file .*; give it: SemanticSearch.load\(path, embedder="
+        ValueError, match=r"cannot be read from a file .*; pass it: SemanticSearch.load\(path, embedder="
     ):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=embedder), search)
@@ -676,7 +677,7 @@ def test_a_loaded_model_must_be_given_again(tiny, folder):
 def test_an_embedder_of_another_kind_must_be_given_again(folder):
     search = SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS)
     search.save(folder)
-    with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); give it"):
+    with pytest.raises(ValueError, match=r"cannot be read from a file \(TfidfVectorizer\); pass it"):
         SemanticSearch.load(folder)
     assert_same_answers(SemanticSearch.load(folder, embedder=search.embedder_), search)
 
@@ -684,7 +685,7 @@ def test_an_embedder_of_another_kind_must_be_given_again(folder):
 def test_an_embedder_that_has_learned_nothing_is_refused(folder):
     SemanticSearch(TfidfVectorizer(), n_neighbors=2).fit(TEXTS).save(folder)
     with pytest.raises(
-        NotFittedError, match="TfidfVectorizer that is not fitted; give the one that embedded the corpus"
+        NotFittedError, match="TfidfVectorizer that is not fitted; pass the one that embedded the corpus"
     ):
         SemanticSearch.load(folder, embedder=TfidfVectorizer())
 
@@ -721,7 +722,7 @@ def test_an_embedder_of_the_wrong_kind_is_refused(given_kind, kind, freeze, fold
 
 
 class OwnTransformer(SentenceEmbeddingTransformer):
-    """A class that somebody has derived."""
+    """A user's subclass."""
 
 
 @pytest.mark.parametrize("given", [SentenceEmbeddingTransformer, OwnTransformer])
@@ -804,7 +805,7 @@ def test_two_that_save_into_one_folder_leave_one_of_the_two_searches(folder, emb
 @pytest.mark.parametrize("kind", ["flat", "other metric", "other vectors"])
 def test_a_graph_that_is_not_the_corpus_own_is_refused(kind, folder, embedder):
     search = SemanticSearch(embedder, index="hnsw").fit(TEXTS)
-    vectors = search._index.index.vectors.copy()
+    vectors = search._index.index.vectors
     dim = vectors.shape[1]
     search._index.index.graph = {
         "flat": faiss.IndexFlatIP(dim),
@@ -817,7 +818,7 @@ def test_a_graph_that_is_not_the_corpus_own_is_refused(kind, folder, embedder):
         SemanticSearch.load(folder)
 
 
-def test_a_loaded_model_and_one_given_by_name_cannot_be_compared_and_it_says_so(saved, tiny):
+def test_a_loaded_model_and_one_given_by_name_cannot_be_compared(saved, tiny):
     loaded = SentenceEmbeddingTransformer(SentenceTransformer(tiny, device="cpu"))
     with pytest.raises(ValueError, match="with a model given by name, and embedder has a loaded model"):
         SemanticSearch.load(saved, embedder=loaded)
@@ -835,7 +836,7 @@ def test_an_interrupt_at_any_line_of_saving_leaves_the_search_that_was_there_or_
     new, kept = SemanticSearch(embedder, n_neighbors=2, index=index).fit(TEXTS[::-1]), []
     right = [SemanticSearch.load(saved).search(QUERIES), new.search(QUERIES)]
     n_struck = 0
-    for number, strike in enumerate(at_each_line([saving], lambda: new.save(tmp_path / "first"))):
+    for number, strike in enumerate(at_each_line([saving, atomic], lambda: new.save(tmp_path / "first"))):
         folder = shutil.copytree(saved, tmp_path / str(number))
         n_struck += strike(lambda folder=folder: new.save(folder), keep=kept)
         assert any(SemanticSearch.load(folder).search(QUERIES).equals(one) for one in right)

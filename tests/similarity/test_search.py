@@ -1,4 +1,4 @@
-"""SemanticSearch: what goes in, what comes out, and how it stands among scikit-learn's estimators."""
+"""SemanticSearch: its input, its output, and its behaviour as a scikit-learn estimator."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def vectors() -> np.ndarray:
 
 
 def of_vectors(**params) -> SemanticSearch:
-    """A search whose embedder would fail if it were used."""
+    """Return a search of vectors, whose embedder would fail if it were used."""
     return SemanticSearch(SentenceEmbeddingTransformer("/nowhere"), **params)
 
 
@@ -116,7 +116,7 @@ def test_distances_are_never_negative_nor_above_two(of_zeros):
     assert (np.diff(distances, axis=1) >= 0).all()
 
 
-def test_the_number_of_neighbours_is_the_parameter_unless_a_call_says_another(search):
+def test_the_number_of_neighbours_is_the_parameter_unless_a_call_gives_another(search):
     assert search.kneighbors(["fox"])[1].shape == (1, 2)
     assert search.kneighbors(["fox"], 3)[1].shape == (1, 3)
     assert search.set_params(n_neighbors=4).kneighbors(["fox"])[1].shape == (1, 4)
@@ -132,36 +132,36 @@ def test_distances_are_one_minus_the_scores(search):
 
 @pytest.mark.parametrize("count", [0, -1, True, 2.5, "2", np.float64(2), np.True_], ids=repr)
 @pytest.mark.parametrize("method", ["search", "kneighbors"])
-def test_a_number_of_neighbours_that_is_none_is_refused(count, method, search):
+def test_an_invalid_number_of_neighbours_is_refused(count, method, search):
     with pytest.raises(ValueError, match=r"n_neighbors must be a positive integer; got "):
         getattr(search, method)(["fox"], count)
 
 
 @pytest.mark.parametrize("count", [0, True, 2.5, None, "5"], ids=repr)
-def test_fit_refuses_a_number_of_neighbours_that_is_none(count, counted, embedder):
+def test_fit_refuses_an_invalid_number_of_neighbours(count, counted, embedder):
     with pytest.raises(ValueError, match=r"n_neighbors must be a positive integer; got "):
         SemanticSearch(embedder, n_neighbors=count).fit(TEXTS)
     assert counted == []
 
 
-def test_a_number_of_numpy_is_welcome(search):
+def test_a_number_of_numpy_is_accepted(search):
     assert len(search.search("fox", k=np.int64(3))) == 3
 
 
 @pytest.mark.parametrize("method", ["search", "kneighbors"])
 def test_more_neighbours_than_documents_are_refused_with_both_numbers(method, search):
-    with pytest.raises(ValueError, match="7 neighbours were asked for, and there are 6 documents with a text"):
+    with pytest.raises(ValueError, match="7 neighbours were asked for, but there are 6 documents with a text"):
         getattr(search, method)(["fox"], 7)
 
 
 def test_without_queries_the_document_itself_does_not_count(search):
-    with pytest.raises(ValueError, match="6 neighbours were asked for, and there are 5 other documents"):
+    with pytest.raises(ValueError, match="6 neighbours were asked for, but there are 5 other documents"):
         search.kneighbors(n_neighbors=6)
 
 
 def test_documents_without_a_text_do_not_count(tiny):
     search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan")).fit(["fox", *[None] * 50, "login"])
-    with pytest.raises(ValueError, match="5 neighbours were asked for, and there are 2 documents with a text"):
+    with pytest.raises(ValueError, match="5 neighbours were asked for, but there are 2 documents with a text"):
         search.search("fox")
 
 
@@ -296,7 +296,7 @@ def test_documents_are_named_by_their_index_labels(kind, container):
 
 
 @pytest.mark.parametrize("kind", LABELS)
-def test_queries_are_told_apart_by_their_index_labels_even_if_they_are_equal(kind):
+def test_equal_queries_have_different_index_labels_in_the_table(kind):
     queries = pd.Series(VectorArray([[1.0, 0, 0]] * 3), index=LABELS[kind])
     query_id = of_vectors().fit(np.eye(3)).search(queries, k=2)["query_id"]
     assert query_id.tolist() == LABELS[kind].take([0, 0, 1, 1, 2, 2]).tolist()
@@ -323,7 +323,7 @@ def test_with_the_real_model_meaning_is_found():
     assert hits["position"].tolist() == [0, 1, 2]
 
 
-# What fit takes
+# Input of fit
 
 OF_TEXTS = {
     "list": lambda texts: texts,
@@ -435,7 +435,7 @@ def test_each_document_and_each_query_is_embedded_once(counted, search):
 
 
 @pytest.mark.parametrize("missing", ["nan", "zero", "empty"])
-def test_the_embedder_says_whether_a_missing_document_can_be_found(missing, tiny):
+def test_the_embedder_decides_whether_a_missing_document_can_be_found(missing, tiny):
     search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing=missing)).fit(["fox", None, "dog", None])
     n_found = 2 if missing == "nan" else 4
     hits = search.search("fox", k=n_found)
@@ -461,13 +461,13 @@ def test_what_was_given_can_be_changed_afterwards(index, tiny):
 
 
 @pytest.mark.parametrize("index", INDEXES)
-def test_arrays_that_may_not_be_written_to_are_welcome(index):
+def test_read_only_arrays_are_accepted(index):
     rows = np.eye(4, dtype=np.float32)
     rows.flags.writeable = False
     assert of_vectors(n_neighbors=1, index=index).fit(rows).search(rows)["position"].tolist() == [0, 1, 2, 3]
 
 
-# What is refused
+# Errors
 
 
 @pytest.mark.parametrize(
@@ -510,13 +510,13 @@ REFUSED = [
 @pytest.mark.parametrize(
     ("X", "error", "message"), REFUSED, ids=[f"{type(X).__name__}-{error.__name__}" for X, error, _ in REFUSED]
 )
-def test_what_is_no_column_of_texts_is_refused(method, X, error, message, search):
+def test_a_value_that_is_not_a_column_of_texts_is_refused(method, X, error, message, search):
     with pytest.raises(error, match=message):
         getattr(search, method)(X)
 
 
 @pytest.mark.parametrize("method", ["kneighbors", "search", "transform"])
-def test_a_query_that_is_no_text_is_called_a_query(method, search):
+def test_a_query_that_is_not_a_text_is_called_a_query(method, search):
     with pytest.raises(TypeError, match=r"^queries\[1\] is int, not str"):
         getattr(search, method)(["fox", 42])
 
@@ -576,7 +576,7 @@ def test_texts_whose_vectors_have_other_dimensions_are_refused_with_both_numbers
 
 
 @pytest.mark.parametrize("index", ["exact", "HNSW", "", None, True, 5, [], {}], ids=repr)
-def test_an_index_that_is_none_is_refused(index, counted, embedder):
+def test_an_invalid_index_is_refused(index, counted, embedder):
     with pytest.raises(ValueError, match="index must be 'auto' or 'hnsw'; got "):
         SemanticSearch(embedder, index=index).fit(TEXTS)
     assert counted == []
@@ -700,7 +700,7 @@ def test_missing_documents_can_be_added(tiny):
     ("X", "y", "message"),
     [
         (np.eye(2), ["a", "b"], "have 2 dimensions, those of the corpus 3"),
-        (np.eye(3), None, "y must be given to partial_fit if, and only if, fit was given one"),
+        (np.eye(3), None, "y must be given to partial_fit if, and only if, it was given to fit"),
         (np.eye(3), ["a"], "y has 1 values for 3 documents"),
         (np.eye(3), ["a", None, "b"], r"y\[1\] is missing"),
         ([[1.0, 0.0, np.inf]], ["a"], "holds NaN or infinity"),
@@ -935,7 +935,7 @@ def test_it_follows_an_embedder_in_a_pipeline(embedder, search):
     )
 
 
-# As scikit-learn users meet it
+# As a scikit-learn estimator
 
 
 def test_init_stores_its_arguments_and_nothing_else():

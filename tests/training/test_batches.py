@@ -1,4 +1,4 @@
-"""Which examples share a batch: no text twice in one, and every example once an epoch."""
+"""Batches that keep texts apart: no text twice in a batch, and every example once an epoch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from skembed.training.batches import TextsApart
@@ -36,6 +36,7 @@ def epochs(sampler, n):
 words = st.sampled_from("abcdefgh")
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=40), batch_size=st.integers(1, 9))
 def test_every_example_comes_once_an_epoch_and_no_text_twice_in_a_batch(rows, batch_size):
     sampler = texts_apart(list(zip(*rows, strict=True)), batch_size)
@@ -48,6 +49,7 @@ def test_every_example_comes_once_an_epoch_and_no_text_twice_in_a_batch(rows, ba
             assert max(texts.values()) == 1
 
 
+@settings(deadline=None)
 @given(rows=st.lists(st.tuples(words, words, words), min_size=1, max_size=40), batch_size=st.integers(1, 9))
 def test_a_negative_may_stand_twice_but_never_beside_a_pair_that_holds_it(rows, batch_size):
     sampler = texts_apart(list(zip(*rows, strict=True)), batch_size, n_apart=2)

@@ -95,9 +95,14 @@ FRAME = pd.DataFrame({"left": ["a", None, "c"], "right": ["d", "e", "f"]}, index
         (PAIRS, [0.5, 1.0, float("inf"), 0.0], ValueError, r"y\[2\] is infinite"),
         (PAIRS, [0.5, 0.5, 0.5, 0.5], ValueError, "All scores in y are 0.5"),
         (TEXTS, ["a", 1, "b", 2], TypeError, r"y mixes labels of several types: y\[0\] is str, y\[1\] is int"),
-        (TEXTS, ["a", pd.Timestamp(0), "b", "b"], TypeError, r"y\[1\] is Timestamp; labels are strings or integers"),
+        (
+            TEXTS,
+            ["a", pd.Timestamp(0), "b", "b"],
+            TypeError,
+            r"y\[1\] is Timestamp; labels must be strings or integers",
+        ),
         (TEXTS, [0.0, 1.0, 0.0, 1.0], ValueError, r"y holds floats.*e\.g\. y\.astype\(int\)"),
-        (TRIPLETS, [0, 1, 0, 1], ValueError, "triplets, and these take no y"),
+        (TRIPLETS, [0, 1, 0, 1], ValueError, "which are triplets; these have no labels"),
     ],
 )
 def test_what_is_no_training_data_is_one_clear_error(X, y, error, message):

@@ -12,7 +12,7 @@ from sentence_transformers.base.sampler import GroupByLabelBatchSampler
 from sentence_transformers.sentence_transformer import losses
 
 from skembed.training.data import KINDS, TrainingData
-from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, doubt, name_loss, to_columns
+from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, find_doubt, name_loss, to_columns
 
 LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
 BY_KIND = {
@@ -66,10 +66,15 @@ def test_a_class_is_called_by_its_name_here_or_by_its_own(loss, name):
     ("loss", "kind", "error", "message"),
     [
         ("cosinesim", "scores", ValueError, "loss must be 'auto' or one of 'cosent'.*got 'cosinesim'"),
-        ("cosent", "pair_classes", ValueError, r"learns from .* Integers are classes; y\.astype\(float\) makes scores"),
-        ("contrastive", "scores", ValueError, r"learns from .* Floats are scores; y\.astype\(int\) makes 0 and 1"),
+        (
+            "cosent",
+            "pair_classes",
+            ValueError,
+            r"learns from .* Integers are classes; y\.astype\(float\) makes them scores",
+        ),
+        ("contrastive", "scores", ValueError, r"learns from .* Floats are scores; y\.astype\(int\) makes them 0 and 1"),
         (lambda model: None, "scores", TypeError, "or a loss of sentence-transformers; got function"),
-        (3, "scores", TypeError, "loss must be a name, or a loss of sentence-transformers; got int"),
+        (3, "scores", TypeError, "loss must be a name or a loss of sentence-transformers; got int"),
         ("triplet", "scores", ValueError, "learns from triplets; X and y are pairs with scores.*'auto', 'cosent', "),
         (
             losses.SoftmaxLoss,
@@ -86,7 +91,7 @@ def test_a_loss_that_does_not_exist_or_not_fit_is_one_clear_error(loss, kind, er
 
 def test_scores_beyond_cosines_are_refused_by_the_loss_that_learns_cosines():
     data = TrainingData("scores", (LEFT, RIGHT), np.array([0.0, 5.0, 2.5, 1.0]))
-    with pytest.raises(ValueError, match=r"go from 0 to 5\. Scale them, e\.g\. y / 5, or take loss='cosent'"):
+    with pytest.raises(ValueError, match=r"go from 0 to 5\. Scale them, e\.g\. y / 5, or use loss='cosent'"):
         name_loss("cosine_similarity", data, 16)
     assert name_loss("auto", data, 16) == "cosent"
 
@@ -138,11 +143,11 @@ class TestBatches:
 
     @pytest.mark.parametrize("batch_size", [2, 3])
     def test_a_loss_that_compares_classes_needs_an_even_batch_of_four_or_more(self, batch_size):
-        with pytest.raises(ValueError, match=f"batch_size must be even, 4 or more: {batch_size}"):
+        with pytest.raises(ValueError, match=f"batch_size to be even, 4 or more; got {batch_size}"):
             check_batches(laid_out("classes", "batch_all_triplet"), "batch_all_triplet", batch_size)
 
     def test_a_loss_that_compares_classes_needs_two_of_two_texts(self):
-        with pytest.raises(ValueError, match="at least two need two texts or more"):
+        with pytest.raises(ValueError, match="at least two classes need two texts or more"):
             check_batches({"text_a": LEFT, "label": [0, 0, 0, 1]}, "batch_hard_triplet", 4)
 
 
@@ -165,31 +170,31 @@ class TestDoubt:
         ],
     )
     def test_pairs_that_no_other_keeps_company_are_counted(self, columns, batch_size, said):
-        message = doubt(TrainingData("positives", columns), "multiple_negatives_ranking", batch_size)
+        message = find_doubt(TrainingData("positives", columns), "multiple_negatives_ranking", batch_size)
         assert re.search(said, message)
 
     @pytest.mark.parametrize("columns", [(LEFT, RIGHT), (LEFT, ["e", "e", "f", "f"]), (LEFT, ["a", "b", "c", "d"])])
     def test_pairs_that_keep_each_other_company_are_not_doubted(self, columns):
-        assert doubt(TrainingData("positives", columns), "multiple_negatives_ranking", 2) is None
+        assert find_doubt(TrainingData("positives", columns), "multiple_negatives_ranking", 2) is None
 
     @pytest.mark.parametrize("loss_name", ["multiple_negatives_ranking", "triplet", "SomeLossOfOnesOwn"])
     def test_triplets_have_a_negative_of_their_own_unless_it_is_the_positive(self, loss_name):
-        assert doubt(TrainingData("triplets", (["a"] * 4, ["e"] * 4, OTHER)), loss_name, 4) is None
-        message = doubt(TrainingData("triplets", (LEFT, RIGHT, RIGHT)), loss_name, 4)
-        assert message.startswith("The positive of each triplet is its negative")
+        assert find_doubt(TrainingData("triplets", (["a"] * 4, ["e"] * 4, OTHER)), loss_name, 4) is None
+        message = find_doubt(TrainingData("triplets", (LEFT, RIGHT, RIGHT)), loss_name, 4)
+        assert message.startswith("The positive of each triplet is also its negative")
 
     @pytest.mark.parametrize("counts", [(10, 10), (3, 3), (90, 10), (50, 20, 7), (5, 4, 1), (30, 1, 30), (9, 8, 7, 6)])
     @pytest.mark.parametrize("batch_size", [4, 6, 8, 16])
     def test_texts_that_are_left_over_by_twos_of_classes_are_counted(self, counts, batch_size):
         labels = np.repeat(np.arange(len(counts)), counts)
         data = TrainingData("classes", ([f"text {row}" for row in range(len(labels))],), labels, np.arange(len(counts)))
-        message = doubt(data, "batch_all_triplet", batch_size)
+        message = find_doubt(data, "batch_all_triplet", batch_size)
         rows = Dataset.from_dict({"text_a": data.columns[0], "label": labels.tolist()})
         sampler = GroupByLabelBatchSampler(rows, batch_size, drop_last=False, valid_label_columns=["label"])
         n_left = len(labels) - sum(map(len, sampler))
         assert (message is None) == (n_left == 0)
-        assert message is None or f"goes without {n_left} of the {len(labels)} texts" in message
+        assert message is None or f"leaves out {n_left} of the {len(labels)} texts" in message
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_ordinary_examples_are_not_doubted(self, kind):
-        assert doubt(BY_KIND[kind], AUTO[kind], 2) is None
+        assert find_doubt(BY_KIND[kind], AUTO[kind], 2) is None

@@ -1,4 +1,4 @@
-"""What a training run is made of: the private model, its loss, and batches that hold each text once."""
+"""The private model of a training, its loss, and batches that hold each text once."""
 
 from __future__ import annotations
 
@@ -70,5 +70,5 @@ def test_adapters_are_small_and_merging_them_gives_a_plain_model_back(model):
 
 def test_a_model_without_a_transformer_has_no_room_for_adapters(model_folder):
     static = SentenceTransformer(model_folder("static"), device="cpu")
-    with pytest.raises(ValueError, match="lora_rank puts adapters into a transformer, and this model has none"):
+    with pytest.raises(ValueError, match="lora_rank adds adapters to a transformer, and this model has none"):
         add_adapters(static, 2)

@@ -12,6 +12,7 @@ import textwrap
 import threading
 import time
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -22,31 +23,28 @@ from scipy.stats import spearmanr
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer import evaluation, losses
 from sklearn.utils import check_random_state
+from transformers import DefaultFlowCallback
 
 from skembed import PairSimilarity, SentenceEmbeddingFineTuner
-from skembed.training import trainer
+from skembed.training import checkpoints, evaluators, trainer
+from skembed.training.batches import TextsApart
 from skembed.training.data import KINDS, TrainingData, read_examples, split
-from tests.training.fast import FAST
-
-
-class _StoppedError(Exception):
-    pass
+from skembed.training.settings import TrainingSettings
+from tests.training.fast import FAST, StoppedError, stop_training_at
+from tests.training.test_settings import DEFAULTS
 
 
 @pytest.fixture
-def interrupt(monkeypatch):
-    """``interrupt(step)``: the next training stops there, as Ctrl-C would stop it; ``interrupt(None)``: no more."""
-    original = trainer._Watcher.on_step_end
+def interrupt():
+    """``interrupt(step)``: the next training stops there; ``interrupt(None)``: it runs to its end again."""
+    with pytest.MonkeyPatch.context() as patch:
 
-    def set_step(step):
-        def on_step_end(self, args, state, control, **rest):
-            original(self, args, state, control, **rest)
-            if state.global_step == step:
-                raise _StoppedError
+        def set_step(step):
+            patch.undo()
+            if step is not None:
+                stop_training_at(step, patch)
 
-        monkeypatch.setattr(trainer._Watcher, "on_step_end", on_step_end)
-
-    return set_step
+        yield set_step
 
 
 @pytest.mark.slow
@@ -69,7 +67,7 @@ class TestInterrupted:
         whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
         resumed = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
         interrupt(int(whole.history_["step"].max() * 0.6))
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             resumed.fit(X, y)
         steps_before = {int(folder.name.partition("-")[2]) for folder in tmp_path.glob("run-*/checkpoint-*")}
         interrupt(None)
@@ -91,13 +89,13 @@ class TestInterrupted:
         parameters = {**FAST, "random_state": None, "early_stopping": early_stopping}
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, epochs=2, **parameters)
         interrupt(24)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             tuner.fit(X, y)
         (file,) = tmp_path.glob("run-*/run.json")
         seed = json.loads(file.read_text())["seed"]
         interrupt(None)
         seen = []
-        monkeypatch.setattr(trainer, "set_seed", lambda seed: seen.append(seed))
+        monkeypatch.setattr(trainer, "set_seed", seen.append)
         tuner.fit(X, y)
         assert seen == [seed]
 
@@ -105,9 +103,9 @@ class TestInterrupted:
         X, y = training_data["classes"]
         interrupt(8)
         for changed in ({}, {"learning_rate": 1e-4}, {"pooling": "cls"}, {"random_state": 1}):
-            with pytest.raises(_StoppedError):
+            with pytest.raises(StoppedError):
                 SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **{**FAST, **changed}).fit(X, y)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(X[:-2], y[:-2])
         assert len(list(tmp_path.glob("run-*/run.json"))) == 5
 
@@ -118,8 +116,8 @@ class TestInterrupted:
         for step, written in (("13", '{"best_model_checkpoint": null, "global_step": 13}'), ("14", state)):
             (tmp_path / f"checkpoint-{step}").mkdir()
             (tmp_path / f"checkpoint-{step}" / "trainer_state.json").write_text(written)
-            trainer._seal(tmp_path / f"checkpoint-{step}")
-        assert trainer._last_checkpoint(tmp_path) == str(tmp_path / "checkpoint-13")
+            checkpoints.seal(tmp_path / f"checkpoint-{step}")
+        assert checkpoints.find_last_checkpoint(tmp_path) == tmp_path / "checkpoint-13"
         assert not (tmp_path / "checkpoint-14").exists()
 
     @pytest.mark.parametrize("name", ["state.safetensors", "trainer_state.json", "optimizer.pt", "sealed.json"])
@@ -128,7 +126,7 @@ class TestInterrupted:
         whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
         interrupt(12)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             tuner.fit(X, y)
         (file,) = tmp_path.glob(f"run-*/checkpoint-*/{name}")
         content = bytearray(file.read_bytes())
@@ -139,10 +137,10 @@ class TestInterrupted:
 
     @pytest.mark.parametrize("written", ["{}", "null", "[" * 100_000, '{"seed": 1}', '{"seed": "x"}'])
     def test_a_damaged_seed_is_an_error_that_names_the_file(self, written, tmp_path):
-        assert trainer._seed_of(tmp_path, 7) == trainer._seed_of(tmp_path, 8) == 7
+        assert checkpoints.fix_seed(tmp_path, 7) == checkpoints.fix_seed(tmp_path, 8) == 7
         (tmp_path / "run.json").write_text(written)
         with pytest.raises(ValueError, match=r"run\.json is damaged\. Delete .* to train anew"):
-            trainer._seed_of(tmp_path, 7)
+            checkpoints.fix_seed(tmp_path, 7)
 
     def test_a_checkpoint_that_was_not_written_to_its_end_is_passed_over(
         self, training_data, tiny, tmp_path, interrupt
@@ -151,7 +149,7 @@ class TestInterrupted:
         whole = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y).transform(X)
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST)
         interrupt(12)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             tuner.fit(X, y)
         (file,) = tmp_path.glob("run-*/run.json")
         run = file.parent
@@ -166,7 +164,7 @@ class TestInterrupted:
         parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.3, "epochs": 4, "learning_rate": 1e-2}
         whole = SentenceEmbeddingFineTuner(tiny, **parameters).fit(X, y)
         interrupt(int(whole.history_["step"].max() * 0.8))
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path / "here", **parameters).fit(X, y)
         interrupt(None)
         (tmp_path / "here").rename(tmp_path / "there")
@@ -182,7 +180,7 @@ class TestInterrupted:
         def unlink(self, missing_ok=False):
             raise PermissionError(self)
 
-        monkeypatch.setattr(trainer.Path, "unlink", unlink)
+        monkeypatch.setattr(Path, "unlink", unlink)
         SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         (left,) = tmp_path.iterdir()
         assert left.suffix == ".lock"
@@ -195,7 +193,7 @@ class TestInterrupted:
 
     def test_no_pickle_of_settings_is_written(self, training_data, tiny, tmp_path, interrupt):
         interrupt(12)
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **FAST).fit(*training_data["classes"])
         assert not list(tmp_path.rglob("training_args.bin"))
 
@@ -203,15 +201,15 @@ class TestInterrupted:
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
             import json, os, signal, sys
+            from transformers import DefaultFlowCallback
             from skembed import SentenceEmbeddingFineTuner
-            from skembed.training import trainer
             X, y = json.loads(sys.stdin.read())
-            original = trainer._Watcher.on_step_end
+            original = DefaultFlowCallback.on_step_end
             def on_step_end(self, args, state, control, **rest):
-                original(self, args, state, control, **rest)
                 if state.global_step == 30:
                     os.kill(os.getpid(), signal.SIGKILL)
-            trainer._Watcher.on_step_end = on_step_end
+                return original(self, args, state, control, **rest)
+            DefaultFlowCallback.on_step_end = on_step_end
             SentenceEmbeddingFineTuner({tiny!r}, checkpoint_dir={str(tmp_path)!r}, epochs=2, **{FAST!r}).fit(X, y)
         """)
         done = subprocess.run([sys.executable, "-c", script], input=json.dumps([X, y]), text=True, env=_environment())
@@ -225,13 +223,13 @@ class TestInterrupted:
         X, y = training_data["classes"]
         script = textwrap.dedent(f"""
             import json, sys, time
+            from transformers import DefaultFlowCallback
             from skembed import SentenceEmbeddingFineTuner
-            from skembed.training import trainer
             X, y = json.loads(sys.stdin.readline())
             def wait(self, args, state, control, **rest):
                 print("training", flush=True)
                 time.sleep(3)
-            trainer._Watcher.on_train_end = wait
+            DefaultFlowCallback.on_train_end = wait
             SentenceEmbeddingFineTuner({tiny!r}, checkpoint_dir={str(tmp_path)!r}, **{FAST!r}).fit(X, y)
             print(time.time(), flush=True)
         """)
@@ -252,11 +250,9 @@ class TestInterrupted:
 def test_one_of_many_processes_at_a_time_holds_a_run(tmp_path):
     script = textwrap.dedent(f"""
         import os
-        from types import SimpleNamespace
-        from skembed.training import trainer
-        run = SimpleNamespace(settings=SimpleNamespace(checkpoint_dir={str(tmp_path)!r}), seed=0)
+        from skembed.training.checkpoints import run_folder
         for _ in range(40):
-            with trainer._folder(run, "key") as folder:
+            with run_folder({str(tmp_path)!r}, "key", seed=0) as (folder, seed):
                 os.close(os.open(folder / "held", os.O_CREAT | os.O_EXCL))
                 (folder / "held").unlink()
     """)
@@ -324,13 +320,13 @@ class TestExamples:
         assert tuner.n_iter_ == 3
 
     def test_the_learning_rate_falls_to_zero_at_the_last_batch_that_comes(self, seen, tiny, monkeypatch):
-        rates, original = [], trainer._Watcher.on_step_end
+        rates, original = [], DefaultFlowCallback.on_step_end
 
         def on_step_end(self, args, state, control, lr_scheduler=None, **rest):
             rates.append(lr_scheduler.get_last_lr()[0])
-            original(self, args, state, control, **rest)
+            return original(self, args, state, control, **rest)
 
-        monkeypatch.setattr(trainer._Watcher, "on_step_end", on_step_end)
+        monkeypatch.setattr(DefaultFlowCallback, "on_step_end", on_step_end)
         SentenceEmbeddingFineTuner(tiny, **{**FAST, "batch_size": 16, "epochs": 2}).fit(FAQ)
         assert len(rates) == len(seen) == 24
         assert rates[-1] == 0 < rates[-2]
@@ -345,7 +341,7 @@ class TestExamples:
         every = [row for batch in seen for row in batch]
         tuner = SentenceEmbeddingFineTuner(tiny, checkpoint_dir=tmp_path, **parameters)
         interrupt(int(whole.history_["step"].max() * 0.7))
-        with pytest.raises(_StoppedError):
+        with pytest.raises(StoppedError):
             tuner.fit(FAQ)
         seen.clear()
         interrupt(None)
@@ -422,7 +418,7 @@ class TestEarlyStopping:
     def test_a_text_set_aside_is_not_compared_with_itself(self):
         data, aside = (TrainingData("classes", (["a", "b", "c"],), np.array([0, 1, 0])), np.array([0, 1]))
         validation = TrainingData("classes", (["a", "d"],), aside)
-        left, right, same = trainer._across(data, validation, np.random.default_rng(0))
+        left, right, same = evaluators.pair_with_training(validation, data, np.random.default_rng(0))
         assert sorted(zip(left, right, same.tolist(), strict=True)) == [
             ("a", "b", 0), ("a", "c", 1), ("d", "a", 0), ("d", "b", 1), ("d", "c", 0)
         ]  # fmt: skip
@@ -494,34 +490,46 @@ class TestShortOfMemory:
         [(16, 1, 2), (16, 8, 16), (16, 16, None), (6, 1, 2), (6, 2, 3), (7, 1, 7)],
     )
     def test_a_batch_is_taken_apart_into_equal_parts(self, batch_size, n_parts, expected, tiny):
-        run = _run(batch_size, n_parts, "cosent")
-        assert trainer._more_parts(run) == expected
+        assert n_parts_of(make_run(batch_size, n_parts, "cosent").in_more_parts()) == expected
 
     @pytest.mark.parametrize(("n_parts", "expected"), [(1, 2), (2, 4), (4, None)])
     def test_parts_in_which_classes_are_compared_hold_four_texts(self, n_parts, expected):
-        assert trainer._more_parts(_run(16, n_parts, "batch_all_triplet")) == expected
+        assert n_parts_of(make_run(16, n_parts, "batch_all_triplet").in_more_parts()) == expected
 
 
 @pytest.mark.parametrize(
     ("kind", "loss_name", "batches"),
     [
-        ("positives", "SomeLossOfOnesOwn", "no_duplicates"),
+        ("positives", "SomeLossOfOnesOwn", TextsApart),
         ("classes", "SomeLossOfOnesOwn", "batch_sampler"),
         ("classes", "batch_all_triplet", "group_by_label"),
         ("scores", "cosent", "batch_sampler"),
     ],
 )
 def test_batches_are_composed_as_the_loss_needs_them(kind, loss_name, batches, training_data):
-    run = _run(16, 1, loss_name)
-    run.data = read_examples(*training_data[kind], missing="error")
-    assert trainer._batches(run) == batches
+    run = make_run(16, 1, loss_name, loss=None, data=read_examples(*training_data[kind], missing="error"))
+    assert run.batch_sampler == batches
 
 
-def _run(batch_size, n_parts, loss_name):
-    from tests.training.test_settings import DEFAULTS
+def test_a_ranking_loss_keeps_the_texts_of_pairs_apart_and_not_their_negatives(training_data):
+    data = read_examples(*training_data["triplets"], missing="error")
+    sampler = make_run(16, 1, "multiple_negatives_ranking", data=data).batch_sampler
+    assert (sampler.func, sampler.keywords) == (TextsApart, {"n_apart": 2})
 
-    settings = trainer.TrainingSettings(**{**DEFAULTS, "batch_size": batch_size, "loss": loss_name})
-    return trainer.Run(None, settings, loss_name, None, 0, False, n_parts)
+
+def make_run(batch_size, n_parts, loss_name, loss="auto", data=None):
+    settings = TrainingSettings(**{**DEFAULTS, "batch_size": batch_size, "loss": loss})
+    return trainer.TrainingRun(None, settings, loss_name, data, 0, False, n_parts)
+
+
+def n_parts_of(run):
+    return None if run is None else run.n_parts
+
+
+def test_a_training_uses_one_cuda_device_and_does_not_split_batches(tmp_path, monkeypatch):
+    monkeypatch.setattr(trainer.SentenceTransformerTrainingArguments, "n_gpu", property(lambda self: 4))
+    arguments = trainer.OneDeviceArguments(output_dir=str(tmp_path), per_device_train_batch_size=8, use_cpu=True)
+    assert (arguments.n_gpu, arguments.train_batch_size) == (1, 8)
 
 
 class TestTraces:
@@ -559,13 +567,11 @@ class TestTraces:
         assert all(parameter.grad is None for parameter in tuner.model_.parameters())
 
     def test_products_in_bfloat16_leave_a_plain_model(self, training_data, tiny, monkeypatch):
-        original = trainer.SentenceTransformerTrainingArguments
-        monkeypatch.setattr(
-            trainer, "SentenceTransformerTrainingArguments", lambda **given: original(**{**given, "bf16": True})
-        )
+        original = trainer.OneDeviceArguments
+        monkeypatch.setattr(trainer, "OneDeviceArguments", lambda **given: original(**{**given, "bf16": True}))
         X, y = training_data["classes"]
         tuner = SentenceEmbeddingFineTuner(tiny, **FAST).fit(X, y)
-        assert "forward" not in vars(tuner.model_)
+        assert {"forward", "_original_forward"}.isdisjoint(vars(tuner.model_))
         assert_allclose(tuner.model_.encode(X), tuner.transform(X), atol=1e-6)
 
     @pytest.mark.slow

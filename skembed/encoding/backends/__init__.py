@@ -1,1 +1,1 @@
-"""Backends: what runs a model, batch by batch, and gives one vector a text."""
+"""Backends: each runs a model, batch by batch, and returns one vector per text."""

@@ -1,14 +1,14 @@
-"""The OpenVINO backend: a converted model from a folder, several batches at a time on the cores of one processor.
+"""The OpenVINO backend: a converted model, run on the cores of one processor, several batches at a time.
 
-Token ids in; pooled float32 vectors out. Imports numpy and the rooms below; neither torch nor transformers
-nor sentence-transformers, so that a process that only embeds starts fast.
+Token ids in; pooled float32 vectors out. Imports numpy and the rooms below, but neither torch nor transformers nor
+sentence-transformers, so that a process that only embeds starts fast.
 
 The folder of a converted model, written by ``openvino_conversion.py`` and read here::
 
-    model.xml, model.bin    token ids -> every hidden layer, and the last one
-    tail.xml, tail.bin      pooled vector -> vector, where the model has modules after its pooling
+    model.xml, model.bin    token ids -> all hidden layers, the last one last
+    tail.xml, tail.bin      pooled vector -> vector, if the model has modules after its pooling
     probe.npy               vectors of some texts in float32
-    about.json              the TransformerSpec, Defaults and tail; versions of libraries; checksums of files; sealed
+    about.json              TransformerSpec, Defaults, modules after the pooling, versions, checksums; sealed
     *.blob                  the model compiled for a processor, with a checksum
     *.verdict               whether a compiled model runs on a processor, or ends the process; sealed
 """
@@ -27,7 +27,7 @@ import joblib
 import numpy as np
 from numpy.typing import NDArray
 
-from skembed.encoding.backends.numpy_pooling import NUMPY_POOLERS
+from skembed.compat import is_out_of_memory
 from skembed.encoding.backends.openvino_folder import ABOUT, PROBE, Conversion, read_conversion
 from skembed.encoding.backends.openvino_trial import (
     ONE_AT_A_TIME,
@@ -40,29 +40,30 @@ from skembed.encoding.backends.openvino_trial import (
     core,
     export_blob,
     import_blob,
-    is_out_of_memory,
     openvino,
     processor_flags,
 )
+from skembed.encoding.backends.pooling import Mask, mean_of, pool
 from skembed.encoding.backends.reader import CannotComputeError, LayerPooling, dim_after
 from skembed.encoding.batching import length_batches
 from skembed.encoding.tokens import Tokens
 from skembed.errors import level_of_user
 
-SMALLEST_COSINE = 0.9999  # of a vector in bfloat16 to the same in float32: what is promised of every text
+SMALLEST_COSINE = 0.9999  # promised between the vectors of any text in bfloat16 and in float32
 
-# A text of so few tokens is computed in float32 even so: roundings of its tokens hardly average out when it is pooled.
-# Among 38,000 texts those of all-MiniLM-L6-v2 that came below 0.99993 had four to seven. One alone takes 1.6 times as
-# long; among others they are few.
+# A text of this many tokens or fewer is always computed in float32, because the rounding errors of few tokens hardly
+# average out in the pooling. Of 38,000 texts, those below 0.99993 with all-MiniLM-L6-v2 had four to seven tokens. A
+# single such text takes 1.6 times as long; among other texts they are few.
 SHORT_TEXT = 7
 
-# The probe texts must keep a margin, as others lose more: of all-MiniLM-L6-v2, the worst of 36,000 texts that are not
-# short loses 1.5 times what the worst of the probe does; of small random models the worst of 2,500 up to 2.6 times.
+# The probe texts must keep a margin, because other texts lose more. With all-MiniLM-L6-v2, the worst of 36,000 texts
+# that are not short loses 1.5 times as much as the worst probe text; with small random models, the worst of 2,500 texts
+# loses up to 2.6 times as much.
 _MARGIN = 2
 _SMALLEST_PROBE_COSINE = 1 - (1 - SMALLEST_COSINE) / _MARGIN
 
-# Texts that bfloat16 is tried on, of eight to some thirty words and signs, and two longer ones. Answers and small talk
-# lose most (see benchmarks/quality.py). A few are shorter, for the comparison in float32.
+# Texts to try bfloat16 on, mostly of eight to thirty words and signs, and two longer ones. Answers and small talk lose
+# most (see benchmarks/quality.py). A few are shorter, for the comparison in float32.
 PROBE_TEXTS = [
     "a",
     "7",
@@ -118,8 +119,8 @@ LONG_PROBE_TEXTS = [
     "We report a randomised trial of two doses in 412 patients; the primary outcome was survival at 28 days. " * 10,
 ]
 
-_TAIL = Variant(None, "float32")
-_LONGEST_EXAMPLE = 256  # tokens of a text that a compiled model is tried on
+_POST_POOLING = Variant(None, "float32")
+_LONGEST_EXAMPLE = 256  # tokens of the longest text that a compiled model is tried on
 _BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
 
 
@@ -132,62 +133,62 @@ class OpenVINOBackend:
     dtype : {"float32", "bfloat16"}
         In bfloat16, the shortest texts are computed in float32.
     model_name : str, default="the model"
-        How to call it in messages.
+        The name of the model in messages.
     keep_compiled : bool, default=True
-        Whether to keep the compiled model for the next process.
+        Whether to store the compiled model for the next process.
 
     Attributes
     ----------
-    reader, defaults, tail, ends_normalized
-        As of the conversion.
+    spec, defaults, post_pooling, ends_normalized
+        Those of the conversion.
 
     Raises
     ------
     CannotRunError
-        If the model ends the process that runs it, or could not be tried in another one.
+        If the model ends the process that runs it, or could not be tried in another process.
     """
 
     name = "openvino"
     device = "cpu"
     has_activations = True
-    unsupported_reason = None  # else it would not have been converted
-    why_no_layers = None  # likewise
+    unsupported_reason = None  # a converted model is supported
+    why_no_layers = None  # a converted model returns all layers
 
     def __init__(
         self, conversion: Conversion, dtype: str, model_name: str = "the model", *, keep_compiled: bool = True
     ) -> None:
         self._conversion, self._folder, self.dtype = conversion, conversion.folder, dtype
-        self.reader, self.defaults = conversion.reader, conversion.defaults
-        self.tail, self.ends_normalized = conversion.tail, conversion.ends_normalized
+        self.spec, self.defaults = conversion.spec, conversion.defaults
+        self.post_pooling, self.ends_normalized = conversion.post_pooling, conversion.ends_normalized
         self._model_name, self._keep_compiled = model_name, keep_compiled
-        self._last_layer = (conversion.reader.n_layers,)
+        self._last_layer = (conversion.spec.n_layers,)
         self._trials = trials_of(conversion, is_private=not keep_compiled)
-        tail, *_ = self._trials.outcomes(usual_variants(conversion, dtype))  # in one child
-        if conversion.tail and tail.reason is not None:
-            raise CannotRunError(f"of the modules after its pooling, {tail.reason}", lasts=tail.lasts)
+        first, *_ = self._trials.outcomes(usual_variants(conversion, dtype))  # all in one child
+        if conversion.post_pooling and first.reason is not None:
+            raise CannotRunError(f"of the modules after its pooling, {first.reason}", lasts=first.lasts)
         self._variants: dict[tuple[tuple[int, ...], str], Variant] = {}
         self._queues: dict[Variant, Any] = {}
-        self._tail: Any = None
-        self._precise: OpenVINOBackend | None = None
-        self._queue(self._last_layer, ONE_AT_A_TIME)  # fails now, when torch can take over
+        self._compiled_post_pooling: Any = None
+        self._float32_backend: OpenVINOBackend | None = None
+        self._queue(self._last_layer, ONE_AT_A_TIME)  # if it fails, it fails now, when torch can take over
 
     def route(self, task: str | None) -> None:
-        """Return None: all texts take one way through a standard model, whatever their task."""
+        """Return None: in a standard model all texts take the same route, whatever their task."""
 
     def vector_dim(self, pooling: tuple[str, ...] | None, route: str | None = None) -> int:  # noqa: ARG002
-        """Count the dimensions of a vector, before it is cut.
+        """Return the dimensions of a vector before it is truncated.
 
         Raises
         ------
         ValueError
-            If a layer of the tail does not take vectors of the dimensions that the pooling gives.
+            If a module after the pooling does not take vectors of the dimensions that the pooling gives.
         """
-        return dim_after(self.tail, self.reader.hidden_dim * len(pooling or self.reader.own_pooling))
+        return dim_after(self.post_pooling, self.spec.hidden_dim * len(pooling or self.spec.own_pooling))
 
     def embed_tokens(
-        self, tokens: Tokens, views: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
+        self, tokens: Tokens, layer_poolings: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Run the tokens of a window through the model; see :meth:`TorchBackend.embed_tokens`.
+        """Run tokens through the model; see :meth:`TorchBackend.embed_tokens`.
 
         Raises
         ------
@@ -200,39 +201,41 @@ class OpenVINOBackend:
         is_short = lengths <= (SHORT_TEXT if self.dtype == "bfloat16" else 0)
         empty, short, others = (np.flatnonzero(some) for some in (lengths == 0, is_short & (lengths > 0), ~is_short))
         try:
-            if len(empty):  # nothing to read: pooled to the zero vector, which the tail may move
-                zeros = np.zeros((len(empty), 1, self.reader.hidden_dim), dtype=np.float32)
-                states = dict.fromkeys({layers for layers, _ in views}, zeros)
-                yield empty, self._pool(states, np.zeros((len(empty), 1), dtype=bool), views)
+            if len(empty):  # pooled to the zero vector, which a later module may shift
+                zeros = np.zeros((len(empty), 1, self.spec.hidden_dim), dtype=np.float32)
+                states = dict.fromkeys({layers for layers, _ in layer_poolings}, zeros)
+                yield empty, self._pool(states, np.zeros((len(empty), 1), dtype=bool), layer_poolings)
             if len(others):
-                yield from self._embed_waiting(tokens, others, views, n_prompt_tokens, batch_tokens)
+                yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
             if len(short):
-                yield from self._in_float32()._embed_waiting(tokens, short, views, n_prompt_tokens, batch_tokens)
-        except RuntimeError as error:  # OpenVINO's own
+                yield from self._in_float32()._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
+        except RuntimeError as error:  # of OpenVINO
             raise CannotComputeError(str(error)) from error
 
     def _in_float32(self) -> OpenVINOBackend:
-        if self._precise is None:
-            self._precise = OpenVINOBackend(
+        if self._float32_backend is None:
+            self._float32_backend = OpenVINOBackend(
                 self._conversion, "float32", self._model_name, keep_compiled=self._keep_compiled
             )
-        return self._precise
+        return self._float32_backend
 
-    def _embed_waiting(
+    def _embed_rows(
         self,
         tokens: Tokens,
         waiting: NDArray[np.intp],
-        views: Sequence[LayerPooling],
+        layer_poolings: Sequence[LayerPooling],
         n_prompt_tokens: int,
         batch_tokens: int,
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        """Run some rows, in smaller and smaller batches where memory runs out."""
+        """Run some rows; when memory runs out, continue with batches of half the size."""
         lengths = tokens.lengths
-        hint = self._hint(lengths[waiting], views, batch_tokens)
+        hint = self._hint(lengths[waiting], layer_poolings, batch_tokens)
         while len(waiting):
             is_done = np.zeros(len(lengths), dtype=bool)
             try:
-                for rows, vectors in self._embed_rows(tokens, waiting, views, n_prompt_tokens, batch_tokens, hint):
+                for rows, vectors in self._embed_in_batches(
+                    tokens, waiting, layer_poolings, n_prompt_tokens, batch_tokens, hint
+                ):
                     is_done[rows] = True
                     yield rows, vectors
             except MemoryError as error:
@@ -242,30 +245,31 @@ class OpenVINOBackend:
                 raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
             batch_tokens //= 2
 
-    def _hint(self, lengths: NDArray[np.int64], views: Sequence[LayerPooling], batch_tokens: int) -> str:
-        """Give all cores to a batch that is alone, which takes a compiled model of its own."""
+    def _hint(self, lengths: NDArray[np.int64], layer_poolings: Sequence[LayerPooling], batch_tokens: int) -> str:
+        """Return a hint to OpenVINO: a batch that is alone gets all cores, by a compiled model of its own."""
         is_alone = len(lengths) * int(lengths.max(initial=0)) <= batch_tokens or len(lengths) == 1
-        is_usual = all(layers == self._last_layer for layers, _ in views)
+        is_usual = all(layers == self._last_layer for layers, _ in layer_poolings)
         return ONE_AT_A_TIME if is_alone and is_usual else SEVERAL_AT_A_TIME
 
-    def _embed_rows(
+    def _embed_in_batches(
         self,
         tokens: Tokens,
         rows_to_do: NDArray[np.intp],
-        views: Sequence[LayerPooling],
+        layer_poolings: Sequence[LayerPooling],
         n_prompt_tokens: int,
         batch_tokens: int,
         hint: str,
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
         is_first_row = tokens.is_first_row
-        layers = tuple(sorted({layer for some, _ in views for layer in some}))
+        layers = tuple(sorted({layer for some, _ in layer_poolings for layer in some}))
         batches = (rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens))
-        inputs = ((rows, *tokens.padded(rows, self.reader.pad_id)) for rows in batches)
+        inputs = ((rows, *tokens.padded(rows, self.spec.pad_id)) for rows in batches)
         for rows, is_token, outputs in self._run(layers, hint, inputs):
-            is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row that holds the prompt
+            is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row of a text that holds the prompt
             output_of = dict(zip(layers, outputs, strict=True))
-            states = {some: _mean([output_of[layer] for layer in some]) for some in {some for some, _ in views}}
-            yield rows, self._pool(states, is_token, views)
+            averages = {some for some, _ in layer_poolings}
+            states = {some: mean_of([output_of[layer] for layer in some]) for some in averages}
+            yield rows, self._pool(states, is_token, layer_poolings)
 
     def _run(
         self,
@@ -273,68 +277,69 @@ class OpenVINOBackend:
         hint: str,
         inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]],
     ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], list[NDArray[np.float32]]]]:
-        """Run batches of (rows, input ids, mask); yield rows, mask and outputs, in the order in which they end.
+        """Run batches of (rows, input ids, mask); yield rows, mask and outputs as the batches finish.
 
-        A batch is prepared, and another pooled, while others are computed.
+        While some batches are computed, another one is prepared or pooled.
         """
         queue, done, variant = self._queue(layers, hint), deque[Any](), self._variant(layers, hint)
-        del self._queues[variant]  # whoever embeds in a signal handler meanwhile makes another
+        del self._queues[variant]  # a call from a signal handler meanwhile makes another
 
-        def take(request: Any, batch: tuple[Any, Any]) -> None:  # called in a thread of OpenVINO's
+        def store(request: Any, batch: tuple[Any, Any]) -> None:  # runs in a thread of OpenVINO's
             try:
                 done.append((*batch, [np.array(output.data) for output in request.output_tensors]))
-            except MemoryError as error:  # one that leaves this function would end the process
+            except MemoryError as error:  # an error that leaves this function ends the process
                 done.append(error)
 
-        is_whole = False
+        is_complete = False
         try:
-            queue.set_callback(take)
+            queue.set_callback(store)
             for rows, input_ids, is_token in inputs:
-                queue.start_async({0: input_ids, 1: is_token.astype(np.int64)}, (rows, is_token))  # waits for its turn
+                named = {0: input_ids, 1: is_token.astype(np.int64)}
+                queue.start_async(named, (rows, is_token))  # waits for a free request
                 while done:
                     yield _raised(done.popleft())
             queue.wait_all()
             while done:
                 yield _raised(done.popleft())
-            is_whole = True
+            is_complete = True
             self._queues[variant] = queue
         except RuntimeError as error:
             if is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
         finally:
-            if not is_whole:  # a queue that failed fails for ever, and one that was left may still be running
+            if not is_complete:  # a queue that failed always fails, and one that was abandoned may still run
                 with suppress(RuntimeError):
                     queue.wait_all()
 
     def _queue(self, layers: tuple[int, ...], hint: str) -> Any:
-        """Return the queue that gives some hidden layers; the compiled model is made when it is first needed.
+        """Return the queue of requests for some hidden layers; the model is compiled on first use.
 
-        Those of the last layer stay, and that of the layers which were asked for last.
+        The queues of the last layer are kept, and of other layers only the most recent one.
         """
         variant = self._variant(layers, hint)
         if variant not in self._queues:
             self._queues = {kept: queue for kept, queue in self._queues.items() if kept.layers == self._last_layer}
             compiled = self._compile(variant)
             n_at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-            n_waiting = int(variant.hint == SEVERAL_AT_A_TIME)  # so that no core waits
+            n_waiting = int(variant.hint == SEVERAL_AT_A_TIME)  # keeps all cores busy
             self._queues[variant] = openvino.AsyncInferQueue(compiled, n_at_once + n_waiting)
         return self._queues[variant]
 
     def is_there(self) -> bool:
-        """Whether the folder still is: parts of it are read when they are first needed."""
+        """Return whether the folder still exists: parts of it are read on first use."""
         return (self._folder / ABOUT).exists()
 
     def _variant(self, layers: tuple[int, ...], hint: str) -> Variant:
-        """Choose how to compile the model for some layers, of the ways that do not end the process.
+        """Choose how to compile the model for some layers, in a way that does not end the process.
 
-        Vectors of inner layers may be computed in float32 instead; for those of the last one a backend has one dtype.
+        Inner layers may be computed in float32 instead; the last layer is always computed in the backend's dtype.
         """
         if (layers, hint) not in self._variants:
             dtypes = [self.dtype] if layers == self._last_layer else [*dict.fromkeys([self.dtype, "float32"])]
             hints = sorted([ONE_AT_A_TIME, SEVERAL_AT_A_TIME], key=lambda other: other != hint)
             tried = [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]
-            wanted, *_ = outcomes = [*self._outcomes_up_to_a_good_one(tried)]
+            wanted, *_ = outcomes = [*self._outcomes_up_to_success(tried)]
             if outcomes[-1].reason is not None:
                 reason = f"in {self.dtype}, {wanted.reason}"
                 raise CannotRunError(reason, lasts=all(each.lasts for each in outcomes))
@@ -343,7 +348,7 @@ class OpenVINOBackend:
                 self._warn_of_change(chosen, wanted.reason)
         return self._variants[layers, hint]
 
-    def _outcomes_up_to_a_good_one(self, variants: Sequence[Variant]) -> Iterator[Outcome]:
+    def _outcomes_up_to_success(self, variants: Sequence[Variant]) -> Iterator[Outcome]:
         for variant in variants:
             (outcome,) = self._trials.outcomes([variant])
             yield outcome
@@ -353,118 +358,118 @@ class OpenVINOBackend:
     def _warn_of_change(self, variant: Variant, reason: str) -> None:
         how = "one batch at a time" if variant.hint == ONE_AT_A_TIME else "several batches at a time"
         warnings.warn(
-            f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, as otherwise {reason}. With "
-            "backend='torch' there is no such warning.",
+            f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, because otherwise {reason}. "
+            "Pass backend='torch' to avoid this warning.",
             UserWarning,
             stacklevel=level_of_user(),
         )
 
     def _compile(self, variant: Variant) -> Any:
-        is_kept = self._keep_compiled and variant.layers == self._last_layer  # what nearly everyone asks for
+        is_kept = self._keep_compiled and variant.layers == self._last_layer  # what most calls need
         if is_kept and (compiled := import_blob(self._folder, variant)) is not None:
             return compiled
         compiled = compile_variant(self._folder, variant)
         if is_kept:
-            with suppress(OSError):  # a full disk, say: then it is compiled again next time
+            with suppress(OSError):  # such as a full disk; then it is compiled again next time
                 export_blob(compiled, self._folder, variant)
         return compiled
 
     def _pool(
         self,
         states: dict[tuple[int, ...], NDArray[np.float32]],
-        is_pooled: NDArray[np.bool_],
-        views: Sequence[LayerPooling],
+        is_pooled: Mask,
+        layer_poolings: Sequence[LayerPooling],
     ) -> NDArray[np.float32]:
         side_by_side = []
-        for layers, pooling in views:
-            pooled = [NUMPY_POOLERS[mode](states[layers], is_pooled) for mode in pooling]
-            side_by_side.append(self._through_tail(np.concatenate(pooled, axis=1)))
+        for layers, pooling in layer_poolings:
+            pooled = [pool(states[layers], is_pooled, mode) for mode in pooling]
+            side_by_side.append(self._after_pooling(np.concatenate(pooled, axis=1)))
         return np.concatenate(side_by_side, axis=1)
 
-    def _through_tail(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self.tail:
+    def _after_pooling(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
+        if not self.post_pooling:
             return pooled
-        if self._tail is None:
-            self._tail = compile_variant(self._folder, _TAIL)
-        vectors: NDArray[np.float32] = self._tail(pooled)[0]
+        if self._compiled_post_pooling is None:
+            self._compiled_post_pooling = compile_variant(self._folder, _POST_POOLING)
+        vectors: NDArray[np.float32] = self._compiled_post_pooling(pooled)[0]
         return vectors
 
 
 def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:
-    """List the compiled models that most calls take: the tail's, if there is one, those in float32, the others."""
-    last_layer, n_threads = (conversion.reader.n_layers,), _n_threads()
+    """Return the variants that most calls use: first of modules after the pooling, if any; float32 before others."""
+    last_layer, n_threads = (conversion.spec.n_layers,), _n_threads()
     dtypes, hints = dict.fromkeys(["float32", dtype]), (ONE_AT_A_TIME, SEVERAL_AT_A_TIME)
     variants = [Variant(last_layer, some, hint, n_threads) for some in dtypes for hint in hints]
-    return [_TAIL, *variants] if conversion.tail else variants
+    return [_POST_POOLING, *variants] if conversion.post_pooling else variants
 
 
 def usual_key() -> str:
-    """Name what decides which code most calls run, beside the model and its precision."""
+    """Return a key of what selects the code that most calls run, apart from the model and its precision."""
     return Variant(None, "float32", None, _n_threads()).key()
 
 
 def fastest_dtype() -> str:
-    """Name the precision that the processor is fastest in."""
+    """Return the precision in which the processor is fastest."""
     return "bfloat16" if _has_native_bfloat16() else "float32"
 
 
 def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
-    """Return the trials of a converted model, with examples of the shapes that choose other code."""
+    """Return the trials of a converted model, with inputs of the shapes that select different code."""
 
     def examples() -> dict[str, Any]:
-        reader = conversion.reader
-        limits = [limit for limit in (conversion.defaults.max_seq_length, reader.max_positions) if limit is not None]
+        spec = conversion.spec
+        limits = [limit for limit in (conversion.defaults.max_seq_length, spec.max_positions) if limit is not None]
         longest = min([*limits, _LONGEST_EXAMPLE])
-        ids = reader.tokenizer.tokenize(PROBE_TEXTS, longest).ids
+        ids = spec.tokenizer.tokenize(PROBE_TEXTS, longest).ids
         pairs = []
         for n_texts, n_tokens in ((1, 1), (1, 7), (3, 17), (16, 32), (1, longest)):
             shape = n_texts, min(n_tokens, longest)
             is_token = np.ones(shape, dtype=np.int64)
             is_token[1::2, shape[1] // 2 + 1 :] = 0
-            pairs.append([np.where(is_token, np.resize(ids, shape), reader.pad_id).tolist(), is_token.tolist()])
-        tail_dim = conversion.tail[0].takes if conversion.tail else None
-        return {"tokens": pairs, "tail_dim": tail_dim or reader.hidden_dim * len(reader.own_pooling)}
+            pairs.append([np.where(is_token, np.resize(ids, shape), spec.pad_id).tolist(), is_token.tolist()])
+        pooled_dim = conversion.post_pooling[0].takes if conversion.post_pooling else None
+        return {"tokens": pairs, "pooled_dim": pooled_dim or spec.hidden_dim * len(spec.own_pooling)}
 
     return Trials(conversion.folder, examples, is_private=is_private)
 
 
 def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> NDArray[np.float32]:
-    """Embed some texts in one batch with a backend of either kind, before vectors are normalised."""
-    reader, tokens = backend.reader, tokenize_probe(backend, texts, most_tokens)
-    pooling = reader.own_pooling if backend.tail else reader.own_pooling[:1]
+    """Embed some texts in one batch with a backend of either kind; the vectors are not normalized."""
+    spec, tokens = backend.spec, tokenize_probe(backend, texts, most_tokens)
+    pooling = spec.own_pooling if backend.post_pooling else spec.own_pooling[:1]
     in_one_batch = len(texts) * int(tokens.lengths.max())
-    parts = list(backend.embed_tokens(tokens, [((reader.n_layers,), pooling)], 0, in_one_batch))
+    parts = list(backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch))
     vectors: NDArray[np.float32] = np.concatenate([some for _, some in parts])
     return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
 
 
 def tokenize_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
-    """Tokenise some texts, cut to what the model reads or less."""
-    limits = (backend.defaults.max_seq_length, backend.reader.max_positions, most_tokens)
-    tokens: Tokens = backend.reader.tokenizer.tokenize(texts, min((n for n in limits if n is not None), default=None))
+    """Tokenize some texts, truncated to ``most_tokens`` or to the fewer that the model reads."""
+    limits = (backend.defaults.max_seq_length, backend.spec.max_positions, most_tokens)
+    tokens: Tokens = backend.spec.tokenizer.tokenize(texts, min((n for n in limits if n is not None), default=None))
     return tokens
 
 
 def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend | None:
-    """Make ready a model that was converted before; None if it was not, or is of no use any more.
+    """Load a model that was converted before; return None if there is no usable conversion.
 
     Parameters
     ----------
     folder : Path
     dtype : {"auto", "float32", "bfloat16"}
-        "auto" is bfloat16 where the processor has it and the probe texts' vectors stay what they are, else float32.
+        "auto" is bfloat16 if the processor supports it and it keeps the vectors of the probe texts, else float32.
     model_name : str
-        How to call it in messages.
+        The name of the model in messages.
     """
     conversion = read_conversion(folder)
     try:
         return None if conversion is None else make_backend(conversion, dtype, model_name)
-    except RuntimeError:  # OpenVINO's own
+    except RuntimeError:  # of OpenVINO
         return None
 
 
 def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVINOBackend:
-    """Make a backend in a precision; see :func:`find_converted`."""
+    """Create a backend in a precision; see :func:`find_converted`."""
     cannot = None
     if dtype == "auto" and _has_native_bfloat16():
         try:
@@ -476,8 +481,8 @@ def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVIN
     backend = OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype, model_name)
     if cannot is not None:
         warnings.warn(
-            f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. With dtype='float32' there is no such "
-            "warning.",
+            f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. Pass dtype='float32' to avoid "
+            "this warning.",
             UserWarning,
             stacklevel=level_of_user(),
         )
@@ -485,7 +490,7 @@ def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVIN
 
 
 def _keeps_vectors(backend: OpenVINOBackend, expected: NDArray[np.float32]) -> bool:
-    """Whether what a backend gives is near to vectors of the probe texts, where it does not compute in float32."""
+    """Return whether a backend in bfloat16 keeps the vectors of the probe texts, short ones apart."""
     n_done, smallest = 0, np.inf
     for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS):
         rows = np.flatnonzero(tokenize_probe(backend, texts).lengths > SHORT_TEXT)
@@ -498,7 +503,7 @@ def _keeps_vectors(backend: OpenVINOBackend, expected: NDArray[np.float32]) -> b
 
 
 def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Compute the cosine of each row of ``a`` to the same row of ``b``."""
+    """Compute the cosine of each row of ``a`` and the same row of ``b``."""
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
     norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
     found: NDArray[np.float64] = (a64 * b64).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
@@ -511,21 +516,17 @@ def _raised(result: Any) -> Any:
     return result
 
 
-def _mean(states: list[NDArray[np.float32]]) -> NDArray[np.float32]:
-    return states[0] if len(states) == 1 else np.mean(states, axis=0, dtype=np.float32)
-
-
 def has_run() -> bool:
-    """Whether OpenVINO has started threads in this process."""
+    """Return whether OpenVINO has started threads in this process."""
     return core.cache_info().currsize > 0
 
 
 def _n_threads() -> int:
-    """Count the cores that this process may use: joblib's workers tell theirs in ``OMP_NUM_THREADS``."""
-    n_cores, said = joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
-    return min(n_cores, int(said)) if said.isdecimal() and int(said) > 0 else int(n_cores)
+    """Return the number of cores for this process, at most ``OMP_NUM_THREADS``, which joblib sets for its workers."""
+    n_cores, limit = joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
+    return min(n_cores, int(limit)) if limit.isdecimal() and int(limit) > 0 else int(n_cores)
 
 
 def _has_native_bfloat16() -> bool:
-    """Whether the processor multiplies bfloat16 itself (AVX512-BF16 or AMX); only Linux tells."""
+    """Return whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX); only Linux tells."""
     return not _BF16_FLAGS.isdisjoint(processor_flags())

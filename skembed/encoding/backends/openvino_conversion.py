@@ -1,4 +1,4 @@
-"""Converting a model for the OpenVINO backend, once a fingerprint. Imports torch, openvino and the rooms below."""
+"""Conversion of a model for the OpenVINO backend, once per fingerprint. Imports torch, openvino and the rooms below."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import shutil
 import stat
 import warnings
 import weakref
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -23,6 +23,14 @@ import torch
 from filelock import FileLock
 from torch import Tensor, nn
 
+from skembed.atomic import UNFINISHED, atomic_folder
+from skembed.compat import (
+    attention_kind,
+    broadcast_masks,
+    is_out_of_memory,
+    is_write_error,
+    without_capturing_hooks,
+)
 from skembed.encoding.backends.openvino_backend import (
     LONG_PROBE_TEXTS,
     PROBE_TEXTS,
@@ -44,38 +52,36 @@ from skembed.encoding.backends.openvino_folder import (
 )
 from skembed.encoding.backends.openvino_trial import (
     MODEL,
-    TAIL,
-    UNFINISHED,
+    POST_POOLING,
     CannotRunError,
-    is_out_of_memory,
     openvino,
     sealed,
     why_no_trial,
 )
 from skembed.encoding.backends.reader import TransformerSpec
-from skembed.encoding.backends.torch_backend import TorchBackend, without_hooks_left
+from skembed.encoding.backends.torch_backend import TorchBackend
 from skembed.encoding.forks import library_state
 from skembed.locks import locked
 
-_LARGEST_DIFFERENCE = 1e-3  # of a vector of the converted model to that of the model itself, both in float32
+_LARGEST_DIFFERENCE = 1e-3  # between vectors of the converted model and of the model itself, both in float32
 
-_TOKENS_TO_TRACE = 11  # no multiple of the blocks that some models cut a text into: that they fill up must be seen
+_TOKENS_TO_TRACE = 11  # not a multiple of the blocks that some models read, so that the trace sees their padding
 
-# What an architecture makes of a text depends on its length, e.g. where it attends to the neighbours of a token only.
+# Some architectures compute differently by length, for example if they attend only to the neighbours of a token.
 _TOKENS_TO_COMPARE = (1, 2, 3, 17, 64, 100, 129, 600, 2048)
 _LONG_TEXT = "We report a randomised trial of two doses in 412 patients, followed for 28 days. " * 120
 
 _TEMPORARY, _IN_USE = "skembed-openvino-", "in-use"
-_NEW_SECONDS = 60.0  # in which whoever makes a temporary folder has come to hold its lock
-_OUTDATED_SECONDS = 24 * 3600  # after which whoever left something unfinished is dead
+_NEW_SECONDS = 60.0  # within which the creator of a temporary folder holds its lock
+_OUTDATED_SECONDS = 24 * 3600  # after which the creator of something unfinished is dead
 
 
 class NotConvertibleError(Exception):
-    """A model that OpenVINO cannot run as it is."""
+    """OpenVINO cannot run a model."""
 
 
 class _HiddenStates(nn.Module):
-    """A transformer as a function of two tensors, whose results are all hidden layers."""
+    """A transformer as a function from two tensors to all hidden layers."""
 
     def __init__(self, transformer: nn.Module, n_layers: int) -> None:
         super().__init__()
@@ -90,7 +96,7 @@ class _HiddenStates(nn.Module):
         return (*output.hidden_states[:-1], output.last_hidden_state)
 
 
-class _Tail(nn.Module):
+class _PostPooling(nn.Module):
     """The modules after the pooling as a function of one tensor."""
 
     def __init__(self, modules: list[nn.Module]) -> None:
@@ -107,41 +113,41 @@ class _Tail(nn.Module):
 def make_converted(
     backend: TorchBackend, fingerprint: str | None, dtype: str, model_name: str, *, trust_remote_code: bool
 ) -> OpenVINOBackend:
-    """Make ready a model for OpenVINO, and keep what was converted for other processes.
+    """Convert a model for OpenVINO, and keep the conversion for other processes.
 
     Parameters
     ----------
     backend : TorchBackend
         On the CPU, in float32.
     fingerprint : str or None
-        None: it is kept for as long as it is used.
+        None: the conversion lasts only as long as the backend.
     dtype : {"auto", "float32", "bfloat16"}
         See :func:`find_converted`.
     model_name : str
-        How to call it in messages.
+        The name of the model in messages.
     trust_remote_code : bool
-        Whether the model may have brought code of its own.
+        Whether the model may have code of its own.
 
     Raises
     ------
     NotConvertibleError
-        If OpenVINO cannot run it, or gives other vectors, or nothing can be written anywhere, or it cannot be tried.
+        If OpenVINO cannot run it or computes other vectors, if it cannot be tried, or if nothing can be written.
     """
-    if backend.reader is None or backend.transformer is None:
+    if backend.spec is None or backend.transformer is None:
         raise NotConvertibleError(str(backend.unsupported_reason))
     if backend.company != "any":
         raise NotConvertibleError("its vectors depend on the padding of their batch")
-    if (why := why_no_trial()) is not None:  # before it is converted for nothing
+    if (why := why_no_trial()) is not None:  # before the conversion, which takes long
         raise NotConvertibleError(why)
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
     if folder is not None:
-        with suppress(OSError):  # it cannot be kept
-            return _keep_converted(backend, folder, dtype, model_name)
+        with suppress(OSError):  # then it cannot be kept
+            return _find_or_convert(backend, folder, dtype, model_name)
     return _make_temporary(backend, dtype, model_name)
 
 
 def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenVINOBackend:
-    """Convert a model into a temporary folder, which goes with what is returned."""
+    """Convert a model into a temporary folder, which is removed with the backend."""
     try:
         _sweep_temporary()
         with ExitStack() as undo:
@@ -150,7 +156,7 @@ def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenV
             undo.callback(_remove, parent, lock, os.getpid())
             lock.acquire()
             convert(backend, parent / "model")
-            made = _ready(parent / "model", dtype, model_name)
+            made = _read_back(parent / "model", dtype, model_name)
             weakref.finalize(made, _remove, parent, lock, os.getpid())
             undo.pop_all()
             return made
@@ -159,7 +165,7 @@ def _make_temporary(backend: TorchBackend, dtype: str, model_name: str) -> OpenV
 
 
 def _sweep_temporary() -> None:
-    """Remove the temporary folders of this user's processes that were killed: nobody holds their locks any more."""
+    """Remove temporary folders of this user's killed processes, that is those whose lock is free."""
     own = getattr(os, "getuid", int)()
     for left in Path(gettempdir()).glob(f"{_TEMPORARY}*"):
         with suppress(OSError):
@@ -169,26 +175,27 @@ def _sweep_temporary() -> None:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-def _keep_converted(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+def _find_or_convert(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with locked(f"{folder}.lock", mode=0o600):  # others who need it wait rather than do it too
-        for left in folder.parent.glob(f"{UNFINISHED}*"):
-            is_of_this_model = left.name.startswith(f"{UNFINISHED}{folder.name}-")  # so nobody is at it
+    with locked(f"{folder}.lock", mode=0o600):  # other processes wait instead of converting it, too
+        for left in folder.parent.glob(f"{UNFINISHED}-*"):
+            is_of_this_model = left.name.startswith(f"{UNFINISHED}-{folder.name}-")  # so no process is writing it
             if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
             _convert_unless_it_failed(backend, folder)
-    return _ready(folder, dtype, model_name)
+    return _read_back(folder, dtype, model_name)
 
 
 def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
-    """Convert a model, unless the same libraries could not: what failed is written down, as trying takes long.
+    """Convert a model, unless the same libraries failed to do so before.
 
-    What could be converted but not run may run elsewhere, or in other threads.
+    Failures are stored in a file, because a repetition takes long. A model that was converted but could not be run may
+    run on another processor, or with other threads.
     """
     failed, libraries = Path(f"{folder}.failed"), {**versions(), "skembed": version("skembed")}
     here = usual_key()
-    with suppress(OSError, ValueError, TypeError):  # there is none, or it is damaged
+    with suppress(OSError, ValueError, TypeError):  # no failure, or a damaged file
         of, where, reason = json.loads(failed.read_text(encoding="utf-8"))
         if of == libraries and where in (None, here):
             raise NotConvertibleError(reason)
@@ -202,121 +209,117 @@ def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
         raise
 
 
-def _ready(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+def _read_back(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
     try:
         return make_backend(conversion, dtype, model_name)
-    except RuntimeError as error:  # OpenVINO's own
+    except RuntimeError as error:  # of OpenVINO
         raise NotConvertibleError(f"the converted model fails: {error}") from error
 
 
 def _remove(folder: Path, lock: FileLock, pid: int) -> None:
-    if os.getpid() == pid:  # not a forked child, which comes to its end while its parent goes on
+    if os.getpid() == pid:  # not in a forked child, which may end before its parent
         lock.release()
         shutil.rmtree(folder, ignore_errors=True)
 
 
 def convert(backend: TorchBackend, folder: Path) -> None:
-    """Convert a model into a folder, which is there afterwards as a whole or not at all.
+    """Convert a model into a folder, which exists afterwards completely or not at all.
 
     Parameters
     ----------
     backend : TorchBackend
-        On the CPU, in float32, with a reader.
+        On the CPU, in float32, with a spec.
     folder : Path
-        In a folder that is there.
+        Its parent must exist.
 
     Raises
     ------
     NotConvertibleError
-        If OpenVINO cannot convert it, or gives other vectors.
+        If OpenVINO cannot convert it, or computes other vectors.
     OSError
         If the folder cannot be written.
     """
-    unfinished = Path(mkdtemp(dir=folder.parent, prefix=f"{UNFINISHED}{folder.name}-"))
-    try:
+    with atomic_folder(folder, mode=0o700) as unfinished:  # in place of one of other versions, or damaged
         try:
-            _convert_one_way_or_the_other(backend, unfinished)
+            _convert_with_any_attention(backend, unfinished)
         except (NotConvertibleError, OSError, MemoryError):
             raise
         except CannotRunError as error:
             raise NotConvertibleError(f"the converted model cannot be run: {error}") from error
-        except Exception as error:  # whatever an architecture makes of being traced
-            if "iostream error" in str(error):
+        except Exception as error:  # tracing an architecture may raise anything
+            if is_write_error(error):
                 raise OSError(f"{unfinished} cannot be written") from error
             raise NotConvertibleError(f"{type(error).__name__}: {error}") from error
-        shutil.rmtree(folder, ignore_errors=True)  # one of other versions, or damaged
-        os.rename(unfinished, folder)
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _convert_one_way_or_the_other(backend: TorchBackend, folder: Path) -> None:
-    """Convert a model with its own kind of attention, which is the fastest, or else with the plainest."""
+def _convert_with_any_attention(backend: TorchBackend, folder: Path) -> None:
+    """Convert a model with its own kind of attention, which is the fastest, or if that fails with the plainest."""
     try:
-        _write(backend, folder, attention=None)
-        _compare(backend, folder)
+        _trace_and_save(backend, folder, attention=None)
+        _check_vectors(backend, folder)
     except (OSError, MemoryError):
         raise
     except Exception as error:
-        is_passing = isinstance(error, CannotRunError) and not error.lasts
-        if is_passing or is_out_of_memory(error) or not _has_other_attention(backend.transformer):
+        is_temporary = isinstance(error, CannotRunError) and not error.lasts
+        if is_temporary or is_out_of_memory(error) or not _has_other_attention(backend.transformer):
             raise
         for file in folder.iterdir():
             file.unlink()
-        _write(backend, folder, attention="eager")
-        _compare(backend, folder)
+        _trace_and_save(backend, folder, attention="eager")
+        _check_vectors(backend, folder)
 
 
 def _has_other_attention(transformer: Any) -> bool:
-    own = getattr(transformer.config.get_text_config(), "_attn_implementation", "eager")
-    return own != "eager" and hasattr(transformer, "set_attn_implementation")
+    return attention_kind(transformer) != "eager" and hasattr(transformer, "set_attn_implementation")
 
 
-def _twin(module: Any, attention: str | None = None) -> Any:
-    """Copy a module that is to be traced, but for its weights: the one given, maybe the user's, stays as it is."""
+def _copy_sharing_weights(module: Any, attention: str | None = None) -> Any:
+    """Copy a module for tracing, but share its weights; the given one, which may be the user's, stays as it is."""
     weights = [*module.parameters(), *module.buffers()]
-    twin: Any = copy.deepcopy(module, {id(tensor): tensor for tensor in weights})
+    copied: Any = copy.deepcopy(module, {id(tensor): tensor for tensor in weights})
     if attention is not None:
-        twin.set_attn_implementation(attention)
-    return twin
+        copied.set_attn_implementation(attention)
+    return copied
 
 
-def _write(backend: TorchBackend, folder: Path, attention: str | None) -> None:
-    reader: TransformerSpec = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
+def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) -> None:
+    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
     with (
-        library_state(), _silence(), _masks_that_can_be_traced(), backend.inference(),
-        without_hooks_left(backend.transformer),
+        library_state(), _silence(), broadcast_masks(), backend.inference(),
+        without_capturing_hooks(backend.transformer),
     ):  # fmt: skip
-        examples = reader.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
-        ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), reader.pad_id))
+        examples = spec.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
+        ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), spec.pad_id))
         model = openvino.convert_model(
-            _HiddenStates(_twin(backend.transformer, attention), reader.n_layers),
+            _HiddenStates(_copy_sharing_weights(backend.transformer, attention), spec.n_layers),
             example_input={"input_ids": ids, "attention_mask": mask},
         )
         openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
         if backend.modules_after:
-            dim = backend.tail[0].takes or reader.hidden_dim
-            tail = openvino.convert_model(_twin(_Tail(backend.modules_after)), example_input=torch.ones(2, dim))
-            openvino.save_model(tail, folder / TAIL, compress_to_fp16=False)
+            dim = backend.post_pooling[0].takes or spec.hidden_dim
+            post_pooling = openvino.convert_model(
+                _copy_sharing_weights(_PostPooling(backend.modules_after)), example_input=torch.ones(2, dim)
+            )
+            openvino.save_model(post_pooling, folder / POST_POOLING, compress_to_fp16=False)
     probe = np.vstack([embed_probe(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
     np.save(folder / PROBE, probe, allow_pickle=False)
-    described = {**vars(reader), "tokenizer": reader.tokenizer.to_dict(), "special_ids": sorted(reader.special_ids)}
+    described = {**vars(spec), "tokenizer": spec.tokenizer.to_dict(), "special_ids": sorted(spec.special_ids)}
     about = {
         "versions": versions(),
         "reader": described,
         "defaults": asdict(backend.defaults),
-        "tail": [asdict(module) for module in backend.tail],
+        "tail": [asdict(module) for module in backend.post_pooling],
         "ends_normalized": backend.ends_normalized,
         "checksums": {file.name: checksum(file) for file in sorted(folder.iterdir())},
     }
     (folder / ABOUT).write_bytes(sealed(about))
 
 
-def _compare(backend: TorchBackend, folder: Path) -> None:
-    """Refuse a conversion that gives other vectors, e.g. since tracing saw one way through the model's code only."""
+def _check_vectors(backend: TorchBackend, folder: Path) -> None:
+    """Raise if a conversion computes other vectors, for example because tracing saw only one path through the code."""
     conversion = read_conversion(folder)
     if conversion is None:
         raise NotConvertibleError("what was converted cannot be read back")
@@ -332,15 +335,15 @@ def _compare(backend: TorchBackend, folder: Path) -> None:
 
 
 def _lengths_to_compare(backend: TorchBackend) -> list[int]:
-    reader: TransformerSpec = backend.reader  # type: ignore[assignment]  # whoever calls has made sure
-    limits = (backend.defaults.max_seq_length, reader.max_positions, _TOKENS_TO_COMPARE[-1])
+    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
+    limits = (backend.defaults.max_seq_length, spec.max_positions, _TOKENS_TO_COMPARE[-1])
     longest = min(limit for limit in limits if limit is not None)
-    fewest = min(reader.tokenizer.n_special_tokens + 1, longest)
+    fewest = min(spec.tokenizer.n_special_tokens + 1, longest)
     return sorted({min(max(length, fewest), longest) for length in _TOKENS_TO_COMPARE})
 
 
 def _difference(converted: OpenVINOBackend, backend: TorchBackend, texts: Sequence[str], most_tokens: int) -> float:
-    """Compute the largest difference of one backend's vectors to the other's, relative to the vector."""
+    """Compute the largest difference between the vectors of two backends, relative to the vector."""
     found, expected = (embed_probe(some, texts, most_tokens) for some in (converted, backend))
     norms = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
     differences = np.linalg.norm(found - expected, axis=1) / norms
@@ -348,36 +351,8 @@ def _difference(converted: OpenVINOBackend, backend: TorchBackend, texts: Sequen
 
 
 @contextmanager
-def _masks_that_can_be_traced() -> Iterator[None]:
-    """Let transformers compute masks of attention by broadcasting, e.g. EmbeddingGemma's: torch cannot trace vmap.
-
-    Whether they are what they should be, the vectors tell.
-    """
-    from transformers import masking_utils
-
-    names = ("_vmap_expansion_sdpa", "TransformGetItemToIndex")
-    originals = {name: getattr(masking_utils, name) for name in names if hasattr(masking_utils, name)}
-    for name, stand_in in zip(names, (_broadcast, nullcontext), strict=True):
-        if name in originals:
-            setattr(masking_utils, name, stand_in)
-    try:
-        yield
-    finally:
-        for name, original in originals.items():
-            setattr(masking_utils, name, original)
-
-
-def _broadcast(mask_function: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    def mask(batch: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
-        indices = batch[:, None, None, None], head[:, None, None], query[:, None], key
-        return mask_function(*indices).expand(batch.shape[0], -1, query.shape[0], key.shape[0])  # len() is not traced
-
-    return mask
-
-
-@contextmanager
 def _silence() -> Iterator[None]:
-    """Keep from the user what tracing says of the model's code; whether it went well, the vectors tell."""
+    """Hide warnings about the model's code while it is traced; the vectors are compared afterwards."""
     from transformers.utils import logging
 
     verbosity = logging.get_verbosity()

@@ -1,14 +1,13 @@
-"""Compiled variants of a converted model: each is tried in a process of its own before it runs here.
+"""Compiled variants of a converted model: each is tried in a process of its own before it runs in this one.
 
-Native code can end the process that runs it, and which code runs depends on the processor, the precision, the threads
-and the layers. So what has not run before is compiled and run by a child first. How that went is kept beside the
-model, and a variant that ended the child is never run here. Imports openvino, numpy and locks.
+Native code can end the process that runs it, and the processor, the precision, the threads and the layers decide which
+code runs. So a child process first compiles and runs what has not run before. The outcome is stored beside the model,
+and a variant that ended the child never runs in this process. Imports openvino, numpy and the ground.
 """
 
 from __future__ import annotations
 
 import faulthandler
-import importlib
 import io
 import json
 import os
@@ -22,45 +21,33 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, NamedTuple
 from zlib import crc32
 
 import numpy as np
 
+from skembed.atomic import UNFINISHED, atomic_write
+from skembed.compat import import_openvino, is_out_of_memory
 from skembed.locks import FOREVER, locked
 
+openvino = import_openvino()
 
-def _import_openvino() -> Any:
-    """Import openvino without its telemetry, which would send a message over the network at once, from a fork."""
-    if "openvino" in sys.modules or "openvino_telemetry" in sys.modules:
-        return importlib.import_module("openvino")  # the user's own doing
-    sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]  # as if not installed, which it copes with
-    try:
-        return importlib.import_module("openvino")
-    finally:
-        del sys.modules["openvino_telemetry"]
+MODEL, POST_POOLING = "model.xml", "tail.xml"
+ONE_AT_A_TIME, SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches; OpenVINO's hints
 
-
-openvino = _import_openvino()
-
-MODEL, TAIL = "model.xml", "tail.xml"
-ONE_AT_A_TIME, SEVERAL_AT_A_TIME = "LATENCY", "THROUGHPUT"  # batches that are computed, as OpenVINO's hints say it
-UNFINISHED = ".unfinished-"
-
-# A child that takes longer is taken to hang. Generous, as a wrong verdict is kept.
+# A child that takes longer is assumed to hang. The limit is generous, because a wrong verdict is stored.
 SECONDS_PER_VARIANT = 120.0
-_BYTES_PER_SECOND = 2e7  # of weights, on top
+_BYTES_PER_SECOND = 2e7  # of weights, in addition
 
 _PRECISION = {"float32": "f32", "bfloat16": "bf16"}
-_MOST_BLOBS = 16  # of a model; the one that was not used for longest leaves
-_SETTINGS_OF_LIBRARIES = ("ONEDNN_", "DNNL_", "OV_", "OPENVINO_")  # environment variables that choose code
+_MOST_BLOBS = 16  # of a model; the least recently used one is removed
+_SETTINGS_OF_LIBRARIES = ("ONEDNN_", "DNNL_", "OV_", "OPENVINO_")  # environment variables that select code
 
-# Signals that come from outside; what else ends a child is the variant's doing. On Windows a crash has a large status.
+# Signals sent by others; all other signals are the variant's fault. On Windows, a crash has a large exit status.
 _FROM_OUTSIDE = ("SIGKILL", "SIGTERM", "SIGINT", "SIGHUP")
 _WINDOWS_CRASH = 0xC0000000
 
-_MARK = "skembed-trial:"  # before what the child says: native code may print, too
+_MARK = "skembed-trial:"  # starts the child's lines, because native code may print, too
 _PROGRAM = """
 import json, sys
 asked = json.load(sys.stdin)
@@ -71,12 +58,12 @@ try_here(**asked)
 
 
 class CannotRunError(RuntimeError):
-    """A compiled model that would end this process, or fail in it, or that could not be tried in another one.
+    """A compiled model would end this process or fail in it, or it could not be tried in another process.
 
     Attributes
     ----------
     lasts : bool
-        Whether it will be so the next time.
+        Whether a repetition would have the same outcome.
     """
 
     def __init__(self, reason: str, *, lasts: bool) -> None:
@@ -85,7 +72,15 @@ class CannotRunError(RuntimeError):
 
 
 class Outcome(NamedTuple):
-    """How a trial went: why a variant must not run here (None: it may), and whether that is worth keeping."""
+    """The outcome of a trial.
+
+    Attributes
+    ----------
+    reason : str or None
+        Why the variant must not run in this process. None: it may.
+    lasts : bool
+        Whether a repetition would have the same outcome.
+    """
 
     reason: str | None
     lasts: bool
@@ -98,10 +93,10 @@ class Variant:
     Attributes
     ----------
     layers : tuple of int or None
-        Whose hidden states it gives. None: it is the tail.
+        Whose hidden states it returns. None: the variant is of the modules after the pooling.
     dtype : {"float32", "bfloat16"}
     hint, n_threads
-        See :meth:`options`. None for the tail.
+        See :meth:`options`. None for the modules after the pooling.
     """
 
     layers: tuple[int, ...] | None
@@ -110,29 +105,29 @@ class Variant:
     n_threads: int | None = None
 
     def options(self) -> dict[str, Any]:
-        """Return what OpenVINO is told."""
+        """Return the options for OpenVINO."""
         options = {"INFERENCE_PRECISION_HINT": _PRECISION[self.dtype]}
         if self.hint is None:
             return options
         return {"PERFORMANCE_HINT": self.hint, "INFERENCE_NUM_THREADS": self.n_threads, **options}
 
     def key(self) -> str:
-        """Name the code that it runs: its options, OpenVINO's version, the processor and how much of it there is."""
+        """Return a digest of all that selects the code: options, OpenVINO's version, processor, number of cores."""
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
         settings = {name: value for name, value in os.environ.items() if name.startswith(_SETTINGS_OF_LIBRARIES)}
-        said = json.dumps([asdict(self), _processor(), cores, os.cpu_count(), settings], sort_keys=True, default=str)
-        return blake2b(said.encode(errors="surrogateescape"), digest_size=8).hexdigest()
+        content = json.dumps([asdict(self), _processor(), cores, os.cpu_count(), settings], sort_keys=True, default=str)
+        return blake2b(content.encode(errors="surrogateescape"), digest_size=8).hexdigest()
 
 
 @cache
 def core() -> Any:
-    """Return OpenVINO's one object of this process, which starts its threads."""
+    """Return the OpenVINO core of this process, which starts OpenVINO's threads."""
     return openvino.Core()
 
 
 @cache
 def processor_flags() -> tuple[str, ...]:
-    """Return what the processor can do; only Linux tells."""
+    """Return the processor's feature flags; only Linux lists them."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
@@ -141,14 +136,14 @@ def processor_flags() -> tuple[str, ...]:
 
 
 def _processor() -> tuple[Any, ...]:
-    asked = (core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES"))
-    return (openvino.get_version(), *asked, processor_flags())
+    properties = (core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES"))
+    return (openvino.get_version(), *properties, processor_flags())
 
 
 def compile_variant(folder: Path, variant: Variant) -> Any:
     """Compile a variant of the model in a folder."""
     if variant.layers is None:
-        return core().compile_model(folder / TAIL, "CPU", variant.options())
+        return core().compile_model(folder / POST_POOLING, "CPU", variant.options())
     model = core().read_model(folder / MODEL)
     results = model.get_results()
     some = openvino.Model([results[layer] for layer in variant.layers], model.get_parameters())
@@ -156,7 +151,7 @@ def compile_variant(folder: Path, variant: Variant) -> Any:
 
 
 def import_blob(folder: Path, variant: Variant) -> Any:
-    """Read a compiled model; None if there is none, or it is damaged or of no use here."""
+    """Read a compiled model; return None if there is none, or it is damaged or of no use here."""
     kept = folder / f"{variant.key()}.blob"
     try:
         content = kept.read_bytes()
@@ -170,23 +165,24 @@ def import_blob(folder: Path, variant: Variant) -> Any:
 
 
 def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
-    """Keep a compiled model, and let those go that were not used for long: of other versions, processors or threads.
+    """Store a compiled model, and remove those not used for long, made for other versions, processors or threads.
 
     Raises
     ------
     OSError
-        If it cannot be written, e.g. as another process has the folder.
+        If it cannot be written, for example because another process has locked the folder.
     """
     content = compiled.export_model().getvalue()
     with writing_alone(folder, timeout=0):
-        _write(folder / f"{variant.key()}.blob", crc32(content).to_bytes(4, "little") + content)
+        with atomic_write(folder / f"{variant.key()}.blob", sync=False) as file:
+            file.write(crc32(content).to_bytes(4, "little") + content)
         for outdated in sorted(folder.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
             outdated.unlink(missing_ok=True)
 
 
 @contextmanager
 def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
-    """Hold the lock of a conversion, and sweep away what a process that was killed has left unfinished."""
+    """Hold the lock of a conversion, and remove unfinished files of killed processes."""
     with locked(f"{folder}.lock", timeout=timeout, mode=0o600):
         _sweep(folder)
         try:
@@ -196,41 +192,30 @@ def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
 
 
 def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"{UNFINISHED}*"):
+    for left in folder.glob(f"*{UNFINISHED}"):
         with suppress(OSError):
             left.unlink()
 
 
-def _write(file: Path, content: bytes) -> None:
-    """Write a file that is there afterwards as a whole or not at all."""
-    with NamedTemporaryFile(dir=file.parent, prefix=UNFINISHED, delete=False) as unfinished:
-        try:
-            unfinished.write(content)
-        except BaseException:
-            os.unlink(unfinished.name)
-            raise
-    os.replace(unfinished.name, file)
-
-
-def sealed(said: dict[str, Any]) -> bytes:
-    """Write a dict, which is not empty, as JSON that tells if it was damaged."""
-    body = json.dumps(said)[1:].encode()
+def sealed(values: dict[str, Any]) -> bytes:
+    """Return a dict, which must not be empty, as JSON with a checksum."""
+    body = json.dumps(values)[1:].encode()
     return _seal(body) + body
 
 
 def unsealed(content: bytes) -> dict[str, Any]:
-    """Read what :func:`sealed` wrote.
+    """Return the dict that :func:`sealed` was given.
 
     Raises
     ------
     ValueError
-        If it is not as it was written.
+        If the content was changed.
     """
     seal_length = len(_seal(b""))
     if content[:seal_length] != _seal(content[seal_length:]):
         raise ValueError("damaged")
-    said: dict[str, Any] = json.loads(content)
-    return said
+    values: dict[str, Any] = json.loads(content)
+    return values
 
 
 def _seal(body: bytes) -> bytes:
@@ -238,16 +223,16 @@ def _seal(body: bytes) -> bytes:
 
 
 class Trials:
-    """What is known of the variants of one converted model, and finding out.
+    """The trials of the variants of one converted model.
 
     Parameters
     ----------
     folder : Path
-        The conversion's.
+        Of the conversion.
     examples : callable
-        Gives what :func:`_run` runs; it is called only for a trial.
+        Returns the inputs for :func:`_run`; it is called only for a trial.
     is_private : bool
-        Whether no other process knows the folder.
+        Whether no other process uses the folder.
     """
 
     def __init__(self, folder: Path, examples: Callable[[], dict[str, Any]], *, is_private: bool) -> None:
@@ -255,17 +240,19 @@ class Trials:
         self._known: dict[str, Outcome] = {}  # by key
 
     def outcomes(self, variants: Sequence[Variant]) -> list[Outcome]:
-        """Return for each variant whether it may run in this process; those of which nothing is known are tried."""
+        """Return for each variant whether it may run in this process; variants with unknown outcome are tried."""
         if not all(map(self._is_known, variants)):
             try:
                 with nullcontext() if self._is_private else writing_alone(self._folder):
                     self._try(variants)
-            except OSError:  # the folder is not ours to write to
+            except OSError:  # the folder is read-only
                 self._try(variants)
         return [self._known[variant.key()] for variant in variants]
 
     def _try(self, variants: Sequence[Variant]) -> None:
-        unknown = [variant for variant in variants if not self._is_known(variant)]  # others may have tried meanwhile
+        unknown = [
+            variant for variant in variants if not self._is_known(variant)
+        ]  # others may have tried some meanwhile
         new = [variant for variant in unknown if (self._graph, variant.key()) not in _outcomes]
         if new:
             outcomes = _try_in_children(self._folder, [asdict(variant) for variant in new], self._examples())
@@ -273,8 +260,8 @@ class Trials:
         for variant in unknown:
             outcome = self._known[variant.key()] = _outcomes[self._graph, variant.key()]
             if outcome.lasts:
-                with suppress(OSError):
-                    _write(self._verdict(variant), sealed({"reason": outcome.reason}))
+                with suppress(OSError), atomic_write(self._verdict(variant), sync=False) as file:
+                    file.write(sealed({"reason": outcome.reason}))
 
     def _is_known(self, variant: Variant) -> bool:
         if variant.key() not in self._known:
@@ -290,17 +277,17 @@ class Trials:
 
     @cached_property
     def _graph(self) -> str:
-        """Digest the model without its weights: in training it changes these alone, and runs the same code."""
-        files = (self._folder / name for name in (MODEL, TAIL))
-        said = b"".join(file.read_bytes() for file in files if file.exists())
-        return blake2b(re.sub(rb' name="[^"]*"', b"", said)).hexdigest()  # names count on from model to model
+        """Digest of the model without its weights, which are all that training changes: the code stays the same."""
+        files = (self._folder / name for name in (MODEL, POST_POOLING))
+        content = b"".join(file.read_bytes() for file in files if file.exists())
+        return blake2b(re.sub(rb' name="[^"]*"', b"", content)).hexdigest()  # names have numbers that differ
 
 
-_outcomes: dict[tuple[str, str], Outcome] = {}  # in this process, by graph and key
+_outcomes: dict[tuple[str, str], Outcome] = {}  # of this process, by graph and key
 
 
 def _try_in_children(folder: Path, asked: list[dict[str, Any]], examples: dict[str, Any]) -> list[Outcome]:
-    """Try some variants in one child; if it dies of one, another child goes on with the next."""
+    """Try some variants in one child; if one ends it, another child continues with the next."""
     outcomes: list[Outcome] = []
     while len(outcomes) < len(asked):
         outcomes += _try_in_child(folder, asked[len(outcomes) :], examples)
@@ -308,13 +295,13 @@ def _try_in_children(folder: Path, asked: list[dict[str, Any]], examples: dict[s
 
 
 def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str, Any]) -> list[Outcome]:
-    """Try some variants up to the first that the child dies of."""
+    """Try some variants, up to the first that ends the child."""
     if (why := why_no_trial()) is not None:
         return [Outcome(why, lasts=False)] * len(asked)
     seconds = SECONDS_PER_VARIANT + sum(file.stat().st_size for file in folder.glob("*.bin")) / _BYTES_PER_SECOND
-    said = {"folder": str(folder), "asked": asked, "examples": examples, "seconds": seconds}
+    task = {"folder": str(folder), "asked": asked, "examples": examples, "seconds": seconds}
     try:
-        status, printed, complaint = _run_child(said, seconds * (len(asked) + 1))
+        status, printed, complaint = _run_child(task, seconds * (len(asked) + 1))
     except (OSError, ValueError) as error:
         return [Outcome(_no_trial(str(error)), lasts=False)] * len(asked)
     lines = [line.removeprefix(_MARK) for line in printed.decode(errors="replace").splitlines() if _MARK in line]
@@ -322,15 +309,15 @@ def _try_in_child(folder: Path, asked: list[dict[str, Any]], examples: dict[str,
         last = complaint.decode(errors="replace").strip().rpartition("\n")[2]
         return [Outcome(_no_trial(f"{sys.executable} ended with status {status}: {last}"), lasts=False)] * len(asked)
     outcomes = []
-    with suppress(ValueError):  # it died in the midst of a line
+    with suppress(ValueError):  # it died in the middle of a line
         outcomes += [Outcome(reason, reason is None or _lasts(reason)) for reason in map(json.loads, lines[1:])]
-    return outcomes if len(outcomes) == len(asked) else [*outcomes, _death(status, seconds)]
+    return outcomes if len(outcomes) == len(asked) else [*outcomes, _outcome_of_death(status, seconds)]
 
 
-def _run_child(said: dict[str, Any], seconds: float) -> tuple[int, bytes, bytes]:
-    """Start a Python that reads what to try; return its exit status and what it printed. It never outlives the call."""
+def _run_child(task: dict[str, Any], seconds: float) -> tuple[int, bytes, bytes]:
+    """Start a Python that tries variants; return its exit status, output and errors. It never outlives the call."""
     with subprocess.Popen(  # noqa: S603
-        [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],  # not this process's __main__, whatever that is
+        [sys.executable, "-P", "-W", "ignore", "-c", _PROGRAM],  # without importing this process's __main__
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -338,79 +325,74 @@ def _run_child(said: dict[str, Any], seconds: float) -> tuple[int, bytes, bytes]
     ) as child:
         try:
             path = [str(entry) for entry in sys.path]
-            printed, complaint = child.communicate(json.dumps({"path": path, **said}).encode(), timeout=seconds)
+            printed, complaint = child.communicate(json.dumps({"path": path, **task}).encode(), timeout=seconds)
             return child.returncode, printed, complaint
         except subprocess.TimeoutExpired:
             child.kill()
             return 1, *child.communicate()
-        except BaseException:  # an interrupt, after which Popen would not wait for the child's end
+        except BaseException:  # after an interrupt, Popen would not wait for the child
             child.kill()
             child.wait()
             raise
 
 
 def _lasts(error: str) -> bool:
-    return error.startswith("RuntimeError:") and not is_out_of_memory(error)  # it is OpenVINO's own
-
-
-def is_out_of_memory(said: object) -> bool:
-    """Tell that memory ran out from other errors of OpenVINO's."""
-    return any(part in str(said).lower() for part in ("bad_alloc", "bad alloc", "allocat", "out of memory"))
+    return error.startswith("RuntimeError:") and not is_out_of_memory(error)  # an error of OpenVINO
 
 
 def why_no_trial() -> str | None:
-    """Tell why no child can be started, if that is seen at once."""
+    """Return why no child can be started, or None if one probably can."""
     if not sys.executable:
         return _no_trial("sys.executable is empty")
     if getattr(sys, "frozen", False) or "py" not in Path(sys.executable).name.lower():
-        return _no_trial(f"{sys.executable} is no Python")  # but an application, which would be started once more
+        return _no_trial(f"{sys.executable} is not a Python")  # but an application, which would start a second time
     return None
 
 
 def _no_trial(why: str) -> str:
-    return f"it could not be tried in a process of its own first, as {why}"
+    return f"it could not be tried in a process of its own first, because {why}"
 
 
-def _death(status: int, seconds: float) -> Outcome:
+def _outcome_of_death(status: int, seconds: float) -> Outcome:
     if status < 0:
         name = signal.Signals(-status).name if -status in {*signal.Signals} else f"signal {-status}"
         return Outcome(f"it ends the process that runs it with {name}", name not in _FROM_OUTSIDE)
     if status >= _WINDOWS_CRASH:
         return Outcome(f"it ends the process that runs it with status {status:#x}", lasts=True)
-    reason = f"a process that ran it ended early, or came to no end in {seconds:.0f} s (status {status})"
-    return Outcome(reason, status != 0)  # 0: somebody else was told how the child ended, e.g. since SIGCHLD is ignored
+    reason = f"a process that ran it ended early, or did not end within {seconds:.0f} s (status {status})"
+    return Outcome(reason, status != 0)  # 0 if the real status is lost, for example because SIGCHLD is ignored
 
 
 def try_here(folder: str, asked: list[dict[str, Any]], examples: dict[str, Any], seconds: float) -> None:
-    """Compile and run some variants in this process, a child, and print how each went."""
+    """Compile and run some variants in this process, which is a child, and print the outcome of each."""
     with suppress(ImportError):  # on Windows
         import resource
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    _say("started")
+    _print("started")
     for fields in asked:
-        faulthandler.dump_traceback_later(seconds, exit=True)  # whatever native code is at
+        faulthandler.dump_traceback_later(seconds, exit=True)  # even inside native code
         try:
             _run(Path(folder), Variant(**fields), examples)
-            _say(None)
-        except Exception as error:  # the parent would see it, too
-            _say(f"{type(error).__name__}: {error}")
+            _print(None)
+        except Exception as error:  # the parent would see the same error
+            _print(f"{type(error).__name__}: {error}")
     faulthandler.cancel_dump_traceback_later()
 
 
 def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
-    """Compile and run a variant: as it is compiled, and as it comes back from a file.
+    """Compile and run a variant: as compiled, and as imported from a file.
 
     Parameters
     ----------
     folder : Path
     variant : Variant
     examples : dict
-        "tokens": pairs of input ids and attention mask, each shape (n_texts, n_tokens); "tail_dim": dimensions of a
-        vector that the tail takes.
+        "tokens": pairs of input ids and attention mask, each of shape (n_texts, n_tokens); "pooled_dim": dimensions of
+        a vector before the modules after the pooling.
     """
     if variant.layers is None:
-        inputs = [{0: np.ones((n_texts, examples["tail_dim"]), dtype=np.float32)} for n_texts in (1, 16)]
+        inputs = [{0: np.ones((n_texts, examples["pooled_dim"]), dtype=np.float32)} for n_texts in (1, 16)]
     else:
         inputs = [dict(enumerate(np.array(pair, dtype=np.int64))) for pair in examples["tokens"]]
     compiled = compile_variant(folder, variant)
@@ -428,5 +410,5 @@ def _run_compiled(compiled: Any, inputs: list[dict[int, Any]]) -> None:
     queue.wait_all()
 
 
-def _say(outcome: str | None) -> None:
+def _print(outcome: str | None) -> None:
     print(f"\n{_MARK}{json.dumps(outcome)}", flush=True)  # noqa: T201 - the parent reads it

@@ -1,6 +1,6 @@
-"""What the engine must know of a model beside its weights, without a model library: numpy and tokenizers are enough.
+"""Descriptions of a model, without its weights and without a model library. Imports the room of the tokens.
 
-Both backends give it, so that plan and encoder need not know which of them runs. Imports the room of the tokens.
+Every backend describes its model by these classes, so that plan and encoder need not know which backend runs it.
 """
 
 from __future__ import annotations
@@ -10,21 +10,33 @@ from dataclasses import dataclass
 
 from skembed.encoding.tokens import TextTokenizer
 
-LayerPooling = tuple[
-    tuple[int, ...], tuple[str, ...]
-]  # layers to average, pooling modes to concatenate before the tail
+# Hidden layers to average, and pooling modes to concatenate before the modules after the pooling.
+LayerPooling = tuple[tuple[int, ...], tuple[str, ...]]
 
 
 class CannotComputeError(RuntimeError):
-    """A backend that fails to run a model, which another backend may run."""
+    """A backend failed to run a model. Another backend may succeed."""
 
 
 @dataclass(frozen=True)
 class TransformerSpec:
-    """The text-reading part of a standard model: token ids in, one vector a token out.
+    """The part of a standard model that reads text: token ids in, one vector per token out.
 
-    A standard model is a fast tokenizer, a transformer, a Pooling module and what follows it. Only for those
-    can the tokens be cut by us, the pooling be replaced and inner layers be asked for.
+    A standard model is a fast tokenizer, a transformer, a Pooling module and the modules after it. Only in such a model
+    can skembed truncate the tokens, replace the pooling and read inner layers.
+
+    Attributes
+    ----------
+    tokenizer : TextTokenizer
+    pad_id : int
+    special_ids : frozenset of int
+    own_pooling : tuple of str
+        The model's pooling modes, concatenated.
+    include_prompt : bool
+        Whether the model pools the tokens of the prompt.
+    n_layers, hidden_dim : int
+    max_positions : int or None
+        Number of tokens that a learned position table has room for. None: positions are computed.
     """
 
     tokenizer: TextTokenizer
@@ -34,12 +46,13 @@ class TransformerSpec:
     include_prompt: bool
     n_layers: int
     hidden_dim: int
-    max_positions: int | None  # most tokens that a learned position table allows
+    max_positions: int | None
 
     def count_prompt_tokens(self, prompt: str, max_seq_length: int | None) -> int:
-        """Count the leading tokens that belong to the prompt, where the model leaves them out of its pooling.
+        """Count the leading tokens of the prompt, if the model leaves them out of its pooling; otherwise return 0.
 
-        As in sentence-transformers: the prompt alone, tokenised and cut, less a trailing special token.
+        As in sentence-transformers: the prompt is tokenized and truncated alone, and a trailing special token is not
+        counted.
         """
         if self.include_prompt or not prompt:
             return 0
@@ -49,9 +62,17 @@ class TransformerSpec:
 
 @dataclass(frozen=True)
 class Defaults:
-    """What a model does where the caller says nothing.
+    """What a model does unless the caller says otherwise.
 
-    ``task_lengths`` are the tokens that it reads of a text of a task, where these are not ``max_seq_length``.
+    Attributes
+    ----------
+    prompts : dict of str to str or None
+    default_prompt_name : str or None
+    truncate_dim : int or None
+    max_seq_length : int or None
+        Most tokens of a text that are read. None: no limit.
+    task_lengths : dict of str to int or None
+        The same by task, for the tasks where it is not ``max_seq_length``.
     """
 
     prompts: dict[str, str | None]
@@ -62,23 +83,30 @@ class Defaults:
 
 
 @dataclass(frozen=True)
-class TailModule:
-    """A module after the pooling: its name, and the dimensions that it takes and gives (None: any, and the same)."""
+class PostPoolingModule:
+    """A module after the pooling.
+
+    Attributes
+    ----------
+    name : str
+    takes, gives : int or None
+        Dimensions of its input and output. None: any, and the same.
+    """
 
     name: str
     takes: int | None
     gives: int | None
 
 
-def dim_after(tail: Sequence[TailModule], dim: int) -> int:
-    """Count the dimensions of a pooled vector of ``dim`` after a model's tail.
+def dim_after(post_pooling: Sequence[PostPoolingModule], dim: int) -> int:
+    """Return the dimensions of a pooled vector of ``dim`` dimensions after the modules that follow the pooling.
 
     Raises
     ------
     ValueError
-        If a module of the tail does not take vectors of the dimensions that the pooling gives.
+        If a module does not take vectors of the dimensions it would get.
     """
-    for module in tail:
+    for module in post_pooling:
         if module.takes not in (None, dim):
             raise ValueError(
                 f"the model's {module.name} layer takes {module.takes} dimensions, not {dim}: it was trained "

@@ -1,9 +1,9 @@
-"""Batches on one device: halved when memory runs out, and copied back behind the device. Imports torch."""
+"""Batches on one or more devices: halved when memory runs out, copied back while the device computes. Imports torch."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -12,23 +12,60 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# On another device than the processor, that one goes on while the device computes. From CUDA results come back so many
-# batches later; from others, the processor waits for so many batches at once.
+from skembed.compat import is_out_of_memory
+from skembed.encoding.threads import LockedIterator, iterate_concurrently
+
+# A device other than the processor computes while the processor prepares the next batches. From CUDA, results are read
+# this many batches later; from other devices, this many batches are read together.
 _BATCHES_IN_FLIGHT = 4
 _BATCHES_PER_COPY = 16
 
+_RESULTS_AHEAD = 16  # of several devices that may wait to be read, before the devices wait
 
 Rows = NDArray[np.intp]
+Vectors = NDArray[np.float32]
 Result = TypeVar("Result")
 
 
-def run_on_device(
+def run_on_devices(
+    runs: Sequence[tuple[torch.device, Callable[[Rows], Tensor]]],
+    batches: Iterator[Rows],
+    size_of: Callable[[Rows], int],
+) -> Iterator[tuple[Rows, Vectors]]:
+    """Run batches on one or more devices: whichever is free takes the next batch.
+
+    Each of several devices has a thread. That is enough where a batch takes a device longer than it takes Python to
+    launch it, some milliseconds for models of a few layers.
+
+    Parameters
+    ----------
+    runs : sequence of (device, callable)
+        For each device, what computes the vectors of some rows on it.
+    batches : iterator of ndarray of int
+    size_of : callable
+        Returns the size of a batch, to compare with batches that did not fit into memory.
+
+    Yields
+    ------
+    rows : ndarray of int
+    vectors : ndarray of float32
+
+    Raises
+    ------
+    MemoryError
+        If a single row does not fit into memory.
+    """
+    shared = batches if len(runs) == 1 else LockedIterator(batches)
+    computing = [_run_on_device(device, run, shared, size_of) for device, run in runs]
+    yield from computing[0] if len(runs) == 1 else iterate_concurrently(computing, _RESULTS_AHEAD)
+
+
+def _run_on_device(
     device: torch.device, run: Callable[[Rows], Tensor], batches: Iterator[Rows], size_of: Callable[[Rows], int]
-) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
-    """Run batches on a device and bring the vectors back; see :func:`run_batches`."""
+) -> Iterator[tuple[Rows, Vectors]]:
     done = run_batches(run, batches, size_of)
     if device.type == "cuda":
-        yield from copied_behind(done, start_copy)
+        yield from read_behind(done, start_copy)
         return
     n_together = 1 if device.type == "cpu" else _BATCHES_PER_COPY
     while some := list(islice(done, n_together)):
@@ -36,13 +73,11 @@ def run_on_device(
 
 
 def run_batches(
-    run: Callable[[Rows], Result],
-    batches: Iterator[Rows],
-    size_of: Callable[[Rows], int],
+    run: Callable[[Rows], Result], batches: Iterator[Rows], size_of: Callable[[Rows], int]
 ) -> Iterator[tuple[Rows, Result]]:
-    """Run all batches; when memory runs out, go on with batches of half the size that did not fit.
+    """Run all batches; when memory runs out, continue with batches of half the size that did not fit.
 
-    A batch is drawn when it is its turn: others may draw from the same iterator.
+    Each batch is drawn only when its turn comes, because other devices may draw from the same iterator.
 
     Raises
     ------
@@ -57,7 +92,7 @@ def run_batches(
             continue
         try:
             result = run(rows)
-        except RuntimeError as error:  # torch.OutOfMemoryError is one; the CPU and MPS raise plain ones
+        except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
             ran_out = str(error)
@@ -76,11 +111,11 @@ def run_batches(
         waiting.appendleft(rows)
 
 
-def copied_behind(
-    done: Iterator[tuple[Rows, Tensor]], start_copy: Callable[[Tensor], Callable[[], NDArray[np.float32]]]
-) -> Iterator[tuple[Rows, NDArray[np.float32]]]:
-    """Bring results back a few batches later, so that the device need not wait while they are taken."""
-    in_flight: deque[tuple[Rows, Callable[[], NDArray[np.float32]]]] = deque()
+def read_behind(
+    done: Iterator[tuple[Rows, Tensor]], start_copy: Callable[[Tensor], Callable[[], Vectors]]
+) -> Iterator[tuple[Rows, Vectors]]:
+    """Read each result a few batches later, so that the device does not wait for the copy."""
+    in_flight: deque[tuple[Rows, Callable[[], Vectors]]] = deque()
     for rows, vectors in done:
         in_flight.append((rows, start_copy(vectors)))
         if len(in_flight) > _BATCHES_IN_FLIGHT:
@@ -90,30 +125,20 @@ def copied_behind(
         yield rows, wait()
 
 
-def start_copy(vectors: Tensor) -> Callable[[], NDArray[np.float32]]:
-    """Start a copy from CUDA into pinned memory, which torch keeps for the next time; return what waits for its end."""
+def start_copy(vectors: Tensor) -> Callable[[], Vectors]:
+    """Start a copy from CUDA into pinned memory, which torch reuses; return a function that waits for its end."""
     try:
-        landing = torch.empty(vectors.shape, dtype=vectors.dtype, device="cpu", pin_memory=True)
-    except RuntimeError:  # there is none of it to be had
-        landing = vectors.cpu()
-        return landing.numpy
-    landing.copy_(vectors, non_blocking=True)
-    has_landed = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # else waiting keeps a core busy
-    has_landed.record(torch.cuda.current_stream(vectors.device))
+        copied = torch.empty(vectors.shape, dtype=vectors.dtype, device="cpu", pin_memory=True)
+    except RuntimeError:  # no pinned memory is left
+        copied = vectors.cpu()
+        return copied.numpy
+    copied.copy_(vectors, non_blocking=True)
+    is_copied = torch.cuda.Event(blocking=True)  # type: ignore[no-untyped-call]  # else waiting keeps a core busy
+    is_copied.record(torch.cuda.current_stream(vectors.device))
 
-    def wait() -> NDArray[np.float32]:
-        has_landed.synchronize()
-        landed: NDArray[np.float32] = landing.numpy()
-        return landed
+    def wait() -> Vectors:
+        is_copied.synchronize()
+        result: Vectors = copied.numpy()
+        return result
 
     return wait
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Tell that memory ran out, on whatever device, from another error."""
-    return (
-        isinstance(error, torch.OutOfMemoryError)
-        or "out of memory" in str(error)
-        or "can't allocate memory" in str(error)
-        or "ALLOC_FAILED" in str(error)
-    )

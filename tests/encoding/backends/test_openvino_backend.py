@@ -1,4 +1,4 @@
-"""The OpenVINO backend gives torch's vectors, in any way they can be asked for; and what was converted is kept well."""
+"""The OpenVINO backend: its vectors are those of torch under any parameters, and conversions are stored safely."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import threading
 import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import chain, product, repeat
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -28,8 +28,9 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import SentenceEmbeddingTransformer, TruncationWarning, embed
+from skembed.atomic import atomic_write
 from skembed.encoding.encoder import encode
-from skembed.encoding.models import devices, registry
+from skembed.encoding.models import devices, loading, registry
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import read_texts
@@ -166,7 +167,7 @@ class TestVectors:
             raise KeyboardInterrupt
 
         with monkeypatch.context() as patched:
-            patched.setattr(encoder, "_take", stop)
+            patched.setattr(encoder, "_store_batch", stop)
             with pytest.raises(KeyboardInterrupt):
                 embed(texts, model=tiny, batch_tokens=8, **FLOAT32)
         assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
@@ -218,7 +219,7 @@ class TestChoice:
         embed(["a"], model=reference("bert"), cache=None)
         assert backends() == ["torch"]
 
-    def test_auto_says_nothing_of_a_model_that_needs_no_openvino(self, model_folder):
+    def test_auto_does_not_warn_of_a_model_that_needs_no_openvino(self, model_folder):
         embed(["a"], model=model_folder("static"), cache=None)
         assert [model.backend.name for model in registry._loaded.values()] == ["torch"]
 
@@ -252,7 +253,7 @@ class TestChoice:
 
     @pytest.mark.parametrize(("lost", "dtype"), [(4e-5, "bfloat16"), (7e-5, "float32"), (np.nan, "float32")])
     def test_bfloat16_must_keep_a_margin_on_the_probe_texts(self, lost, dtype, tiny, monkeypatch):
-        """Of the most that a text may lose, 1e-4, since other texts lose more."""
+        """A text may lose 1e-4; the probe texts may lose less, because other texts lose more."""
         original = openvino_backend.embed_probe
 
         def losing(backend, texts, *rest):
@@ -276,7 +277,7 @@ class TestChoice:
         embed(["a"], model=str(tmp_path / "model"), cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
-    def test_where_nothing_is_known_of_the_processor_it_has_no_bfloat16(self, monkeypatch):
+    def test_an_unknown_processor_has_no_bfloat16(self, monkeypatch):
         monkeypatch.setattr(openvino_trial, "Path", lambda _: Path("/no/such/file"))
         monkeypatch.setattr(openvino_backend, "processor_flags", openvino_trial.processor_flags.__wrapped__)
         assert openvino_backend._has_native_bfloat16() is False
@@ -323,7 +324,7 @@ class TestChoice:
         assert_allclose(vectors, tuned.set_params(backend="torch").transform(texts), atol=1e-5)
 
     @pytest.mark.parametrize("content", ["", "{", "[]"])
-    def test_a_damaged_folder_is_one_error_that_names_it(self, content, tmp_path):
+    def test_a_damaged_folder_is_an_error_that_names_it(self, content, tmp_path):
 
         (Path(make_bert(tmp_path / "model")) / "modules.json").write_text(content)
         with pytest.raises(skembed.ModelNotFoundError, match="model"):
@@ -344,19 +345,19 @@ class TestChoice:
             embed(["a"], model=str(tmp_path))
 
     def test_half_a_snapshot_of_the_hub_is_loaded_under_its_name(self, tiny, new_caches, monkeypatch):
-        """Whoever is given a name fetches what lacks; whoever is given the folder makes do with what is there."""
+        """By its name, missing files are downloaded; by its folder, only what is there can be loaded."""
         monkeypatch.setattr(registry, "current_snapshot", lambda *_: tiny)
 
         def load(name, folder, *_):
             raise LookupError(name, folder)
 
-        monkeypatch.setattr(registry, "_load", load)
+        monkeypatch.setattr(registry, "load_named", load)
         with pytest.raises(LookupError) as asked:
             embed(["a"], model="some/model", cache=None)
         assert asked.value.args == ("some/model", None)
 
 
-class TestWhatCannotBeConverted:
+class TestAModelThatCannotBeConverted:
     MESSAGE = "OpenVINO cannot run .*: {}.* torch runs it instead"
 
     def test_is_run_by_torch_with_a_warning_that_says_why(self, model_folder):
@@ -398,22 +399,20 @@ class TestWhatCannotBeConverted:
             monkeypatch.setattr(registry, "_not_convertible", set())
         assert len(calls) == 2
 
-    def test_is_refused_if_it_would_give_other_vectors(self, tiny, new_caches, monkeypatch):
+    def test_is_one_that_would_give_other_vectors(self, tiny, new_caches, monkeypatch):
         monkeypatch.setattr(openvino_conversion, "_LARGEST_DIFFERENCE", 0.0)
         with pytest.warns(UserWarning, match=self.MESSAGE.format("the converted model gives other vectors")):
             embed(["a"], model=tiny, cache=None)
         assert backends() == ["torch"]
 
-    def test_is_what_fails_at_other_lengths_than_the_one_that_was_traced(
-        self, model_folder, texts, new_caches, monkeypatch
-    ):
+    def test_is_one_that_fails_at_other_lengths_than_the_traced_one(self, model_folder, texts, new_caches, monkeypatch):
         model = model_folder("longt5")  # which cuts a text into blocks of four tokens, and fills up the last
         monkeypatch.setattr(openvino_conversion, "_TOKENS_TO_TRACE", 8)
         with pytest.warns(UserWarning, match="OpenVINO cannot run"):
             vectors = embed(texts, model=model, cache=None)
         assert_array_equal(vectors, embed(texts, model=model, **TORCH))
 
-    def test_is_trained_and_twinned_without_mixing_them_up(self, tiny, monkeypatch):
+    def test_and_its_trained_copy_are_not_mixed_up(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend.openvino, "convert_model", lambda *_, **__: 1 / 0)
         given = SentenceTransformer(tiny, device="cpu")
         twin = copy.deepcopy(given)
@@ -422,7 +421,7 @@ class TestWhatCannotBeConverted:
         given[0].model.get_input_embeddings().weight.data.mul_(-1)
         assert_allclose(embed(["a fox"], model=twin, backend="openvino", cache=None), before, atol=1e-6)
 
-    def test_is_what_changes_its_positions_with_the_length_of_a_text(self, tmp_path, new_caches):
+    def test_is_one_whose_positions_depend_on_the_length_of_a_text(self, tmp_path, new_caches):
         grow = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
         folder = make_decoder(tmp_path / "dynamic", rope_parameters=grow, max_positions=8)
         backend = registry.get_model(Settings(model=folder, backend="torch")).backend
@@ -430,7 +429,7 @@ class TestWhatCannotBeConverted:
             openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
     @pytest.mark.parametrize("is_converted", [False, True])
-    def test_is_what_cannot_be_compiled(self, is_converted, tiny, new_caches, monkeypatch):
+    def test_is_one_that_cannot_be_compiled(self, is_converted, tiny, new_caches, monkeypatch):
         if is_converted:
             embed(["a"], model=tiny, cache=None)
             skembed.unload_models()
@@ -439,14 +438,14 @@ class TestWhatCannotBeConverted:
             embed(["a"], model=tiny, cache=None)
         assert backends() == ["torch"]
 
-    def test_is_what_has_other_layers_than_it_says(self, tiny):
+    def test_is_one_that_has_other_layers_than_it_declares(self, tiny):
         backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
         stranger = copy.copy(backend)
-        stranger.reader = replace(backend.reader, n_layers=7)
+        stranger.spec = replace(backend.spec, n_layers=7)
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"hidden states for 7 layers"):
             openvino_conversion.make_converted(stranger, None, "float32", "m", trust_remote_code=False)
 
-    def test_is_what_nowhere_finds_room(self, tiny, monkeypatch):
+    def test_is_one_without_room_anywhere(self, tiny, monkeypatch):
         backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
 
         def fail(**_):
@@ -456,14 +455,14 @@ class TestWhatCannotBeConverted:
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"no room .* No space left on device"):
             openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
-    def test_keeps_the_precision_asked_for(self, model_folder):
+    def test_keeps_the_requested_precision(self, model_folder):
         with pytest.warns(UserWarning, match="OpenVINO cannot run"):
             embed(["a"], model=model_folder("static"), backend="openvino", dtype="bfloat16", cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["bfloat16"]
 
 
-class TestWhatFailsWhenItRuns:
-    """Torch takes over in the middle of a call: nothing is lost, and nothing is done twice."""
+class TestAModelThatFailsWhenItRuns:
+    """Torch takes over in the middle of a call; nothing is lost, and nothing is computed twice."""
 
     @pytest.fixture
     def failing_at(self, monkeypatch):
@@ -473,7 +472,7 @@ class TestWhatFailsWhenItRuns:
             says = chain(repeat(None, n - 1), repeat("something else"))
             monkeypatch.setattr(FailingQueue, "says", says)
             monkeypatch.setattr(openvino_backend.openvino, "AsyncInferQueue", FailingQueue)
-            for model in registry._all_models:
+            for model in loading.all_models:
                 getattr(model.backend, "_queues", {}).clear()  # which are of the other class
 
         return start
@@ -527,7 +526,7 @@ class TestWhatFailsWhenItRuns:
 
 
 class TestShortTexts:
-    """In bfloat16 the shortest texts, which would lose most, are computed in float32."""
+    """In bfloat16, the shortest texts would lose most, so they are computed in float32."""
 
     @native_bfloat16
     @pytest.mark.parametrize("layers", [-1, 0])
@@ -621,11 +620,11 @@ class TestAModelOfTheUsers:
         assert all(module.training for module in given.modules())
 
 
-class TestWhatIsKept:
-    def test_is_used_without_converting_again(self, tiny, new_caches, monkeypatch):
+class TestAConversionThatIsKept:
+    def test_is_used_without_repeating_it(self, tiny, new_caches, monkeypatch):
         before = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
-        monkeypatch.setattr(registry, "_load", lambda *_: pytest.fail("it was loaded by torch"))
+        monkeypatch.setattr(registry, "load_named", lambda *_: pytest.fail("it was loaded by torch"))
         assert_array_equal(embed(["a"], model=tiny, **FLOAT32), before)
 
     def test_is_for_its_owner_alone(self, tiny, new_caches):
@@ -638,7 +637,7 @@ class TestWhatIsKept:
         [*(("flipped", name) for name in ("about.json", "model.xml", "model.bin", "probe.npy")), ("cut", "model.bin"),
          ("gone", "model.bin")],
     )  # fmt: skip
-    def test_is_converted_again_if_a_file_is_damaged(self, damage, name, tiny, new_caches):
+    def test_is_repeated_if_a_file_is_damaged(self, damage, name, tiny, new_caches):
         expected = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
         for blob in conversion_of(new_caches).glob("*.blob"):
@@ -657,7 +656,7 @@ class TestWhatIsKept:
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert len(blob.read_bytes()) == len(content)
 
-    def test_is_of_no_use_to_a_model_that_changed(self, tmp_path, new_caches, texts):
+    def test_is_not_used_for_a_model_that_changed(self, tmp_path, new_caches, texts):
 
         before = embed(texts, model=make_bert(tmp_path / "model"), **FLOAT32)
         make_bert(tmp_path / "model", seed=1)
@@ -665,27 +664,26 @@ class TestWhatIsKept:
         assert not np.allclose(before, after, atol=1e-3)
         assert_allclose(after, embed(texts, model=str(tmp_path / "model"), **TORCH), atol=1e-5)
 
-    def test_is_for_this_process_alone_where_nothing_can_be_written(self, tiny, tmp_path, monkeypatch, texts):
+    def test_is_private_to_the_process_where_nothing_can_be_written(self, tiny, tmp_path, monkeypatch, texts):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         assert_allclose(embed(texts, model=tiny, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
         assert backends() == ["openvino", "torch"]
 
-    def test_is_converted_again_by_other_versions_of_libraries(self, tiny, new_caches, monkeypatch):
+    def test_is_repeated_by_other_versions_of_libraries(self, tiny, new_caches, monkeypatch):
         expected = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
-        monkeypatch.setattr(openvino_backend, "version", lambda library: "0")
-        monkeypatch.setattr(openvino_conversion, "versions", openvino_folder.versions)
+        monkeypatch.setattr(openvino_folder, "version", lambda library: "0")
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert '"openvino": "0"' in (conversion_of(new_caches) / "about.json").read_text()
 
-    def test_is_made_again_if_it_is_deleted_meanwhile(self, tiny, new_caches):
+    def test_is_repeated_if_it_is_deleted_meanwhile(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         shutil.rmtree(new_caches)
         vectors = embed(["a"], model=tiny, layers=0, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, layers=0, **TORCH), atol=1e-5)
 
-    def test_of_a_loaded_model_goes_with_it(self, tiny, new_caches, tmp_path, monkeypatch):
+    def test_of_a_loaded_model_is_removed_with_it(self, tiny, new_caches, tmp_path, monkeypatch):
         (tmp_path / "temporary").mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
         embed(["a"], model=SentenceTransformer(tiny, device="cpu"), **FLOAT32)
@@ -696,18 +694,18 @@ class TestWhatIsKept:
         assert not new_caches.exists()
 
     def test_is_compiled_again_if_it_could_not_be_written(self, tiny, new_caches, monkeypatch):
-        def full_disk(**params):
-            file = NamedTemporaryFile(**params)  # noqa: SIM115 - whoever asks for it closes it
-            file.write = raise_no_space
-            return file
+        @contextmanager
+        def full_disk(path, **params):
+            with atomic_write(path, **params):
+                yield SimpleNamespace(write=raise_no_space)
 
-        monkeypatch.setattr(openvino_trial, "NamedTemporaryFile", full_disk)
+        monkeypatch.setattr(openvino_trial, "atomic_write", full_disk)
         vectors = embed(["a"], model=tiny, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, **TORCH), atol=1e-5)
         names = {path.name for path in conversion_of(new_caches).iterdir()}
         assert names == {"about.json", "model.xml", "model.bin", "probe.npy"}
 
-    def test_that_was_left_unfinished_long_ago_is_swept_away(self, tiny, new_caches):
+    def test_that_was_left_unfinished_long_ago_is_removed(self, tiny, new_caches):
         for name, age in (("old", 100_000), ("new", 100)):
             folder = new_caches / f".unfinished-{name}"
             folder.mkdir(parents=True)
@@ -765,7 +763,7 @@ class TestABatchThatIsAlone:
 
 
 class FailingQueue(openvino_backend.openvino.AsyncInferQueue):
-    """A queue that fails when it is given something to do, for as long as ``says`` has something to say."""
+    """A queue that fails with the messages of ``says``, and works where the message is None."""
 
     says = iter(())
 
@@ -776,7 +774,7 @@ class FailingQueue(openvino_backend.openvino.AsyncInferQueue):
 
 
 def run_out_of_memory(monkeypatch, above: int) -> None:
-    """Let the copy of results of more than some tokens fail."""
+    """Make copies of the results of more than some tokens fail."""
     original = np.array
 
     def failing(values, *rest, **named):
@@ -806,7 +804,7 @@ def raise_no_space(_):
 
 
 def fail_to_convert(monkeypatch, message: str) -> list[str]:
-    """Let conversions fail; return the list that grows by each attempt."""
+    """Make conversions fail; return a list that grows by each attempt."""
     attempts = []
 
     def fail(*_, **__):

@@ -1,7 +1,7 @@
-"""Native code never ends the user's process: what a converted model does first, it does in a process of its own.
+"""Native code never ends the user's process: a converted model runs first in a process of its own.
 
 Real processes run real scripts. In each of them, children included, OpenVINO is broken in the same way: compiling what
-``DEADLY`` describes ends the process, as a fault of OpenVINO's own does on some processors.
+``DEADLY`` describes ends the process, as an error of OpenVINO does on some processors.
 """
 
 from __future__ import annotations
@@ -213,12 +213,12 @@ class TestAModelThatEndsItsProcess:
         assert "torch runs it instead" in said
 
     def test_with_several_batches_at_a_time_runs_one_at_a_time(self, run, model_folder, texts):
-        take = "from skembed.encoding.backends import openvino_backend; openvino_backend.SMALLEST_COSINE = 0.9\n"
+        take = "from skembed.encoding.backends import openvino_backend; openvino_backend._SMALLEST_PROBE_COSINE = 0.9\n"
         (vectors, ran), said = run(take + self.PRINT, SEVERAL)
         assert ran == [["openvino", "bfloat16"]]
         assert_allclose(vectors, expected(texts, model_folder("decoder")), atol=0.05)
         assert said.count("UserWarning") == 1
-        assert f"in bfloat16 and one batch at a time, as otherwise it {DEAD}" in said
+        assert f"in bfloat16 and one batch at a time, because otherwise it {DEAD}" in said
 
     @pytest.mark.parametrize("by", ["SIGSEGV", "SIGILL", "SIGABRT", "SIGKILL"])
     def test_by_any_signal_ends_a_child_alone(self, by, run):
@@ -358,7 +358,7 @@ class TestWithoutAnInterpreter:
     def test_an_application_is_not_started_once_more(self, run):
         (_, ran), said = run(f"sys.frozen = True\n{self.PRINT}")
         assert ran == [["torch", "float32"]]
-        assert "is no Python" in said
+        assert "is not a Python" in said
 
     def test_what_was_tried_before_is_run(self, run):
         _, ran = run(self.PRINT)[0]
@@ -401,7 +401,7 @@ class TestAModelThatHangs:
             reader.kill()
             reader.wait()
         assert ran == [["openvino", "float32"]]
-        assert "came to no end in 5 s" in said
+        assert "did not end within 5 s" in said
 
     def test_is_ended_with_the_call_that_is_interrupted(self, run, fifo, tmp_path, caches, model_folder):
         code = f"MODEL = {model_folder('decoder')!r}\n{SCRIPT}\n{TestAModelThatEndsItsProcess.PRINT}"
@@ -413,7 +413,7 @@ class TestAModelThatHangs:
         assert said.rstrip().endswith("KeyboardInterrupt")
         with pytest.raises(ProcessLookupError):
             os.kill(hanging, 0)
-        assert list(folder_of(caches).glob(".unfinished-*")) == []
+        assert list(folder_of(caches).glob("*.unfinished")) == []
 
 
 @pytest.fixture(scope="module")
@@ -430,7 +430,7 @@ def every_file(tmp_path_factory, model_folder):
 
 
 class TestABitThatFlips:
-    """In any file of a conversion: the vectors are right, or it is converted anew."""
+    """In any file of a conversion: the vectors are right, or the model is converted again."""
 
     @pytest.mark.parametrize("n_flips", [pytest.param(4, marks=slow), pytest.param(200, marks=pytest.mark.exhaustive)])
     @pytest.mark.parametrize("dtype", ["auto", "float32"])
@@ -453,7 +453,7 @@ class TestABitThatFlips:
             shutil.rmtree(folder)
 
     @pytest.mark.parametrize("bit", range(8))
-    def test_of_what_is_sealed_is_seen_wherever_it_is(self, bit):
+    def test_in_sealed_content_is_detected_wherever_it_is(self, bit):
         content = openvino_trial.sealed({"reason": None, "names": ["à"]})
         for position in range(len(content)):
             damaged = bytearray(content)
@@ -475,7 +475,7 @@ def vectors_of(backend) -> np.ndarray:
 
 @slow
 class TestAUserWithoutAHome:
-    """As in a container whose user is a number that nobody knows."""
+    """As in a container whose user has a number but no account."""
 
     @pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can be somebody else")
     def test_embeds(self, run, model_folder, texts):
@@ -506,7 +506,7 @@ class TestNothingIsLeftBehind:
         def fail(*_, **__):
             raise error
 
-        monkeypatch.setattr(openvino_conversion, "_write", fail)
+        monkeypatch.setattr(openvino_conversion, "_trace_and_save", fail)
         if isinstance(error, KeyboardInterrupt):
             with pytest.raises(KeyboardInterrupt):
                 embed(["a"], model=given, **FLOAT32)
@@ -543,9 +543,9 @@ os.replace = lambda a, b: os.kill(os.getpid(), signal.SIGKILL) if str(b).endswit
         with pytest.raises(AssertionError, match="-9"):
             run(kill + TestAModelThatEndsItsProcess.PRINT)
         folder = folder_of(caches)
-        assert len(list(folder.glob(".unfinished-*"))) == 1
+        assert len(list(folder.glob("*.unfinished"))) == 1
         run(TestAModelThatEndsItsProcess.PRINT)
-        assert list(folder.glob(".unfinished-*")) == []
+        assert list(folder.glob("*.unfinished")) == []
         assert len(list(folder.glob("*.blob"))) > 0
 
     @slow
@@ -605,8 +605,8 @@ def conversion(folder: Path):
     return found
 
 
-class TestWhatIsSaidOfAChild:
-    """How a child ended becomes a reason that names it, and is kept only if it will end so again."""
+class TestTheOutcomeOfAChild:
+    """The end of a child becomes a reason, which is stored only if a repetition would end the same way."""
 
     @pytest.mark.parametrize(
         ("status", "said", "lasts"),
@@ -615,30 +615,30 @@ class TestWhatIsSaidOfAChild:
             (-signal.SIGKILL, "with SIGKILL", False),
             (-99, "with signal 99", True),
             (0xC0000094, "with status 0xc0000094", True),
-            (1, r"came to no end in 120 s \(status 1\)", True),
+            (1, r"did not end within 120 s \(status 1\)", True),
             (0, r"\(status 0\)", False),
         ],
         ids=str,
     )
     def test_names_how_it_ended(self, status, said, lasts):
-        outcome = openvino_trial._death(status, 120.0)
+        outcome = openvino_trial._outcome_of_death(status, 120.0)
         assert re.search(said, outcome.reason)
         assert outcome.lasts == lasts
 
-    @pytest.mark.parametrize(("executable", "said"), [("", "is empty"), ("/opt/reviews/app", "app is no Python")])
+    @pytest.mark.parametrize(("executable", "said"), [("", "is empty"), ("/opt/reviews/app", "app is not a Python")])
     def test_without_a_python_nothing_is_started(self, executable, said, tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "executable", executable)
         monkeypatch.setattr(openvino_trial, "_run_child", lambda *_: pytest.fail("it was started"))
         outcomes = openvino_trial._try_in_child(tmp_path, [{}, {}], {})
         assert [(said in outcome.reason, outcome.lasts) for outcome in outcomes] == [(True, False)] * 2
 
-    def test_a_python_that_does_not_start_is_named_with_what_it_says(self, tmp_path, monkeypatch):
+    def test_a_python_that_does_not_start_is_named_with_its_error(self, tmp_path, monkeypatch):
         monkeypatch.setattr(openvino_trial, "_run_child", lambda *_: (3, b"", b"a line\nno encodings\n"))
         (outcome,) = openvino_trial._try_in_child(tmp_path, [{}], {})
         assert "ended with status 3: no encodings" in outcome.reason
         assert not outcome.lasts
 
-    def test_an_error_of_the_system_is_told(self, tmp_path, monkeypatch):
+    def test_an_error_of_the_system_is_reported(self, tmp_path, monkeypatch):
         def refuse(*_):
             raise OSError("too many processes")
 

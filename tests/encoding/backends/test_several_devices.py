@@ -1,6 +1,6 @@
-"""A model on several devices: the same vectors, the work shared, the caller's model where it was.
+"""A model on several devices: the vectors are the same, the work is shared, the caller's model stays where it was.
 
-Two copies on the CPU stand for two CUDA devices; what is CUDA's alone is not seen here.
+Two copies on the CPU stand for two CUDA devices, so what only CUDA does is not tested here.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
 
 @pytest.fixture
 def busy(monkeypatch):
-    """How many batches each model computed; each waits for the other before its first."""
+    """Number of batches that each backend computed; each waits for the other before its first."""
     both, seen = threading.Barrier(2), {}
     original = TorchBackend._token_vectors
 
@@ -43,18 +43,18 @@ def busy(monkeypatch):
 
 @pytest.mark.parametrize("long_texts", ["truncate", "mean"])
 @pytest.mark.parametrize("params", [{}, {"pooling": ("mean", "cls"), "layers": (-1, 0)}], ids=str)
-def test_give_the_vectors_of_one(tiny, mixed_texts, long_texts, params):
+def test_several_devices_give_the_vectors_of_one(tiny, mixed_texts, long_texts, params):
     params = {"model": tiny, "cache": None, "batch_tokens": 60, "long_texts": long_texts, **params}
     assert_allclose(embed(mixed_texts, device=TWO, **params), embed(mixed_texts, **params), atol=1e-6)
 
 
-def test_share_the_work(tiny, busy):
+def test_the_devices_share_the_work(tiny, busy):
     embed([f"fox {number}" for number in range(50)], model=tiny, device=TWO, batch_tokens=20)
     assert len(busy) == 2
     assert sum(busy.values()) >= 10
 
 
-def test_give_the_vectors_of_one_where_a_model_reads_in_its_own_way(reference, mixed_texts):
+def test_a_model_that_tokenizes_by_itself_gives_the_same_vectors_on_several_devices(reference, mixed_texts):
     modules = list(reference("bert").children())[:2]
     router = Router({"query": modules, "document": modules}, default_route="document")
     model = SentenceTransformer(modules=[router, Normalize()], device="cpu")
@@ -62,12 +62,12 @@ def test_give_the_vectors_of_one_where_a_model_reads_in_its_own_way(reference, m
     assert_allclose(embed(mixed_texts, device=TWO, **params), embed(mixed_texts, **params), atol=1e-6)
 
 
-def test_are_told_the_task(model_folder, mixed_texts):
+def test_every_device_gets_the_task(model_folder, mixed_texts):
     params = {"model": model_folder("router"), "cache": None, "batch_tokens": 60, "task": "query"}
     assert_allclose(embed(mixed_texts, device=TWO, **params), embed(mixed_texts, **params), atol=1e-6)
 
 
-def test_leave_a_given_model_as_it_was(tiny):
+def test_a_given_model_stays_as_it_was(tiny):
     model = SentenceTransformer(tiny, device="cpu").train()
     before = [parameter.data_ptr() for parameter in model.parameters()]
     embed(["fox", "dog"], model=model, device=TWO)
@@ -75,22 +75,22 @@ def test_leave_a_given_model_as_it_was(tiny):
     assert all(module.training for module in model.modules())
 
 
-def test_are_loaded_once(tiny):
+def test_each_device_gets_its_model_once(tiny):
     unload_models()
     transformer = SentenceEmbeddingTransformer(tiny, device=TWO).fit(["a"])
     transformer.transform(["b"])
     (model,) = registry._loaded.values()
-    each = [model.backend, *model.backend._others]
+    each = [model.backend, *model.backend.replicas]
     assert len({id(backend.sentence_transformer) for backend in each}) == 2
 
 
-def test_share_a_cache_with_one(tiny):
+def test_several_devices_use_the_cached_vectors_of_one(tiny):
     one = embed(["a fox", "a dog"], model=tiny)
     assert_array_equal(embed(["a fox", "a dog"], model=tiny, device=TWO), one)
 
 
 @pytest.mark.parametrize("n_fit", [40, 12])
-def test_halve_what_does_not_fit_and_lose_nothing(tiny, mixed_texts, monkeypatch, n_fit):
+def test_batches_that_do_not_fit_are_halved_and_nothing_is_lost(tiny, mixed_texts, monkeypatch, n_fit):
     expected = embed(mixed_texts, model=tiny, cache=None)
     embed(["fox"], model=tiny, cache=None, device=TWO)  # loaded before memory is short
     original = TorchBackend._token_vectors
@@ -104,7 +104,7 @@ def test_halve_what_does_not_fit_and_lose_nothing(tiny, mixed_texts, monkeypatch
     assert_allclose(embed(mixed_texts, model=tiny, cache=None, device=TWO), expected, atol=1e-6)
 
 
-def test_an_error_on_one_of_them_is_raised(tiny, monkeypatch):
+def test_an_error_on_one_device_is_raised(tiny, monkeypatch):
     backend = registry.get_model(Settings(model=tiny, device=TWO)).backend
     original = TorchBackend._token_vectors
 
@@ -120,26 +120,26 @@ def test_an_error_on_one_of_them_is_raised(tiny, monkeypatch):
     assert threading.active_count() == before
 
 
-def test_of_several_kinds_are_refused(tiny, monkeypatch):
+def test_devices_of_several_kinds_are_rejected(tiny, monkeypatch):
     monkeypatch.setattr(devices, "_resolve_device", lambda name, _: name)
-    with pytest.raises(ValueError, match=r"device=\['cpu', 'cuda:0'\] names devices of several kinds"):
+    with pytest.raises(ValueError, match=r"device=\['cpu', 'cuda:0'\] names devices of several types"):
         embed(["a"], model=tiny, device=["cpu", "cuda:0"])
 
 
 @pytest.mark.parametrize("named", [["cuda:0", "cuda:0"], ["cuda", "cuda:0"]], ids=str)
-def test_that_are_one_are_refused(tiny, named, monkeypatch):
+def test_a_device_that_is_named_twice_is_rejected(tiny, named, monkeypatch):
     monkeypatch.setattr(devices, "_resolve_device", lambda name, _: "cuda:0")
     with pytest.raises(ValueError, match=r"names a device twice: cuda:0, cuda:0\."):
         embed(["a"], model=tiny, device=named)
 
 
-def test_are_refused_by_openvino(tiny):
+def test_openvino_rejects_several_devices(tiny):
     with pytest.raises(ValueError, match=r"backend='openvino' runs on the CPU, not on device=\['cpu', 'cpu'\]"):
         embed(["a"], model=tiny, device=TWO, backend="openvino")
 
 
 @pytest.mark.parametrize("device", [["cpu"], TWO], ids=str)
-def test_serve_a_tuned_model(tiny, device):
+def test_several_devices_serve_a_tuned_model(tiny, device):
     tuner = SentenceEmbeddingFineTuner(tiny, device=device, epochs=1, random_state=0)
     tuner.fit(["a fox", "the dog", "a brown fox", "lazy dog"] * 4, ["f", "d", "f", "d"] * 4)
     expected = tuner.model_.encode(["fox", "dog"])

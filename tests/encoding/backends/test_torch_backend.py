@@ -1,4 +1,4 @@
-"""The torch backend: memory that runs out, a model that stays as it was, and models of other kinds."""
+"""The torch backend: running out of memory, leaving models as they were, and models of other kinds."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 
 from skembed import TruncationWarning, embed, unload_models
 from skembed.encoding.backends.torch_backend import TorchBackend
-from skembed.encoding.backends.torch_batches import _BATCHES_IN_FLIGHT, copied_behind, start_copy
+from skembed.encoding.backends.torch_batches import _BATCHES_IN_FLIGHT, read_behind, start_copy
+from skembed.encoding.backends.torch_reader import max_positions
 from skembed.encoding.models import registry
 from skembed.encoding.models.fingerprint import fingerprint_live
 from skembed.encoding.plan import make_plan
@@ -74,7 +75,7 @@ def test_a_single_text_that_does_not_fit_is_an_error_that_says_what_to_do(tiny, 
         embed(["the quick brown fox jumps over the lazy dog"], model=tiny)
 
 
-def test_another_runtime_error_is_passed_on(tiny, monkeypatch):
+def test_another_runtime_error_is_raised(tiny, monkeypatch):
     def broken(*_):
         raise RuntimeError("something else")
 
@@ -84,7 +85,7 @@ def test_another_runtime_error_is_passed_on(tiny, monkeypatch):
         embed(["a"], model=tiny)
 
 
-def test_a_loaded_model_in_training_stays_in_training_and_drops_nothing_out(tiny, reference):
+def test_a_loaded_model_in_training_mode_stays_so_and_runs_without_dropout(tiny, reference):
     model = SentenceTransformer(tiny, device="cpu").train()
     assert_allclose(embed(["fox"], model=model), reference("bert").encode(["fox"]), atol=1e-6)
     assert all(module.training for module in model.modules())
@@ -107,7 +108,7 @@ def test_a_loaded_model_is_not_cast_when_another_precision_is_asked_for(tiny):
 
 
 @pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
-def test_a_router_is_read_in_its_own_way(reference, mixed_texts):
+def test_a_router_tokenizes_and_pools_by_itself(reference, mixed_texts):
     modules = list(reference("bert").children())[:2]
     router = Router({"query": modules, "document": modules}, default_route="document")
     model = SentenceTransformer(modules=[router, Normalize()], device="cpu")
@@ -115,7 +116,7 @@ def test_a_router_is_read_in_its_own_way(reference, mixed_texts):
     assert_allclose(embed(mixed_texts, model=model, prompt="a"), model.encode(mixed_texts, prompt="a"), atol=1e-5)
 
 
-def test_cut_texts_are_counted_for_a_model_that_reads_in_its_own_way(reference):
+def test_truncated_texts_are_counted_for_a_model_that_tokenizes_by_itself(reference):
     modules = list(reference("bert").children())[:2]
     router = Router({"query": modules, "document": modules}, default_route="document")
     model = SentenceTransformer(modules=[router], device="cpu")
@@ -123,7 +124,7 @@ def test_cut_texts_are_counted_for_a_model_that_reads_in_its_own_way(reference):
         embed(["fox", "fox " * 40], model=model)
     with pytest.raises(ValueError, match=r"X\[1\] has 42 tokens, .* or choose long_texts='truncate'"):
         embed(["fox", "fox " * 40], model=model, long_texts="error")
-    with pytest.raises(ValueError, match=r"long_texts='mean' cannot be had .*Router"):
+    with pytest.raises(ValueError, match=r"long_texts='mean' is not supported by .*Router"):
         embed(["fox", "fox " * 40], model=model, long_texts="mean")
 
 
@@ -136,7 +137,7 @@ def test_left_padding_makes_no_difference_to_a_model_with_a_position_table(model
     assert_allclose(embed(texts, model=model), alone, atol=1e-5)
 
 
-def test_texts_cut_on_the_left_keep_their_end(tiny):
+def test_texts_truncated_on_the_left_keep_their_end(tiny):
     model = SentenceTransformer(tiny, device="cpu")
     model.tokenizer.truncation_side = "left"
     text = "fox " * 40 + "the quick dog"
@@ -154,12 +155,14 @@ class ReadsTokens(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
-def test_a_model_with_an_unknown_last_module_is_run_in_its_own_way(reference):
+def test_a_model_with_an_unknown_last_module_is_run_as_a_whole(reference):
     model = SentenceTransformer(modules=[*list(reference("bert").children())[:2], ReadsTokens()], device="cpu")
     texts = ["fox", "a lazy dog"]
     alone = np.vstack([model.encode([text]) for text in texts])  # its maximum takes in the padding
     assert_allclose(np.vstack([embed([text], model=model) for text in texts]), alone, atol=1e-6)
-    with pytest.raises(ValueError, match=r"pooling='cls' cannot be had from .*: its module ReadsTokens may read more"):
+    with pytest.raises(
+        ValueError, match=r"pooling='cls' is not supported by .* \(its module ReadsTokens may read more"
+    ):
         embed(texts, model=model, pooling="cls")
 
 
@@ -273,7 +276,7 @@ OF_ITS_OWN = {
 
 
 @pytest.mark.parametrize("change", OF_ITS_OWN.values(), ids=OF_ITS_OWN)
-def test_what_is_not_the_libraries_own_is_run_as_it_is(change, tiny, monkeypatch):
+def test_code_that_is_not_the_libraries_own_is_run(change, tiny, monkeypatch):
     model, plain = (SentenceTransformer(tiny, device="cpu") for _ in range(2))
     change(model, monkeypatch)
     texts = ["the quick brown fox", "dog"]
@@ -281,12 +284,12 @@ def test_what_is_not_the_libraries_own_is_run_as_it_is(change, tiny, monkeypatch
     vectors = embed(texts, model=model)
     assert_allclose(vectors, expected, atol=1e-5)
     assert not np.allclose(vectors, plain.encode(texts), atol=1e-3)
-    with pytest.raises(ValueError, match=r"pooling='cls' cannot be had from"):
+    with pytest.raises(ValueError, match=r"pooling='cls' is not supported by"):
         embed(texts, model=model, pooling="cls")
 
 
 @pytest.mark.parametrize("change", OF_ITS_OWN.values(), ids=OF_ITS_OWN)
-def test_what_is_not_the_libraries_own_shares_no_vectors(change, tiny, monkeypatch):
+def test_code_that_is_not_the_libraries_own_changes_the_fingerprint(change, tiny, monkeypatch):
     model = SentenceTransformer(tiny, device="cpu")
     embed(["fox"], model=model)
     before = fingerprint_live(model)
@@ -379,8 +382,8 @@ def test_an_inner_layer_has_no_vectors_of_what_the_network_pads(n_tokens, depend
 
 
 @pytest.mark.parametrize("kind", ["FNet", "MobileBERT", "Nystromformer"])
-def test_sentence_transformers_itself_lets_company_into_a_vector(kind, dependent):
-    """If this fails, transformers has mended it: then the test above tests nothing."""
+def test_in_sentence_transformers_a_vector_depends_on_its_batch(kind, dependent):
+    """If this fails, transformers has fixed it, and the test above tests nothing."""
     model = SentenceTransformer(dependent(kind), device="cpu")
     assert not np.allclose(model.encode(TEXTS)[0], model.encode(TEXTS[:1])[0], atol=1e-3)
 
@@ -390,7 +393,7 @@ def test_texts_of_ordinary_models_share_batches(kind, reference):
     assert TorchBackend(reference(kind)).company == "any"
 
 
-def test_a_model_that_reads_in_its_own_way_gets_texts_one_by_one_where_company_matters(reference):
+def test_a_model_that_tokenizes_by_itself_gets_texts_one_by_one_if_the_batch_matters(reference):
     first, pooling, _ = reference("bert").children()
     model = SentenceTransformer(modules=[first, pooling, ReadsTokens()], device="cpu")
     alone = np.vstack([model.encode([text]) for text in TEXTS])
@@ -398,13 +401,13 @@ def test_a_model_that_reads_in_its_own_way_gets_texts_one_by_one_where_company_m
     assert TorchBackend(model).company == "none"
 
 
-def test_positions_that_change_with_the_longest_text_keep_texts_to_their_length(model_folder):
+def test_positions_that_depend_on_the_longest_text_keep_texts_of_one_length_together(model_folder):
     model = SentenceTransformer(model_folder("decoder"), device="cpu")
     model[0].model.config.rope_parameters = {"rope_type": "dynamic", "factor": 2.0, "rope_theta": 1e4}
     assert TorchBackend(model).company == "of its length"
 
 
-def test_positions_that_grow_with_a_long_text_do_not_stay_for_the_next(tmp_path):
+def test_positions_that_grow_with_a_long_text_are_reset_for_the_next(tmp_path):
     folder = tmp_path / "dynamic"
     make_decoder(folder, rope_parameters={"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}, max_positions=8)
     model = SentenceTransformer(str(folder), device="cpu")
@@ -419,7 +422,7 @@ def test_positions_that_grow_with_a_long_text_do_not_stay_for_the_next(tmp_path)
 
 
 @pytest.mark.parametrize("params", [{"layers": 0}, {"layers": (-1, -2)}], ids=str)
-def test_layers_asked_of_a_loaded_model_leave_nothing_in_it(params, tiny):
+def test_reading_layers_of_a_loaded_model_leaves_nothing_in_it(params, tiny):
     model = SentenceTransformer(tiny, device="cpu")
     before = pickle.dumps(model)
     embed(["fox"], model=model, **params)
@@ -427,7 +430,7 @@ def test_layers_asked_of_a_loaded_model_leave_nothing_in_it(params, tiny):
     assert len(pickle.dumps(model)) == len(before)
 
 
-def test_hooks_that_a_user_let_transformers_set_stay(tiny):
+def test_hooks_that_transformers_set_for_the_user_stay(tiny):
     model = SentenceTransformer(tiny, device="cpu")
     model[0].model(torch.ones(1, 3, dtype=torch.long), output_hidden_states=True)
     n_hooks = sum(len(module._forward_hooks) for module in model.modules())
@@ -435,14 +438,14 @@ def test_hooks_that_a_user_let_transformers_set_stay(tiny):
         pytest.skip("this version of transformers leaves no hooks")
     embed(["fox"], model=model, layers=0)
     assert sum(len(module._forward_hooks) for module in model.modules()) == n_hooks
-    assert TorchBackend(model).reader is not None
+    assert TorchBackend(model).spec is not None
 
 
 WORDS = ["a", "fox", "dog", "lazy", "quick", "brown", "jumps"]
 
 
 @pytest.mark.parametrize("n_words", [3, 4, 5, 20])
-def test_a_model_of_word_vectors_cuts_texts_as_sentence_transformers_does(n_words):
+def test_a_model_of_word_vectors_truncates_texts_as_sentence_transformers_does(n_words):
     words = WordEmbeddings(WhitespaceTokenizer(WORDS), np.eye(len(WORDS), 8), max_seq_length=4)
     model = SentenceTransformer(modules=[words, Pooling(8)], device="cpu")
     texts = ["fox " + " ".join(["lazy"] * (n_words - 1)), "dog"]
@@ -452,7 +455,7 @@ def test_a_model_of_word_vectors_cuts_texts_as_sentence_transformers_does(n_word
 
 
 def test_a_model_that_cannot_read_one_letter_is_loaded(tiny, tmp_path):
-    """CANINE takes four characters together."""
+    """CANINE reads four characters at a time."""
     sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}
     config = transformers.CanineConfig(
         **sizes, max_position_embeddings=256, num_hash_buckets=64, num_hash_functions=4, local_transformer_stride=16
@@ -467,7 +470,7 @@ def test_a_model_that_cannot_read_one_letter_is_loaded(tiny, tmp_path):
 
 
 @pytest.mark.parametrize("places", [{"": "cpu"}, {"embeddings": "cpu", "encoder": "disk", "pooler": "cpu"}], ids=str)
-def test_a_model_that_accelerate_has_placed_is_run_where_it_is(places, tiny, tmp_path):
+def test_a_model_that_accelerate_placed_is_run_where_it_is(places, tiny, tmp_path):
     pytest.importorskip("accelerate")
     options = {"device_map": places, "offload_folder": str(tmp_path)}
     model = SentenceTransformer(tiny, device=None, model_kwargs=options)
@@ -475,15 +478,13 @@ def test_a_model_that_accelerate_has_placed_is_run_where_it_is(places, tiny, tmp
     assert_allclose(embed(["fox", "a lazy dog"], model=model), expected.encode(["fox", "a lazy dog"]), atol=1e-5)
 
 
-def test_a_table_of_positions_with_an_offset_is_not_overrun():
+def test_a_position_table_with_an_offset_is_not_overrun():
     from transformers import OPTConfig, OPTModel
-
-    from skembed.encoding.backends.torch_reader import _max_positions
 
     config = OPTConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, ffn_dim=16)
     config.max_position_embeddings, config.word_embed_proj_dim = 20, 16
     model = OPTModel(config).eval()
-    n_positions = _max_positions(model)
+    n_positions = max_positions(model)
     assert n_positions == 20
     model(input_ids=torch.ones(1, n_positions, dtype=torch.long))
     with pytest.raises(IndexError):
@@ -491,7 +492,7 @@ def test_a_table_of_positions_with_an_offset_is_not_overrun():
 
 
 @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken", "weightedmean"])
-def test_a_prompt_that_fills_the_window_and_is_left_out_is_as_in_sentence_transformers(pooling, reference):
+def test_a_prompt_that_fills_the_text_and_is_left_out_is_handled_as_in_sentence_transformers(pooling, reference):
     first, old, *tail = reference("bert").children()
     own = Pooling(old.embedding_dimension, pooling, include_prompt=False)
     model = SentenceTransformer(modules=[first, own, *tail], device="cpu")
@@ -501,7 +502,7 @@ def test_a_prompt_that_fills_the_window_and_is_left_out_is_as_in_sentence_transf
     assert_allclose(vectors, model.encode(["dog"], prompt=prompt), atol=1e-5)
 
 
-def test_windows_count_by_the_tokens_that_are_pooled(reference):
+def test_rows_of_a_long_text_are_weighted_by_their_pooled_tokens(reference):
     first, old, *_ = reference("bert").children()
     model = SentenceTransformer(modules=[first, Pooling(old.embedding_dimension, "mean", False)], device="cpu")
     text = "jumps over the lazy dog " * 12
@@ -519,7 +520,7 @@ def test_windows_count_by_the_tokens_that_are_pooled(reference):
 
 
 def masks_of(model, monkeypatch) -> list:
-    """Note the masks that a model is given."""
+    """Return a list that grows by each mask that a model is called with."""
     masks, kind = [], type(model[0].model)
     original = kind.forward
 
@@ -544,7 +545,7 @@ def test_a_batch_without_padding_goes_without_a_mask_and_gives_the_same(kind, mo
     assert_allclose(alone[0], padded[0], atol=1e-6)
 
 
-def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny, monkeypatch):
+def test_a_text_that_contains_the_padding_token_gets_a_mask(tiny, monkeypatch):
     unload_models()
     model = SentenceTransformer(tiny, device="cpu")
     masks = masks_of(model, monkeypatch)
@@ -554,7 +555,7 @@ def test_a_text_that_holds_the_sign_of_padding_gets_a_mask(tiny, monkeypatch):
     assert_allclose(vectors, model.encode([text]), atol=1e-6)
 
 
-def test_a_model_with_code_of_its_own_gets_a_mask_always(tiny):
+def test_a_model_with_code_of_its_own_always_gets_a_mask(tiny):
     unload_models()
     model = SentenceTransformer(tiny, device="cpu")
     masks = []
@@ -591,10 +592,10 @@ def test_a_child_forked_from_a_process_that_has_encoded_encodes_too(tiny):
 
 
 class TestCuda:
-    """What needs no CUDA device of the code for one."""
+    """The code for CUDA, as far as it can be tested without a CUDA device."""
 
     @pytest.mark.parametrize("n_batches", [0, 1, 3, 20])
-    def test_results_are_waited_for_a_few_batches_after_their_copy_began(self, n_batches):
+    def test_results_are_read_a_few_batches_after_their_copy_began(self, n_batches):
         said = []
 
         def batches():
@@ -605,13 +606,13 @@ class TestCuda:
         def start_copy(vectors):
             return lambda: (said.append(("waited for", int(vectors[0, 0]))), vectors.numpy())[1]
 
-        found = list(copied_behind(batches(), start_copy))
+        found = list(read_behind(batches(), start_copy))
         assert [int(rows[0]) for rows, _ in found] == list(range(n_batches))
         assert [vectors[0, 0] for _, vectors in found] == list(range(n_batches))
         for number in range(n_batches - _BATCHES_IN_FLIGHT):
             assert said.index(("waited for", number)) > said.index(("computed", number + _BATCHES_IN_FLIGHT))
 
-    def test_a_batch_takes_half_of_the_free_memory_at_most(self, tiny, monkeypatch):
+    def test_a_batch_takes_at_most_half_of_the_free_memory(self, tiny, monkeypatch):
         backend = TorchBackend(SentenceTransformer(tiny, device="cpu"))
         assert backend.tokens_that_fit() == np.inf
         backend.device = torch.device("cuda:0")
@@ -632,14 +633,14 @@ class TestCuda:
         assert backend.tokens_that_fit() == 0
 
     @pytest.mark.parametrize(("fitting", "batch_tokens"), [(0.0, 1024), (5000.7, 5000), (float("inf"), 32_768)])
-    def test_memory_that_is_short_makes_batches_small(self, fitting, batch_tokens, tiny, monkeypatch):
+    def test_little_free_memory_makes_batches_small(self, fitting, batch_tokens, tiny, monkeypatch):
         monkeypatch.setattr(TorchBackend, "tokens_that_fit", lambda _: fitting)
         monkeypatch.setattr(TorchBackend, "has_activations", False)  # as where it is not on the CPU
         assert make_plan(Settings(model=tiny)).batch_tokens == batch_tokens
 
     @pytest.mark.parametrize("is_pinned", [True, False])
-    def test_a_copy_is_read_once_it_has_landed(self, is_pinned, monkeypatch):
-        """With stand-ins for what CUDA has: pinned memory and events."""
+    def test_a_copy_is_read_after_its_end(self, is_pinned, monkeypatch):
+        """With stand-ins for pinned memory and events, which only CUDA has."""
         said, original = [], torch.empty
 
         class Event:

@@ -1,4 +1,4 @@
-"""Threads of torch: one for a small batch on busy cores, and then as many again as before."""
+"""Threads of torch: one for a small batch on busy cores, and the same number as before afterwards."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 import skembed
 from skembed.encoding.backends import torch_threads
-from skembed.encoding.backends.torch_threads import as_many_as_worth, multiplications_a_token
+from skembed.encoding.backends.torch_threads import multiplications_per_token, suitable_threads
 
 pytestmark = pytest.mark.skipif(torch_threads._library() is None, reason="torch computes by other threads here")
 SMALL, LARGE = 1e6, 1e12
@@ -48,22 +48,22 @@ def busy_cores(monkeypatch):
 class TestThreads:
     @pytest.mark.parametrize(("work", "n_threads"), [(SMALL, 1), (LARGE, 3)])
     def test_little_work_gets_one_thread_and_much_gets_all(self, work, n_threads):
-        with as_many_as_worth(work):
+        with suitable_threads(work):
             assert torch.get_num_threads() == n_threads
         assert torch.get_num_threads() == 3
 
-    def test_the_number_comes_back_after_an_error(self):
-        with pytest.raises(ZeroDivisionError), as_many_as_worth(SMALL):
+    def test_the_number_is_restored_after_an_error(self):
+        with pytest.raises(ZeroDivisionError), suitable_threads(SMALL):
             raise ZeroDivisionError
         assert torch.get_num_threads() == 3
 
     def test_a_thread_that_starts_meanwhile_has_all_of_them(self):
-        with as_many_as_worth(SMALL):
+        with suitable_threads(SMALL):
             assert in_new_thread(torch.get_num_threads) == 3
 
-    def test_what_a_user_sets_is_what_comes_back(self):
+    def test_the_number_that_a_user_set_is_restored(self):
         torch.set_num_threads(2)
-        with as_many_as_worth(SMALL):
+        with suitable_threads(SMALL):
             assert torch.get_num_threads() == 1
         assert torch.get_num_threads() == 2
 
@@ -93,7 +93,7 @@ class TestBusyCores:
         monkeypatch.setattr(torch_threads, "_several_ended_at", -1e9)
 
     @pytest.mark.parametrize(("n_others", "is_busy"), [(0, False), (1, True)])
-    def test_they_are_busy_where_others_leave_too_few(self, monkeypatch, n_others, is_busy):
+    def test_they_are_busy_if_others_leave_too_few(self, monkeypatch, n_others, is_busy):
         let_run(monkeypatch, 1 + n_others)
         assert torch_threads._are_cores_busy(N_CORES) == is_busy
 
@@ -107,11 +107,11 @@ class TestBusyCores:
     @pytest.mark.usefixtures("three_threads")
     def test_a_small_batch_has_all_threads_on_idle_cores(self, monkeypatch):
         let_run(monkeypatch, 1 - 2 * N_CORES - 3)  # whatever the number of cores is
-        with as_many_as_worth(SMALL):
+        with suitable_threads(SMALL):
             assert torch.get_num_threads() == 3
 
     @pytest.mark.parametrize("text", [None, "", "0.00 0.00 0.00 none", "0.5"])
-    def test_a_system_that_does_not_say_is_taken_for_idle(self, monkeypatch, text):
+    def test_a_system_that_does_not_tell_counts_as_idle(self, monkeypatch, text):
         def read(path):
             if text is None:
                 raise FileNotFoundError(path)
@@ -122,7 +122,7 @@ class TestBusyCores:
 
     @pytest.mark.slow
     @pytest.mark.skipif(torch_threads._count_runnable() == 0, reason="the system does not say")
-    def test_processes_that_compute_make_them_busy(self):
+    def test_other_processes_make_them_busy(self):
         command = [sys.executable, "-c", "print(flush=True)\nwhile True: pass"]
         processes = [subprocess.Popen(command, stdout=subprocess.PIPE) for _ in range(N_CORES)]
         try:
@@ -135,6 +135,6 @@ class TestBusyCores:
                 process.communicate()
 
 
-def test_tables_of_vectors_are_no_work():
+def test_tables_of_vectors_do_not_count_as_work():
     network = torch.nn.Sequential(torch.nn.Embedding(1000, 8), torch.nn.Linear(8, 4))
-    assert multiplications_a_token(network) == 8 * 4 + 4
+    assert multiplications_per_token(network) == 8 * 4 + 4

@@ -1,4 +1,4 @@
-"""The cache as its user holds it, in memory and in a folder; the two stores behind it have tests of their own."""
+"""The cache that users see, in memory and in a folder; the two stores behind it have their own tests."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
 
 @pytest.fixture(autouse=True, scope="module")
 def _one_thread():
-    """Tiny models gain nothing from threads, which only wait for each other where others use the processor too."""
+    """Run on one thread: several slow down tiny models on a busy processor."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -48,7 +48,7 @@ def _one_thread():
 
 @pytest.fixture(params=KINDS)
 def cache(request, tmp_path):
-    """An empty cache of either kind."""
+    """Return an empty cache of each kind."""
     with EmbeddingCache(tmp_path / "cache" if request.param == "disk" else None) as made:
         yield made
 
@@ -66,7 +66,7 @@ def disk(tmp_path):
 
 @pytest.fixture(scope="module", params=KINDS)
 def cache_of_a_module(request, tmp_path_factory):
-    """One cache for many examples, which empty it first."""
+    """Return one cache for many examples, which clear it first."""
     with EmbeddingCache(tmp_path_factory.mktemp("shared") if request.param == "disk" else None) as made:
         yield made
 
@@ -113,13 +113,13 @@ class TestStats:
     def test_a_new_cache_has_counted_nothing(self, cache):
         assert cache.stats() == {"hits": 0, "misses": 0, "texts": 0, "bytes": 0}
 
-    def test_texts_that_had_to_be_encoded_are_misses_and_known_ones_hits(self, cache, tiny):
+    def test_encoded_texts_are_misses_and_cached_texts_are_hits(self, cache, tiny):
         embed(["a", "b", "c"], model=tiny, cache=cache)
         embed(["b", "c", "d", "a"], model=tiny, cache=cache)
         stats = cache.stats()
         assert (stats["hits"], stats["misses"], stats["texts"]) == (3, 4, 4)
 
-    def test_a_text_that_stands_twice_in_a_call_counts_once(self, cache, tiny):
+    def test_a_text_that_occurs_twice_in_a_call_counts_once(self, cache, tiny):
         for _ in range(2):
             embed(["a", "b", "a", "a"], model=tiny, cache=cache)
         stats = cache.stats()
@@ -131,7 +131,7 @@ class TestStats:
         assert cache.stats()["texts"] == 2
         assert cache.store.size()[0] >= 6
 
-    def test_a_text_is_known_only_if_all_its_poolings_are(self, cache, tiny):
+    def test_a_text_is_a_hit_only_if_all_its_poolings_are_cached(self, cache, tiny):
         embed(["a"], model=tiny, pooling="mean", cache=cache)
         embed(["a"], model=tiny, pooling=("mean", "cls"), cache=cache)
         assert (cache.stats()["hits"], cache.stats()["misses"]) == (0, 2)
@@ -194,7 +194,7 @@ class TestVectors:
         assert_array_equal(bits(embed(texts, model=tiny, cache=cache, **setting)), bits(computed))
         assert counted == []
 
-    def test_any_part_in_any_order_comes_back_bit_for_bit(self, cache, tiny):
+    def test_any_part_in_any_order_is_read_back_bit_for_bit(self, cache, tiny):
         texts = [f"fox {number} " * (number % 7) for number in range(60)]
         computed = embed(texts, model=tiny, cache=cache, pooling=("mean", "cls"))
         order = np.random.default_rng(0).integers(60, size=200)
@@ -215,7 +215,7 @@ class TestVectors:
         embed(["a", "b"], model=tiny, cache=cache)[:] = 9
         assert_array_equal(embed(["a", "b"], model=tiny, cache=cache), kept)
 
-    def test_settings_that_only_finish_vectors_share(self, cache, tiny, counted):
+    def test_settings_that_only_normalize_or_truncate_share_vectors(self, cache, tiny, counted):
         finishing = [{}, {"normalize_embeddings": False}, {"truncate_dim": 5}, {"truncate_dim": 8, "pooling": "mean"}]
         for setting in finishing:
             assert_allclose(
@@ -225,7 +225,7 @@ class TestVectors:
             )
         assert (cache.stats()["misses"], cache.stats()["hits"]) == (2, 2 * (len(finishing) - 1))
 
-    def test_equal_settings_that_are_written_in_other_ways_share(self, cache, tiny):
+    def test_equal_settings_in_other_spellings_share_vectors(self, cache, tiny):
         ways = [
             {"prompt": "search for: ", "layers": (0, -1), "pooling": ("mean",)},
             {"prompt_name": "query", "layers": (3, 0), "pooling": "mean"},
@@ -236,13 +236,13 @@ class TestVectors:
             embed(["fox", "dog"], model=tiny, cache=cache, **way)
         assert cache.stats()["misses"] == 2
 
-    def test_a_copy_of_a_model_in_another_folder_shares(self, cache, tiny, tmp_path, counted):
+    def test_a_copy_of_a_model_in_another_folder_shares_vectors(self, cache, tiny, tmp_path, counted):
         copied = shutil.copytree(tiny, tmp_path / "copy")
         first = embed(["fox", "dog"], model=tiny, cache=cache)
         assert_array_equal(embed(["fox", "dog"], model=copied, cache=cache), first)
         assert counted == ["fox", "dog"]
 
-    def test_two_models_of_one_name_never_share(self, cache, tmp_path):
+    def test_two_models_of_one_name_never_share_vectors(self, cache, tmp_path):
         made = {seed: make_bert(tmp_path / f"seed {seed}", seed=seed) for seed in (1, 2)}
         folder, texts, seen = tmp_path / "model", ["fox", "dog"], []
         for seed in (1, 2, 1):
@@ -273,7 +273,7 @@ def check_that_neither_reads_what_the_other_computed(first, second, cache, model
     texts = ["fox", "", "a parcel was sent to the wrong address ", "the quick brown fox jumps over the lazy dog " * 4]
     cache.clear()
     for setting in (first, second, first):
-        tolerance = 1e-2 if setting["dtype"] == "bfloat16" else 1e-5  # whose numbers have 8 bits
+        tolerance = 1e-2 if setting["dtype"] == "bfloat16" else 1e-5  # numbers of 8 bits
         assert_allclose(
             embed(texts, model=model, cache=cache, **setting),
             embed(texts, model=model, cache=None, **setting),
@@ -292,20 +292,20 @@ def test_no_setting_reads_what_another_one_computed(first, second, cache_of_a_mo
 @pytest.mark.parametrize("name", VALUES)
 @settings(max_examples=15, deadline=None)
 @given(setting=SETTING, data=st.data())
-def test_no_setting_reads_what_one_computed_that_differs_in_one_thing(name, setting, data, cache_of_a_module, tiny):
+def test_no_setting_reads_what_a_setting_with_one_difference_computed(name, setting, data, cache_of_a_module, tiny):
     values = st.lists(st.sampled_from(VALUES[name]), min_size=2, max_size=2, unique=True)
     first, second = (setting | {name: value} for value in data.draw(values))
     check_that_neither_reads_what_the_other_computed(first, second, cache_of_a_module, tiny)
 
 
 class TestClearAndClose:
-    def test_clear_forgets_vectors_and_counts(self, cache, tiny):
+    def test_clear_removes_vectors_and_counts(self, cache, tiny):
         for _ in range(2):
             embed(["a"], model=tiny, cache=cache)
         cache.clear()
         assert cache.stats() == {"hits": 0, "misses": 0, "texts": 0, "bytes": 0}
 
-    def test_what_was_cleared_is_computed_again(self, cache, tiny, counted):
+    def test_cleared_vectors_are_computed_again(self, cache, tiny, counted):
         embed(["a"], model=tiny, cache=cache)
         cache.clear()
         embed(["a"], model=tiny, cache=cache)
@@ -323,12 +323,12 @@ class TestClearAndClose:
         put(cache, ["b"], fill=2.0)
         assert get(cache, ["b"]) == [2.0]
 
-    def test_closing_frees_what_is_in_memory(self, memory):
+    def test_closing_frees_the_vectors_in_memory(self, memory):
         put(memory, ["a"])
         memory.close()
         assert (memory.stats()["texts"], memory.stats()["bytes"]) == (0, 0)
 
-    def test_closing_keeps_what_is_on_disk(self, disk):
+    def test_closing_keeps_the_vectors_on_disk(self, disk):
         put(disk, ["a"], fill=3.0)
         disk.close()
         assert get(disk, ["a"]) == [3.0]
@@ -351,7 +351,7 @@ class TestClearAndClose:
             put(disk, ["a"])
         assert (memory.stats()["texts"], disk.stats()["texts"]) == (0, 1)
 
-    def test_a_with_block_gives_the_cache_itself(self, cache):
+    def test_a_with_block_returns_the_cache_itself(self, cache):
         with cache as same:
             assert same is cache
 
@@ -366,12 +366,12 @@ class TestClearAndClose:
         skembed.clear_cache()
         assert [find_store(one).size()[0] for one in caches] == [0, 0, 0, 1]
 
-    def test_clear_cache_starts_the_counts_in_memory_again(self, memory, tiny):
+    def test_clear_cache_resets_the_counts_in_memory(self, memory, tiny):
         embed(["a"], model=tiny, cache=memory)
         skembed.clear_cache()
         assert memory.stats()["misses"] == 0
 
-    def test_a_cache_that_nobody_holds_any_more_is_freed(self):
+    def test_a_cache_without_references_is_freed(self):
         import gc
         import weakref
 
@@ -384,7 +384,7 @@ class TestClearAndClose:
 
 
 class TestRepr:
-    def test_a_repr_shows_what_is_held_and_counted(self, cache, tiny):
+    def test_a_repr_shows_contents_and_counts(self, cache, tiny):
         for _ in range(3):
             embed(["a", "b"], model=tiny, cache=cache)
         shown = repr(cache)
@@ -399,7 +399,7 @@ class TestRepr:
     def test_a_repr_of_a_cache_in_memory_shows_no_folder(self, memory):
         assert repr(memory) == "EmbeddingCache(0 vectors, 0.0 of 1,024.0 MiB; 0 hits, 0 misses)"
 
-    def test_a_repr_makes_no_folder(self, disk):
+    def test_a_repr_creates_no_folder(self, disk):
         assert "0 vectors" in repr(disk)
         assert not disk.path.exists()
 
@@ -444,7 +444,7 @@ class TestCopies:
         pipeline = Pipeline([("embed", SentenceEmbeddingTransformer(cache=cache)), ("classify", LogisticRegression())])
         assert clone(pipeline).named_steps["embed"].cache is cache
 
-    def test_copies_in_a_container_stay_one(self, cache):
+    def test_copies_in_a_container_stay_one_object(self, cache):
         first, second = pickle.loads(pickle.dumps([cache, cache]))
         assert first is second
 
@@ -454,7 +454,7 @@ class TestCopies:
         assert len(pickle.dumps(cache)) == empty < 500
 
     @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-    def test_every_pickle_protocol_will_do(self, protocol, cache):
+    def test_every_pickle_protocol_works(self, protocol, cache):
         assert pickle.loads(pickle.dumps(cache, protocol)).store is cache.store
 
     def test_in_another_process_a_cache_in_memory_is_empty(self, memory):
@@ -477,7 +477,7 @@ class TestCopies:
         )
         assert in_another_process(code, pickle.dumps(memory)) == ["8"]
 
-    def test_in_another_process_two_caches_stay_two(self, memory):
+    def test_in_another_process_two_caches_stay_separate(self, memory):
         code = "print(objects[0].store is objects[1].store)"
         assert in_another_process(code, pickle.dumps(memory), pickle.dumps(EmbeddingCache())) == ["False"]
 
@@ -497,7 +497,7 @@ class TestCopies:
         code = "stats = objects[0].stats(); print(stats['hits'], stats['misses'], stats['texts'])"
         assert in_another_process(code, pickle.dumps(disk)) == ["0 0 1"]
 
-    def test_a_pickle_finds_the_folder_whatever_the_working_directory(self, tmp_path, monkeypatch):
+    def test_a_pickle_finds_the_folder_from_any_working_directory(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         disk = EmbeddingCache("relative")
         put(disk, ["a"])
@@ -517,17 +517,17 @@ class TestCopies:
 
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
     @pytest.mark.parametrize("kind", KINDS)
-    def test_forked_children_use_the_cache_that_a_thread_of_their_parent_is_using(self, kind, tmp_path):
+    def test_forked_children_use_the_cache_while_a_thread_of_their_parent_uses_it(self, kind, tmp_path):
         code = (
             "import os, signal, sys, threading, warnings\n"
             "import numpy as np\n"
             "from skembed import EmbeddingCache\n"
             "from skembed.encoding.recipes import Recipe\n"
-            "signal.alarm(60)  # rather a failure than a test that never ends\n"
+            "signal.alarm(60)  # a process that hangs fails\n"
             "sys.setswitchinterval(1e-5)\n"
             "warnings.simplefilter('ignore', DeprecationWarning)  # of forks beside threads\n"
             f"cache = EmbeddingCache({str(tmp_path) if kind == 'disk' else None!r})\n"
-            f"recipe = Recipe.from_json({RECIPE.to_json()!r})\n"
+            f"recipe = {RECIPE!r}\n"
             "def put(*texts):\n"
             "    cache.store.write(texts, np.ones(len(texts), int), {recipe: np.ones((len(texts), 4), np.float32)})\n"
             "def knows(*texts): return not len(cache.store.missing(recipe, texts))\n"
@@ -565,10 +565,10 @@ class TestSearch:
         assert {id(params["embed__cache"]) for params in search.cv_results_["params"]} == {id(cache)}
         stats = cache.stats()
         assert (stats["misses"], stats["texts"]) == (24, 24)
-        # in 4 candidates times 3 folds all texts are read, to learn or to test, and once more for the best of them
+        # each of 4 candidates reads all texts in each of 3 folds, to learn or to test; the best reads them once more
         assert stats["hits"] + stats["misses"] == (4 * 3 + 1) * 24
 
-    def test_a_text_that_two_threads_ask_for_is_computed_once(self, cache, tiny, counted):
+    def test_a_text_that_two_threads_request_is_computed_once(self, cache, tiny, counted):
         transformer, start = SentenceEmbeddingTransformer(tiny, cache=cache), threading.Barrier(4)
 
         def ask(_):
@@ -584,21 +584,21 @@ class TestSearch:
 
 
 class TestFindStore:
-    def test_none_keeps_nothing(self):
+    def test_none_caches_nothing(self):
         assert find_store(None) is None
 
     @pytest.mark.parametrize("word", ["memory", np.str_("memory")], ids=["str", "numpy str"])
-    def test_memory_is_one_cache_a_process_of_one_gibibyte(self, word):
+    def test_memory_is_one_cache_of_one_gibibyte_per_process(self, word):
         assert find_store(word) is find_store("memory")
         assert find_store(word).limit() == 2**30
 
     def test_a_cache_is_its_own_store(self, cache):
         assert find_store(cache) is cache.store
 
-    def test_a_cache_of_one_s_own_is_not_that_of_the_process(self, memory):
+    def test_a_user_s_cache_is_not_that_of_the_process(self, memory):
         assert find_store(memory) is not find_store("memory")
 
-    def test_a_folder_is_one_store_however_it_is_written(self, tmp_path, monkeypatch):
+    def test_a_folder_is_one_store_in_any_spelling(self, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         (tmp_path / "folder").mkdir()
         (tmp_path / "link").symlink_to("folder", target_is_directory=True)
@@ -615,46 +615,46 @@ class TestFindStore:
         assert find_store("disk").folder == tmp_path / "default"
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the folder has no variable of this name")
-    def test_the_default_folder_is_among_the_user_s_caches(self, tmp_path, monkeypatch):
+    def test_the_default_folder_is_in_the_user_s_cache_folder(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         assert default_folder() == tmp_path / "skembed" / "embeddings"
 
-    def test_disk_without_a_home_folder_says_what_to_name(self, monkeypatch):
+    def test_disk_without_a_home_folder_is_an_error_with_a_way_out(self, monkeypatch):
         def refuse(*_, **__):
             raise RuntimeError("Could not determine home directory.")
 
         monkeypatch.setattr("platformdirs.user_cache_path", refuse)
-        with pytest.raises(skembed.CacheError, match=r"cache='disk' has no place here.*Name a folder instead"):
+        with pytest.raises(skembed.CacheError, match=r"cache='disk' has no folder here.*Name a folder instead"):
             find_store("disk")
 
     @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the folder has no variable of this name")
-    def test_disk_keeps_vectors_among_the_user_s_caches(self, tiny, tmp_path, monkeypatch, counted):
+    def test_disk_keeps_vectors_in_the_user_s_cache_folder(self, tiny, tmp_path, monkeypatch, counted):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         for _ in range(2):
             embed(["a", "b"], model=tiny, cache="disk")
         assert counted == ["a", "b"]
         assert EmbeddingCache(tmp_path / "skembed" / "embeddings").stats()["texts"] == 2
 
-    def test_nothing_of_the_folder_named_disk_is_made_by_asking(self, tmp_path, monkeypatch):
+    def test_finding_the_store_of_disk_creates_nothing(self, tmp_path, monkeypatch):
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
         find_store("disk")
         assert list(tmp_path.iterdir()) == []
 
 
 class TestFolder:
-    def test_a_folder_is_made_when_it_is_first_used(self, disk):
+    def test_a_folder_is_created_when_it_is_first_used(self, disk):
         assert not disk.path.exists()
         put(disk, ["a"])
         assert disk.path.is_dir()
 
-    def test_a_folder_s_parents_are_made_too(self, tmp_path):
+    def test_the_parents_of_a_folder_are_created(self, tmp_path):
         with EmbeddingCache(tmp_path / "a" / "b" / "c") as disk:
             put(disk, ["a"])
             assert known(disk, ["a"]) == ["a"]
 
     @pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such modes")
     @pytest.mark.parametrize("umask", [0o000, 0o022, 0o077], ids=oct)
-    def test_nobody_but_its_owner_has_access(self, umask, tiny, tmp_path):
+    def test_only_the_owner_has_access(self, umask, tiny, tmp_path):
         before = os.umask(umask)
         try:
             with EmbeddingCache(tmp_path / "cache") as disk:
@@ -681,13 +681,13 @@ class TestFolder:
         assert disk.stats() == second.stats()
         assert (disk.stats()["hits"], disk.stats()["misses"]) == (1, 2)
 
-    def test_a_str_and_a_cache_of_one_folder_share(self, disk, tiny, counted):
+    def test_a_str_and_a_cache_of_one_folder_share_vectors(self, disk, tiny, counted):
         embed(["a"], model=tiny, cache=str(disk.path))
         embed(["a"], model=tiny, cache=disk.path)
         embed(["a"], model=tiny, cache=disk)
         assert counted == ["a"]
 
-    def test_closing_one_of_two_caches_stops_not_the_other(self, disk):
+    def test_closing_one_of_two_caches_does_not_stop_the_other(self, disk):
         second = EmbeddingCache(disk.path)
         put(second, ["a"])
         disk.close()
@@ -699,14 +699,14 @@ class TestFolder:
             embed(["a"], model=tiny, cache=tmp_path / name)
         assert counted == ["a", "a"]
 
-    def test_a_folder_that_was_deleted_is_made_again(self, disk):
+    def test_a_folder_that_was_deleted_is_created_again(self, disk):
         put(disk, ["a"])
         shutil.rmtree(disk.path)
         assert known(disk, ["a"]) == []
         put(disk, ["b"], fill=2.0)
         assert get(disk, ["b"]) == [2.0]
 
-    def test_a_file_is_no_folder(self, tmp_path):
+    def test_a_file_in_place_of_the_folder_is_an_error(self, tmp_path):
         (tmp_path / "file").write_text("something")
         with pytest.raises(skembed.CacheError, match="file"):
             EmbeddingCache(tmp_path / "file").stats()
@@ -724,11 +724,11 @@ class TestBound:
             EmbeddingCache("")
 
     @pytest.mark.parametrize("path", [5, ["folder"], True], ids=repr)
-    def test_what_is_no_path_is_refused(self, path):
+    def test_what_is_not_a_path_is_refused(self, path):
         with pytest.raises(TypeError):
             EmbeddingCache(path)
 
-    def test_the_bound_can_only_be_named(self, tmp_path):
+    def test_max_bytes_is_keyword_only(self, tmp_path):
         with pytest.raises(TypeError):
             EmbeddingCache(tmp_path, 10**6)
 
@@ -736,13 +736,13 @@ class TestBound:
         assert cache.max_bytes == 2**30
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_bound_is_what_was_given(self, kind, tmp_path):
+    def test_the_bound_is_the_given_one(self, kind, tmp_path):
         with EmbeddingCache(tmp_path if kind == "disk" else None, max_bytes=123_456) as cache:
             put(cache, ["a"])
             assert cache.max_bytes == 123_456
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_the_bound_holds_all_the_time(self, kind, tmp_path):
+    def test_the_bound_always_holds(self, kind, tmp_path):
         max_bytes = 50_000
         with EmbeddingCache(tmp_path if kind == "disk" else None, max_bytes=max_bytes) as cache:
             for start in range(0, 600, 20):
@@ -752,7 +752,7 @@ class TestBound:
                 assert known(cache, texts) == texts
             assert cache.stats()["texts"] < 500
 
-    def test_in_memory_what_was_not_used_for_longest_leaves_first(self):
+    def test_in_memory_the_least_recently_used_is_evicted_first(self):
         cache = EmbeddingCache(max_bytes=4000)
         put(cache, ["hot", "cold"])
         for number in range(100):
@@ -761,7 +761,7 @@ class TestBound:
             get(cache, ["hot"])
         assert known(cache, ["cold"]) == []
 
-    def test_on_disk_what_was_written_first_leaves_first(self, tmp_path):
+    def test_on_disk_the_oldest_is_evicted_first(self, tmp_path):
         batches = [[f"{number}-{row}" for row in range(10)] for number in range(12)]
         with EmbeddingCache(tmp_path) as disk:
             put(disk, batches[0])
@@ -769,7 +769,7 @@ class TestBound:
         with EmbeddingCache(tmp_path, max_bytes=5 * n_bytes) as disk:
             for number, texts in enumerate(batches[1:], start=1):
                 put(disk, texts)
-                get(disk, batches[0])  # to be read does not help
+                get(disk, batches[0])  # reading does not make it stay longer
                 first = max(0, number - 4)
                 kept = [known(disk, batch) for batch in batches]
                 assert kept == [batch if first <= at <= number else [] for at, batch in enumerate(batches)]
@@ -777,7 +777,7 @@ class TestBound:
                 assert disk.stats()["texts"] == 10 * (number - first + 1)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_what_could_never_be_kept_is_computed_all_the_same(self, kind, tmp_path, tiny, mixed_texts):
+    def test_vectors_that_can_never_fit_are_computed_anyway(self, kind, tmp_path, tiny, mixed_texts):
         with EmbeddingCache(tmp_path if kind == "disk" else None, max_bytes=1) as cache:
             for _ in range(2):
                 assert_allclose(
@@ -796,7 +796,7 @@ class TestBound:
             put(disk, ["a"])
             code = (
                 "import numpy as np; from skembed import EmbeddingCache; from skembed.encoding.recipes import Recipe\n"
-                f"cache = EmbeddingCache({str(tmp_path)!r}); recipe = Recipe.from_json({RECIPE.to_json()!r})\n"
+                f"cache = EmbeddingCache({str(tmp_path)!r}); recipe = {RECIPE!r}\n"
                 "for number in range(20):\n"
                 "    cache.store.write([str(number)], np.ones(1, int), {recipe: np.ones((1, 4), np.float32)})\n"
                 "    assert cache.stats()['bytes'] <= 20_000\n"
@@ -805,14 +805,14 @@ class TestBound:
             assert in_another_process(code) == ["True"]
             assert known(disk, ["a"]) == []
 
-    def test_a_new_bound_of_a_folder_takes_the_place_of_the_old_one(self, tmp_path):
+    def test_a_new_bound_of_a_folder_replaces_the_old_one(self, tmp_path):
         for max_bytes in (77_777, 55_555):
             with EmbeddingCache(tmp_path, max_bytes=max_bytes) as disk:
                 put(disk, [f"{max_bytes}"])
         code = f"from skembed import EmbeddingCache; print(EmbeddingCache({str(tmp_path)!r}).max_bytes)"
         assert in_another_process(code) == ["55555"]
 
-    def test_a_smaller_bound_of_a_folder_holds_from_the_next_vector_on(self, tmp_path):
+    def test_a_smaller_bound_of_a_folder_applies_from_the_next_vector_on(self, tmp_path):
         with EmbeddingCache(tmp_path, max_bytes=10**6) as disk:
             for number in range(20):
                 put(disk, [f"{number}"])
@@ -821,14 +821,14 @@ class TestBound:
             assert disk.stats()["bytes"] <= 20_000
             assert known(disk, ["new"]) == ["new"]
 
-    def test_a_cache_of_the_same_folder_without_a_bound_leaves_it_as_it_is(self, tmp_path):
+    def test_a_cache_of_the_same_folder_without_a_bound_does_not_change_it(self, tmp_path):
         first = EmbeddingCache(tmp_path, max_bytes=77_777)
         second = EmbeddingCache(tmp_path)
         assert (first.max_bytes, second.max_bytes) == (77_777, 77_777)
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="open files are counted as Linux does")
-def test_caches_on_disk_that_nobody_holds_keep_no_file_open(tmp_path):
+def test_caches_on_disk_without_references_keep_no_file_open(tmp_path):
     before = len(list(Path("/proc/self/fd").iterdir()))
     for number in range(60):
         put(EmbeddingCache(tmp_path / f"{number}"), ["a"])

@@ -195,7 +195,7 @@ def test_what_counts_is_what_loading_opens(kind, made):
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_the_folder_of_each_kind_says_all_there_is_to_say(kind, made):
-    assert find_model_files(made(kind)).is_all
+    assert find_model_files(made(kind)).is_complete
 
 
 def edit(file: Path) -> None:
@@ -315,7 +315,7 @@ def test_code_of_its_own_counts_where_it_is_trusted(trusted, where, by, copied):
         (folder / by).write_text(json.dumps({**config, "auto_map": {"AutoModel": f"{module}.Model"}}))
     (folder / "own.py").write_text("one")
     before = fingerprint_folder(folder, trust_remote_code=trusted)
-    assert find_model_files(folder, trust_remote_code=trusted).is_all == (where == "here")
+    assert find_model_files(folder, trust_remote_code=trusted).is_complete == (where == "here")
     (folder / "own.py").write_text("two")
     assert (fingerprint_folder(folder, trust_remote_code=trusted) != before) == trusted
 
@@ -341,7 +341,7 @@ def test_module_folders_may_be_called_anything(copied):
 def test_a_tokenizer_that_another_folder_holds_cannot_be_told_from_this_one(copied):
     folder = copied("bert")
     (folder / "sentence_bert_config.json").write_text('{"tokenizer_name_or_path": "elsewhere"}')
-    assert not find_model_files(folder).is_all
+    assert not find_model_files(folder).is_complete
 
 
 @pytest.mark.slow

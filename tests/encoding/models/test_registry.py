@@ -1,4 +1,4 @@
-"""Finding and sharing models: folders, the packaged default, the hub's cache, live objects, threads and forks."""
+"""Models are found, loaded once and shared: by name or as objects, in threads and after forks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sentence_transformers import SentenceTransformer
 
 import skembed
 from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
-from skembed.encoding.models import devices, folders, registry
+from skembed.encoding.models import devices, folders, loading, registry
 from skembed.encoding.models.fingerprint import fingerprint_folder
 from skembed.encoding.settings import Settings
 from tests.tiny_models import make_bert
@@ -36,8 +36,8 @@ def _no_models_left():
 def loads(monkeypatch):
     """The names of the models that were really loaded."""
     seen: list[str] = []
-    original = registry._load
-    monkeypatch.setattr(registry, "_load", lambda name, *rest: (seen.append(name), original(name, *rest))[1])
+    original = registry.load_named
+    monkeypatch.setattr(registry, "load_named", lambda name, *rest: (seen.append(name), original(name, *rest))[1])
     return seen
 
 
@@ -84,7 +84,7 @@ def test_threads_that_want_the_same_texts_encode_them_once(tiny, counted):
     assert len(counted) == 50
 
 
-def test_a_folder_that_changes_is_loaded_again(tmp_path, loads):
+def test_a_folder_that_has_changed_is_loaded_again(tmp_path, loads):
     folder = make_bert(tmp_path / "model", seed=1)
     before = embed(["fox"], model=folder)
     make_bert(tmp_path / "model", seed=2)
@@ -95,15 +95,15 @@ def test_a_folder_that_changes_is_loaded_again(tmp_path, loads):
 
 
 def replace_while_loading(monkeypatch, replace):
-    """Let ``replace`` act on the folder each time after its weights were read."""
-    original = registry._read
+    """Call ``replace`` with the folder each time after its weights were read."""
+    original = loading._construct
 
-    def read(source, *rest, **params):
+    def construct(source, *rest, **params):
         loaded = original(source, *rest, **params)
         replace(source)
         return loaded
 
-    monkeypatch.setattr(registry, "_read", read)
+    monkeypatch.setattr(loading, "_construct", construct)
 
 
 @pytest.mark.parametrize("in_place", [True, False], ids=["in place", "by another folder"])
@@ -145,7 +145,7 @@ def test_a_file_edited_twice_within_a_tick_of_the_clock_is_noticed(tmp_path, mon
     assert model.fingerprint == fingerprint_folder(folder)
 
 
-def test_a_folder_that_never_stays_as_it_is_is_an_error(tmp_path, monkeypatch):
+def test_a_folder_that_keeps_changing_is_an_error(tmp_path, monkeypatch):
     folder = make_bert(tmp_path / "model")
     seeds = iter(range(1, 100))
     replace_while_loading(monkeypatch, lambda _: make_bert(tmp_path / "model", seed=next(seeds)))
@@ -171,12 +171,12 @@ def test_a_file_that_does_not_count_does_not_load_a_model_again(tmp_path, loads)
 
 
 class Waiting:
-    """Stands in for what loads models by name: those called "slow" wait until they are let go on."""
+    """Replaces the loading of models by name: for those called "slow" it waits until the test goes on."""
 
     def __init__(self, monkeypatch, template):
         self.started, self.go_on, self.names = threading.Event(), threading.Event(), []
         self._template = template
-        monkeypatch.setattr(registry, "_load", self._load)
+        monkeypatch.setattr(registry, "load_named", self._load)
 
     def _load(self, name, *_):
         self.names.append(name)
@@ -202,17 +202,17 @@ def waiting(tiny, tmp_path, monkeypatch):
     thread.join(60)
 
 
-def test_who_has_a_loaded_model_does_not_wait_for_another_to_load(waiting, tiny):
+def test_a_loaded_model_does_not_wait_for_another_to_load(waiting, tiny):
     model = registry.get_model(Settings(model=tiny))
     assert model.name == tiny
     assert len(waiting.names) == 1
 
 
-def test_two_that_load_different_models_do_not_wait_for_each_other(waiting, tmp_path):
+def test_two_threads_that_load_different_models_do_not_wait_for_each_other(waiting, tmp_path):
     assert registry.get_model(Settings(model=tmp_path / "fast")).name.endswith("fast")
 
 
-def test_two_that_want_the_same_model_load_it_once(waiting, tmp_path):
+def test_two_threads_that_want_the_same_model_load_it_once(waiting, tmp_path):
     found = []
     other = threading.Thread(target=lambda: found.append(registry.get_model(Settings(model=tmp_path / "slow"))))
     other.start()
@@ -221,8 +221,8 @@ def test_two_that_want_the_same_model_load_it_once(waiting, tmp_path):
     assert len(waiting.names) == len(found) == 1
 
 
-def test_a_load_that_fails_leaves_the_next_to_try(tiny, monkeypatch):
-    monkeypatch.setattr(registry, "_load", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+def test_after_a_load_that_failed_the_next_call_tries_again(tiny, monkeypatch):
+    monkeypatch.setattr(registry, "load_named", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
         registry.get_model(Settings(model=tiny))
     monkeypatch.undo()
@@ -253,7 +253,7 @@ def test_models_are_built_one_after_the_other(model_folder, monkeypatch):
 
 @pytest.fixture
 def other_kind(tiny, tmp_path):
-    """``other_kind(name)``: the folder of a model that gives no dense vectors."""
+    """``other_kind(name)``: the folder of a model that does not give dense vectors."""
 
     def make(kind: str) -> Path:
         folder = Path(shutil.copytree(f"{tiny}-plain" if "plain" in kind else tiny, tmp_path / "other"))
@@ -288,7 +288,7 @@ def test_a_model_of_another_kind_is_refused_and_named(kind, said, other_kind):
         embed(["a"], model=other_kind(kind))
 
 
-def test_a_model_of_another_kind_from_the_hub_is_refused_too(hub_model):
+def test_a_model_of_another_kind_on_the_hub_is_refused_too(hub_model):
     folder = Path(folders.hub_snapshot(hub_model, None))
     (folder / "config_sentence_transformers.json").write_text('{"model_type": "SparseEncoder"}')
     with pytest.raises(ValueError, match="is a SparseEncoder"):
@@ -316,7 +316,7 @@ def test_the_packaged_default_model_needs_no_network(minilm_folder, loads):
 
 
 @pytest.mark.parametrize("name", sorted(folders._OFFICIAL_SHA256))
-def test_a_packaged_file_that_is_not_the_official_one_is_not_used(name, minilm_folder, tmp_path, monkeypatch):
+def test_a_package_with_a_file_that_is_not_the_official_one_is_not_used(name, minilm_folder, tmp_path, monkeypatch):
     package = tmp_path / folders._PACKAGE
     shutil.copytree(minilm_folder, package / "model")
     (package / "__init__.py").touch()
@@ -347,7 +347,7 @@ def test_a_missing_model_is_an_oserror_with_its_cause():
 
 @pytest.fixture
 def hub_model(tiny, tmp_path, monkeypatch):
-    """A model as the hub's local cache holds it: two revisions of ``some/model``."""
+    """``some/model``, with two revisions in the hub's local cache."""
     snapshots = tmp_path / "hub" / "models--some--model" / "snapshots"
     revisions = {"main": "a" * 40, "v1": "b" * 40}
     shutil.copytree(tiny, snapshots / revisions["main"])
@@ -421,14 +421,14 @@ def test_a_damaged_folder_is_one_error_that_names_it(damage, tiny, tmp_path):
     [("modules.json", '{"a": 1}'), ("1_Pooling/config.json", '{"pooling_mode": 3}')],
     ids=["wrong modules.json", "wrong pooling"],
 )
-def test_a_folder_that_says_something_wrong_is_one_error_that_names_it(file, content, tiny, tmp_path):
+def test_a_folder_with_a_wrong_configuration_is_one_error_that_names_it(file, content, tiny, tmp_path):
     folder = Path(shutil.copytree(tiny, tmp_path / "wrong"))
     (folder / file).write_text(content)
-    with pytest.raises(ModelNotFoundError, match=r"wrong' could not be loaded. A configuration file says something"):
+    with pytest.raises(ModelNotFoundError, match=r"wrong' could not be loaded. A configuration file has a wrong entry"):
         embed(["a"], model=str(folder))
 
 
-def test_a_mistake_in_a_library_is_not_called_damage(tiny, monkeypatch):
+def test_a_bug_in_a_library_is_not_called_damage(tiny, monkeypatch):
     def mistaken(*_, **__):
         raise AttributeError("'NoneType' object has no attribute 'shape'")
 
@@ -438,12 +438,12 @@ def test_a_mistake_in_a_library_is_not_called_damage(tiny, monkeypatch):
     assert "damaged" not in str(caught.value)
 
 
-def test_a_mistake_of_our_own_is_not_taken_for_the_models(tiny, monkeypatch):
+def test_a_bug_of_our_own_is_not_blamed_on_the_model(tiny, monkeypatch):
     def mistaken(*_):
-        raise AttributeError("a mistake of our own")
+        raise AttributeError("a bug of our own")
 
-    monkeypatch.setattr(registry, "_cast", mistaken)
-    with pytest.raises(AttributeError, match="a mistake of our own"):
+    monkeypatch.setattr(loading, "_cast", mistaken)
+    with pytest.raises(AttributeError, match="a bug of our own"):
         embed(["a"], model=tiny)
 
 
@@ -452,16 +452,16 @@ def test_a_mistake_of_our_own_is_not_taken_for_the_models(tiny, monkeypatch):
 @pytest.mark.parametrize(
     "make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["a pipe", "a link to a device"]
 )
-def test_what_is_no_regular_file_is_refused_unread(make, file, tiny, tmp_path):
+def test_what_is_not_a_regular_file_is_refused_unread(make, file, tiny, tmp_path):
     folder = Path(shutil.copytree(tiny, tmp_path / "special"))
     (folder / file).unlink(missing_ok=True)
     make(folder / file)
-    with pytest.raises(ModelNotFoundError, match=rf"{file} is no regular file|without a model"):
+    with pytest.raises(ModelNotFoundError, match=rf"{file} is not a regular file|without a model"):
         embed(["a"], model=str(folder))
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
-def test_a_pipe_that_nobody_reads_does_no_harm(tiny, tmp_path):
+def test_a_pipe_that_loading_does_not_read_does_no_harm(tiny, tmp_path):
     folder = Path(shutil.copytree(tiny, tmp_path / "special"))
     os.mkfifo(folder / "log")
     assert_allclose(embed(["fox"], model=str(folder)), embed(["fox"], model=tiny))
@@ -473,12 +473,12 @@ def test_a_folder_without_a_model_is_refused_at_once():
 
 
 def test_a_model_without_a_folder_keeps_its_fingerprint_in_another_precision(hub_model, monkeypatch):
-    monkeypatch.setattr(registry, "hub_snapshot", lambda *_: None)
+    monkeypatch.setattr(loading, "hub_snapshot", lambda *_: None)
     transformer = SentenceEmbeddingTransformer(hub_model, local_files_only=True).fit(["fox"])
     assert transformer.set_params(dtype="bfloat16").transform(["fox"]).shape == (1, 32)
 
 
-def test_a_cached_text_need_not_wait_for_another_threads_encoding(tiny):
+def test_a_cached_text_does_not_wait_for_the_encoding_of_another_thread(tiny):
     embed(["fox"], model=tiny)
     (model,) = registry._loaded.values()
     done = threading.Event()
@@ -533,12 +533,12 @@ def test_superseded_copies_in_another_precision_are_not_kept(tiny):
 
 
 @pytest.mark.parametrize("device", ["hpu", "mkldnn", "cuda:77", "gpu", "cpu:x", "meta"])
-def test_a_device_that_is_not_there_is_refused(device, tiny):
-    with pytest.raises(ValueError, match=f"device='{device}' is not to be had here"):
+def test_a_device_that_is_not_available_is_refused(device, tiny):
+    with pytest.raises(ValueError, match=f"device='{device}' is not available on this machine"):
         embed(["a"], model=tiny, device=device)
 
 
-def test_auto_is_the_best_device_at_hand(monkeypatch):
+def test_auto_is_the_best_available_device(monkeypatch):
     import torch
 
     expected = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
@@ -547,7 +547,7 @@ def test_auto_is_the_best_device_at_hand(monkeypatch):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
 @pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
-def test_a_forked_child_is_not_stopped_by_a_lock_of_its_parent(tiny):
+def test_a_forked_child_does_not_wait_for_a_lock_of_its_parent(tiny):
     embed(["a"], model=tiny)
     held, release = threading.Event(), threading.Event()
 
@@ -569,11 +569,11 @@ def test_a_forked_child_is_not_stopped_by_a_lock_of_its_parent(tiny):
     assert os.waitstatus_to_exitcode(status) == 0
 
 
-def test_a_snapshot_that_came_after_the_load_is_not_taken_for_what_was_loaded(hub_model, monkeypatch):
-    """Another process may fetch the next revision between our load and our look at the cache."""
+def test_a_snapshot_that_is_newer_than_the_load_is_not_taken_for_what_was_loaded(hub_model, monkeypatch):
+    """Another process may fetch the next revision after we loaded the model and before we look at the cache."""
     other = folders.hub_snapshot(hub_model, "v1")
     snapshots = iter([folders.hub_snapshot(hub_model, None), other])
-    monkeypatch.setattr(registry, "hub_snapshot", lambda *_: next(snapshots))
+    monkeypatch.setattr(loading, "hub_snapshot", lambda *_: next(snapshots))
     vectors = embed(["fox"], model=hub_model, local_files_only=True)
     (model,) = registry._loaded.values()
     assert model.fingerprint == fingerprint_folder(other)
@@ -581,7 +581,7 @@ def test_a_snapshot_that_came_after_the_load_is_not_taken_for_what_was_loaded(hu
 
 
 @pytest.mark.parametrize(("name", "asked"), [("some/model", ["some/model"]), ("m", ["sentence-transformers/m", "m"])])
-def test_weights_are_fetched_before_others_have_to_wait(name, asked, monkeypatch):
+def test_weights_are_downloaded_before_other_models_have_to_wait(name, asked, monkeypatch):
     seen = []
 
     def fetch(repository, file, **_):
@@ -595,7 +595,7 @@ def test_weights_are_fetched_before_others_have_to_wait(name, asked, monkeypatch
     assert seen == asked
 
 
-def test_an_adapter_is_known_by_its_weights_and_its_bases(tiny, tmp_path):
+def test_an_adapter_is_identified_by_its_weights_and_those_of_its_base(tiny, tmp_path):
     peft = pytest.importorskip("peft")
     folders = []
     for number, base in enumerate([f"{tiny}-plain", f"{make_bert(tmp_path / 'base', seed=5)}-plain"]):
@@ -614,15 +614,15 @@ def test_an_adapter_is_known_by_its_weights_and_its_bases(tiny, tmp_path):
 
 
 class TestTheSnapshotOfAHubModel:
-    """Which folder of the hub's local cache may be used without loading, and asking, once more."""
+    """Which folder of the hub's local cache may be used without loading the model first."""
 
-    def test_is_taken_without_asking_where_that_is_forbidden(self, hub_model, monkeypatch):
+    def test_is_used_without_asking_the_hub_where_that_is_forbidden(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: pytest.fail("the hub was asked"))
         snapshot = folders.current_snapshot(hub_model, Settings(model=hub_model, local_files_only=True))
         assert snapshot == folders.hub_snapshot(hub_model, None)
 
     @pytest.mark.parametrize("revision", [None, "v1"])
-    def test_is_taken_if_it_is_what_the_hub_has_now(self, revision, hub_model, monkeypatch):
+    def test_is_used_if_the_hub_still_has_the_same(self, revision, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         snapshot = folders.hub_snapshot(hub_model, revision)
         asked = []
@@ -635,13 +635,13 @@ class TestTheSnapshotOfAHubModel:
         assert folders.current_snapshot(hub_model, Settings(model=hub_model, revision=revision)) == snapshot
         assert asked == [("some/model", "config.json", revision)]
 
-    def test_is_left_if_the_hub_has_another_one_now(self, hub_model, monkeypatch):
+    def test_is_not_used_if_the_hub_has_another_one_now(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         newer = folders.hub_snapshot(hub_model, None) + "0"
         monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *_, **__: f"{newer}/config.json")
         assert folders.current_snapshot(hub_model, Settings(model=hub_model)) is None
 
-    def test_is_left_to_loading_if_asking_fails(self, hub_model, monkeypatch):
+    def test_is_not_used_if_the_hub_does_not_answer(self, hub_model, monkeypatch):
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
 
         def fail(*_, **__):
@@ -650,7 +650,7 @@ class TestTheSnapshotOfAHubModel:
         monkeypatch.setattr("huggingface_hub.hf_hub_download", fail)
         assert folders.current_snapshot(hub_model, Settings(model=hub_model)) is None
 
-    def test_is_none_for_a_model_that_is_not_there(self):
+    def test_is_none_for_a_model_that_does_not_exist(self):
         assert folders.current_snapshot("no/model", Settings(model="no/model")) is None
 
 
@@ -658,8 +658,10 @@ class TestTheSnapshotOfAHubModel:
     ("listed", "expected"),
     [(["null", "zero"], True), (["null", "nvidia0"], False), (["kfd"], False), (["dxg"], False), (["nvidiactl"], True)],
 )
-def test_an_accelerator_is_seen_without_torch(listed, expected, monkeypatch):
-    monkeypatch.setattr(devices.os, "listdir", lambda folder: listed)
+def test_an_accelerator_is_seen_without_torch(listed, expected, tmp_path, monkeypatch):
+    for name in listed:
+        (tmp_path / name).touch()
+    monkeypatch.setattr(devices, "_DEVICE_FILES", str(tmp_path))
     monkeypatch.setattr(devices.sys, "platform", "linux")
     monkeypatch.delitem(devices.sys.modules, "torch", raising=False)
     assert devices._has_only_cpu() is expected
@@ -671,7 +673,7 @@ def test_auto_is_torch_where_openvino_is_not_installed(tiny, monkeypatch):
     assert {model.backend.name for model in registry._loaded.values()} == {"torch"}
 
 
-def test_openvino_that_is_not_installed_is_missed_with_the_command_that_brings_it(tiny, monkeypatch):
+def test_without_openvino_the_error_names_the_command_that_installs_it(tiny, monkeypatch):
     monkeypatch.setattr(devices, "_has_openvino", lambda: False)
     monkeypatch.setitem(devices.sys.modules, "openvino", None)
     with pytest.raises(ImportError, match=r"backend='openvino' needs openvino: pip install 'skembed\[openvino\]'"):

@@ -1,12 +1,11 @@
-"""EmbeddingMapDisplay, SimilarityDisplay and TrainingCurveDisplay: what is drawn, said and refused."""
+"""EmbeddingMapDisplay: what is drawn, said and refused."""
 
 from __future__ import annotations
 
-import importlib
 import sys
 from types import SimpleNamespace
 
-import matplotlib.pyplot
+import matplotlib.text
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -17,55 +16,25 @@ from numpy.testing import assert_allclose, assert_array_equal
 from sklearn.cluster import DBSCAN, KMeans
 from sklearn.decomposition import PCA, TruncatedSVD
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import Normalizer, StandardScaler, normalize
+from sklearn.preprocessing import StandardScaler, normalize
 
 import skembed
-from skembed import SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer, TruncationWarning
-from skembed.plotting.embedding_map import EmbeddingMapDisplay
-from skembed.plotting.similarity import SimilarityDisplay
-from skembed.plotting.training_curve import TrainingCurveDisplay
-
-TEXTS = ["a fox", "a parcel", "the quick brown fox", "login", "the update", "a fox jumps"]
-KINDS = ["animals", "shipping", "animals", "app", "app", "animals"]
-
-
-@pytest.fixture(autouse=True)
-def plt():
-    """pyplot, drawing to memory; its figures are closed afterwards."""
-    matplotlib.pyplot.switch_backend("agg")
-    yield matplotlib.pyplot
-    matplotlib.pyplot.close("all")
-
-
-@pytest.fixture
-def vectors() -> np.ndarray:
-    return np.random.default_rng(0).normal(size=(60, 8)).astype(np.float32)
-
-
-@pytest.fixture
-def embedder(tiny) -> SentenceEmbeddingTransformer:
-    return SentenceEmbeddingTransformer(tiny, missing="nan")
-
-
-@pytest.fixture
-def without(monkeypatch):
-    """``without(library)``: as if it were not installed."""
-    import_module = importlib.import_module
-
-    def hide(library: str) -> None:
-        def importing(module: str):
-            if module.partition(".")[0] == library:
-                raise ModuleNotFoundError(f"No module named {library!r}", name=library)
-            return import_module(module)
-
-        monkeypatch.setattr(importlib, "import_module", importing)
-
-    return hide
+from skembed import EmbeddingMapDisplay, TruncationWarning
+from tests.plotting.drawn import (
+    KINDS,
+    TEXTS,
+    color_bar_of,
+    colors_of,
+    legend_of,
+    notes_of,
+    points_of,
+    ticks_of,
+    written,
+)
 
 
 @pytest.fixture
@@ -82,39 +51,6 @@ def umap_calls(monkeypatch) -> list[dict]:
 
     monkeypatch.setitem(sys.modules, "umap", SimpleNamespace(UMAP=UMAP))
     return calls
-
-
-def points_of(display) -> list:
-    return display.ax_.collections
-
-
-def legend_of(display) -> list[str]:
-    legend = display.ax_.get_legend()
-    return [] if legend is None else [written(text) for text in legend.get_texts()]
-
-
-def colors_of(display) -> list[str]:
-    return [to_hex(points.get_facecolor()[0]) for points in points_of(display)]
-
-
-def color_bar_of(display):
-    bars = [ax for ax in display.figure_.axes if ax.get_label() == "<colorbar>"]
-    return bars[0] if bars else None
-
-
-def notes_of(display) -> list[str]:
-    return [written(text) for text in display.ax_.texts]
-
-
-def ticks_of(axis) -> list[str]:
-    return [written(text) for text in axis.get_ticklabels()]
-
-
-def written(text) -> str:
-    """The letters that matplotlib puts on the picture."""
-    letters, is_formula = text._preprocess_math(text.get_text())
-    assert not is_formula
-    return letters
 
 
 class TestPositions:
@@ -338,15 +274,15 @@ class TestDrawing:
         [
             lambda: EmbeddingMapDisplay(np.eye(2)).plot(),
             lambda: EmbeddingMapDisplay.from_texts(TEXTS),
-            lambda: SimilarityDisplay(np.eye(2)).plot(),
-            lambda: SimilarityDisplay.from_texts(TEXTS),
         ],
     )
     def test_without_matplotlib_the_error_says_what_to_install_before_anything_is_embedded(
         self, make, counted, without
     ):
         without("matplotlib")
-        with pytest.raises(ImportError, match=r"Display needs matplotlib: pip install 'skembed\[plot\]'\.$"):
+        with pytest.raises(
+            ImportError, match=r"^EmbeddingMapDisplay needs matplotlib: pip install 'skembed\[plot\]'\.$"
+        ):
             make()
         assert counted == []
 
@@ -416,10 +352,9 @@ class TestMapOfTexts:
         embedder = make_pipeline(TfidfVectorizer(), TruncatedSVD(3))
         assert EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder).positions.shape == (6, 2)
 
-    @pytest.mark.parametrize("display", [EmbeddingMapDisplay, SimilarityDisplay])
-    def test_a_warning_about_cut_texts_points_to_the_users_line(self, display, embedder):
+    def test_a_warning_about_cut_texts_points_to_the_users_line(self, embedder):
         with pytest.warns(TruncationWarning) as caught:
-            display.from_texts(["fox " * 999, "a fox"], embedder=embedder)
+            EmbeddingMapDisplay.from_texts(["fox " * 999, "a fox"], embedder=embedder)
         assert caught[0].filename == __file__
 
     def test_with_the_real_model_texts_of_one_kind_lie_together(self):
@@ -491,95 +426,6 @@ class TestMapOfAnEstimator:
             EmbeddingMapDisplay.from_estimator(SimpleNamespace(predict=len, labels_=[0]), TEXTS, labels=KINDS)
 
 
-class TestHeatMap:
-    def test_its_cells_are_the_cosines(self, vectors):
-        display = SimilarityDisplay.from_embeddings(vectors[:6] * 3)
-        assert_allclose(display.similarities, normalize(vectors[:6]) @ normalize(vectors[:6]).T, atol=1e-6)
-        assert_allclose(display.im_.get_array(), display.similarities)
-
-    def test_rows_can_be_compared_with_others(self, vectors):
-        display = SimilarityDisplay.from_embeddings(vectors[:1], vectors[1:6])
-        assert_allclose(display.similarities, normalize(vectors[:1]) @ normalize(vectors[1:6]).T, atol=1e-6)
-        assert ticks_of(display.ax_.yaxis) == ["0"]
-        assert ticks_of(display.ax_.xaxis) == ["0", "1", "2", "3", "4"]
-
-    def test_texts_name_rows_and_columns(self, embedder):
-        display = SimilarityDisplay.from_texts(["costs $5, or $6", None, "fox " * 20], ["a fox"], embedder=embedder)
-        first, missing, long = ticks_of(display.ax_.yaxis)
-        assert (first, missing) == ("costs $5, or $6", "missing")
-        assert long == "fox fox fox fox fox fox fox\nfox fox fox fox fox fox fox…"
-        assert ticks_of(display.ax_.xaxis) == ["a fox"]
-        assert np.isnan(display.similarities[:, 0]).tolist() == [False, True, False]
-
-    @pytest.mark.parametrize(
-        ("n_columns", "labels", "columns"),
-        [(2, {}, ["u", "v"]), (2, {"row_labels": ["a", "b"]}, ["a", "b"]), (2, {"column_labels": [8, 9]}, ["8", "9"])],
-    )
-    def test_columns_are_called_as_the_rows_if_they_are_the_same(self, vectors, n_columns, labels, columns):
-        X = pd.DataFrame(vectors[:2], index=["u", "v"])
-        display = SimilarityDisplay.from_embeddings(X, **labels)
-        assert ticks_of(display.ax_.xaxis) == columns
-
-    def test_columns_of_other_vectors_are_not_called_as_the_rows(self, vectors):
-        X = pd.DataFrame(vectors[:2], index=["u", "v"])
-        assert ticks_of(SimilarityDisplay.from_embeddings(X, vectors[2:4]).ax_.xaxis) == ["0", "1"]
-        assert ticks_of(SimilarityDisplay.from_embeddings(vectors[2:4], X).ax_.xaxis) == ["u", "v"]
-
-    def test_vectors_of_two_models_are_not_compared(self, model_folder):
-        X, Y = (pd.Series(TEXTS).embed(output="vector", model=model_folder(kind)) for kind in ("bert", "roberta"))
-        with pytest.raises(ValueError, match=r"vectors of different models cannot be compared"):
-            SimilarityDisplay.from_embeddings(X, Y)
-
-    def test_colors_reach_from_minus_one_to_one_whatever_the_cosines(self, vectors):
-        display = SimilarityDisplay(np.full((2, 2), 0.4)).plot()
-        assert display.im_.get_clim() == (-1, 1)
-        assert color_bar_of(display).get_ylabel() == "cosine"
-
-    def test_cells_hold_numbers_that_can_be_read(self):
-        display = SimilarityDisplay([[1, -1, 0.126], [-0.001, np.nan, 0.5]]).plot()
-        assert notes_of(display) == ["1.00", "-1.00", "0.13", "0.00", "0.50"]
-        assert [text.get_color() for text in display.ax_.texts] == ["white", "white", "black", "black", "black"]
-
-    @pytest.mark.parametrize(("n_rows", "n_numbers"), [(20, 400), (21, 0)])
-    def test_many_cells_hold_none(self, n_rows, n_numbers):
-        assert len(notes_of(SimilarityDisplay(np.eye(n_rows)).plot())) == n_numbers
-
-    @pytest.mark.parametrize(("n_rows", "n_ticks"), [(50, 50), (51, 0)])
-    def test_many_rows_have_no_names(self, n_rows, n_ticks):
-        display = SimilarityDisplay(np.eye(n_rows)).plot()
-        assert len(ticks_of(display.ax_.yaxis)) == len(ticks_of(display.ax_.xaxis)) == n_ticks
-
-    def test_it_draws_on_the_axes_that_it_is_given(self, vectors, plt):
-        figure, (left, right) = plt.subplots(1, 2)
-        display = SimilarityDisplay.from_embeddings(vectors[:3], ax=right)
-        assert (display.ax_, display.figure_) == (right, figure)
-        assert not left.has_data()
-
-    def test_im_kw_has_the_last_word(self):
-        display = SimilarityDisplay(np.eye(2)).plot(im_kw={"cmap": "viridis", "vmin": 0})
-        assert display.im_.get_cmap().name == "viridis"
-        assert display.im_.get_clim() == (0, 1)
-
-    def test_of_an_estimator_it_compares_what_a_transformer_makes_or_a_classifier_is_given(self, embedder, tiny):
-        vectors = skembed.embed(TEXTS, model=tiny)
-        pipe = make_pipeline(embedder, LogisticRegression()).fit(TEXTS, KINDS)
-        for estimator in (embedder, pipe):
-            display = SimilarityDisplay.from_estimator(estimator, TEXTS, TEXTS[:2])
-            assert_allclose(display.similarities, normalize(vectors) @ normalize(vectors[:2]).T, atol=1e-5)
-            assert ticks_of(display.ax_.yaxis) == TEXTS
-            assert ticks_of(display.ax_.xaxis) == TEXTS[:2]
-        assert ticks_of(SimilarityDisplay.from_estimator(pipe, TEXTS).ax_.xaxis) == TEXTS
-
-    def test_too_many_texts_are_an_error_before_they_are_embedded(self, embedder, counted):
-        with pytest.raises(ValueError, match=r"^3,000 x 2,000 cosines are too many for a picture; take a sample"):
-            SimilarityDisplay.from_texts(["a fox"] * 3_000, ["a parcel"] * 2_000, embedder=embedder)
-        assert counted == []
-
-    def test_too_many_vectors_are_an_error(self):
-        with pytest.raises(ValueError, match="2,001 x 2,001 cosines are too many"):
-            SimilarityDisplay.from_embeddings(np.ones((2_001, 2)))
-
-
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
@@ -611,94 +457,9 @@ class TestHeatMap:
         (lambda: EmbeddingMapDisplay.from_texts(np.eye(2)), TypeError, "texts holds vectors, not texts; use from_emb"),
         (lambda: EmbeddingMapDisplay.from_texts("a fox"), TypeError, "is a single str; pass a list"),
         (lambda: EmbeddingMapDisplay.from_texts(["a", 1]), TypeError, r"texts\[1\] is int, not str"),
-        (lambda: SimilarityDisplay([1.0]), ValueError, r"the shape \(n_rows, n_columns\); got \(1,\)"),
-        (lambda: SimilarityDisplay.from_embeddings([]), ValueError, r"the shape \(n_rows, n_columns\); got \(0, 0\)"),
-        (lambda: SimilarityDisplay([[1, 3.2]]), ValueError, r"must be cosines, from -1 to 1; got 3\.2"),
-        (lambda: SimilarityDisplay(np.eye(2), ["a"]), ValueError, "row_labels must have the length 2; got 1"),
-        (lambda: SimilarityDisplay(np.eye(2), None, ["a"]), ValueError, "column_labels must have the length 2; got 1"),
-        (
-            lambda: SimilarityDisplay.from_embeddings(np.eye(2), np.eye(3)),
-            ValueError,
-            "The vectors of X have 2 dimensions, those of Y 3",
-        ),
-        (lambda: SimilarityDisplay.from_embeddings(np.eye(2), ["a"]), TypeError, "Y holds texts, not vectors"),
-        (lambda: SimilarityDisplay.from_texts(["a"], np.eye(2)), TypeError, "other holds vectors, not texts"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_clear_error(make, error, message, counted):
     with pytest.raises(error, match=message):
         make()
     assert counted == []
-
-
-WRAPPED = {
-    "frozen in a pipeline": lambda tuner: make_pipeline(FrozenEstimator(tuner), LogisticRegression()),
-    "pipeline in a pipeline": lambda tuner: make_pipeline(make_pipeline("passthrough", tuner), LogisticRegression()),
-    "frozen twice": lambda tuner: FrozenEstimator(FrozenEstimator(tuner)),
-    "pipeline of an estimator": lambda tuner: skembed.NearDuplicates(make_pipeline(tuner, Normalizer())),
-    "frozen of a search": lambda tuner: make_pipeline(
-        "passthrough", FrozenEstimator(skembed.SemanticSearch(tuner).fit(TEXTS)), LogisticRegression()
-    ),
-}
-
-
-class TestTrainingCurve:
-    HISTORY = pd.DataFrame(
-        {
-            "step": [2, 4, 6, 8],
-            "epoch": [0.5, 1.0, 1.5, 2.0],
-            "loss": [0.4, 0.2, np.nan, 0.1],
-            "validation_score": [np.nan, 0.7, np.nan, 0.6],
-            "seconds": [1.0, 2.0, 3.0, 4.0],
-        }
-    )
-
-    def test_the_loss_is_drawn_by_step(self):
-        display = TrainingCurveDisplay(self.HISTORY, loss_name="cosent").plot()
-        assert display.line_.get_xydata().tolist() == [[2, 0.4], [4, 0.2], [8, 0.1]]
-        assert display.ax_.get_ylabel() == "loss (cosent)"
-        assert display.figure_ is display.ax_.figure
-
-    def test_the_validation_score_has_an_axis_of_its_own_and_a_star_at_the_best_epoch(self):
-        display = TrainingCurveDisplay(self.HISTORY).plot()
-        assert display.score_line_.get_xydata().tolist() == [[4, 0.7], [8, 0.6]]
-        assert display.score_ax_.lines[-1].get_xydata().tolist() == [[4, 0.7]]
-
-    def test_without_validation_there_is_one_axis(self):
-        display = TrainingCurveDisplay(self.HISTORY[["step", "loss"]]).plot()
-        assert display.score_ax_ is None
-        assert len(display.figure_.axes) == 1
-
-    def test_it_draws_where_it_is_told(self, plt):
-        axes = plt.subplots()[1]
-        assert TrainingCurveDisplay(self.HISTORY).plot(ax=axes).ax_ is axes
-
-    @pytest.mark.parametrize("wrap", [lambda tuner: tuner, lambda tuner: make_pipeline(tuner, LogisticRegression())])
-    def test_a_fine_tuner_is_found_also_in_a_pipeline_or_frozen(self, wrap, tiny):
-        tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0)
-        estimator = wrap(tuner).fit(TEXTS, KINDS)
-        display = TrainingCurveDisplay.from_estimator(FrozenEstimator(estimator))
-        assert_array_equal(TrainingCurveDisplay.from_estimator(estimator).history, display.history)
-        assert display.history["step"].tolist() == [1, 2, 3]
-        assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
-
-    @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
-    def test_a_fitted_fine_tuner_is_found_however_it_is_wrapped(self, wrap, tiny):
-        tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0).fit(TEXTS, KINDS)
-        display = TrainingCurveDisplay.from_estimator(wrap(tuner).fit(TEXTS, KINDS))
-        assert display.history is tuner.history_
-
-    def test_a_fine_tuner_is_found_in_a_similarity_of_pairs(self, tiny):
-        tuner = SentenceEmbeddingFineTuner(tiny, batch_size=4, random_state=0)
-        similarity = skembed.PairSimilarity(tuner).fit(list(zip(TEXTS, KINDS, strict=True)), [0, 1] * 3)
-        assert TrainingCurveDisplay.from_estimator(similarity).loss_name == "contrastive"
-
-    @pytest.mark.parametrize("estimator", [SentenceEmbeddingFineTuner(), make_pipeline(PCA(), KMeans()), PCA()])
-    def test_what_has_no_history_is_refused(self, estimator):
-        with pytest.raises(TypeError, match="holds no fitted SentenceEmbeddingFineTuner"):
-            TrainingCurveDisplay.from_estimator(estimator)
-
-    @pytest.mark.parametrize("history", [[1, 2], pd.DataFrame({"step": [1]})])
-    def test_what_is_no_history_is_refused(self, history):
-        with pytest.raises(ValueError, match="history must be a frame with the columns step and loss"):
-            TrainingCurveDisplay(history)
