@@ -394,10 +394,12 @@ class TestExtensionArraysOfPandas:
         assert callable(getattr(ExtensionArray, name))
         assert name in vars(VectorArray)
 
-    @pytest.mark.skipif(Version(pd.__version__) < Version("3"), reason="new in pandas 3")
-    def test_pandas_marks_the_arrays_that_it_gives_away_as_read_only(self):
-        array = pd.Series(VectorArray([[1.0, 2.0]])).array
+    @pytest.mark.skipif(Version(pd.__version__) < Version("3.1"), reason="new in pandas 3.1")
+    def test_pandas_marks_the_array_of_an_index_as_read_only(self):
+        array = pd.Index(VectorArray([[1.0, 2.0]])).array
         assert array._readonly
+        with pytest.raises(ValueError, match="read-only"):
+            array[0] = [3.0, 4.0]
 
 
 @pytest.fixture

@@ -552,7 +552,7 @@ def test_distributions_of_other_parameters_change_nothing(distribution, tiny):
     search = OptunaLikeSearchCV(pipeline(tiny), {"embed__pooling": ["mean", "max"], "clf__C": distribution})
     assert report(precompute(search, TEXTS)) == (40, 1, 2)
     search = OptunaLikeSearchCV(pipeline(tiny), {"embed__truncate_dim": distribution})
-    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* give a list"):
+    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* pass a list"):
         precompute(search, TEXTS)
 
 
@@ -614,7 +614,7 @@ def test_no_cache_is_refused(tiny):
 
 def test_a_distribution_over_an_embedding_parameter_is_refused(tiny):
     search = RandomizedSearchCV(pipeline(tiny), {"embed__truncate_dim": uniform(1, 9)})
-    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* give a list"):
+    with pytest.raises(ValueError, match=r"embed__truncate_dim has a distribution, .* pass a list"):
         precompute(search, TEXTS)
 
 

@@ -9,8 +9,8 @@ from typing import Any, Literal
 
 import dask.dataframe as dd
 import numpy as np
+from dask.dataframe.dispatch import make_meta
 from dask.dataframe.extensions import make_array_nonempty, register_series_accessor
-from dask.dataframe.utils import make_meta
 
 from skembed.checks import check_choice
 from skembed.encoding.settings import check_names

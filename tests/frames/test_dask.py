@@ -12,7 +12,7 @@ import dask
 import dask.dataframe as dd
 import pandas as pd
 import pytest
-from dask.dataframe.utils import make_meta
+from dask.dataframe.dispatch import make_meta
 from numpy.testing import assert_allclose
 
 import skembed
