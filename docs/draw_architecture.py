@@ -32,10 +32,10 @@ FLOORS = [
     ("learning", "finetuner"),
     ("estimators", "embedders   on   transformer  embedding"),
     ("training", "training/"),
-    ("engine", "encoder   on   plan"),
+    ("engine", "encoder   on   finishing  long_texts   on   plan"),
     ("", "models/   on   backends/   on   settings   on   cache/"),
     ("", "texts  vectors  tokens  batching  recipes  threads  forks ..."),
-    ("ground", "errors  checks  optional  paths  atomic  locks"),
+    ("ground", "errors  checks  compat  optional  paths  atomic  locks"),
 ]
 
 

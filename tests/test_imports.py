@@ -22,6 +22,7 @@ FLOORS = [  # from the ground up; a folder stands for all of its files that are 
     ["skembed.encoding.backends"],
     ["skembed.encoding.models"],
     ["skembed.encoding.plan"],
+    ["skembed.encoding.finishing", "skembed.encoding.long_texts"],
     ["skembed.encoding.encoder"],
     ["skembed.training"],
     ["skembed.embedding", "skembed.transformer"],
