@@ -227,7 +227,7 @@ def test_odd_texts_are_queries_too(text, search):
 @pytest.mark.parametrize("text", ["", "   ", " \n\t"])
 @pytest.mark.parametrize("method", ["search", "kneighbors"])
 def test_an_empty_query_finds_something_with_a_warning_at_the_callers_line(method, text, search):
-    with pytest.warns(UserWarning, match=r"queries\[1\] is empty or blank: .* means nothing") as caught:
+    with pytest.warns(UserWarning, match=r"queries\[1\] is empty or blank, .* mean nothing") as caught:
         found = getattr(search, method)(["fox", text])
     assert [Path(warning.filename).name for warning in caught] == ["test_search.py"]
     assert len(found) == (4 if method == "search" else 2)
@@ -522,7 +522,7 @@ def test_a_query_that_is_not_a_text_is_called_a_query(method, search):
 
 
 def test_no_query_is_refused(search):
-    with pytest.raises(TypeError, match="queries is None; give a text"):
+    with pytest.raises(TypeError, match="queries is None; pass a text"):
         search.search(None)
 
 
