@@ -32,7 +32,7 @@ What skembed runs with what, and how far its vectors are from those of sentence-
 alone and in float32. The models are tiny and their weights are random. `torch` and `OpenVINO` name the largest distance
 of two vectors relative to their length, over whole calls, prompts, tasks, dimensions, poolings, layers and long texts.
 `by default` is what `backend="auto"` and `dtype="auto"` come to on this machine, with the smallest cosine over all
-texts.
+texts. The remark is why torch runs a model, or why it is refused.
 
 """
 
@@ -69,7 +69,8 @@ def check(folder: Path, name: str) -> Result:
     print(f"# {name}", file=sys.stderr)
     if done.returncode:
         return {"name": name, "problems": [f"exit {done.returncode}: {done.stderr[-500:]}"], "figures": {}, "ran": {}}
-    result: Result = json.loads(done.stdout.splitlines()[-1])
+    line = done.stdout.splitlines()[-1].replace(str(folder / name), name)
+    result: Result = json.loads(line)
     return result
 
 

@@ -120,6 +120,12 @@ class Comparison:
         if not value <= LARGEST_DIFFERENCE:
             self.problems.append(f"{what}: differs by {value:.2e}")
 
+    def note_reasons(self, caught: list[warnings.WarningMessage]) -> None:
+        """Keep why OpenVINO does not run the model, which is said once a process."""
+        beginning = f"OpenVINO cannot run {self.folder}: "
+        said = [str(warning.message).partition(" torch runs it instead")[0] for warning in caught]
+        self.figures |= {f"reason: {one.removeprefix(beginning)}": 0.0 for one in said if one.startswith(beginning)}
+
     def attempt(self, what: str, compare: Any, *args: Any) -> None:
         try:
             compare(*args)
@@ -135,8 +141,7 @@ def compare_whole_calls(case: Comparison, backend: str) -> None:
         case.ran[backend] = model.backend.name
     case.check(f"{backend}: texts", case.embed(case.texts, **settings), case.one_by_one(case.texts))
     case.ran[backend] = get_model(Settings(model=case.folder, **settings, **case.trusted)).backend.name
-    reasons = [str(warning.message) for warning in caught if "OpenVINO cannot run" in str(warning.message)]
-    case.figures |= {f"reason: {reason}": 0.0 for reason in reasons}
+    case.note_reasons(caught)
     for name in case.reference.prompts:
         found = case.embed(case.whole_texts, prompt_name=name, **settings)
         case.check(f"{backend}: prompt {name}", found, case.one_by_one(case.whole_texts, prompt_name=name))
@@ -263,11 +268,14 @@ def compare_search(case: Comparison) -> None:
 
 
 def compare_defaults(case: Comparison) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         many = case.texts + [f"{text} {number}" for number in range(8) for text in case.whole_texts]
         found = case.embed(many)
         model = get_model(Settings(model=case.folder, **case.trusted))
+    case.note_reasons(caught)
+    if model.backend.unsupported_reason:
+        case.figures[f"reason: {model.backend.unsupported_reason}"] = 0.0
     case.ran["default"] = f"{model.backend.name} {model.dtype}"
     cosine = smallest_cosine(found, case.one_by_one(many))
     case.figures["default: smallest cosine"] = cosine
