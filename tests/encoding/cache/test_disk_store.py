@@ -617,7 +617,7 @@ for operation in (lambda: read(store, ["a"]), lambda: write(store, ["a"]), lambd
     try:
         print(operation())
     except CacheError as error:
-        print("may write to" in str(error))
+        print("write permission" in str(error))
 """
         assert finish(python(code, folder)) == "True\nTrue\nTrue"
 
