@@ -498,6 +498,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
+        check_is_fitted(self)  # before the parameters are read, which may be invalid
         return self._embed_texts(read_texts(X, missing=self._settings().missing, name=name))
 
     def _embed_texts(self, texts: Texts, plan: Plan | None = None) -> NDArray[np.float32]:
