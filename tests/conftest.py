@@ -12,18 +12,23 @@ import signal
 import tempfile
 import zlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 import skembed
+from tests.warm_processes import run_trial
 
 TORCH_FILES = ("test_registry.py", "test_several_devices.py", "test_torch_backend.py", "test_torch_threads.py")
 
 
 def pytest_addoption(parser):
     parser.addoption(
-        "--backend", choices=("torch", "openvino"), default="torch", help="what backend='auto' is on a CPU"
+        "--backend",
+        choices=("openvino", "torch"),
+        default="openvino" if find_spec("openvino") else "torch",
+        help="what backend='auto' is on a CPU; by default what users get: OpenVINO where it is installed",
     )
     parser.addoption("--share", default="1/1", metavar="K/N", help="run the K-th of N shares of the tests")
 
@@ -53,7 +58,7 @@ def _empty_cache():
 
 @pytest.fixture(autouse=True)
 def _one_backend(request, monkeypatch):
-    """The suite runs on torch, or on OpenVINO in float32: it counts digits. OpenVINO's own tests see it as it is."""
+    """The suite runs on OpenVINO in float32, for it counts digits, or on torch. OpenVINO's own tests see it as it is."""
     if request.path.name.startswith("test_openvino"):
         return
     is_of_torch = request.path.name in TORCH_FILES or request.node.get_closest_marker("of_torch")
@@ -61,6 +66,7 @@ def _one_backend(request, monkeypatch):
         monkeypatch.setattr("skembed.encoding.models.devices._has_openvino", lambda: False)
     else:
         monkeypatch.setattr("skembed.encoding.backends.openvino_backend._has_native_bfloat16", lambda: False)
+        monkeypatch.setattr("skembed.encoding.backends.openvino_trial._run_child", run_trial)
 
 
 @pytest.fixture(scope="session")
