@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from markdown_it import MarkdownIt
 from myst_parser.slugs import github_slugify
 
 import skembed
+from tests.test_imports import FLOORS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -79,6 +81,15 @@ def test_the_map_of_the_code_names_every_file():
     files = {path for path in (ROOT / "skembed").rglob("*.py") if path.name != "__init__.py"}
     expected = {path.relative_to(ROOT).as_posix() for path in files} | {"skembed/__init__.py"}
     assert files_of_the_map(section.partition("\n## ")[0]) == expected
+
+
+def test_the_picture_of_the_architecture_shows_the_floors_of_the_rule_of_imports():
+    spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "docs" / "draw_architecture.py")
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    shown = [re.sub(r" \(.*\)", "", files).replace("__init__", "").split() for _, files in reversed(drawing.FLOORS)]
+    as_shown = [[name.partition(".")[2].replace(".", "/") for name in floor if "." in name] for floor in FLOORS]
+    assert [sorted(name.strip("/") for name in names) for names in shown] == [sorted(names) for names in as_shown]
 
 
 def test_the_version_is_written_twice_and_alike():
