@@ -64,10 +64,12 @@ def test_every_public_name_is_in_the_reference_once():
     assert sorted(entries) == skembed.__all__
 
 
-def files_of_the_map(map_of_the_code: str) -> set[str]:
-    """Read the paths from lines such as ``    texts.py   any container``; the folder stands above, less indented."""
+def files_of_the_map(heading: str) -> set[str]:
+    """Read the paths from lines such as ``    texts.py   any container``; their folders are above, less indented."""
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = contributing.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     paths, folders = set(), {}
-    for indent, name in re.findall(r"^( +)([\w/]+(?:\.py)?) *", map_of_the_code, flags=re.MULTILINE):
+    for indent, name in re.findall(r"^( +)([\w/]+(?:\.py)?) *", section, flags=re.MULTILINE):
         folders = {other: folder for other, folder in folders.items() if other < len(indent)}
         if name.endswith("/"):
             folders[len(indent)] = name
@@ -77,10 +79,16 @@ def files_of_the_map(map_of_the_code: str) -> set[str]:
 
 
 def test_the_map_of_the_code_names_every_file():
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Map of the code")[2]
     files = {path for path in (ROOT / "skembed").rglob("*.py") if path.name != "__init__.py"}
     expected = {path.relative_to(ROOT).as_posix() for path in files} | {"skembed/__init__.py"}
-    assert files_of_the_map(section.partition("\n## ")[0]) == expected
+    assert files_of_the_map("Map of the code") == expected
+
+
+def test_the_map_of_the_tests_names_every_file_that_does_not_test_the_file_of_its_name():
+    tests = {path for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")}
+    package = {path.relative_to(ROOT / "skembed") for path in (ROOT / "skembed").rglob("*.py")}
+    mirrors = {ROOT / "tests" / path.parent / f"test_{path.stem.strip('_')}.py" for path in package}
+    assert files_of_the_map("Map of the tests") == {path.relative_to(ROOT).as_posix() for path in tests - mirrors}
 
 
 def test_the_picture_of_the_architecture_shows_the_floors_of_the_rule_of_imports():
