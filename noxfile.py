@@ -1,7 +1,7 @@
 """Tasks for developers: ``nox -l`` lists them, ``nox -s quick`` runs one, ``nox -s quick -- tests/encoding`` a part.
 
-The first ones run in the environment that nox itself runs in, see CONTRIBUTING.md. The others make one of their own.
-What .ci/run does, too, stands there, and is called from here.
+The first sessions run in the environment of nox itself, see CONTRIBUTING.md; the others create one of their own. Steps
+that .ci/run also has are defined there and called from here.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import nox
 
 ROOT = Path(__file__).parent
 CONSTRAINED = ("-c", str(ROOT / "constraints.txt"))
-# What a test of the core needs of the test extra; it runs without all else.
+# The part of the extra "test" that tests of the core need.
 TESTERS = ("pytest", "hypothesis")
-OF_EXTRA = {  # extra -> arguments of pytest: tests that need it and no other, but for the default model
+OF_EXTRA = {  # extra -> arguments of pytest: tests that need no other extra, except for the default model
     "dask": ["tests/frames/test_dask.py"],
     "docs": ["tests/test_docs.py"],
     "faiss": ["tests/similarity/test_neighbours.py"],
@@ -46,7 +46,7 @@ def ci(session: nox.Session, *arguments: str) -> None:
 
 @nox.session(python=False)
 def quick(session: nox.Session) -> None:
-    """Check style, and run a quarter of the fast tests or those that are named: under three minutes."""
+    """Check style, and run a quarter of the fast tests, or those that are named, in under three minutes."""
     ci(session, "style")
     chosen = session.posargs or ["--share", "1/4"]
     python(session, "-m", "pytest", "-q", "-x", "-n", "auto", "--dist", "worksteal", *chosen)
@@ -54,19 +54,19 @@ def quick(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def full(session: nox.Session) -> None:
-    """Run all that a change must pass, in a fresh .venv: .ci/run."""
+    """Run everything that a change must pass, in a fresh .venv: .ci/run."""
     session.run("bash", ".ci/run", external=True)
 
 
 @nox.session(python=False)
 def slow(session: nox.Session) -> None:
-    """Run the tests that start processes or take seconds."""
+    """Run the tests that start processes or take several seconds."""
     ci(session, "slow", *session.posargs)
 
 
 @nox.session(python=False)
 def docs(session: nox.Session) -> None:
-    """Draw the picture of the architecture anew, and build the site into docs/_build/html; warnings are errors."""
+    """Draw the picture of the architecture, and build the website in docs/_build/html; warnings are errors."""
     python(session, "docs/draw_architecture.py")
     python(session, "-m", "sphinx", "-W", "-n", "-q", "-b", "html", "docs", "docs/_build/html", *session.posargs)
 
@@ -82,19 +82,19 @@ def bench(session: nox.Session) -> None:
 
 @nox.session(python=False)
 def release(session: nox.Session) -> None:
-    """Build what is published, sdist and wheel, into an empty dist/; RELEASING.md has the steps around it."""
+    """Build the sdist and the wheel to publish, in an empty dist/; see RELEASING.md for the other steps."""
     shutil.rmtree(ROOT / "dist", ignore_errors=True)
     python(session, "-m", "build", *session.posargs)
 
 
 @nox.session
 def wheel(session: nox.Session) -> None:
-    """Test the built wheel where there is no source."""
+    """Test the built wheel without the source."""
     folder = Path(session.create_tmp())
     shutil.rmtree(folder / "tests", ignore_errors=True)
     shutil.rmtree(folder / "dist", ignore_errors=True)
     session.install(*CONSTRAINED, "build")
-    session.run("python", "-m", "build", "-q", "--outdir", str(folder / "dist"))  # the wheel is made from the sdist
+    session.run("python", "-m", "build", "-q", "--outdir", str(folder / "dist"))  # the wheel is built from the sdist
     (built,) = (folder / "dist").glob("*.whl")
     session.install(*CONSTRAINED, "--force-reinstall", "--no-deps", str(built))
     session.install(*CONSTRAINED, f"{built}[offline,polars]", *TESTERS, "pyarrow")
@@ -107,7 +107,7 @@ def wheel(session: nox.Session) -> None:
 
 @nox.session
 def bare(session: nox.Session) -> None:
-    """Run tests of the core where no extra is installed."""
+    """Run tests of the core without any extra."""
     session.install(*CONSTRAINED, ".", *TESTERS)
     load_all_names(session)
     session.run("python", "-m", "pytest", *(session.posargs or OF_CORE))
@@ -116,12 +116,12 @@ def bare(session: nox.Session) -> None:
 @nox.session
 @nox.parametrize("name", sorted(OF_EXTRA))
 def extra(session: nox.Session, name: str) -> None:
-    """Run the tests of one extra where no other is installed, but for the default model."""
+    """Run the tests of one extra without the others, except for the default model."""
     session.install(*CONSTRAINED, f".[offline,{name}]", *TESTERS)
     load_all_names(session)
     session.run("python", "-m", "pytest", *(session.posargs or OF_EXTRA[name]))
 
 
 def load_all_names(session: nox.Session) -> None:
-    """Look up every public name: no extra may be needed for that."""
+    """Look up every public name, which must not need an extra."""
     session.run("python", "-c", "import skembed; [getattr(skembed, name) for name in skembed.__all__]")

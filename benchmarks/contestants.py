@@ -1,4 +1,4 @@
-"""Who encodes in encode.py: skembed with each backend and precision, sentence-transformers, and the peers."""
+"""The contestants of encode.py: skembed with each backend and precision, sentence-transformers, and the peers."""
 
 from __future__ import annotations
 

@@ -26,13 +26,14 @@ from report import describe_machine
 
 ROOT = Path(__file__).parents[1]
 HEADER = ("family", "torch, float32", "OpenVINO, float32", "by default", "smallest cosine", "remark")
-BEGINNING = """# Families of models
+BEGINNING = """# Model families
 
-What skembed runs with what, and how far its vectors are from those of sentence-transformers, which encodes each text
-alone and in float32. The models are tiny and their weights are random. `torch` and `OpenVINO` name the largest distance
-of two vectors relative to their length, over whole calls, prompts, tasks, dimensions, poolings, layers and long texts.
-`by default` is what `backend="auto"` and `dtype="auto"` come to on this machine, with the smallest cosine over all
-texts. The remark is why torch runs a model, or why it is refused.
+This table shows which backend runs each family of models, and how far the vectors of skembed are from those of
+sentence-transformers, computed for each text alone and in float32. The models are tiny and their weights are random.
+`torch` and `OpenVINO` give the largest distance between two vectors, relative to their length, over whole calls,
+prompts, tasks, dimensions, poolings, layers and long texts. `by default` is what `backend="auto"` and `dtype="auto"`
+choose on the machine of the measurement, with the smallest cosine over all texts. The remark gives the reason why torch
+runs a model, or why a model is rejected.
 
 """
 
@@ -82,7 +83,7 @@ def write_table(results: Iterable[Result]) -> list[str]:
 def row(result: Result) -> tuple[str, ...]:
     figures, ran = result["figures"], result["ran"]
     if result.get("refused"):
-        return result["name"], "", "", "refused", "", one_line(result["refused"])
+        return result["name"], "", "", "rejected", "", one_line(result["refused"])
     if result["problems"]:
         return result["name"], "", "", "", "", f"does not hold: {one_line('; '.join(result['problems']))}"
 

@@ -47,7 +47,7 @@ N_SEEDS = 5
 N_PAIRS_PER_TEXT, BATCH_SIZE, EPOCHS = 20, 16, 1
 MOST_BELOW_SETFIT = 1.0
 MOST_LOST = 0.3
-FEW_HEADER = ("examples a class", "learning rate", "what", "accuracy", "beside as it comes", "seconds to fit, median")
+FEW_HEADER = ("examples per class", "learning rate", "what", "accuracy", "gain", "seconds to fit, median")
 STS_HEADER = ("pooling", "split", "before", "after", "gain", "bound", "holds", "minutes")
 
 Result = dict[str, Any]
@@ -87,7 +87,7 @@ def measure_few_shot(arguments: argparse.Namespace) -> Iterator[Result]:
     train, test = table[table["split"] == "train"], table[table["split"] == "test"]
     for n, rate, seed in product(arguments.n_per_class, arguments.learning_rate, range(N_SEEDS)):
         few = train.groupby("label").sample(n, random_state=seed)
-        for what, run in (("as it comes", run_frozen), ("skembed", run_skembed), ("setfit", run_setfit)):
+        for what, run in (("original model", run_frozen), ("skembed", run_skembed), ("setfit", run_setfit)):
             seconds, predicted = run(few, test["text"].tolist(), rate, seed)
             accuracy = float(np.mean(np.asarray(predicted) == test["label"].to_numpy()) * 100)
             yield {"n": n, "rate": rate, "seed": seed, "what": what, "accuracy": accuracy, "seconds": seconds}
@@ -146,10 +146,10 @@ def few_shot_rows(results: list[Result]) -> Iterator[tuple[Any, ...]]:
     table = pd.DataFrame(results)
     for (n, rate), group in table.groupby(["n", "rate"]):
         by_what = group.pivot(index="seed", columns="what", values="accuracy")
-        for what in ("as it comes", "skembed", "setfit"):
-            gain, error = mean_and_error(by_what[what] - by_what["as it comes"])
+        for what in ("original model", "skembed", "setfit"):
+            gain, error = mean_and_error(by_what[what] - by_what["original model"])
             seconds = median(group.loc[group["what"] == what, "seconds"])
-            gained = "" if what == "as it comes" else f"{gain:+.2f} ± {error:.2f}"
+            gained = "" if what == "original model" else f"{gain:+.2f} ± {error:.2f}"
             accuracy = "{:.2f} ± {:.2f}".format(*mean_and_error(by_what[what]))
             yield n, f"{rate:g}", what, accuracy, gained, f"{seconds:.1f}"
 
@@ -158,15 +158,15 @@ def check_few_shot(results: list[Result]) -> Iterator[str]:
     table = pd.DataFrame(results)
     for rate, group in table.groupby("rate"):
         accuracy = group.pivot(index=["n", "seed"], columns="what", values="accuracy")
-        gain, error = mean_and_error(accuracy["skembed"] - accuracy["as it comes"])
-        said = f"rate {rate:g}, over all draws: {gain:+.2f} ± {error:.2f} points beside the model as it comes"
+        gain, error = mean_and_error(accuracy["skembed"] - accuracy["original model"])
+        said = f"rate {rate:g}, over all draws: {gain:+.2f} ± {error:.2f} points compared with the original model"
         yield f"{said}: {verdict(gain > 2 * error)}"
         beside, error = mean_and_error(accuracy["skembed"] - accuracy["setfit"])
-        said = f"rate {rate:g}, over all draws: {beside:+.2f} ± {error:.2f} points beside setfit"
+        said = f"rate {rate:g}, over all draws: {beside:+.2f} ± {error:.2f} points compared with setfit"
         yield f"{said}: {verdict(beside >= -MOST_BELOW_SETFIT)}"
         seconds = group.pivot(index=["n", "seed"], columns="what", values="seconds")
         ratio = median(seconds["skembed"] / seconds["setfit"])
-        yield f"rate {rate:g}, median over all draws: {ratio:.2f} of the time of setfit: {verdict(ratio <= 1)}"
+        yield f"rate {rate:g}, median over all draws: {ratio:.2f} of setfit's time: {verdict(ratio <= 1)}"
 
 
 def measure_similarity(arguments: argparse.Namespace) -> Iterator[Result]:

@@ -553,7 +553,7 @@ def judge(soak: Soak) -> list[dict[str, Any]]:
         result("runs of `embed_parquet` completed", soak.n_completed, "1 at least", soak.n_completed > 0),
         result(
             "growth of resident memory",
-            f"{n_growth / MB:+.1f} MB, beside {n_before / MB:.0f} MB",
+            f"{n_growth / MB:+.1f} MB, of {n_before / MB:.0f} MB",
             f"{most_growth / MB:.1f} MB",
             n_growth <= most_growth,
         ),
@@ -602,7 +602,7 @@ def report(soak: Soak, arguments: argparse.Namespace, machine: dict[str, Any]) -
     facts = {
         "calls": f"{sum(n_calls.values()):,}",
         "vectors compared": f"{counts['vectors']:,}",
-        "vectors that comparing tells apart": f"{soak.pool.told_apart():.2%}",
+        "vectors that the comparison tells apart": f"{soak.pool.told_apart():.2%}",
         "children": f"{soak.n_started:,}",
         "children killed": f"{n_killed:,}",
         "growth of private memory": f"{growth(soak.samples, 'private_bytes') / MB:+.1f} MB",

@@ -1,7 +1,7 @@
-"""Sphinx configuration: the site is made of the docstrings, the examples and the documents of the repository.
+"""Sphinx configuration: a website from the docstrings, the examples and the documents of the repository.
 
-The documents are included where they stand. Their links lead from file to file there; here they are turned to the pages
-that the files have in the site.
+The documents are included from their own folders. Their links point to files; here they are changed to point to the
+pages of these files.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 DOCS = Path(__file__).parent
 ROOT = DOCS.parent
 GENERATED = DOCS / "generated"
-PAGES = {  # of the documents that have one
+PAGES = {  # document -> its page
     ROOT / "README.md": DOCS / "index.md",
     ROOT / "CONTRIBUTING.md": DOCS / "contributing.md",
     ROOT / "CHANGELOG.md": DOCS / "changelog.md",
@@ -42,20 +42,20 @@ extensions = ["myst_parser", "numpydoc", "sphinx.ext.autodoc", "sphinx.ext.autos
 exclude_patterns = ["_build"]
 smartquotes = False  # options such as --csv keep their dashes
 
-myst_heading_anchors = 4  # as deep as links to headings go
+myst_heading_anchors = 4  # levels of headings that links point to
 
 autodoc_default_options = {"members": True, "member-order": "bysource", "show-inheritance": True}
 autodoc_inherit_docstrings = False  # pandas' and scikit-learn's own methods are documented there
 autodoc_typehints = "none"  # the docstrings say more
 numpydoc_show_class_members = False  # autodoc writes them out
 
-# References to our own names are checked. Those into other packages cannot be without a network: they stay plain text.
+# References to our own names are checked. Those to other packages would need a network, so they remain plain text.
 nitpicky = True
 nitpick_ignore_regex = [(r"py:\w+", r"(?!skembed\b)[a-z_]+\..*"), (r"py:\w+", "|".join(dir(builtins)))]
 
 html_theme = "pydata_sphinx_theme"
 html_title = f"skembed {release}"
-html_show_sourcelink = html_copy_source = False  # of a page that includes a document it would show one line
+html_show_sourcelink = html_copy_source = False  # the source of a page that includes a document is one line
 html_theme_options = {"header_links_before_dropdown": 6, "secondary_sidebar_items": ["page-toc"]}
 _WITHOUT_SIDEBAR = (
     "index",
@@ -67,12 +67,12 @@ _WITHOUT_SIDEBAR = (
     "releasing",
     "licence",
 )
-html_sidebars = {page: [] for page in _WITHOUT_SIDEBAR}  # there is nothing below them
+html_sidebars = {page: [] for page in _WITHOUT_SIDEBAR}  # they have no pages below them
 
 
 def write_pages(_app: Sphinx) -> None:
-    """Write a page for each example, and one for the files of results; autosummary adds those of the reference."""
-    shutil.rmtree(GENERATED, ignore_errors=True)  # pages of what is gone would be errors
+    """Write a page for each example, and one that lists the results; autosummary writes those of the reference."""
+    shutil.rmtree(GENERATED, ignore_errors=True)  # remove the pages of deleted examples
     for path, page in PAGES.items():
         if page.is_relative_to(GENERATED):
             page.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def write_pages(_app: Sphinx) -> None:
 
 
 def to_markdown(path: Path) -> str:
-    """Make the text of a page, with links as from the file's folder: of a script in cells, or a folder of files."""
+    """Write the page of a script in cells, or of a folder of files; links are relative to the parent folder."""
     if path.is_dir():
         files = [f"- [{file.name}]({path.name}/{file.name})\n" for file in sorted(path.iterdir())]
         return f"# Files of {path.relative_to(ROOT)}\n\n{''.join(files)}"
@@ -93,14 +93,14 @@ def to_markdown(path: Path) -> str:
 
 
 def turn_included_links(app: Sphinx, path: Path, _parent: str, content: list[str]) -> None:
-    """Turn the links of a document that a page includes."""
+    """Change the links of an included document to those of its page."""
     path = (Path(app.srcdir) / path).resolve()
     if path in PAGES:
         content[0] = turn_links(content[0], path.parent, PAGES[path])
 
 
 def turn_links(text: str, folder: Path, page: Path) -> str:
-    """Make links that lead somewhere from a folder lead there from a page; Sphinx reports those that lead nowhere."""
+    """Change links relative to a folder into links relative to a page; Sphinx reports broken ones."""
 
     def turn(link: re.Match[str]) -> str:
         target = (folder / link["path"]).resolve()
@@ -113,12 +113,12 @@ def turn_links(text: str, folder: Path, page: Path) -> str:
 
 
 def skip_made_methods(_app: Sphinx, _what: str, name: str, _obj: object, _skip: bool, _options: object) -> bool | None:
-    """Leave out the methods that scikit-learn makes for metadata routing, which are documented there."""
+    """Skip the methods that scikit-learn generates for metadata routing; they are documented there."""
     return True if re.fullmatch(r"set_\w+_request", name) else None
 
 
 def setup(app: Sphinx) -> None:
-    """Have the pages written before autosummary looks for more, and links turned when a document is read."""
+    """Connect the functions: pages must be written before autosummary looks for more."""
     app.connect("builder-inited", write_pages, priority=100)
     app.connect("include-read", turn_included_links)
     app.connect("autodoc-skip-member", skip_made_methods)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Classification: embeddings compared with word counts
 #
-# How many labelled tickets does a classifier need? Both pipelines are trained on the first few tickets of each of six
-# labels, drawn ten times, and tested on the rest. The tickets were written for this project: they are a demonstration,
-# not a benchmark.
+# How many labelled tickets does a classifier need? Both pipelines are trained on a few tickets of each of six labels,
+# drawn at random ten times, and tested on the rest. The tickets were written for this project: they are a
+# demonstration, not a benchmark.
 
 # %%
 from pathlib import Path
@@ -26,7 +26,7 @@ pipelines = {
 
 # %% [markdown]
 # ## Accuracy by the number of examples
-# Each text is encoded once; the 50 fits after the first find its vector in the cache.
+# Each text is encoded once, for the first fit; all later fits find its vector in the cache.
 
 # %%
 n_labels = df["label"].nunique()
@@ -45,9 +45,9 @@ print(results.pivot(index="examples", columns="pipeline", values="accuracy").rou
 
 # %%
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
-for (name, curve), marker in zip(results.groupby("pipeline"), "so", strict=True):
+for (name, curve), marker in zip(results.groupby("pipeline", sort=False), "os", strict=True):
     axes.errorbar(curve["examples"], curve["accuracy"], curve["std"], label=name, marker=marker, capsize=3)
-axes.set(xscale="log", xlabel="labelled tickets for each label", ylabel="accuracy on the others", ylim=(0, 1))
+axes.set(xscale="log", xlabel="labelled tickets per label", ylabel="accuracy on the other tickets", ylim=(0, 1))
 axes.set_xticks(curve["examples"], curve["examples"])
 axes.minorticks_off()
 axes.legend()

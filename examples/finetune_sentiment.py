@@ -25,18 +25,18 @@ train, test = train_test_split(opinions, train_size=128, stratify=opinions["opin
 # %% [markdown]
 # ## How many labelled texts does it take?
 # The same classifier is trained on vectors of the original model, and on vectors of a model tuned on the very texts
-# that the classifier learns from.
+# that the classifier is trained on.
 
 # %%
 frozen = SentenceEmbeddingTransformer()
 tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, n_pairs_per_text=4, random_state=0)
-sizes, accuracy = [8, 16, 64], {"as it comes": [], "tuned": []}
+sizes, accuracy = [8, 16, 64], {"original": [], "tuned": []}
 for n in sizes:
     few = train.groupby("opinion").head(n)
-    for name, transformer in (("as it comes", frozen), ("tuned", tuner)):
+    for name, transformer in (("original", frozen), ("tuned", tuner)):
         pipeline = make_pipeline(transformer, LogisticRegression(max_iter=1000)).fit(few["text"], few["opinion"])
         accuracy[name].append(pipeline.score(test["text"], test["opinion"]))
-    print(f"{n} texts a class: accuracy", ", ".join(f"{name} {scores[-1]:.2f}" for name, scores in accuracy.items()))
+    print(f"{n} texts per class: accuracy", ", ".join(f"{name} {scores[-1]:.2f}" for name, scores in accuracy.items()))
 
 # %% [markdown]
 # ## Six sentences before and after
@@ -47,7 +47,7 @@ movies = ["This is a good movie.", "I really enjoyed the film.", "The acting was
           "This is a bad movie.", "The film was dull and far too long.", "The acting was terrible."]  # fmt: skip
 is_good = np.array([True, True, True, False, False, False])
 is_same, is_other = (is_good[:, None] == is_good) & ~np.eye(6, dtype=bool), is_good[:, None] != is_good
-for name, transformer in (("as it comes", frozen), ("tuned", tuner)):
+for name, transformer in (("original", frozen), ("tuned", tuner)):
     vectors = transformer.transform(movies)
     cosines = vectors @ vectors.T
     nearer = np.where(is_same, cosines, 1).min(axis=1) > np.where(is_other, cosines, -1).max(axis=1)
@@ -58,12 +58,12 @@ for name, transformer in (("as it comes", frozen), ("tuned", tuner)):
 
 # %%
 figure, ((left, right), (curve, training)) = plt.subplots(2, 2, figsize=(15, 11), layout="constrained")
-for axes, name, transformer in ((left, "as it comes", frozen), (right, "tuned", tuner)):
+for axes, name, transformer in ((left, "original", frozen), (right, "tuned", tuner)):
     SimilarityDisplay.from_estimator(transformer, movies, ax=axes)
     axes.set_title(name)
 for name, scores in accuracy.items():
     curve.plot(sizes, scores, marker="o", label=name)
-curve.set(xscale="log", xticks=sizes, xticklabels=sizes, xlabel="labelled texts a class", ylabel="accuracy")
+curve.set(xscale="log", xticks=sizes, xticklabels=sizes, xlabel="labelled texts per class", ylabel="accuracy")
 curve.minorticks_off()
 curve.legend()
 TrainingCurveDisplay.from_estimator(tuner, ax=training)

@@ -21,8 +21,8 @@ texts = ["text_a", "text_b"]
 
 # %% [markdown]
 # ## Before and after, on held-out pairs
-# Floats are scores, so the loss is CoSENT, which learns their order. After training, the rank of a cosine counts, not
-# its value.
+# Floats are scores, so the loss is CoSENT, which learns their order. After training, compare the ranks of cosines, not
+# their values.
 
 # %%
 tuner = SentenceEmbeddingFineTuner(learning_rate=1e-4, epochs=5, batch_size=8, random_state=0)
@@ -38,7 +38,7 @@ print(f"Spearman after:  {similarity_score(after, test[texts], test['score']):.2
 shared = [len(set(a.lower().split()) & set(b.lower().split())) / len(a.split()) for a, b in test[texts].to_numpy()]
 test["kind"] = "other"
 test.loc[test["score"] >= 4, "kind"] = "the same in other words"
-test.loc[(test["score"] <= 2) & (pd.Series(shared, index=test.index) > 0.6), "kind"] = "the contrary in the same words"
+test.loc[(test["score"] <= 2) & (pd.Series(shared, index=test.index) > 0.6), "kind"] = "the opposite in the same words"
 print(test.groupby("kind")[["score", "before", "after"]].mean().round(2).to_string())
 
 # %% [markdown]

@@ -64,7 +64,7 @@ if len(texts) < len(rows):
 if labels.nunique() < 2:
     sys.exit(f"Nothing to tell apart: {options.label!r} has fewer than two labels with {2 * options.folds} texts each.")
 X, X_test, y, y_test = train_test_split(texts, labels, test_size=0.25, stratify=labels, random_state=0)
-print(f"   {len(X):,} for the search, {len(X_test):,} put away until the end")
+print(f"   {len(X):,} for the search, {len(X_test):,} held out until the end")
 
 # %% [markdown]
 # ## 2. How long it takes to encode the texts once
@@ -111,7 +111,7 @@ grid = {
     "embed__truncate_dim": [96, 192, 384],
     "classify__C": [0.01, 0.1, 1],
 }
-AS_IT_COMES = {"embed__pooling": "mean", "embed__layers": 6, "embed__truncate_dim": 384, "classify__C": 1}
+DEFAULTS = {"embed__pooling": "mean", "embed__layers": 6, "embed__truncate_dim": 384, "classify__C": 1}
 cache = skembed.EmbeddingCache()
 pipeline = Pipeline(
     [
@@ -146,15 +146,15 @@ n_found, n_encoded = after["hits"] - ahead["hits"], after["misses"] - ahead["mis
 print(f"   The search after it: {n_found:,} texts found in the cache, {n_encoded:,} encoded")
 
 # %% [markdown]
-# ## 5. Winner and table
+# ## 5. The winner and the scores
 # `cv_results_` has a row for each candidate. The score is the mean accuracy over the folds. Small differences mean
-# little: one more correct ticket of the 225 adds 0.004.
+# little: one more correct ticket out of 225 adds 0.004.
 
 # %%
 results = pd.DataFrame(search.cv_results_).rename(columns=lambda name: name.removeprefix("param_").split("__")[-1])
 results["error"] = results["std_test_score"] / (options.folds - 1) ** 0.5  # standard error of the mean over the folds
 winner = results.loc[search.best_index_]
-plain = results[results["params"] == AS_IT_COMES].iloc[0]
+plain = results[results["params"] == DEFAULTS].iloc[0]
 
 
 def describe(candidate):
@@ -163,7 +163,7 @@ def describe(candidate):
 
 print("\n5. Accuracy in the cross-validation\n")
 print(f"   The winner       {winner.mean_test_score:.3f}   {describe(winner)}")
-print(f"   As it comes      {plain.mean_test_score:.3f}   {describe(plain)}")
+print(f"   The defaults     {plain.mean_test_score:.3f}   {describe(plain)}")
 print("\n   Pooling x layer, the best over dimensions and C\n")
 best = results.pivot_table(index="pooling", columns="layers", values="mean_test_score", aggfunc="max", sort=False)
 print(best.rename_axis(index=None, columns="layer").to_string(float_format="%.3f"))
@@ -175,14 +175,14 @@ by_dim["bytes a text"] = 4 * by_dim.index
 print(by_dim.rename_axis("dimensions").reset_index().to_string(index=False, float_format="%.3f"))
 
 # %% [markdown]
-# ## 6. The honest figure
+# ## 6. An unbiased score
 # The held-out texts are used once. If there are too few texts to hold some out, nested cross-validation does the same
 # for every text in turn: `cross_val_score(search, X, y)`. It costs no second pass through the model either.
 
 # %%
 test_score = search.score(X_test, y_test)
 test_error = (test_score * (1 - test_score) / len(y_test)) ** 0.5
-print(f"\n6. The winner on the {len(X_test):,} texts put away: {test_score:.3f}, standard error {test_error:.3f}")
+print(f"\n6. The winner on the {len(X_test):,} held-out texts: {test_score:.3f}, standard error {test_error:.3f}")
 print(f"   (always guessing {y.mode()[0]!r}: {y_test.eq(y.mode()[0]).mean():.3f})")
 
 # %% [markdown]

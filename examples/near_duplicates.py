@@ -49,7 +49,7 @@ thresholds = np.linspace(0.5, 1, 51)
 dropped = [len(NearDuplicates(threshold=threshold).fit(vectors).duplicates_) for threshold in thresholds]
 figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
 axes.step(thresholds, dropped, where="mid")
-axes.axhline(13, color="grey", linestyle=":", label="written twice on purpose")
+axes.axhline(13, color="grey", linestyle=":", label="repeated on purpose")
 axes.set(xlabel="threshold (cosine)", ylabel="rows that could be dropped", ylim=(0, 30))
 axes.legend()
 figure.savefig("near_duplicates.png", dpi=120)

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # Pooling and model: the embedding itself in a grid search
 #
-# The model, and how the vectors of a text's tokens are combined, are parameters like any other. `precompute` reads each
-# text once with each model; the search then encodes nothing. The second model consists of the first three of the six
-# layers of the first, saved to a folder, and does half the work. A model is given by name, by folder or as an object.
+# The model, and how the vectors of a text's tokens are combined, are parameters like any other. `precompute` runs each
+# model once on each text; the search then encodes nothing. The second model is the first one without its last three
+# layers, saved to a folder; it does half the work. A model is given by name, as a folder or as a loaded object.
 
 # %%
 import tempfile
@@ -49,7 +49,8 @@ print(f"{len(search.cv_results_['params'])} candidates, 5 folds: {perf_counter()
 
 # %% [markdown]
 # ## The scores
-# Each score is the better one of the two values of C.
+# Each score is the better one of the two values of C. With "cls", the smaller model is at chance: its vectors hardly
+# differ, and the classifier would need them scaled, as in grid_search.py.
 
 # %%
 results = pd.DataFrame(search.cv_results_)
@@ -64,5 +65,6 @@ print(best.round(3))
 
 # %%
 figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
-best[["6 layers", "3 layers"]].plot.bar(ax=axes, rot=15, ylim=(0.5, 1), xlabel="pooling", ylabel="accuracy, 5 folds")
+best[["6 layers", "3 layers"]].plot.bar(ax=axes, rot=15, ylim=(0, 1), xlabel="pooling", ylabel="accuracy, 5 folds")
+axes.legend(title="model", loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
 figure.savefig("pooling_and_model.png", dpi=120)

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # Semantic search: find what was meant
+# # Semantic search: find texts by meaning
 #
 # The reviews are embedded once; each query then finds those that say the same in other words. `save` and `load` keep
-# the index for the next run; they need pyarrow, `pip install 'skembed[parquet,plot]'`.
+# the index for the next run. They need pyarrow: `pip install 'skembed[parquet,plot]'`.
 
 # %%
 import re
@@ -30,7 +30,7 @@ print(hits[["query", "rank", "score", "id", "text"]].round(2).to_string(index=Fa
 for query in queries:
     patterns = [rf"\b{word}\b" for word in query.split()]
     has_all = [all(re.search(pattern, text, re.IGNORECASE) for pattern in patterns) for text in reviews["review"]]
-    print(f"{query!r}: all of its words stand in {sum(has_all)} of {len(reviews)} reviews")
+    print(f"{query!r}: all of its words appear in {sum(has_all)} of {len(reviews)} reviews")
 
 # %% [markdown]
 # ## More documents, and the next run

@@ -43,8 +43,8 @@ pairs["cosine"] = similarity.transform(pairs[["a", "b"]])
 print(pairs.sort_values("people").round(2).to_string(index=False))
 
 # %% [markdown]
-# ## A better or worse embedding
-# The score of the pairs, by pooling. Twelve pairs say little; for scores on STS-Benchmark, see benchmarks/README.md.
+# ## Which embedding agrees better?
+# The score by pooling. Twelve pairs prove little; for scores on STS-Benchmark, see benchmarks/README.md.
 
 # %%
 print()
@@ -60,5 +60,5 @@ for pooling in ("mean", "max", "cls"):
 figure, (left, right) = plt.subplots(1, 2, figsize=(13, 5), layout="constrained", width_ratios=(3, 2))
 SimilarityDisplay.from_texts(movies, ax=left)
 right.scatter(pairs["people"], pairs["cosine"])
-right.set(xlabel="people, 0 to 5", ylabel="cosine", ylim=(-0.2, 1.05))
+right.set(xlabel="human judgement, 0 to 5", ylabel="cosine", ylim=(-0.2, 1.05))
 figure.savefig("similarity.png", dpi=120)

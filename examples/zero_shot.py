@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Zero-shot labels: describe the labels, label the texts
 #
-# No labelled ticket is needed for training. Each label has one or two descriptions, and a ticket gets the label whose
-# description is nearest to it. The labels that are confused show which descriptions need improvement.
+# Training needs no labelled tickets. Each label has one or two descriptions, and a ticket gets the label whose
+# description is nearest to it. Labels that are often confused show which descriptions need improvement.
 
 # %%
 from pathlib import Path

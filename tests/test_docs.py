@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import subprocess
@@ -17,6 +18,7 @@ from markdown_it import MarkdownIt
 from myst_parser.slugs import github_slugify
 
 import skembed
+from tests.test_imports import FLOORS
 
 ROOT = Path(__file__).parent.parent
 DOCUMENTS = [
@@ -62,10 +64,12 @@ def test_every_public_name_is_in_the_reference_once():
     assert sorted(entries) == skembed.__all__
 
 
-def files_of_the_map(map_of_the_code: str) -> set[str]:
-    """Read the paths from lines such as ``    texts.py   any container``; the folder stands above, less indented."""
+def files_of_the_map(heading: str) -> set[str]:
+    """Read the paths from lines such as ``    texts.py   any container``; their folders are above, less indented."""
+    contributing = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    section = contributing.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
     paths, folders = set(), {}
-    for indent, name in re.findall(r"^( +)([\w/]+(?:\.py)?) *", map_of_the_code, flags=re.MULTILINE):
+    for indent, name in re.findall(r"^( +)([\w/]+(?:\.py)?) *", section, flags=re.MULTILINE):
         folders = {other: folder for other, folder in folders.items() if other < len(indent)}
         if name.endswith("/"):
             folders[len(indent)] = name
@@ -75,10 +79,25 @@ def files_of_the_map(map_of_the_code: str) -> set[str]:
 
 
 def test_the_map_of_the_code_names_every_file():
-    section = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## Map of the code")[2]
     files = {path for path in (ROOT / "skembed").rglob("*.py") if path.name != "__init__.py"}
     expected = {path.relative_to(ROOT).as_posix() for path in files} | {"skembed/__init__.py"}
-    assert files_of_the_map(section.partition("\n## ")[0]) == expected
+    assert files_of_the_map("Map of the code") == expected
+
+
+def test_the_map_of_the_tests_names_every_file_that_does_not_test_the_file_of_its_name():
+    tests = {path for path in (ROOT / "tests").rglob("*.py") if path.name not in ("__init__.py", "conftest.py")}
+    package = {path.relative_to(ROOT / "skembed") for path in (ROOT / "skembed").rglob("*.py")}
+    mirrors = {ROOT / "tests" / path.parent / f"test_{path.stem.strip('_')}.py" for path in package}
+    assert files_of_the_map("Map of the tests") == {path.relative_to(ROOT).as_posix() for path in tests - mirrors}
+
+
+def test_the_picture_of_the_architecture_shows_the_floors_of_the_rule_of_imports():
+    spec = importlib.util.spec_from_file_location("draw_architecture", ROOT / "docs" / "draw_architecture.py")
+    drawing = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(drawing)
+    shown = [re.sub(r" \(.*\)", "", files).replace("__init__", "").split() for _, files in reversed(drawing.FLOORS)]
+    as_shown = [[name.partition(".")[2].replace(".", "/") for name in floor if "." in name] for floor in FLOORS]
+    assert [sorted(name.strip("/") for name in names) for names in shown] == [sorted(names) for names in as_shown]
 
 
 def test_the_version_is_written_twice_and_alike():

@@ -48,7 +48,7 @@ def test_the_quickstart_names_the_columns_when_one_is_missing(tmp_path):
 @pytest.mark.slow
 def test_the_grid_search_runs_on_its_own_data_and_draws_a_picture(tmp_path):
     printed = run_example("--folds", "2", cwd=tmp_path, script="grid_search.py")
-    assert "225 for the search, 75 put away until the end" in printed
+    assert "225 for the search, 75 held out until the end" in printed
     assert "162 candidates x 2 folds, and the winner once more on all: 325 fits" in printed
     assert "precompute: 225 texts, 1 model, 54 settings" in printed
     assert "73,125 texts found in the cache, 0 encoded" in printed
