@@ -58,7 +58,7 @@ def _empty_cache():
 
 @pytest.fixture(autouse=True)
 def _one_backend(request, monkeypatch):
-    """The suite runs on OpenVINO in float32, for it counts digits, or on torch. OpenVINO's own tests see it as it is."""
+    """Run on OpenVINO in float32, because digits are compared, or on torch; OpenVINO's own tests change nothing."""
     if request.path.name.startswith("test_openvino"):
         return
     is_of_torch = request.path.name in TORCH_FILES or request.node.get_closest_marker("of_torch")

@@ -1,4 +1,4 @@
-"""Scripts in processes that need not import the slow libraries: they are forked from one that has done so once."""
+"""Scripts and trials of OpenVINO in processes that are forked from one that has imported the slow libraries."""
 
 from __future__ import annotations
 
