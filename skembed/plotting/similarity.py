@@ -129,8 +129,6 @@ class SimilarityDisplay:
         columns = rows if Y is None else read_column(Y, "Y")
         left, right = embed_pair(rows, columns, resolve_embedder(None, missing="nan"))
         _check_n_cells(len(left), len(right))
-        if left.shape[1] != right.shape[1]:
-            raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
         column_labels = range(len(right)) if column_labels is None else column_labels  # not those of the rows
         return cls((left @ right.T).clip(-1, 1), row_labels, column_labels).plot(ax=ax)
 

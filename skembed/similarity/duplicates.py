@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import Tags, gen_batches
 
+from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
 from skembed.similarity.neighbours import distinct_rows
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
 
 MISSING = -1  # the label of a row without a text
 _MAX_EDGES = 2**22  # in memory at a time: 32 MiB
@@ -125,7 +123,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._fit(X).labels_
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
-        _check_threshold(self.threshold)
+        check_number("threshold", self.threshold, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
         column = read_column_for(self.embedder_, X, name)
         vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
@@ -148,11 +146,6 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
-def _check_threshold(threshold: Any) -> None:
-    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not -1 <= float(threshold) <= 1:
-        raise ValueError(f"threshold must be a cosine, from -1 to 1; got {threshold!r}.")
-
-
 def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
     """Return the group of each vector: the connected components of all pairs, joined before they fill the memory."""
     group_of = np.arange(len(vectors), dtype=np.int32)
@@ -173,14 +166,12 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
 
 def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
-    starts = range(0, len(vectors), _ROWS_PER_BLOCK)
-    for start, other_start in itertools.combinations_with_replacement(starts, 2):
-        block, others = vectors[start : start + _ROWS_PER_BLOCK], vectors[other_start : other_start + _ROWS_PER_BLOCK]
-        cosines = block @ others.T
+    for rows, others in itertools.combinations_with_replacement(gen_batches(len(vectors), _ROWS_PER_BLOCK), 2):
+        cosines = vectors[rows] @ vectors[others].T
         if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
             continue
         position, other = np.nonzero(cosines >= threshold - _TOLERANCE)
-        position, other = position + start, other + other_start
+        position, other = position + rows.start, other + others.start
         is_after = other > position
         if is_after.any():
             yield position[is_after], other[is_after]

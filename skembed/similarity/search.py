@@ -20,7 +20,7 @@ from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_choice, check_count
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
+from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
 from skembed.encoding.plan import Plan
@@ -513,14 +513,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:
         """Embed a column; raise ValueError if its vectors cannot be compared with those of the corpus."""
-        check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, (column.name, "the corpus"))
-        vectors = embed_column(column, self.embedder_, plan)
-        dim = self._index.dim
-        if vectors.shape[1] != dim:
-            raise ValueError(
-                f"The vectors of {column.name} have {vectors.shape[1]} dimensions, those of the corpus {dim}."
-            )
-        return vectors
+        names, dim = (column.name, "the corpus"), self._index.index.dim
+        return embed_like(column, self.embedder_, plan, self._model_tag, dim, names)
 
     def _plan_side(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
         """Plan the embedding of queries or documents, with their task and their prompt."""

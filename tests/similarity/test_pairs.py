@@ -75,7 +75,7 @@ def test_vectors_of_any_length_are_compared_by_angle():
 
 def test_vectors_of_different_dimensions_are_an_error_with_both_numbers():
     vectors = pd.DataFrame({"a": [[3.0, 0.0]], "b": [[9.0, 0.0, 1.0]]})
-    with pytest.raises(ValueError, match="first column have 2 dimensions, not 3"):
+    with pytest.raises(ValueError, match="column 'a' have 2 dimensions, those of column 'b' 3"):
         PairSimilarity().transform(vectors)
 
 
