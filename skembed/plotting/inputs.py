@@ -77,16 +77,14 @@ def compute_features(estimator: Any, X: Any) -> Any:
     """Compute the output of a transformer, or the input of what predicts, for X."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     predictor = find_predictor(estimator)
-    if predictor is not None:
-        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
-        given = estimator[:-1].transform(X) if has_steps_before else X
-        texts = texts_or_none(given) if hasattr(predictor, "embedder") else None
-        if texts is not None:
-            embedder = getattr(predictor, "embedder_", predictor.embedder)  # the fitted one, if there is one
-            return with_index_of(X, unit_vectors(texts, embedder))
-        if not has_steps_before:
-            return X
-        features = given
-    else:
+    if predictor is None:
         features = estimator.transform(X)
+    else:
+        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
+        features = estimator[:-1].transform(X) if has_steps_before else X
+        texts = texts_or_none(features) if hasattr(predictor, "embedder") else None
+        if texts is not None:
+            features = unit_vectors(texts, getattr(predictor, "embedder_", predictor.embedder))  # the fitted one first
+        elif not has_steps_before:
+            return X
     return with_index_of(X, features.toarray() if issparse(features) else np.asarray(features))

@@ -96,11 +96,9 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
         If the loss does not exist, or does not learn from data of this kind.
     """
     if isinstance(loss, str):
-        name = loss
-        if loss == "auto":
-            name = AUTO[data.kind]
-            if name == "multiple_negatives_ranking" and batch_size >= _LARGE_BATCH:
-                name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
+        name = AUTO[data.kind] if loss == "auto" else loss
+        if loss == "auto" and name == "multiple_negatives_ranking" and batch_size >= _LARGE_BATCH:
+            name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
         if name not in OBJECTIVES:
             raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
     else:

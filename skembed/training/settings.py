@@ -52,11 +52,9 @@ class TrainingSettings:
         )
         if not isinstance(self.early_stopping, bool):
             raise TypeError(f"early_stopping must be True or False; got {self.early_stopping!r}.")
-        if self.checkpoint_dir is not None and not (
-            isinstance(self.checkpoint_dir, (str, os.PathLike)) and os.fspath(self.checkpoint_dir)
-        ):
-            raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
         if self.checkpoint_dir is not None:
+            if not isinstance(self.checkpoint_dir, (str, os.PathLike)) or not os.fspath(self.checkpoint_dir):
+                raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
             read_path(self.checkpoint_dir, "checkpoint_dir")
 
 
