@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
 from skembed.embedders import read_column_for, unit_vectors
-from skembed.encoding.columns import Column
+from skembed.encoding.columns import Column, read_column
 from skembed.optional import require
 
 
@@ -60,11 +60,12 @@ def texts_or_none(X: Any) -> NDArray[np.object_] | None:
         return None
 
 
-def check_no_texts(X: Any, name: str) -> None:
-    """Raise TypeError for texts where vectors are expected."""
-    texts = texts_or_none(X)
-    if texts is not None and any(text is not None for text in texts):
+def read_vectors(X: Any, name: str) -> Column:
+    """Read a column of vectors; raise TypeError for texts."""
+    column = read_column(X, name)
+    if column.texts is not None and column.texts.unique:
         raise TypeError(f"{name} holds texts, not vectors; use from_texts.")
+    return column
 
 
 def find_predictor(estimator: Any) -> Any:

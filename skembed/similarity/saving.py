@@ -127,8 +127,10 @@ def load_search(path: str | os.PathLike[str], given: Any, *, local_files_only: b
     folder = read_path(path, "path")
     description = _read_description(folder)
     files = {kind: _check_file(folder, file) for kind, file in description["files"].items()}
-    embedder = _find_embedder(description, given, folder, local_files_only=local_files_only)
-    fitted = _fit_saved(embedder, description, folder, is_given=given is not None)
+    embedder = _make_embedder(description, folder, local_files_only) if given is None else given
+    fitted = resolve_embedder(embedder)
+    _check_embedder(description["embedder"], fitted)
+    _fit_saved(fitted, description, folder, is_given=given is not None)
     params = {name: description["parameters"][name] for name in PARAMETERS}
     return embedder, SavedSearch(*_read_documents(files, folder), fitted, description["maker"], params)
 
@@ -241,12 +243,9 @@ def _check_file(folder: Path, file: dict[str, str]) -> Path:
     return path
 
 
-def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, local_files_only: bool) -> Any:
-    """Return the given embedder, or make the one that was saved; raise if the given one makes other vectors."""
+def _make_embedder(description: dict[str, Any], folder: Path, local_files_only: bool) -> SentenceEmbeddingTransformer:
+    """Make the embedder that was saved, not fitted."""
     saved = description["embedder"]
-    if given is not None:
-        _check_given_embedder(saved, resolve_embedder(given))
-        return given
     if "model" not in saved:
         raise ValueError(
             f"The embedder of {folder} cannot be read from a file ({saved['kind']}); "
@@ -257,7 +256,7 @@ def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, loc
     return SentenceEmbeddingTransformer(saved["model"], **params, local_files_only=local_files_only)
 
 
-def _check_given_embedder(saved: dict[str, Any], embedder: Any) -> None:
+def _check_embedder(saved: dict[str, Any], embedder: Any) -> None:
     """Raise if an embedder is of another class, or has other parameters that shape a vector, than the saved one."""
     if _class_name(embedder) != saved["kind"]:
         raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(embedder).__name__}.")
@@ -271,9 +270,8 @@ def _check_given_embedder(saved: dict[str, Any], embedder: Any) -> None:
             )
 
 
-def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> Any:
-    """Return the fitted embedder; raise if its model is not the one that embedded the corpus."""
-    embedder = resolve_embedder(embedder)
+def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> None:
+    """Fit the embedder; raise if its model is not the one that embedded the corpus."""
     if not isinstance(embedder, SentenceEmbeddingTransformer):
         _check_fitted_embedder(embedder, description, folder)
     elif description["model_fingerprint"] is not None:
@@ -289,7 +287,6 @@ def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_g
                 "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
             ) from error
         _check_fingerprint(embedder, description, folder)
-    return embedder
 
 
 def _check_fingerprint(embedder: SentenceEmbeddingTransformer, description: dict[str, Any], folder: Path) -> None:

@@ -472,13 +472,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if is_missing.any():
             row = queries.where(int(is_missing.argmax()))
             raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
-        warn_of_blank_texts(queries)
+        _warn_of_blank_texts(queries)
         return cosines, positions
 
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents of each row; NaN and -1 for rows without a text."""
         column = read_column_for(self.embedder_, X, name)
-        warn_of_blank_texts(column)
+        _warn_of_blank_texts(column)
         return self._find(column, k)
 
     def _find(self, queries: Column, n_neighbors: int | None) -> Any:
@@ -544,12 +544,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
 
-def warn_of_blank_texts(queries: Column) -> None:
+def _warn_of_blank_texts(queries: Column) -> None:
     """Warn, once, if queries are empty or blank: they have neighbours, but these mean nothing."""
     blank = [row for row, text in enumerate(queries.to_objects()) if text is not None and not text.strip()]
     if blank:
-        others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
-        verb = "are" if others else "is"
+        others, verb = (f", and {len(blank) - 1} more,", "are") if len(blank) > 1 else ("", "is")
         warnings.warn(
             f"{queries.where(blank[0])}{others} {verb} empty or blank, so that the nearest documents mean nothing. "
             "Drop such queries.",
