@@ -44,7 +44,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
 
-    from skembed.encoding.backends.torch_backend import TorchBackend
     from skembed.encoding.models.loading import LoadedModel
 
 
@@ -434,9 +433,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             warnings.warn(doubt, UserWarning, stacklevel=level_of_user())
         devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
         plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
-        found = [str(plan.model.backend.device), *devices[1:]]
-        resolve_backend(encoding, found, is_live=True)  # raises before the training rather than after it
-        _check_first_device(plan)
+        device = str(plan.model.backend.device)
+        resolve_backend(encoding, [device, *devices[1:]], is_live=True)  # raises before rather than after the training
+        _check_first_device(device)
         run = TrainingRun(plan, settings, loss_name, data, seed, self.show_progress_bar)
         tuned, history, n_epochs = train(run, run_key(settings, loss_name, plan, data, self.random_state))
         self._tuned, self._saved, self._loaded = tuned, None, None
@@ -544,12 +543,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         return tags
 
 
-def _check_first_device(plan: Plan) -> None:
+def _check_first_device(device: str) -> None:
     """Raise ValueError for a CUDA device other than the first, the only one that the trainer uses."""
-    device = cast("TorchBackend", plan.model.backend).device
-    if device.type == "cuda" and device.index not in (None, 0):
+    if device.startswith("cuda:") and device != "cuda:0":
         raise ValueError(
-            f"device={str(device)!r}: training uses the first visible CUDA device; choose it with the environment "
+            f"device={device!r}: training uses the first visible CUDA device; choose it with the environment "
             "variable CUDA_VISIBLE_DEVICES, and pass device='cuda'."
         )
 

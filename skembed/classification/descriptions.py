@@ -104,12 +104,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y has {len(labels)} labels for {len(vectors)} descriptions.")
         if np.isnan(vectors).any():
             raise ValueError(f"descriptions[{np.isnan(vectors).any(axis=1).argmax()}] is missing.")
-        classes, class_of = np.unique(labels, return_inverse=True)
-        self.embedder_: Any = embedder
-        self._model_tag: str | None = model_tag(column, embedder, plan)
-        self.classes_: NDArray[Any] = classes
-        self._vectors: NDArray[np.float32] = vectors
-        self._class_of: NDArray[np.intp] = class_of
+        self.classes_, self._class_of = np.unique(labels, return_inverse=True)
+        self.embedder_, self._model_tag, self._vectors = embedder, model_tag(column, embedder, plan), vectors
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float32]:

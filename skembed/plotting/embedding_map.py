@@ -306,31 +306,27 @@ class EmbeddingMapDisplay:
             "hoverlabel": {"align": "left"},
         }
         figure = plotly.Figure(layout=layout)
+        style = drawing.point_style(len(rows))
         for layer in drawing.split_by_look(self.labels, rows):
-            figure.add_scattergl(**self._trace(layer, drawing.point_style(len(rows))))
+            figure.add_scattergl(
+                x=self.positions[layer.rows, 0],
+                y=self.positions[layer.rows, 1],
+                mode="markers",
+                name=drawing.wrapped_html(layer.name, 30),
+                showlegend=layer.name != "",
+                hovertext=[self._hover_text(row) for row in layer.rows.tolist()],
+                hoverinfo="text",
+                marker={
+                    "color": layer.color,
+                    "symbol": drawing.MARKERS[layer.marker],
+                    "size": 1.5 * style["s"] ** 0.5,  # s is an area
+                    "opacity": style["alpha"],
+                    "colorscale": "Viridis",
+                    "showscale": layer.is_scored,
+                    "colorbar": {"title": self._label_title()},
+                },
+            )
         return figure
-
-    def _trace(self, layer: drawing.Layer, style: dict[str, Any]) -> dict[str, Any]:
-        """Return the points of a layer as plotly takes them."""
-        marker = {
-            "color": layer.color,
-            "symbol": drawing.MARKERS[layer.marker],
-            "size": 1.5 * style["s"] ** 0.5,  # s is an area
-            "opacity": style["alpha"],
-            "colorscale": "Viridis",
-            "showscale": layer.is_scored,
-            "colorbar": {"title": self._label_title()},
-        }
-        return {
-            "x": self.positions[layer.rows, 0],
-            "y": self.positions[layer.rows, 1],
-            "mode": "markers",
-            "name": drawing.wrapped_html(layer.name, 30),
-            "showlegend": layer.name != "",
-            "hovertext": [self._hover_text(row) for row in layer.rows.tolist()],
-            "hoverinfo": "text",
-            "marker": marker,
-        }
 
     def _rows(self) -> NDArray[np.intp]:
         return np.flatnonzero(~np.isnan(self.positions).any(axis=1))

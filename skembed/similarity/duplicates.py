@@ -133,8 +133,12 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
+        is_other = rows != self.representatives_[group_of]
+        position, representative = rows[is_other], self.representatives_[group_of][is_other]
+        score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
+        table = {"position": position, "representative": representative, "score": score}
         labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
-        self.duplicates_ = _make_table(vectors, rows, self.representatives_[group_of], labels)
+        self.duplicates_ = pd.DataFrame(table, index=labels[position])
         return self
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
@@ -175,14 +179,3 @@ def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tupl
         is_after = other > position
         if is_after.any():
             yield position[is_after], other[is_after]
-
-
-def _make_table(
-    vectors: NDArray[np.float32], rows: NDArray[np.intp], representatives: NDArray[np.intp], labels: pd.Index
-) -> pd.DataFrame:
-    """Return a table of the rows that are not the representative of their group."""
-    is_other = rows != representatives
-    position, representative = rows[is_other], representatives[is_other]
-    score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
-    table = {"position": position, "representative": representative, "score": score}
-    return pd.DataFrame(table, index=labels[position])

@@ -366,8 +366,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         params = {name: getattr(self, name) for name in PARAMETERS}
-        documents = self.corpus_, self.y_, self._rows, self._index
-        save_search(SavedSearch(*documents, self.embedder_, self._model_tag, params), path)
+        saved = SavedSearch(self.corpus_, self.y_, self._rows, self._index, self.embedder_, self._model_tag, params)
+        save_search(saved, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:

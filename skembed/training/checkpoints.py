@@ -56,10 +56,9 @@ def run_key(settings: TrainingSettings, loss_name: str, plan: Plan, data: Traini
     -------
     str
     """
-    plain = asdict(replace(settings, loss=loss_name, checkpoint_dir=None))
     parts = [
         _ORDER,
-        {**plain, "about_loss": describe_loss(settings.loss)},
+        {**asdict(replace(settings, loss=loss_name, checkpoint_dir=None)), "about_loss": describe_loss(settings.loss)},
         {name: getattr(plan.settings, name) for name in _IN_KEY},
         int(random_state) if isinstance(random_state, (int, np.integer)) else None,
         plan.model.fingerprint,

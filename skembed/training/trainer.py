@@ -187,9 +187,8 @@ def _unwrap(model: SentenceTransformer, trainer: _Trainer) -> None:
 def _make_trainer(run: TrainingRun, model: SentenceTransformer, folder: Path, bar: Any) -> _Trainer:
     datasets = require("datasets", extra="train", needed_by="SentenceEmbeddingFineTuner")
     settings, rng = run.settings, np.random.default_rng(run.seed)
-    loss_name = run.loss_name
-    if run.caches_gradients and run.n_parts > 1:
-        loss_name = "cached_multiple_negatives_ranking"
+    caches = run.caches_gradients and run.n_parts > 1
+    loss_name = "cached_multiple_negatives_ranking" if caches else run.loss_name
     data, evaluator, aside = run.data, None, None
     if settings.early_stopping:
         data, validation = split(run.data, settings.validation_fraction, run.seed)
@@ -325,9 +324,7 @@ def _history(log: Sequence[dict[str, Any]], metric: str) -> pd.DataFrame:
     rows: dict[int, dict[str, float]] = {}
     for entry in log:
         row = rows.setdefault(entry["step"], {})
-        row |= {name: entry[name] for name in ("step", "epoch", "seconds")}
-        if "loss" in entry:
-            row["loss"] = entry["loss"]
+        row |= {name: entry[name] for name in ("step", "epoch", "seconds", "loss") if name in entry}
         if metric in entry:
             row["validation_score"] = -entry[metric] if metric == _LOSS_METRIC else entry[metric]
     return pd.DataFrame(list(rows.values()), columns=["step", "epoch", "loss", "validation_score", "seconds"])

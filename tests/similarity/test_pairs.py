@@ -198,6 +198,11 @@ class TestScore:
         assert similarity_score(PairSimilarity(), pairs, [5, 3, 1, 0]) == pytest.approx(1)
 
 
+def test_not_fitted_comes_before_what_is_wrong_with_the_pairs():
+    with pytest.raises(NotFittedError):
+        PairSimilarity(TfidfVectorizer()).transform(["one column"])
+
+
 def test_an_embedder_that_learns_learns_from_both_columns_together(pairs):
     embedder = make_pipeline(TfidfVectorizer(analyzer="char_wb"), TruncatedSVD(3, random_state=0))
     same = pd.DataFrame({"left": LEFT, "right": LEFT})
