@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils import Tags, gen_batches
+from sklearn.utils import Tags
 
 from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
-from skembed.similarity.neighbours import distinct_rows
+from skembed.similarity.neighbours import blocks_of, distinct_rows
 
 MISSING = -1  # the label of a row without a text
 _MAX_EDGES = 2**22  # in memory at a time: 32 MiB
@@ -170,7 +170,7 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
 
 def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
-    for rows, others in itertools.combinations_with_replacement(gen_batches(len(vectors), _ROWS_PER_BLOCK), 2):
+    for rows, others in itertools.combinations_with_replacement(blocks_of(len(vectors), _ROWS_PER_BLOCK), 2):
         cosines = vectors[rows] @ vectors[others].T
         if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
             continue
