@@ -131,7 +131,8 @@ def load_search(path: str | os.PathLike[str], given: Any, *, local_files_only: b
     _check_embedder(description["embedder"], fitted)
     _fit_saved(fitted, description, folder, is_given=given is not None)
     params = {name: description["parameters"][name] for name in PARAMETERS}
-    return embedder, SavedSearch(*_read_documents(files, folder), fitted, description["maker"], params)
+    corpus, y, rows, index = _read_documents(files, folder)
+    return embedder, SavedSearch(corpus, y, rows, index, fitted, description["maker"], params)
 
 
 def _read_documents(files: dict[str, Path], folder: Path) -> tuple[Any, ...]:

@@ -462,8 +462,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         learned: dict[str, Any] = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
         if y is not None and not _are_numbers(y):
             learned["classes_"] = np.unique(y)  # raises for labels that cannot be sorted, before anything changes
-        vars(self).pop("classes_", None)
-        vars(self).update(learned)
+        self.__dict__.pop("classes_", None)
+        self.__dict__.update(learned)
 
     def _find_present(self, queries: Column, n_neighbors: int | None) -> Any:
         """Find the nearest documents of each query; raise ValueError for a query without a text."""
@@ -481,7 +481,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         _warn_of_blank_texts(column)
         return self._find(column, k)
 
-    def _find(self, queries: Column, n_neighbors: int | None) -> Any:
+    def _find(self, queries: Column, n_neighbors: int | None) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         n_hits = self._n_hits(n_neighbors)
         vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
         has_text = ~np.isnan(vectors).any(axis=1)
@@ -526,10 +526,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embedder = resolve_embedder(self.embedder)
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return [(embedder, X)]
-        sides = ("document", self.document_prompt), ("query", self.query_prompt)
-        settings = [plan_side(embedder, side, prompt).settings for side, prompt in sides]
-        params = [{"task": each.task, "prompt": each.prompt, "prompt_name": None} for each in settings]
-        return [(copy.copy(embedder).set_params(**of_side), X) for of_side in params]
+        plans = [plan_side(embedder, side, getattr(self, f"{side}_prompt")) for side in ("document", "query")]
+        own = [{"task": plan.settings.task, "prompt": plan.settings.prompt, "prompt_name": None} for plan in plans]
+        return [(copy.copy(embedder).set_params(**params), X) for params in own]
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", None)
