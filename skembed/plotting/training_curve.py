@@ -128,8 +128,8 @@ class TrainingCurveDisplay:
         return self
 
     def _plot_scores(self, ax: Axes) -> None:
-        scores = self.history.dropna(subset="validation_score").reset_index()
-        best = scores.loc[scores["validation_score"].idxmax()]
+        scores = self.history.dropna(subset="validation_score")
+        best = scores.iloc[scores["validation_score"].argmax()]
         right: Any = ax.twinx()
         style: dict[str, Any] = {"color": "tab:orange", "marker": "o", "label": "validation score"}
         self.score_ax_ = right
