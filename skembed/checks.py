@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -40,3 +41,9 @@ def check_count(name: str, count: Any) -> int:
     except TypeError:
         pass
     raise ValueError(f"{name} must be a positive integer; got {count!r}.")
+
+
+def check_number(name: str, value: Any, what: str, is_valid: Callable[[Any], bool]) -> None:
+    """Raise ValueError unless value is a real number that is valid; ``what`` says which are. Bools are rejected."""
+    if isinstance(value, bool) or not isinstance(value, Real) or not is_valid(value):
+        raise ValueError(f"{name} must be {what}; got {value!r}.")

@@ -219,13 +219,16 @@ def embed_pair(
     Raises
     ------
     ValueError
-        If their vectors are of different models.
+        If their vectors are of different models or dimensions.
     """
     plan = plan_of(embedder, left, right)
     tags = model_tag(left, embedder, plan), model_tag(right, embedder, plan)
-    check_same_model(*tags, names or (left.name, right.name))
+    names = names or (left.name, right.name)
+    check_same_model(*tags, names)
     vectors = embed_column(left, embedder, plan)
-    return vectors, vectors if right is left else embed_column(right, embedder, plan)
+    others = vectors if right is left else embed_column(right, embedder, plan)
+    _check_same_dim(vectors.shape[1], others.shape[1], names)
+    return vectors, others
 
 
 def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
@@ -287,6 +290,46 @@ def model_tag(column: Column, embedder: Any, plan: Plan | None = None) -> str | 
         return column.model
     tag: str | None = embedder._model_note(plan) if hasattr(embedder, "_model_note") else None
     return tag
+
+
+def embed_like(
+    column: Column, embedder: Any, plan: Plan | None, tag: str | None, dim: int, names: tuple[str, str]
+) -> NDArray[np.float32]:
+    """Embed a column to compare it with vectors that are there already; see :func:`embed_column`.
+
+    Parameters
+    ----------
+    column : Column
+    embedder : transformer
+        From ``resolve_embedder``.
+    plan : Plan or None
+        From ``plan_of``.
+    tag : str or None
+        Tag of the model of the other vectors, from ``model_tag``.
+    dim : int
+        Number of dimensions of the other vectors.
+    names : (str, str)
+        Names of the column and of the other vectors in messages.
+
+    Returns
+    -------
+    ndarray of float32, shape (n_rows, dim)
+
+    Raises
+    ------
+    ValueError
+        If the vectors are of another model or of other dimensions.
+    """
+    check_same_model(model_tag(column, embedder, plan), tag, names)
+    vectors = embed_column(column, embedder, plan)
+    _check_same_dim(vectors.shape[1], dim, names)
+    return vectors
+
+
+def _check_same_dim(dim: int, other: int, names: tuple[str, str]) -> None:
+    """Raise ValueError if vectors to compare have different numbers of dimensions."""
+    if dim != other:
+        raise ValueError(f"The vectors of {names[0]} have {dim} dimensions, those of {names[1]} {other}.")
 
 
 def check_same_model(tag: str | None, other: str | None, names: tuple[str, str]) -> None:

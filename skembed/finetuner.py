@@ -20,6 +20,7 @@ from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.atomic import atomic_folder
+from skembed.checks import is_same
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.encoder import encode
 from skembed.encoding.forks import library_state
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
     from sklearn.utils import Tags
 
-    from skembed.encoding.backends.torch_backend import TorchBackend
     from skembed.encoding.models.loading import LoadedModel
 
 
@@ -190,7 +190,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     ('cosine_similarity', 1, (1, 384))
     """
 
-    _tuned: SentenceTransformer | None  # None after save, until model_ is read
+    _tuned: Any  # the tuned SentenceTransformer; None after save, until model_ is read
     _saved: str | None  # folder of the saved model
     _loaded: tuple[Any, LoadedModel] | None  # the tuned model, ready to encode, and the settings it was loaded with
 
@@ -385,7 +385,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         """
         check_is_fitted(self)
         folder = Path(os.path.abspath(read_path(path, "path")))
-        if folder.exists() and (not folder.is_dir() or (any(folder.iterdir()) and not _is_model(folder))):
+        is_model = (folder / "modules.json").is_file()
+        if folder.exists() and not is_model and (not folder.is_dir() or any(folder.iterdir())):
             raise FileExistsError(f"{str(folder)!r} holds something that is not a model; save into a new folder.")
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as unfinished, without_bars():
@@ -401,7 +402,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         check_is_fitted(self)
         if self._tuned is None:
             self._tuned = self._read_saved()
-        return self._tuned
+        return cast("SentenceTransformer", self._tuned)
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
         """Return the names of the columns of the result.
@@ -422,39 +423,33 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _fit(self, settings: TrainingSettings, encoding: Settings, data: TrainingData) -> None:
         """Train on examples that were read, and warn about those that teach nothing."""
+        from skembed.training.checkpoints import run_key
+        from skembed.training.trainer import TrainingRun, train
+
         loss_name = name_loss(settings.loss, data, settings.batch_size)
         doubt = find_doubt(data, loss_name, settings.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         if doubt is not None:
             warnings.warn(doubt, UserWarning, stacklevel=level_of_user())
-        self._train(settings, encoding, loss_name, data, seed)
-        if doubt is None and (self.history_["loss"].dropna() == 0).all():
+        devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
+        plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
+        device = str(plan.model.backend.device)
+        resolve_backend(encoding, [device, *devices[1:]], is_live=True)  # raises before rather than after the training
+        _check_first_device(device)
+        run = TrainingRun(plan, settings, loss_name, data, seed, self.show_progress_bar)
+        tuned, history, n_epochs = train(run, run_key(settings, loss_name, plan, data, self.random_state))
+        self._tuned, self._saved, self._loaded = tuned, None, None
+        self.loss_, self.history_, self.n_iter_ = loss_name, history, n_epochs
+        plan = self._plan()
+        self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
+        self._trained_fingerprint = plan.model.fingerprint
+        if doubt is None and (history["loss"].dropna() == 0).all():
             warnings.warn(
                 "The loss was 0 from the first step to the last: the examples taught the model nothing, because it "
                 f"already does what loss={loss_name!r} asks for. Pass harder examples, or another loss.",
                 UserWarning,
                 stacklevel=level_of_user(),
             )
-
-    def _train(
-        self, settings: TrainingSettings, encoding: Settings, loss_name: str, data: TrainingData, seed: int
-    ) -> None:
-        from skembed.training.checkpoints import run_key
-        from skembed.training.model_setup import private_copy
-        from skembed.training.trainer import TrainingRun, train
-
-        devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
-        plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
-        found = [str(plan.model.backend.device), *devices[1:]]
-        resolve_backend(encoding, found, is_live=True)  # raises before the training rather than after it
-        _check_first_device(plan)
-        run = TrainingRun(lambda: private_copy(plan), settings, loss_name, data, seed, self.show_progress_bar)
-        tuned = train(run, run_key(settings, loss_name, plan, data, self.random_state))
-        self._tuned, self._saved, self._loaded = tuned.model, None, None
-        self.loss_, self.history_, self.n_iter_ = loss_name, tuned.history, tuned.n_epochs
-        plan = self._plan()
-        self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
-        self._trained_fingerprint = plan.model.fingerprint
 
     def _read_saved(self) -> SentenceTransformer:
         from sentence_transformers import SentenceTransformer
@@ -464,7 +459,6 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed_texts(self, texts: Texts, plan: Plan | None = None) -> NDArray[np.float32]:
-        check_is_fitted(self)
         self._check_cache(is_saved=self._saved is not None)
         return encode(texts.filled() if self.missing == "empty" else texts, plan or self._plan())
 
@@ -474,7 +468,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         if isinstance(self.pooling, str) or self.matryoshka_dims is not None:
             own["pooling"] = "default"  # several poolings stay named otherwise, so that truncate_dim cuts each of them
         if self._saved is None:
-            settings = replace(self._settings(), model=self.model_, **own)
+            settings = replace(self._settings(), model=self._tuned, **own)
             return make_plan(settings, self._load_tuned(settings))
         plan = make_plan(replace(self._settings(), model=self._saved, revision=None, **own))
         if plan.model.fingerprint != self.model_fingerprint_:
@@ -496,7 +490,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             # Not the device of the tuned weights: after unpickling that is the CPU, whatever device was asked for.
             given = None if isinstance(self.model, (str, os.PathLike)) else self.model
             devices = list(resolve_devices(settings.device, given))
-            self._loaded = (key, load_private(self.model_, replace(settings, device=devices)))
+            self._loaded = (key, load_private(self._tuned, replace(settings, device=devices)))
         return self._loaded[1]
 
     def _refuse_texts_alone(self) -> None:
@@ -510,10 +504,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _check_cache(self, *, is_saved: bool) -> None:
         """Raise ValueError for a cache on disk, unless the model is saved."""
-        in_memory = self.cache is None or (isinstance(self.cache, str) and self.cache == "memory")
-        if isinstance(self.cache, EmbeddingCache):
-            in_memory = self.cache.path is None
-        if not in_memory and not is_saved:
+        path = self.cache.path if isinstance(self.cache, EmbeddingCache) else self.cache
+        if not is_saved and path is not None and not is_same(path, "memory"):
             raise ValueError(
                 f"cache={self.cache!r} is on disk, where vectors of a tuned model that is not saved would be of no use "
                 "later. Call save(path) after fit, or pass cache='memory'."
@@ -551,12 +543,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         return tags
 
 
-def _check_first_device(plan: Plan) -> None:
+def _check_first_device(device: str) -> None:
     """Raise ValueError for a CUDA device other than the first, the only one that the trainer uses."""
-    device = cast("TorchBackend", plan.model.backend).device
-    if device.type == "cuda" and device.index not in (None, 0):
+    if device.startswith("cuda:") and device != "cuda:0":
         raise ValueError(
-            f"device={str(device)!r}: training uses the first visible CUDA device; choose it with the environment "
+            f"device={device!r}: training uses the first visible CUDA device; choose it with the environment "
             "variable CUDA_VISIBLE_DEVICES, and pass device='cuda'."
         )
 
@@ -568,7 +559,3 @@ def _copy_for_pickle(model: Any) -> Any:
     twin = copy.deepcopy(model).cpu()
     remove_capturing_hooks(twin)
     return twin
-
-
-def _is_model(folder: Path) -> bool:
-    return (folder / "modules.json").is_file()

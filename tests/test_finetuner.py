@@ -498,9 +498,10 @@ class TestScikitLearn:
         ],
         ids=["transform", "get_feature_names_out", "model_", "save"],
     )
-    def test_methods_that_need_fit_raise_before_it(self, use, tuner):
+    @pytest.mark.parametrize("parameters", [{}, {"missing": "never", "cache": 5}], ids=["valid", "invalid parameters"])
+    def test_methods_that_need_fit_raise_before_it(self, use, parameters, tuner):
         with pytest.raises(NotFittedError):
-            use(tuner)
+            use(tuner.set_params(**parameters))
 
     def test_fit_transform_is_fit_and_transform(self, fitted, labelled):
         assert_allclose(clone(fitted).fit_transform(*labelled), fitted.transform(labelled[0]), atol=1e-6)

@@ -4,22 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import Tags
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
+from skembed.checks import check_number
+from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
 
 
 class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -105,12 +104,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"y has {len(labels)} labels for {len(vectors)} descriptions.")
         if np.isnan(vectors).any():
             raise ValueError(f"descriptions[{np.isnan(vectors).any(axis=1).argmax()}] is missing.")
-        classes, class_of = np.unique(labels, return_inverse=True)
-        self.embedder_: Any = embedder
-        self._model_tag: str | None = model_tag(column, embedder, plan)
-        self.classes_: NDArray[Any] = classes
-        self._vectors: NDArray[np.float32] = vectors
-        self._class_of: NDArray[np.intp] = class_of
+        self.classes_, self._class_of = np.unique(labels, return_inverse=True)
+        self.embedder_, self._model_tag, self._vectors = embedder, model_tag(column, embedder, plan), vectors
         return self
 
     def decision_function(self, X: Any) -> NDArray[np.float32]:
@@ -133,7 +128,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If an element is not a text or a vector; the message names its position.
         """
-        scores = self._score_labels(self._read_texts(X))
+        check_is_fitted(self)
+        scores = self._score_labels(read_column_for(self.embedder_, X))
         return scores[:, 1] - scores[:, 0] if len(self.classes_) == 2 else scores
 
     def predict_proba(self, X: Any) -> NDArray[np.float64]:
@@ -155,10 +151,10 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If an element is not a text or a vector; the message names its position.
         """
+        check_is_fitted(self)
         self._check_temperature()  # it may have been set after fit
-        probabilities: NDArray[np.float64] = softmax(
-            self._score_labels(self._read_texts(X)).astype(np.float64) / self.temperature, axis=1
-        )
+        scores = self._score_labels(read_column_for(self.embedder_, X)).astype(np.float64)
+        probabilities: NDArray[np.float64] = softmax(scores / self.temperature, axis=1)
         return probabilities
 
     def predict(self, X: Any) -> NDArray[Any]:
@@ -179,7 +175,8 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         TypeError, ValueError
             If an element is missing, or is not a text or a vector; the message names its position.
         """
-        column = self._read_texts(X)
+        check_is_fitted(self)
+        column = read_column_for(self.embedder_, X)
         scores = self._score_labels(column)
         is_missing = np.isnan(scores).any(axis=1)
         if is_missing.any():
@@ -198,22 +195,11 @@ class NearestDescription(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _check_temperature(self) -> None:
-        if not isinstance(self.temperature, Real) or isinstance(self.temperature, bool) or not self.temperature > 0:
-            raise ValueError(f"temperature must be a positive number; got {self.temperature!r}.")
-
-    def _read_texts(self, X: Any) -> Column:
-        check_is_fitted(self)
-        return read_column_for(self.embedder_, X)
+        check_number("temperature", self.temperature, "a positive number", lambda divisor: divisor > 0)
 
     def _score_labels(self, column: Column) -> NDArray[np.float32]:
-        plan = plan_of(self.embedder_, column)
-        check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, ("X", "the descriptions"))
-        vectors = embed_column(column, self.embedder_, plan)
-        if vectors.shape[1] != self._vectors.shape[1]:
-            raise ValueError(
-                f"The vectors of X have {vectors.shape[1]} dimensions, those of the descriptions "
-                f"{self._vectors.shape[1]}."
-            )
+        plan, dim, names = plan_of(self.embedder_, column), self._vectors.shape[1], ("X", "the descriptions")
+        vectors = embed_like(column, self.embedder_, plan, self._model_tag, dim, names)
         cosines = (vectors @ self._vectors.T).clip(-1, 1)
         scores = np.full((len(vectors), len(self.classes_)), -np.inf, dtype=np.float32)
         for number, class_number in enumerate(self._class_of):

@@ -24,8 +24,6 @@ def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, An
     own = read_column_for(embedder, _with_vectors(column, vectors), describe(column))
     others = read_column_for(embedder, _align(_as_column(other), column), "other")
     left, right = embed_pair(own, others, embedder, ("the column", "other"))
-    if left.shape[1] != right.shape[1]:
-        raise ValueError(f"The vectors of the column have {left.shape[1]} dimensions, those of other {right.shape[1]}.")
     if not _is_single(other) and len(right) != len(left):
         raise ValueError(f"other has {len(right)} rows for {len(left)}; pass one text, or one for each row.")
     return pd.DataFrame({"score": (left * right).sum(axis=1).clip(-1, 1)}, index=column.index)

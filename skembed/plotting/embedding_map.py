@@ -11,29 +11,7 @@ from sklearn.base import BaseEstimator, is_clusterer
 
 from skembed.embedders import resolve_embedder, unit_vectors
 from skembed.optional import require
-from skembed.plotting.drawing import (
-    MARKERS,
-    Layer,
-    annotate,
-    draw_layer,
-    draw_legend,
-    frame_points,
-    point_style,
-    split_by_look,
-    wrapped,
-    wrapped_html,
-)
-from skembed.plotting.inputs import (
-    check_no_texts,
-    compute_features,
-    find_predictor,
-    import_pyplot,
-    index_of,
-    read_one_column,
-    read_texts,
-    texts_or_none,
-    with_index_of,
-)
+from skembed.plotting import drawing, inputs
 from skembed.plotting.projections import METHODS, check_method, project
 
 if TYPE_CHECKING:
@@ -119,9 +97,9 @@ class EmbeddingMapDisplay:
             raise ValueError(f"positions must have the shape (n_rows, 2); got {self.positions.shape}.")
         if np.isnan(self.positions).any(axis=1).all():
             raise ValueError("No row has a position.")
-        self.labels = read_one_column(labels, "labels", len(self.positions))
-        self.texts = read_one_column(texts, "texts", len(self.positions))
-        self.index = read_one_column(index, "index", len(self.positions))
+        self.labels = inputs.read_one_column(labels, "labels", len(self.positions))
+        self.texts = inputs.read_one_column(texts, "texts", len(self.positions))
+        self.index = inputs.read_one_column(index, "index", len(self.positions))
         self.method = method
         self.explained_variance_ratio = explained_variance_ratio
 
@@ -165,15 +143,15 @@ class EmbeddingMapDisplay:
             If matplotlib or the library of the method is not installed.
         """
         _check_can_draw(cls, method)
-        check_no_texts(X, "X")
-        vectors = unit_vectors(X, None)
+        vectors = unit_vectors(inputs.read_vectors(X, "X"), None)
         n_rows, has_vector = len(vectors), ~np.isnan(vectors).any(axis=1)
-        labels = read_one_column(labels, "labels", n_rows)  # raises before minutes of t-SNE
-        texts = read_one_column(texts, "texts", n_rows)
+        labels = inputs.read_one_column(labels, "labels", n_rows)  # raises before minutes of t-SNE
+        texts = inputs.read_one_column(texts, "texts", n_rows)
         positions = np.full((n_rows, 2), np.nan)
         positions[has_vector], chosen, shares = project(vectors[has_vector], method, random_state, n_rows)
+        index = inputs.index_of(X)
         display = cls(
-            positions, labels=labels, texts=texts, index=index_of(X), method=chosen, explained_variance_ratio=shares
+            positions, labels=labels, texts=texts, index=index, method=chosen, explained_variance_ratio=shares
         )
         return display.plot(ax=ax)
 
@@ -213,9 +191,9 @@ class EmbeddingMapDisplay:
         """
         _check_can_draw(cls, method)
         embedder = resolve_embedder(embedder, missing="nan")
-        column = read_texts(texts, "texts", embedder)
-        read_one_column(labels, "labels", len(column))  # raises before minutes of embedding
-        vectors = with_index_of(texts, unit_vectors(column, embedder))
+        column = inputs.read_texts(texts, "texts", embedder)
+        inputs.read_one_column(labels, "labels", len(column))  # raises before minutes of embedding
+        vectors = inputs.with_index_of(texts, unit_vectors(column, embedder))
         plain = column.to_objects()
         return cls.from_embeddings(vectors, labels=labels, texts=plain, method=method, random_state=random_state, ax=ax)
 
@@ -260,10 +238,9 @@ class EmbeddingMapDisplay:
         """
         _check_can_draw(cls, method)
         labels = _predict(estimator, X) if labels is None else labels
-        texts = texts_or_none(X) if texts is None else texts
-        return cls.from_embeddings(
-            compute_features(estimator, X), labels=labels, texts=texts, method=method, random_state=random_state, ax=ax
-        )
+        texts = inputs.texts_or_none(X) if texts is None else texts
+        vectors = inputs.compute_features(estimator, X)
+        return cls.from_embeddings(vectors, labels=labels, texts=texts, method=method, random_state=random_state, ax=ax)
 
     def plot(self, *, ax: Axes | None = None, scatter_kw: dict[str, Any] | None = None) -> Self:
         """Draw the map with matplotlib.
@@ -285,23 +262,23 @@ class EmbeddingMapDisplay:
         ImportError
             If matplotlib is not installed.
         """
-        plt = import_pyplot(type(self))
+        plt = inputs.import_pyplot(type(self))
         rows, (x_name, y_name) = self._rows(), self._axis_names()
         texts = None if self.texts is None or len(rows) > _MOST_ANNOTATED else self.texts.iloc[rows]
         if ax is None:
             ax = plt.subplots(figsize=None if texts is None else (9, 6.5), layout="constrained")[1]
         self.ax_: Axes = ax
         self.figure_: Figure | SubFigure = ax.figure
-        layers = split_by_look(self.labels, rows)
-        style = {**point_style(len(rows)), **(scatter_kw or {})}
-        points = [draw_layer(ax, self.positions[layer.rows], layer, style) for layer in layers]
-        draw_legend(ax, layers, points, wrapped(self._label_name(), 30, 2))
+        layers = drawing.split_by_look(self.labels, rows)
+        style = {**drawing.point_style(len(rows)), **(scatter_kw or {})}
+        points = [drawing.draw_layer(ax, self.positions[layer.rows], layer, style) for layer in layers]
+        drawing.draw_legend(ax, layers, points, drawing.wrapped(self._label_name(), 30, 2))
         ax.set(xlabel=x_name, ylabel=y_name, xticks=[], yticks=[])
         if self._left_out():
             ax.set_title(self._left_out(), fontsize="medium", loc="left")
-        frame_points(ax, self.positions[rows], margin=0.05 if texts is None else 0.2)
+        drawing.frame_points(ax, self.positions[rows], margin=0.05 if texts is None else 0.2)
         if texts is not None:
-            annotate(ax, self.positions[rows], texts)
+            drawing.annotate(ax, self.positions[rows], texts)
         return self
 
     def plot_interactive(self) -> PlotlyFigure:
@@ -329,31 +306,27 @@ class EmbeddingMapDisplay:
             "hoverlabel": {"align": "left"},
         }
         figure = plotly.Figure(layout=layout)
-        for layer in split_by_look(self.labels, rows):
-            figure.add_scattergl(**self._trace(layer, point_style(len(rows))))
+        style = drawing.point_style(len(rows))
+        for layer in drawing.split_by_look(self.labels, rows):
+            figure.add_scattergl(
+                x=self.positions[layer.rows, 0],
+                y=self.positions[layer.rows, 1],
+                mode="markers",
+                name=drawing.wrapped_html(layer.name, 30),
+                showlegend=layer.name != "",
+                hovertext=[self._hover_text(row) for row in layer.rows.tolist()],
+                hoverinfo="text",
+                marker={
+                    "color": layer.color,
+                    "symbol": drawing.MARKERS[layer.marker],
+                    "size": 1.5 * style["s"] ** 0.5,  # s is an area
+                    "opacity": style["alpha"],
+                    "colorscale": "Viridis",
+                    "showscale": layer.is_scored,
+                    "colorbar": {"title": self._label_title()},
+                },
+            )
         return figure
-
-    def _trace(self, layer: Layer, style: dict[str, Any]) -> dict[str, Any]:
-        """Return the points of a layer as plotly takes them."""
-        marker = {
-            "color": layer.color,
-            "symbol": MARKERS[layer.marker],
-            "size": 1.5 * style["s"] ** 0.5,  # s is an area
-            "opacity": style["alpha"],
-            "colorscale": "Viridis",
-            "showscale": layer.is_scored,
-            "colorbar": {"title": self._label_title()},
-        }
-        return {
-            "x": self.positions[layer.rows, 0],
-            "y": self.positions[layer.rows, 1],
-            "mode": "markers",
-            "name": wrapped_html(layer.name, 30),
-            "showlegend": layer.name != "",
-            "hovertext": [self._hover_text(row) for row in layer.rows.tolist()],
-            "hoverinfo": "text",
-            "marker": marker,
-        }
 
     def _rows(self) -> NDArray[np.intp]:
         return np.flatnonzero(~np.isnan(self.positions).any(axis=1))
@@ -366,7 +339,7 @@ class EmbeddingMapDisplay:
         return "" if self.labels is None or self.labels.name is None else str(self.labels.name)
 
     def _label_title(self) -> dict[str, str]:
-        return {"text": wrapped_html(self._label_name(), 30)}
+        return {"text": drawing.wrapped_html(self._label_name(), 30)}
 
     def _axis_names(self) -> list[str]:
         name = "dimension" if self.method is None else METHODS.get(self.method, self.method)
@@ -378,23 +351,24 @@ class EmbeddingMapDisplay:
         """Return what is known of a row, in the HTML of plotly."""
         lines = []
         if self.texts is not None and not pd.isna(self.texts[row]):
-            lines.append(wrapped_html(self.texts[row], 70, most_lines=10))
+            lines.append(drawing.wrapped_html(self.texts[row], 70, most_lines=10))
         if self.labels is not None:
-            lines.append(f"{wrapped_html(self._label_name(), 70) or 'label'}: {wrapped_html(self.labels[row], 70)}")
-        index_label = "" if self.index is None else f" (index label {wrapped_html(self.index[row], 70)})"
+            name = drawing.wrapped_html(self._label_name(), 70) or "label"
+            lines.append(f"{name}: {drawing.wrapped_html(self.labels[row], 70)}")
+        index_label = "" if self.index is None else f" (index label {drawing.wrapped_html(self.index[row], 70)})"
         return "<br>".join([*lines, f"row {row}{index_label}"])
 
 
 def _check_can_draw(display: type, method: str) -> None:
     """Raise, before minutes of embedding, what would be raised after them."""
-    import_pyplot(display)
+    inputs.import_pyplot(display)
     check_method(method)
 
 
 def _predict(estimator: Any, X: Any) -> pd.Series[Any] | None:
     """Return the predictions of an estimator, or the labels of a fitted clusterer; None for a transformer."""
     estimator = getattr(estimator, "best_estimator_", estimator)
-    predictor = find_predictor(estimator)
+    predictor = inputs.find_predictor(estimator)
     if predictor is None:
         return None
     labels = estimator.predict(X) if hasattr(predictor, "predict") else getattr(predictor, "labels_", None)

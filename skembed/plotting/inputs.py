@@ -11,7 +11,7 @@ from scipy.sparse import issparse
 from sklearn.pipeline import Pipeline
 
 from skembed.embedders import read_column_for, unit_vectors
-from skembed.encoding.columns import Column
+from skembed.encoding.columns import Column, read_column
 from skembed.optional import require
 
 
@@ -60,11 +60,12 @@ def texts_or_none(X: Any) -> NDArray[np.object_] | None:
         return None
 
 
-def check_no_texts(X: Any, name: str) -> None:
-    """Raise TypeError for texts where vectors are expected."""
-    texts = texts_or_none(X)
-    if texts is not None and any(text is not None for text in texts):
+def read_vectors(X: Any, name: str) -> Column:
+    """Read a column of vectors; raise TypeError for texts."""
+    column = read_column(X, name)
+    if column.texts is not None and column.texts.unique:
         raise TypeError(f"{name} holds texts, not vectors; use from_texts.")
+    return column
 
 
 def find_predictor(estimator: Any) -> Any:
@@ -77,16 +78,14 @@ def compute_features(estimator: Any, X: Any) -> Any:
     """Compute the output of a transformer, or the input of what predicts, for X."""
     estimator = getattr(estimator, "best_estimator_", estimator)
     predictor = find_predictor(estimator)
-    if predictor is not None:
-        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
-        given = estimator[:-1].transform(X) if has_steps_before else X
-        texts = texts_or_none(given) if hasattr(predictor, "embedder") else None
-        if texts is not None:
-            embedder = getattr(predictor, "embedder_", predictor.embedder)  # the fitted one, if there is one
-            return with_index_of(X, unit_vectors(texts, embedder))
-        if not has_steps_before:
-            return X
-        features = given
-    else:
+    if predictor is None:
         features = estimator.transform(X)
+    else:
+        has_steps_before = isinstance(estimator, Pipeline) and len(estimator) > 1
+        features = estimator[:-1].transform(X) if has_steps_before else X
+        texts = texts_or_none(features) if hasattr(predictor, "embedder") else None
+        if texts is not None:
+            features = unit_vectors(texts, getattr(predictor, "embedder_", predictor.embedder))  # the fitted one first
+        elif not has_steps_before:
+            return X
     return with_index_of(X, features.toarray() if issparse(features) else np.asarray(features))

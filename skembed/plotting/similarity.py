@@ -9,15 +9,14 @@ from numpy.typing import NDArray
 from sklearn.base import BaseEstimator
 
 from skembed.embedders import embed_pair, fit_embedder, resolve_embedder
-from skembed.encoding.columns import read_column
 from skembed.plotting.drawing import GREY, MOST_NUMBERS, name_ticks, write_numbers
 from skembed.plotting.inputs import (
-    check_no_texts,
     compute_features,
     import_pyplot,
     index_of,
     read_one_column,
     read_texts,
+    read_vectors,
     texts_or_none,
 )
 
@@ -122,15 +121,10 @@ class SimilarityDisplay:
         row_labels = index_of(X) if row_labels is None else row_labels
         if column_labels is None:
             column_labels = row_labels if Y is None else index_of(Y)
-        check_no_texts(X, "X")
-        if Y is not None:
-            check_no_texts(Y, "Y")
-        rows = read_column(X)
-        columns = rows if Y is None else read_column(Y, "Y")
+        rows = read_vectors(X, "X")
+        columns = rows if Y is None else read_vectors(Y, "Y")
         left, right = embed_pair(rows, columns, resolve_embedder(None, missing="nan"))
         _check_n_cells(len(left), len(right))
-        if left.shape[1] != right.shape[1]:
-            raise ValueError(f"The vectors of X have {left.shape[1]} dimensions, those of Y {right.shape[1]}.")
         column_labels = range(len(right)) if column_labels is None else column_labels  # not those of the rows
         return cls((left @ right.T).clip(-1, 1), row_labels, column_labels).plot(ax=ax)
 

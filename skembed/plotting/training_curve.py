@@ -128,15 +128,13 @@ class TrainingCurveDisplay:
         return self
 
     def _plot_scores(self, ax: Axes) -> None:
-        scores = self.history.dropna(subset="validation_score").reset_index()
-        best = scores["validation_score"].argmax()
+        scores = self.history.dropna(subset="validation_score")
+        best = scores.iloc[scores["validation_score"].argmax()]
         right: Any = ax.twinx()
         style: dict[str, Any] = {"color": "tab:orange", "marker": "o", "label": "validation score"}
         self.score_ax_ = right
         self.score_line_ = right.plot(scores["step"], scores["validation_score"], **style)[0]
-        right.plot(
-            scores["step"][best], scores["validation_score"][best], color="tab:orange", marker="*", markersize=16
-        )
+        right.plot(best["step"], best["validation_score"], color="tab:orange", marker="*", markersize=16)
         right.set_ylabel("validation score")
         ax.legend(handles=[self.line_, self.score_line_])
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
-from numbers import Real
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -13,12 +12,11 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
+from sklearn.utils import Tags
 
+from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
-from skembed.similarity.neighbours import distinct_rows
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
+from skembed.similarity.neighbours import blocks_of, distinct_rows
 
 MISSING = -1  # the label of a row without a text
 _MAX_EDGES = 2**22  # in memory at a time: 32 MiB
@@ -125,7 +123,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._fit(X).labels_
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
-        _check_threshold(self.threshold)
+        check_number("threshold", self.threshold, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
         column = read_column_for(self.embedder_, X, name)
         vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
@@ -135,8 +133,12 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
+        is_other = rows != self.representatives_[group_of]
+        position, representative = rows[is_other], self.representatives_[group_of][is_other]
+        score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
+        table = {"position": position, "representative": representative, "score": score}
         labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
-        self.duplicates_ = _make_table(vectors, rows, self.representatives_[group_of], labels)
+        self.duplicates_ = pd.DataFrame(table, index=labels[position])
         return self
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
@@ -146,11 +148,6 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         tags = super().__sklearn_tags__()
         tags.input_tags.string = True
         return tags
-
-
-def _check_threshold(threshold: Any) -> None:
-    if not isinstance(threshold, Real) or isinstance(threshold, bool) or not -1 <= float(threshold) <= 1:
-        raise ValueError(f"threshold must be a cosine, from -1 to 1; got {threshold!r}.")
 
 
 def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
@@ -173,25 +170,12 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
 
 def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
     """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
-    starts = range(0, len(vectors), _ROWS_PER_BLOCK)
-    for start, other_start in itertools.combinations_with_replacement(starts, 2):
-        block, others = vectors[start : start + _ROWS_PER_BLOCK], vectors[other_start : other_start + _ROWS_PER_BLOCK]
-        cosines = block @ others.T
+    for rows, others in itertools.combinations_with_replacement(blocks_of(len(vectors), _ROWS_PER_BLOCK), 2):
+        cosines = vectors[rows] @ vectors[others].T
         if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
             continue
         position, other = np.nonzero(cosines >= threshold - _TOLERANCE)
-        position, other = position + start, other + other_start
+        position, other = position + rows.start, other + others.start
         is_after = other > position
         if is_after.any():
             yield position[is_after], other[is_after]
-
-
-def _make_table(
-    vectors: NDArray[np.float32], rows: NDArray[np.intp], representatives: NDArray[np.intp], labels: pd.Index
-) -> pd.DataFrame:
-    """Return a table of the rows that are not the representative of their group."""
-    is_other = rows != representatives
-    position, representative = rows[is_other], representatives[is_other]
-    score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
-    table = {"position": position, "representative": representative, "score": score}
-    return pd.DataFrame(table, index=labels[position])

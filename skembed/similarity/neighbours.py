@@ -162,11 +162,6 @@ class VectorIndex:
     def __len__(self) -> int:
         return len(self.code_of)
 
-    @property
-    def dim(self) -> int:
-        """Number of dimensions of the vectors."""
-        return self.index.dim
-
     def add(self, vectors: NDArray[np.float32]) -> None:
         """Append rows."""
         n_known = len(self.index)
@@ -197,8 +192,8 @@ class VectorIndex:
     def nearest_others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest rows of each row, without the row itself."""
         codes = np.arange(len(self.index))
-        blocks = [codes[start : start + _QUERIES_PER_BLOCK] for start in range(0, len(codes), _QUERIES_PER_BLOCK)]
-        by_block = [self.nearest(self.index.take(block), n_neighbors + 1) for block in blocks]
+        blocks = blocks_of(len(codes), _QUERIES_PER_BLOCK)
+        by_block = [self.nearest(self.index.take(codes[block]), n_neighbors + 1) for block in blocks]
         cosines, found = (np.concatenate(parts)[self.code_of] for parts in zip(*by_block, strict=True))
         is_other = found != np.arange(len(self))[:, None]
         is_other[is_other.all(axis=1), -1] = False  # the row is not found among its many copies: drop the last one
@@ -257,7 +252,7 @@ def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArr
     bits = np.ascontiguousarray(vectors).view(np.uint32)
     factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
     keys = np.empty(len(bits), dtype=np.uint64)
-    blocks = [slice(start, start + _ROWS_PER_BLOCK) for start in range(0, len(bits), _ROWS_PER_BLOCK)]
+    blocks = blocks_of(len(bits), _ROWS_PER_BLOCK)
     for block in blocks:
         keys[block] = (bits[block] * factors).sum(axis=1, dtype=np.uint64)  # modulo 2**64
     code_of, _ = pd.factorize(keys)
@@ -266,6 +261,11 @@ def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArr
         code_of, _ = pd.factorize(np.array([row.tobytes() for row in bits], dtype=object))
         first_rows = np.unique(code_of, return_index=True)[1]
     return code_of, first_rows
+
+
+def blocks_of(n: int, size: int) -> list[slice]:
+    """Divide n rows into blocks of ``size``, the last of which may be smaller."""
+    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def nearest(
@@ -294,8 +294,7 @@ def nearest(
     """
     cosines = np.empty((len(queries), n_neighbors))
     positions = np.empty((len(queries), n_neighbors), dtype=np.intp)
-    for start in range(0, len(queries), _QUERIES_PER_BLOCK):
-        block = slice(start, start + _QUERIES_PER_BLOCK)
+    for block in blocks_of(len(queries), _QUERIES_PER_BLOCK):
         cosines[block], positions[block] = _nearest_of_block(index, queries[block], n_neighbors)
     return cosines, positions
 
@@ -309,9 +308,9 @@ def _nearest_of_block(index: ExactIndex | HnswIndex, queries: NDArray[np.float32
     is_undecided = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _TOLERANCE
     while isinstance(index, ExactIndex) and n_candidates < n_vectors and is_undecided.any():
         n_candidates = min(n_vectors, 4 * n_candidates)
-        undecided, n_rows = np.flatnonzero(is_undecided), max(1, _NUMBERS_PER_BLOCK // n_candidates)
-        for start in range(0, len(undecided), n_rows):
-            rows = undecided[start : start + n_rows]
+        undecided = np.flatnonzero(is_undecided)
+        for block in blocks_of(len(undecided), max(1, _NUMBERS_PER_BLOCK // n_candidates)):
+            rows = undecided[block]
             ranked, found = _rank(index, queries[rows], n_candidates)
             cosines[rows], positions[rows] = ranked[:, :n_neighbors], found[:, :n_neighbors]
             is_undecided[rows] = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _TOLERANCE
@@ -332,9 +331,7 @@ def _cosines(
     """Compute the cosines of each query with its candidates; those of equal vectors are equal to the last bit."""
     cosines = np.empty(positions.size)
     of_query = np.repeat(np.arange(len(queries)), positions.shape[1])
-    n_pairs = max(1, _NUMBERS_PER_BLOCK // index.dim)
-    for start in range(0, positions.size, n_pairs):
-        block = slice(start, start + n_pairs)
+    for block in blocks_of(positions.size, max(1, _NUMBERS_PER_BLOCK // index.dim)):
         left = queries[of_query[block]].astype(np.float64)
         right = index.take(positions.ravel()[block]).astype(np.float64)
         lengths = np.sqrt(np.einsum("ij,ij->i", left, left) * np.einsum("ij,ij->i", right, right))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import spearmanr
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_column_for, resolve_embedder
@@ -15,9 +16,6 @@ from skembed.encoding.labels import read_labels
 from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
 
 
 class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
@@ -109,15 +107,11 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If X does not have two columns, an element is not a text or a vector, or the vectors of the two columns are
             of different models or dimensions. The message names column, position and index label.
         """
-        columns = _two_columns(X)
         if self._learns():
             check_is_fitted(self, "embedder_")
-        is_fit = hasattr(self, "embedder_")
-        embedder = self.embedder_ if is_fit else resolve_embedder(self.embedder, missing="nan")
-        first, second = (read_column_for(embedder, column, name) for name, column in columns)
+        embedder = self.embedder_ if hasattr(self, "embedder_") else resolve_embedder(self.embedder, missing="nan")
+        first, second = (read_column_for(embedder, column, name) for name, column in _two_columns(X))
         left, right = embed_pair(first, second, embedder)
-        if left.shape[1] != right.shape[1]:
-            raise ValueError(f"The vectors of the first column have {left.shape[1]} dimensions, not {right.shape[1]}.")
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)
         return cosines[:, None]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 from skembed.encoding.models.loading import LoadedModel
 from skembed.encoding.models.registry import get_model
@@ -39,17 +39,26 @@ def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "do
 
     Raises
     ------
+    TypeError
+        If the prompt is not a text.
     ModelNotFoundError
         If the model does not exist.
     ModelChangedError
         If the embedder's model has changed under the same name since it was fitted.
     """
+    check_prompt(side, prompt)
     settings = embedder._settings()
     model = get_model(settings)
     text = own_prompt(settings, model, side) if prompt == "default" else prompt or ""
     plan = make_plan(replace(settings, task=settings.task or side, prompt=text, prompt_name=None), model)
     embedder._check_model(plan)
     return plan
+
+
+def check_prompt(side: str, prompt: Any) -> None:
+    """Raise TypeError unless a prompt is a str or None."""
+    if prompt is not None and not isinstance(prompt, str):
+        raise TypeError(f"{side}_prompt must be a str or None; got {type(prompt).__name__}.")
 
 
 def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "document"]) -> str:

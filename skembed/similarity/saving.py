@@ -10,6 +10,7 @@ import json
 import os
 import re
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,7 @@ FORMAT_VERSION = 2  # raise it when older files can no longer be read
 _MAIN_FILE = "search.json"  # written last; files that it does not name are not part of the search
 _LOCK_FILE = "writing.lock"
 _NAME_OF_FILE = re.compile(r"((corpus|vectors)-[0-9a-f]{16}\.parquet|graph-[0-9a-f]{16}\.faiss)")
-_PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
+PARAMETERS = ("n_neighbors", "index", "query_prompt", "document_prompt")
 # Parameters that shape a vector. The others are about how it is computed on one machine (device, cache, ...), or should
 # not be decided by a file (trust_remote_code).
 _SHAPING = (
@@ -47,8 +48,8 @@ _MAY_DIFFER = ("missing", "backend", "dtype")  # between corpus and queries: the
 
 
 @dataclass(frozen=True)
-class Documents:
-    """The documents of a search.
+class SavedSearch:
+    """The contents of a folder with a saved search.
 
     Attributes
     ----------
@@ -59,30 +60,18 @@ class Documents:
         Positions of the documents that have a vector.
     index : VectorIndex
         Index of their vectors.
+    embedder : transformer
+        Fitted.
+    model_tag : str or None
+        The model that made the vectors, from :func:`skembed.embedders.model_tag`.
+    params : dict
+        PARAMETERS of the search.
     """
 
     corpus: pd.DataFrame
     y: NDArray[Any] | None
     rows: NDArray[np.intp]
     index: VectorIndex
-
-
-@dataclass(frozen=True)
-class SavedSearch:
-    """The contents of a folder with a saved search.
-
-    Attributes
-    ----------
-    documents : Documents
-    embedder : transformer
-        Fitted.
-    model_tag : str or None
-        The model that made the vectors, from :func:`skembed.embedders.model_tag`.
-    params : dict
-        Parameters of the search, without the embedder.
-    """
-
-    documents: Documents
     embedder: Any
     model_tag: str | None
     params: dict[str, Any]
@@ -93,29 +82,33 @@ def save_search(search: SavedSearch, path: str | os.PathLike[str]) -> None:
     folder = read_path(path, "path")
     description = {
         "version": FORMAT_VERSION,
-        "parameters": _to_json_types({name: search.params[name] for name in _PARAMETERS}),
+        "parameters": _to_json_types(search.params),
         "embedder": _describe(search.embedder),
         "model_fingerprint": getattr(search.embedder, "model_fingerprint_", None),
         "maker": search.model_tag,
     }
     folder.mkdir(parents=True, exist_ok=True)
     with locked(folder / _LOCK_FILE):  # two writers at a time would delete each other's files
-        _write_files(search.documents, folder, description)
+        _write_files(search, folder, description)
 
 
-def _write_files(documents: Documents, folder: Path, description: dict[str, Any]) -> None:
-    files = {"corpus": _write_file(folder, "corpus", ".parquet", lambda file: _write_corpus(documents, file))}
-    index = documents.index.index
+def _write_files(search: SavedSearch, folder: Path, description: dict[str, Any]) -> None:
+    names = ("pyarrow", "pyarrow.parquet")
+    pyarrow, parquet = (require(name, extra="parquet", needed_by="SemanticSearch.save") for name in names)
+    corpus, index = _corpus_table(search, pyarrow), search.index.index
+    files = {"corpus": _write_file(folder, "corpus", ".parquet", lambda file: parquet.write_table(corpus, file))}
     if isinstance(index, HnswIndex):
         faiss, graph = require("faiss", extra="faiss", needed_by="index='hnsw'"), index.graph
         files["graph"] = _write_file(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
     else:
-        vectors = index.vectors
-        files["vectors"] = _write_file(folder, "vectors", ".parquet", lambda file: _write_vectors(vectors, file))
+        lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(index.vectors.ravel()), index.dim)
+        # without a dictionary, because hardly any number repeats
+        write = partial(parquet.write_table, pyarrow.table({"vector": lists}), use_dictionary=False)
+        files["vectors"] = _write_file(folder, "vectors", ".parquet", write)
     description = {**description, "files": files}
-    with_checksum = {**description, "sha256": _digest(description)}
+    description["sha256"] = _digest(description)
     with atomic_write(folder / _MAIN_FILE) as file:
-        file.write(f"{json.dumps(with_checksum, indent=1)}\n".encode())
+        file.write(f"{json.dumps(description, indent=1)}\n".encode())
     for old in folder.iterdir():  # of the search that was saved here before
         if _NAME_OF_FILE.fullmatch(old.name) and old.name not in {file["name"] for file in files.values()}:
             old.unlink()
@@ -133,13 +126,17 @@ def load_search(path: str | os.PathLike[str], given: Any, *, local_files_only: b
     folder = read_path(path, "path")
     description = _read_description(folder)
     files = {kind: _check_file(folder, file) for kind, file in description["files"].items()}
-    embedder = _find_embedder(description, given, folder, local_files_only=local_files_only)
-    fitted = _fit_saved(embedder, description, folder, is_given=given is not None)
-    params = {name: description["parameters"][name] for name in _PARAMETERS}
-    return embedder, SavedSearch(_read_documents(files, folder), fitted, description["maker"], params)
+    embedder = _make_embedder(description, folder, local_files_only) if given is None else given
+    fitted = resolve_embedder(embedder)
+    _check_embedder(description["embedder"], fitted)
+    _fit_saved(fitted, description, folder, is_given=given is not None)
+    params = {name: description["parameters"][name] for name in PARAMETERS}
+    corpus, y, rows, index = _read_documents(files, folder)
+    return embedder, SavedSearch(corpus, y, rows, index, fitted, description["maker"], params)
 
 
-def _read_documents(files: dict[str, Path], folder: Path) -> Documents:
+def _read_documents(files: dict[str, Path], folder: Path) -> tuple[Any, ...]:
+    """Return corpus, y, rows and index."""
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
     if "graph" in files:
@@ -152,7 +149,7 @@ def _read_documents(files: dict[str, Path], folder: Path) -> Documents:
         raise SavedSearchError(f"The vectors in {folder} are not those of the corpus there. Save the search again.")
     texts = frame[["text"]].astype(object)
     y = frame["y"].to_numpy() if "y" in frame else None
-    return Documents(texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows]))
+    return texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows])
 
 
 def _read_graph(file: Path) -> HnswIndex:
@@ -173,27 +170,17 @@ def _write_file(folder: Path, kind: str, ending: str, write: Any) -> dict[str, s
     return {"name": name, "sha256": digest}
 
 
-def _write_corpus(documents: Documents, file: Path) -> None:
-    pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
-    parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
-    corpus = documents.corpus.rename_axis([None] * documents.corpus.index.nlevels)
+def _corpus_table(search: SavedSearch, pyarrow: Any) -> Any:
+    corpus = search.corpus.rename_axis([None] * search.corpus.index.nlevels)
     code_of = np.full(len(corpus), -1)  # number of each document's vector in the other file
-    code_of[documents.rows] = documents.index.code_of
+    code_of[search.rows] = search.index.code_of
     corpus = corpus.assign(vector=code_of)
-    if documents.y is not None:
-        corpus = corpus.assign(y=documents.y)
+    if search.y is not None:
+        corpus = corpus.assign(y=search.y)
     try:
-        table = pyarrow.Table.from_pandas(corpus)
+        return pyarrow.Table.from_pandas(corpus)
     except (pyarrow.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise TypeError(f"The index labels or y cannot be written to a parquet file: {error}") from error
-    parquet.write_table(table, file)
-
-
-def _write_vectors(vectors: NDArray[np.float32], file: Path) -> None:
-    pyarrow = require("pyarrow", extra="parquet", needed_by="SemanticSearch.save")
-    lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(vectors.ravel()), vectors.shape[1])
-    parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.save")
-    parquet.write_table(pyarrow.table({"vector": lists}), file, use_dictionary=False)  # hardly any number repeats
 
 
 def _describe(embedder: Any) -> dict[str, Any]:
@@ -242,7 +229,7 @@ def _read_all_keys(description: dict[str, Any]) -> None:
     """Raise KeyError, TypeError or AttributeError if a part of the description is missing."""
     embedder, files = description["embedder"], description["files"]
     _ = description["model_fingerprint"], description["maker"], embedder["kind"], files["corpus"]
-    _ = [description["parameters"][name] for name in _PARAMETERS]
+    _ = [description["parameters"][name] for name in PARAMETERS]
     _ = [embedder["parameters"][name] for name in _SHAPING if "parameters" in embedder]
     _ = files["graph" if "graph" in files else "vectors"], [(file["name"], file["sha256"]) for file in files.values()]
 
@@ -256,25 +243,20 @@ def _check_file(folder: Path, file: dict[str, str]) -> Path:
     return path
 
 
-def _find_embedder(description: dict[str, Any], given: Any, folder: Path, *, local_files_only: bool) -> Any:
-    """Return the given embedder, or make the one that was saved; raise if the given one makes other vectors."""
+def _make_embedder(description: dict[str, Any], folder: Path, local_files_only: bool) -> SentenceEmbeddingTransformer:
+    """Make the embedder that was saved, not fitted."""
     saved = description["embedder"]
-    if given is not None:
-        _check_given_embedder(saved, resolve_embedder(given))
-        return given
     if "model" not in saved:
         raise ValueError(
             f"The embedder of {folder} cannot be read from a file ({saved['kind']}); "
             "pass it: SemanticSearch.load(path, embedder=...)."
         )
-    shaping = {name: saved["parameters"][name] for name in _SHAPING}  # and no other parameter that a file may hold
-    params: dict[str, Any] = {
-        name: tuple(value) if isinstance(value, list) else value for name, value in shaping.items()
-    }
+    params = {name: saved["parameters"][name] for name in _SHAPING}  # and no other parameter that a file may hold
+    params |= {name: tuple(value) for name, value in params.items() if isinstance(value, list)}
     return SentenceEmbeddingTransformer(saved["model"], **params, local_files_only=local_files_only)
 
 
-def _check_given_embedder(saved: dict[str, Any], embedder: Any) -> None:
+def _check_embedder(saved: dict[str, Any], embedder: Any) -> None:
     """Raise if an embedder is of another class, or has other parameters that shape a vector, than the saved one."""
     if _class_name(embedder) != saved["kind"]:
         raise TypeError(f"The corpus was embedded by {saved['kind']}, not {type(embedder).__name__}.")
@@ -288,9 +270,8 @@ def _check_given_embedder(saved: dict[str, Any], embedder: Any) -> None:
             )
 
 
-def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> Any:
-    """Return the fitted embedder; raise if its model is not the one that embedded the corpus."""
-    embedder = resolve_embedder(embedder)
+def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_given: bool) -> None:
+    """Fit the embedder; raise if its model is not the one that embedded the corpus."""
     if not isinstance(embedder, SentenceEmbeddingTransformer):
         _check_fitted_embedder(embedder, description, folder)
     elif description["model_fingerprint"] is not None:
@@ -306,7 +287,6 @@ def _fit_saved(embedder: Any, description: dict[str, Any], folder: Path, *, is_g
                 "If it is elsewhere now, name it: SemanticSearch.load(path, embedder=...)."
             ) from error
         _check_fingerprint(embedder, description, folder)
-    return embedder
 
 
 def _check_fingerprint(embedder: SentenceEmbeddingTransformer, description: dict[str, Any], folder: Path) -> None:
@@ -328,11 +308,10 @@ def _check_fingerprint(embedder: SentenceEmbeddingTransformer, description: dict
 
 def _check_model_is_local(embedder: SentenceEmbeddingTransformer) -> None:
     """Raise for a model that is not on this machine, without loading it: huggingface_hub would go online."""
-    name = read_model_name(embedder.model) if isinstance(embedder.model, (str, os.PathLike)) else None
-    if name is None or not embedder.local_files_only or local_folder(name, embedder.revision) is not None:
-        return
-    if hub_snapshot(name, embedder.revision) is None:
-        raise ModelNotFoundError(f"model={name!r} is neither a folder nor in the hub's local cache.")
+    if isinstance(embedder.model, (str, os.PathLike)) and embedder.local_files_only:
+        name = read_model_name(embedder.model)
+        if local_folder(name, embedder.revision) is None and hub_snapshot(name, embedder.revision) is None:
+            raise ModelNotFoundError(f"model={name!r} is neither a folder nor in the hub's local cache.")
 
 
 def _check_fitted_embedder(embedder: Any, description: dict[str, Any], folder: Path) -> None:

@@ -9,31 +9,28 @@ import copy
 import os
 import warnings
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.utils import Tags
 from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.checks import check_count
-from skembed.embedders import check_same_model, embed_column, model_tag, plan_of, read_column_for, resolve_embedder
+from skembed.checks import check_choice, check_count
+from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
-from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError, level_of_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
-from skembed.similarity.prompts import own_prompt, plan_side
-from skembed.similarity.saving import Documents, SavedSearch, load_search, save_search
+from skembed.similarity.prompts import check_prompt, plan_side
+from skembed.similarity.saving import PARAMETERS, SavedSearch, load_search, save_search
 from skembed.transformer import SentenceEmbeddingTransformer
-
-if TYPE_CHECKING:
-    from sklearn.utils import Tags
 
 _INDEXES: dict[str, Callable[[NDArray[np.float32]], ExactIndex | HnswIndex]] = {
     "auto": ExactIndex,
@@ -172,7 +169,22 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         if not hasattr(self, "corpus_"):
             return self._fit(X, y)
-        self._add(X, y)
+        n_before = len(self.corpus_)
+        column = read_column_for(self.embedder_, X)
+        plan = self._plan_side(column, "document")
+        vectors = self._embed_like_corpus(column, plan)
+        y = _read_y(y, len(vectors))
+        if (y is None) != (self.y_ is None):
+            raise ValueError("y must be given to partial_fit if, and only if, it was given to fit.")
+        y = None if y is None else np.concatenate([self.y_, y])
+        if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
+            raise ValueError("y must be of the same kind as in fit: numbers, or labels.")
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        corpus = pd.concat([self.corpus_, _make_corpus(column, n_before)])
+        self._set_documents(corpus, y, np.concatenate([self._rows, n_before + rows]), self._index)
+        self._index.add(vectors[rows])  # last, after all that may raise
+        if plan is not None and isinstance(self.embedder_, SentenceEmbeddingTransformer):
+            self.embedder_._learn(plan)  # queries must be embedded by the same model
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
@@ -208,7 +220,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if X is not None:
-            cosines, positions = self._find(self._read_queries(X), n_neighbors)
+            cosines, positions = self._find_present(read_column_for(self.embedder_, X, "queries"), n_neighbors)
         else:
             n_hits = self._n_hits(n_neighbors, of_others=True)
             if len(self._rows) < len(self.corpus_):
@@ -247,15 +259,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         if queries is None:  # to kneighbors it would be the documents themselves
             raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
-        queries = [queries] if isinstance(queries, str) else queries
-        column = self._read_queries(queries)
-        scores, positions = self._find(column, k)
-        queries = np.arange(len(scores)) if column.texts is None else column.to_objects()
-        n_hits, found = positions.shape[1], positions.ravel()
-        labels = pd.RangeIndex(len(scores)) if column.labels is None else column.labels
+        check_is_fitted(self)
+        column = read_column_for(self.embedder_, [queries] if isinstance(queries, str) else queries, "queries")
+        scores, positions = self._find_present(column, k)
+        texts, n_hits, found = column.to_series(), positions.shape[1], positions.ravel()
         table = {
-            "query": np.repeat(queries, n_hits),
-            "query_id": labels.repeat(n_hits).to_flat_index(),
+            "query": np.repeat(np.arange(len(scores)) if column.texts is None else texts.to_numpy(), n_hits),
+            "query_id": texts.index.repeat(n_hits).to_flat_index(),
             "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
             "score": scores.ravel(),
             "position": found,
@@ -286,10 +296,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If an element is not a text or a vector, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
-        vectors = self._embed_queries(self._read_queries(X))
-        has_text = ~np.isnan(vectors).any(axis=1)
-        features = np.full((len(vectors), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
-        features[has_text] = self._features(*self._nearest(vectors[has_text], self._n_hits(None)))
+        cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), None)
+        features: NDArray[np.float32] = self._features(cosines, positions).astype(np.float32)
+        features[positions[:, 0] < 0] = np.nan
         return features
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -356,8 +365,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         It fell apart.
         """
         check_is_fitted(self)
-        documents = Documents(self.corpus_, self.y_, self._rows, self._index)
-        save_search(SavedSearch(documents, self.embedder_, self._model_tag, self._own_params()), path)
+        params = {name: getattr(self, name) for name in PARAMETERS}
+        saved = SavedSearch(self.corpus_, self.y_, self._rows, self._index, self.embedder_, self._model_tag, params)
+        save_search(saved, path)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], embedder: Any = None, *, local_files_only: bool = True) -> Self:
@@ -402,7 +412,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         given, saved = load_search(path, embedder, local_files_only=local_files_only)
         search = cls(given, **saved.params)
         search.embedder_, search._model_tag = saved.embedder, saved.model_tag
-        search._set_documents(saved.documents)
+        search._set_documents(saved.corpus, saved.y, saved.rows, saved.index)
         return search
 
     @property
@@ -425,13 +435,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
     def _fit(self, X: Any, y: Any, *, name: str = "X") -> Self:
-        if not isinstance(self.index, str) or self.index not in _INDEXES:
-            raise ValueError(f"index must be 'auto' or 'hnsw'; got {self.index!r}.")
+        check_choice("index", self.index, _INDEXES)
         if self.index == "hnsw":
             require("faiss", extra="faiss", needed_by="index='hnsw'")  # before a million texts are embedded
         check_count("n_neighbors", self.n_neighbors)
-        for side in ("query", "document"):
-            _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
+        check_prompt("query", self.query_prompt)
+        check_prompt("document", self.document_prompt)
         for fitted in ("corpus_", "classes_"):
             self.__dict__.pop(fitted, None)
         self.embedder_ = resolve_embedder(self.embedder)
@@ -444,69 +453,42 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not len(rows):
             raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
         index = VectorIndex.from_vectors(vectors[rows], _INDEXES[self.index])
-        self._set_documents(Documents(_make_corpus(column, 0), y, rows, index))
+        self._set_documents(_make_corpus(column, 0), y, rows, index)
         return self
 
-    def _add(self, X: Any, y: Any) -> None:
-        n_before = len(self.corpus_)
-        column = read_column_for(self.embedder_, X)
-        plan = self._plan_side(column, "document")
-        vectors = self._embed_like_corpus(column, plan)
-        y = _read_y(y, len(vectors))
-        if (y is None) != (self.y_ is None):
-            raise ValueError("y must be given to partial_fit if, and only if, it was given to fit.")
-        y = None if y is None else np.concatenate([self.y_, y])
-        if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
-            raise ValueError("y must be of the same kind as in fit: numbers, or labels.")
-        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-        corpus = pd.concat([self.corpus_, _make_corpus(column, n_before)])
-        all_rows = np.concatenate([self._rows, n_before + rows])
-        self._set_documents(Documents(corpus, y, all_rows, self._index))
-        self._index.add(vectors[rows])  # last, after all that may raise
-        if plan is not None and isinstance(self.embedder_, SentenceEmbeddingTransformer):
-            self.embedder_._learn(plan)  # queries must be embedded by the same model
-
-    def _own_params(self) -> dict[str, Any]:
-        return {name: value for name, value in self.get_params(deep=False).items() if name != "embedder"}
-
-    def _set_documents(self, documents: Documents) -> None:
-        learned = {
-            "corpus_": documents.corpus, "y_": documents.y, "_rows": documents.rows, "_index": documents.index,
-        }  # fmt: skip
-        if documents.y is not None and not _are_numbers(documents.y):
-            learned["classes_"] = np.unique(
-                documents.y
-            )  # raises for labels that cannot be sorted, before anything changes
+    def _set_documents(
+        self, corpus: pd.DataFrame, y: NDArray[Any] | None, rows: NDArray[np.intp], index: VectorIndex
+    ) -> None:
+        learned: dict[str, Any] = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
+        if y is not None and not _are_numbers(y):
+            learned["classes_"] = np.unique(y)  # raises for labels that cannot be sorted, before anything changes
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
 
-    def _read_queries(self, X: Any, name: str = "queries") -> Column:
-        check_is_fitted(self)
-        return read_column_for(self.embedder_, X, name)
-
-    def _find(self, queries: Column, n_neighbors: int | None) -> Any:
-        n_hits = self._n_hits(n_neighbors)
-        vectors = self._embed_queries(queries)
-        is_missing = np.isnan(vectors).any(axis=1)
+    def _find_present(self, queries: Column, n_neighbors: int | None) -> Any:
+        """Find the nearest documents of each query; raise ValueError for a query without a text."""
+        cosines, positions = self._find(queries, n_neighbors)
+        is_missing = positions[:, 0] < 0
         if is_missing.any():
             row = queries.where(int(is_missing.argmax()))
             raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
-        warn_of_blank_texts(queries)
-        return self._nearest(vectors, n_hits)
+        _warn_of_blank_texts(queries)
+        return cosines, positions
 
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents of each row; NaN and -1 for rows without a text."""
-        column = self._read_queries(X, name)
-        vectors = self._embed_queries(column)
-        warn_of_blank_texts(column)
-        has_text = ~np.isnan(vectors).any(axis=1)
-        scores, positions = np.full((len(column), k), np.nan), np.full((len(column), k), -1)
-        scores[has_text], positions[has_text] = self._nearest(vectors[has_text], self._n_hits(k))
-        return scores, positions
+        column = read_column_for(self.embedder_, X, name)
+        _warn_of_blank_texts(column)
+        return self._find(column, k)
 
-    def _nearest(self, vectors: NDArray[np.float32], n_hits: int) -> Any:
-        cosines, found = self._index.nearest(vectors, n_hits)
-        return cosines, self._rows[found]
+    def _find(self, queries: Column, n_neighbors: int | None) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        n_hits = self._n_hits(n_neighbors)
+        vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
+        has_text = ~np.isnan(vectors).any(axis=1)
+        cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1)
+        cosines[has_text], found = self._index.nearest(vectors[has_text], n_hits)
+        positions[has_text] = self._rows[found]
+        return cosines, positions
 
     def _others(self, n_hits: int) -> Any:
         """Find the nearest documents of each document, without itself."""
@@ -529,19 +511,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise ValueError(f"{n_hits} neighbours were asked for, but there are {n_documents} {what} with a text.")
         return n_hits
 
-    def _embed_queries(self, column: Column) -> NDArray[np.float32]:
-        return self._embed_like_corpus(column, self._plan_side(column, "query"))
-
     def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:
         """Embed a column; raise ValueError if its vectors cannot be compared with those of the corpus."""
-        check_same_model(model_tag(column, self.embedder_, plan), self._model_tag, (column.name, "the corpus"))
-        vectors = embed_column(column, self.embedder_, plan)
-        dim = self._index.dim
-        if vectors.shape[1] != dim:
-            raise ValueError(
-                f"The vectors of {column.name} have {vectors.shape[1]} dimensions, those of the corpus {dim}."
-            )
-        return vectors
+        names, dim = (column.name, "the corpus"), self._index.index.dim
+        return embed_like(column, self.embedder_, plan, self._model_tag, dim, names)
 
     def _plan_side(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
         """Plan the embedding of queries or documents, with their task and their prompt."""
@@ -553,52 +526,34 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embedder = resolve_embedder(self.embedder)
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return [(embedder, X)]
-        return [(self._embedder_of_side(embedder, side), X) for side in ("document", "query")]
-
-    def _embedder_of_side(self, embedder: Any, side: Literal["query", "document"]) -> Any:
-        """Return a copy of a transformer with the task and the prompt of queries or documents."""
-        of_side = copy.copy(embedder)
-        of_side.prompt, of_side.prompt_name = self._prompt(embedder, side), None
-        of_side.task = embedder.task or side
-        return of_side
+        plans = [plan_side(embedder, side, getattr(self, f"{side}_prompt")) for side in ("document", "query")]
+        own = [{"task": plan.settings.task, "prompt": plan.settings.prompt, "prompt_name": None} for plan in plans]
+        return [(copy.copy(embedder).set_params(**params), X) for params in own]
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", None)
         if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
             raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
         try:
-            return self._prompt(resolve_embedder(self.embedder) if embedder is None else embedder, side)
+            embedder = resolve_embedder(self.embedder) if embedder is None else embedder
+            if not isinstance(embedder, SentenceEmbeddingTransformer):
+                return ""
+            return plan_side(embedder, side, getattr(self, f"{side}_prompt")).settings.prompt or ""
         except (ModelNotFoundError, ValueError) as error:  # a notebook reads every attribute to show it
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 
-    def _prompt(self, embedder: Any, side: Literal["query", "document"]) -> str:
-        asked = _check_prompt(f"{side}_prompt", getattr(self, f"{side}_prompt"))
-        if not isinstance(embedder, SentenceEmbeddingTransformer):
-            return ""
-        if asked != "default":
-            return asked or ""
-        settings = embedder._settings()
-        return own_prompt(settings, get_model(settings), side)
 
-
-def warn_of_blank_texts(queries: Column) -> None:
+def _warn_of_blank_texts(queries: Column) -> None:
     """Warn, once, if queries are empty or blank: they have neighbours, but these mean nothing."""
     blank = [row for row, text in enumerate(queries.to_objects()) if text is not None and not text.strip()]
     if blank:
-        others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
-        verb = "are" if others else "is"
+        others, verb = (f", and {len(blank) - 1} more,", "are") if len(blank) > 1 else ("", "is")
         warnings.warn(
             f"{queries.where(blank[0])}{others} {verb} empty or blank, so that the nearest documents mean nothing. "
             "Drop such queries.",
             UserWarning,
             stacklevel=level_of_user(),
         )
-
-
-def _check_prompt(name: str, prompt: Any) -> str | None:
-    if prompt is not None and not isinstance(prompt, str):
-        raise TypeError(f"{name} must be a str or None; got {type(prompt).__name__}.")
-    return prompt
 
 
 def _are_numbers(y: NDArray[Any]) -> bool:

@@ -33,6 +33,9 @@ _IN_KEY = (
 )  # fmt: skip
 _WEIGHTS_FILE = "state.safetensors"
 _SEED_FILE = "run.json"
+_DAMAGE = (  # what reading an incomplete or damaged file may raise; not PermissionError, which may pass
+    SpecialFileError, FileNotFoundError, IsADirectoryError, ValueError, TypeError, KeyError, RecursionError,
+)  # fmt: skip
 _SEAL = "sealed.json"  # of a checkpoint, written last: the sha256 of each of its files
 
 
@@ -53,10 +56,9 @@ def run_key(settings: TrainingSettings, loss_name: str, plan: Plan, data: Traini
     -------
     str
     """
-    plain = asdict(replace(settings, loss=loss_name, checkpoint_dir=None))
     parts = [
         _ORDER,
-        {**plain, "about_loss": describe_loss(settings.loss)},
+        {**asdict(replace(settings, loss=loss_name, checkpoint_dir=None)), "about_loss": describe_loss(settings.loss)},
         {name: getattr(plan.settings, name) for name in _IN_KEY},
         int(random_state) if isinstance(random_state, (int, np.integer)) else None,
         plan.model.fingerprint,
@@ -125,7 +127,7 @@ def fix_seed(folder: Path, seed: int) -> int:
             written = json.loads(file.read_text(encoding="utf-8"))
             if written != _sealed_seed(operator.index(written["seed"])):
                 raise ValueError("sha256")
-        except (SpecialFileError, ValueError, TypeError, KeyError, RecursionError) as error:
+        except _DAMAGE as error:
             raise ValueError(f"{file} is damaged. Delete {folder} to train anew.") from error
         return int(written["seed"])
     with atomic_write(file) as unfinished:
@@ -137,25 +139,24 @@ def _sealed_seed(seed: int) -> dict[str, Any]:
     return {"seed": seed, "sha256": hashlib.sha256(str(seed).encode()).hexdigest()}
 
 
-def save_weights(folder: Path, model: nn.Module, loss: nn.Module) -> None:
-    """Write everything that training changes into a checkpoint, including layers of the loss."""
+def save_weights(folder: Path, modules: nn.ModuleList) -> None:
+    """Write everything that training changes in a model and a loss into a checkpoint."""
     folder.mkdir(parents=True, exist_ok=True)
-    tensors = {name: tensor.contiguous() for name, tensor in _trained_tensors(model, loss).items()}
+    tensors = {name: tensor.contiguous() for name, tensor in _trained_tensors(modules).items()}
     save_file(tensors, folder / _WEIGHTS_FILE)
 
 
-def load_weights(folder: Path, model: nn.Module, loss: nn.Module) -> None:
+def load_weights(folder: Path, modules: nn.ModuleList) -> None:
     """Read what :func:`save_weights` wrote, into the same model and loss."""
     saved = load_file(folder / _WEIGHTS_FILE)
-    for name, tensor in _trained_tensors(model, loss).items():
+    for name, tensor in _trained_tensors(modules).items():
         tensor.copy_(saved[name])
 
 
-def _trained_tensors(model: nn.Module, loss: nn.Module) -> dict[str, Tensor]:
-    """Return trainable weights and buffers by name; a tensor that both modules hold comes once."""
-    both = nn.ModuleList([model, loss])
-    trained = {name: tensor for name, tensor in both.named_parameters() if tensor.requires_grad}
-    return {name: tensor.detach() for name, tensor in (*trained.items(), *both.named_buffers())}
+def _trained_tensors(modules: nn.ModuleList) -> dict[str, Tensor]:
+    """Return trainable weights and buffers by name; a tensor that several modules hold comes once."""
+    trained = {name: tensor for name, tensor in modules.named_parameters() if tensor.requires_grad}
+    return {name: tensor.detach() for name, tensor in (*trained.items(), *modules.named_buffers())}
 
 
 def seal(checkpoint: Path) -> None:
@@ -174,15 +175,7 @@ def find_last_checkpoint(folder: Path) -> Path | None:
             if best is not None:
                 _check_seal(Path(best))
             complete[operator.index(state["global_step"])] = checkpoint
-        except (
-            FileNotFoundError,
-            IsADirectoryError,
-            SpecialFileError,
-            ValueError,
-            TypeError,
-            KeyError,
-            RecursionError,
-        ):  # incomplete or damaged
+        except _DAMAGE:
             shutil.rmtree(checkpoint)
     return complete[max(complete)] if complete else None
 

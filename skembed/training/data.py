@@ -162,15 +162,10 @@ def _check_targets(examples: TrainingData) -> None:
     """Raise ValueError if there are no examples, or all have the same label."""
     if len(examples) == 0:
         raise ValueError("X has no texts to learn from.")
-    labels = examples.labels
-    if labels is None:
-        return
-    if examples.kind == "scores":
-        if (labels == labels[0]).all():
-            raise ValueError(f"All scores in y are {labels[0]:g}; there is no difference to learn.")
-    elif (labels == labels[0]).all() and examples.classes is not None:
-        only = examples.classes.tolist()[labels[0]]
-        raise ValueError(f"y has one class only, {only!r}; there is no difference to learn.")
+    labels, classes = examples.labels, examples.classes
+    if labels is not None and (labels == labels[0]).all():
+        one_class = "" if classes is None else f"y has one class only, {classes.tolist()[labels[0]]!r}"
+        raise ValueError(f"{one_class or f'All scores in y are {labels[0]:g}'}; there is no difference to learn.")
 
 
 def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingData, TrainingData]:

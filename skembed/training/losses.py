@@ -43,16 +43,15 @@ class Objective:
 _LARGE_BATCH = 128  # examples; from this size it pays to compute a batch twice rather than to keep all of it
 _PAIRS = ("classes", "binary")
 _RANKED = ("positives", "triplets", "texts")
+_MARGIN = {"margin": 0.5}
 OBJECTIVES = {
     "cosent": Objective("CoSENTLoss", ("scores", *_PAIRS), draws_pairs=True),
     "cosine_similarity": Objective("CosineSimilarityLoss", ("scores", *_PAIRS), draws_pairs=True),
     "contrastive": Objective("ContrastiveLoss", _PAIRS, draws_pairs=True),
     "online_contrastive": Objective("OnlineContrastiveLoss", _PAIRS, draws_pairs=True),
-    "batch_all_triplet": Objective("BatchAllTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}),
-    "batch_hard_triplet": Objective("BatchHardTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}),
-    "batch_semi_hard_triplet": Objective(
-        "BatchSemiHardTripletLoss", ("classes",), "group_by_label", options={"margin": 0.5}
-    ),
+    "batch_all_triplet": Objective("BatchAllTripletLoss", ("classes",), "group_by_label", options=_MARGIN),
+    "batch_hard_triplet": Objective("BatchHardTripletLoss", ("classes",), "group_by_label", options=_MARGIN),
+    "batch_semi_hard_triplet": Objective("BatchSemiHardTripletLoss", ("classes",), "group_by_label", options=_MARGIN),
     "batch_hard_soft_margin_triplet": Objective("BatchHardSoftMarginTripletLoss", ("classes",), "group_by_label"),
     "softmax": Objective("SoftmaxLoss", ("pair_classes", "binary")),
     "multiple_negatives_ranking": Objective("MultipleNegativesRankingLoss", _RANKED, "no_duplicates"),
@@ -96,11 +95,9 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
         If the loss does not exist, or does not learn from data of this kind.
     """
     if isinstance(loss, str):
-        name = loss
-        if loss == "auto":
-            name = AUTO[data.kind]
-            if name == "multiple_negatives_ranking" and batch_size >= _LARGE_BATCH:
-                name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
+        name = AUTO[data.kind] if loss == "auto" else loss
+        if loss == "auto" and name == "multiple_negatives_ranking" and batch_size >= _LARGE_BATCH:
+            name = f"cached_{name}"  # Gao et al. (2021), https://arxiv.org/abs/2101.06983
         if name not in OBJECTIVES:
             raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
     else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
+from collections import defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -60,14 +61,13 @@ def private_copy(plan: Plan) -> SentenceTransformer:
     with plan.model.lock:
         model = copy.deepcopy(backend.sentence_transformer)
     model.requires_grad_(True)
-    if backend.spec is not None:
-        modes = plan.settings.pooling_names
-        if modes is not None:
-            if len(modes) > 1 and backend.post_pooling:
-                raise ValueError(
-                    f"pooling={modes!r}: the model's {backend.post_pooling[0].name} layer takes one at a time."
-                )
-            model[1] = Pooling(backend.spec.hidden_dim, modes, include_prompt=backend.spec.include_prompt)
+    spec, modes = backend.spec, plan.settings.pooling_names
+    if spec is not None and modes is not None:
+        if len(modes) > 1 and backend.post_pooling:
+            raise ValueError(
+                f"pooling={modes!r}: the model's {backend.post_pooling[0].name} layer takes one at a time."
+            )
+        model[1] = Pooling(spec.hidden_dim, modes, include_prompt=spec.include_prompt)
     if recipe.max_seq_length is not None:
         input_module(model, task).max_seq_length = recipe.max_seq_length
     if task is not None:
@@ -161,15 +161,8 @@ class TextsOnceCollator(SentenceTransformerDataCollator):
     def __call__(self, features: list[dict[str, Any]]) -> dict[str, Any]:
         """Make a batch of pairs with labels."""
         left, right = TEXT_COLUMNS[:2]
-        position: dict[str, int] = {}
-        rows = [
-            [
-                position.setdefault(row[left], len(position)),
-                position.setdefault(row[right], len(position)),
-                row["label"],
-            ]
-            for row in features
-        ]
+        position: defaultdict[str, int] = defaultdict(lambda: len(position))
+        rows = [[position[row[left]], position[row[right]], row["label"]] for row in features]
         batch: dict[str, Any] = super().__call__([{left: text} for text in position])
         return {**batch, "label": torch.tensor(rows)}
 

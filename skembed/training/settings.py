@@ -6,10 +6,9 @@ import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
-from skembed.checks import check_count
+from skembed.checks import check_choice, check_count, check_number
 from skembed.paths import read_path
 
 
@@ -45,17 +44,16 @@ class TrainingSettings:
         if self.lora_rank is not None:
             check_count("lora_rank", self.lora_rank)
         _check_dims(self.matryoshka_dims)
-        _check_number("learning_rate", self.learning_rate, "positive", lambda rate: rate > 0)
-        _check_number("warmup_ratio", self.warmup_ratio, "from 0 to below 1", lambda ratio: 0 <= ratio < 1)
-        _check_number("weight_decay", self.weight_decay, "0 or more", lambda decay: decay >= 0)
-        _check_number("validation_fraction", self.validation_fraction, "between 0 and 1", lambda share: 0 < share < 1)
-        if not isinstance(self.early_stopping, bool):
-            raise TypeError(f"early_stopping must be True or False; got {self.early_stopping!r}.")
-        if self.checkpoint_dir is not None and not (
-            isinstance(self.checkpoint_dir, (str, os.PathLike)) and os.fspath(self.checkpoint_dir)
-        ):
-            raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
+        check_number("learning_rate", self.learning_rate, "a number, positive", lambda rate: 0 < rate < math.inf)
+        check_number("warmup_ratio", self.warmup_ratio, "a number, from 0 to below 1", lambda ratio: 0 <= ratio < 1)
+        check_number("weight_decay", self.weight_decay, "a number, 0 or more", lambda decay: 0 <= decay < math.inf)
+        check_number(
+            "validation_fraction", self.validation_fraction, "a number, between 0 and 1", lambda share: 0 < share < 1
+        )
+        check_choice("early_stopping", self.early_stopping, (True, False))
         if self.checkpoint_dir is not None:
+            if not isinstance(self.checkpoint_dir, (str, os.PathLike)) or not os.fspath(self.checkpoint_dir):
+                raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")
             read_path(self.checkpoint_dir, "checkpoint_dir")
 
 
@@ -66,8 +64,3 @@ def _check_dims(dims: Any) -> None:
         raise TypeError(f"matryoshka_dims must be a list of dimensions, e.g. [256, 128], or None; got {dims!r}.")
     for dim in dims:
         check_count("each of matryoshka_dims", dim)
-
-
-def _check_number(name: str, value: Any, what: str, is_valid: Any) -> None:
-    if isinstance(value, bool) or not isinstance(value, Real) or not math.isfinite(value) or not is_valid(value):
-        raise ValueError(f"{name} must be a number, {what}; got {value!r}.")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -20,23 +20,17 @@ from torch import nn
 from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback, set_seed
 
 from skembed.compat import is_out_of_memory, set_checkpoint_loader
+from skembed.encoding.plan import Plan
 from skembed.encoding.progress import progress
 from skembed.errors import level_of_user
 from skembed.optional import require
+from skembed.training import checkpoints
 from skembed.training.batches import TextsApart
-from skembed.training.checkpoints import (
-    find_last_checkpoint,
-    load_weights,
-    remove_checkpoints,
-    run_folder,
-    save_weights,
-    seal,
-)
 from skembed.training.data import TrainingData, split
 from skembed.training.evaluators import make_evaluator
 from skembed.training.isolation import isolated
 from skembed.training.losses import OBJECTIVES, check_batches, to_columns
-from skembed.training.model_setup import add_adapters, make_collator, make_loss
+from skembed.training.model_setup import add_adapters, make_collator, make_loss, private_copy
 from skembed.training.settings import TrainingSettings
 
 _HISTORY_ROWS = 50  # approximate number of rows of the history, without those at the ends of epochs
@@ -51,8 +45,8 @@ class TrainingRun:
 
     Attributes
     ----------
-    make_model : callable
-        Makes the private model, untrained, on its device.
+    plan : Plan
+        Of the model from which training starts.
     settings : TrainingSettings
     loss_name : str
     data : TrainingData
@@ -63,7 +57,7 @@ class TrainingRun:
         Number of parts in which a batch is computed if the whole does not fit into memory.
     """
 
-    make_model: Callable[[], SentenceTransformer]
+    plan: Plan
     settings: TrainingSettings
     loss_name: str
     data: TrainingData
@@ -101,25 +95,7 @@ class TrainingRun:
         return next((replace(self, n_parts=whole // size) for size in sizes), None)
 
 
-@dataclass(frozen=True)
-class TrainingResult:
-    """What a training made.
-
-    Attributes
-    ----------
-    model : SentenceTransformer
-    history : DataFrame
-        As ``SentenceEmbeddingFineTuner.history_``.
-    n_epochs : int
-        Number of epochs that were run.
-    """
-
-    model: SentenceTransformer
-    history: pd.DataFrame
-    n_epochs: int
-
-
-def train(run: TrainingRun, key: str) -> TrainingResult:
+def train(run: TrainingRun, key: str) -> tuple[SentenceTransformer, pd.DataFrame, int]:
     """Train a model, or resume an interrupted training with the same key.
 
     When memory runs out, batches are computed in parts whose gradients are added up.
@@ -132,7 +108,11 @@ def train(run: TrainingRun, key: str) -> TrainingResult:
 
     Returns
     -------
-    TrainingResult
+    model : SentenceTransformer
+    history : DataFrame
+        As ``SentenceEmbeddingFineTuner.history_``.
+    n_epochs : int
+        Number of epochs that were run.
 
     Raises
     ------
@@ -141,7 +121,7 @@ def train(run: TrainingRun, key: str) -> TrainingResult:
     ValueError
         If there are too few examples for a batch, or for early stopping to set aside.
     """
-    with isolated(), run_folder(run.settings.checkpoint_dir, key, run.seed) as (folder, seed):
+    with isolated(), checkpoints.run_folder(run.settings.checkpoint_dir, key, run.seed) as (folder, seed):
         run = replace(run, seed=seed)
         while True:
             try:
@@ -151,14 +131,9 @@ def train(run: TrainingRun, key: str) -> TrainingResult:
                 if not is_out_of_memory(error) or smaller is None:
                     raise
             run = smaller  # outside the except clause, whose traceback keeps tensors alive
-            _free_memory()
+            gc.collect()
+            torch.cuda.empty_cache()
             _warn_of_parts(run)
-
-
-def _free_memory() -> None:
-    gc.collect()
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
 
 
 def _warn_of_parts(run: TrainingRun) -> None:
@@ -171,14 +146,14 @@ def _warn_of_parts(run: TrainingRun) -> None:
     )
 
 
-def _train_once(run: TrainingRun, folder: Path) -> TrainingResult:
+def _train_once(run: TrainingRun, folder: Path) -> tuple[SentenceTransformer, pd.DataFrame, int]:
     set_seed(run.seed)
-    model = run.make_model()
+    model = private_copy(run.plan)
     truncate_dim, model.truncate_dim = model.truncate_dim, None  # all dimensions are trained
     adapters = None if run.settings.lora_rank is None else add_adapters(model, run.settings.lora_rank)
     with progress(run.show_progress_bar, 0, "Training", "step") as bar:
         trainer = _make_trainer(run, model, folder, bar)
-        last = find_last_checkpoint(folder)
+        last = checkpoints.find_last_checkpoint(folder)
         trainer.train(resume_from_checkpoint=None if last is None else str(last))
     if run.settings.early_stopping:
         _load_best(trainer)
@@ -187,7 +162,7 @@ def _train_once(run: TrainingRun, folder: Path) -> TrainingResult:
     model.truncate_dim = truncate_dim
     _unwrap(model, trainer)
     history = _history(trainer.state.log_history, _metric(trainer.evaluator))
-    return TrainingResult(model.eval(), history, int(np.ceil(trainer.state.epoch or 0)))
+    return model.eval(), history, int(np.ceil(trainer.state.epoch or 0))
 
 
 def _load_best(trainer: _Trainer) -> None:
@@ -212,9 +187,8 @@ def _unwrap(model: SentenceTransformer, trainer: _Trainer) -> None:
 def _make_trainer(run: TrainingRun, model: SentenceTransformer, folder: Path, bar: Any) -> _Trainer:
     datasets = require("datasets", extra="train", needed_by="SentenceEmbeddingFineTuner")
     settings, rng = run.settings, np.random.default_rng(run.seed)
-    loss_name = run.loss_name
-    if run.caches_gradients and run.n_parts > 1:
-        loss_name = "cached_multiple_negatives_ranking"
+    caches = run.caches_gradients and run.n_parts > 1
+    loss_name = "cached_multiple_negatives_ranking" if caches else run.loss_name
     data, evaluator, aside = run.data, None, None
     if settings.early_stopping:
         data, validation = split(run.data, settings.validation_fraction, run.seed)
@@ -298,16 +272,15 @@ class _Trainer(SentenceTransformerTrainer):
 
     def save_model(self, output_dir: str | None = None, _internal_call: bool = False) -> None:
         """Write what is trained into a checkpoint."""
-        save_weights(Path(output_dir or str(self.args.output_dir)), *self._modules())
+        checkpoints.save_weights(Path(output_dir or str(self.args.output_dir)), self._trained_modules())
 
     def load_weights(self, checkpoint: str) -> None:
         """Read what is trained from a checkpoint."""
-        load_weights(Path(checkpoint), *self._modules())
+        checkpoints.load_weights(Path(checkpoint), self._trained_modules())
 
-    def _modules(self) -> tuple[nn.Module, nn.Module]:
-        loss: Any = self.loss
-        model: Any = self.model
-        return model, loss
+    def _trained_modules(self) -> nn.ModuleList:
+        modules: Any = [self.model, self.loss]
+        return nn.ModuleList(modules)
 
 
 set_checkpoint_loader(_Trainer, _Trainer.load_weights)
@@ -333,8 +306,8 @@ class _Callback(TrainerCallback):  # type: ignore[misc,unused-ignore]
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         folder, newest = Path(args.output_dir), f"checkpoint-{state.global_step}"
-        seal(folder / newest)  # before earlier ones are removed
-        remove_checkpoints(folder, keep={newest, Path(state.best_model_checkpoint or "").name})
+        checkpoints.seal(folder / newest)  # before earlier ones are removed
+        checkpoints.remove_checkpoints(folder, keep={newest, Path(state.best_model_checkpoint or "").name})
 
     def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         state.log_history[-1]["seconds"] = perf_counter() - self.started
@@ -350,11 +323,8 @@ def _history(log: Sequence[dict[str, Any]], metric: str) -> pd.DataFrame:
     """Return the history by step: the loss since the previous row, and the validation score at the end of an epoch."""
     rows: dict[int, dict[str, float]] = {}
     for entry in log:
-        row = rows.setdefault(entry["step"], {"epoch": np.nan, "loss": np.nan, "validation_score": np.nan})
-        row |= {"epoch": entry["epoch"], "seconds": entry["seconds"]}
-        if "loss" in entry:
-            row["loss"] = entry["loss"]
+        row = rows.setdefault(entry["step"], {})
+        row |= {name: entry[name] for name in ("step", "epoch", "seconds", "loss") if name in entry}
         if metric in entry:
             row["validation_score"] = -entry[metric] if metric == _LOSS_METRIC else entry[metric]
-    columns = ["step", "epoch", "loss", "validation_score", "seconds"]
-    return pd.DataFrame([{"step": step, **row} for step, row in rows.items()], columns=columns)
+    return pd.DataFrame(list(rows.values()), columns=["step", "epoch", "loss", "validation_score", "seconds"])

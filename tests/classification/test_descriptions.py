@@ -252,6 +252,10 @@ class TestMethods:
         with pytest.raises(NotFittedError):
             getattr(NearestDescription(embedder), method)(TEXTS)
 
+    def test_not_fitted_comes_before_an_invalid_parameter(self, method, embedder):
+        with pytest.raises(NotFittedError):
+            getattr(NearestDescription(embedder, temperature=0), method)(TEXTS)
+
     def test_a_truncation_warning_points_to_the_caller(self, method, classifier):
         with pytest.warns(TruncationWarning, match="1 of 2") as caught:
             getattr(classifier, method)(["short", LONG])

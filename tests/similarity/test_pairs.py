@@ -75,7 +75,7 @@ def test_vectors_of_any_length_are_compared_by_angle():
 
 def test_vectors_of_different_dimensions_are_an_error_with_both_numbers():
     vectors = pd.DataFrame({"a": [[3.0, 0.0]], "b": [[9.0, 0.0, 1.0]]})
-    with pytest.raises(ValueError, match="first column have 2 dimensions, not 3"):
+    with pytest.raises(ValueError, match="column 'a' have 2 dimensions, those of column 'b' 3"):
         PairSimilarity().transform(vectors)
 
 
@@ -196,6 +196,11 @@ class TestScore:
             }
         )
         assert similarity_score(PairSimilarity(), pairs, [5, 3, 1, 0]) == pytest.approx(1)
+
+
+def test_not_fitted_comes_before_what_is_wrong_with_the_pairs():
+    with pytest.raises(NotFittedError):
+        PairSimilarity(TfidfVectorizer()).transform(["one column"])
 
 
 def test_an_embedder_that_learns_learns_from_both_columns_together(pairs):

@@ -601,9 +601,10 @@ def test_a_graph_without_faiss_is_refused_before_anything_is_embedded(counted, e
     ],
     ids=["kneighbors", "kneighbors of all", "search", "transform", "names", "save"],
 )
-def test_before_fit_nothing_can_be_found(ask, embedder):
+@pytest.mark.parametrize("parameters", [{}, {"n_neighbors": 0, "query_prompt": 5}], ids=["valid", "invalid parameters"])
+def test_before_fit_nothing_can_be_found(ask, parameters, embedder):
     with pytest.raises(NotFittedError):
-        ask(SemanticSearch(embedder))
+        ask(SemanticSearch(embedder, **parameters))
 
 
 @pytest.mark.parametrize("output", ["default", "pandas"])

@@ -470,7 +470,7 @@ class TestShortOfMemory:
 
     def test_a_warning_says_that_a_loss_compares_examples_within_a_part(self, training_data, still, small_memory):
         small_memory()
-        with pytest.warns(UserWarning, match="what the loss compares within a batch it compares within a p") as caught:
+        with pytest.warns(UserWarning, match="the loss compares examples within a part instead") as caught:
             SentenceEmbeddingFineTuner(still, **FAST).fit(*training_data["scores"])
         assert caught[0].filename == __file__
 
