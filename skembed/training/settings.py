@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from skembed.checks import check_choice, check_count, check_number
+from skembed.checks import check_count, check_number
 from skembed.paths import read_path
 
 
@@ -50,7 +50,8 @@ class TrainingSettings:
         check_number(
             "validation_fraction", self.validation_fraction, "a number, between 0 and 1", lambda share: 0 < share < 1
         )
-        check_choice("early_stopping", self.early_stopping, (True, False))
+        if not isinstance(self.early_stopping, bool):
+            raise TypeError(f"early_stopping must be True or False; got {self.early_stopping!r}.")
         if self.checkpoint_dir is not None:
             if not isinstance(self.checkpoint_dir, (str, os.PathLike)) or not os.fspath(self.checkpoint_dir):
                 raise TypeError(f"checkpoint_dir must be a folder or None; got {self.checkpoint_dir!r}.")

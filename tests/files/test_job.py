@@ -408,6 +408,8 @@ class TestFaults:
             tiny,
             "--rows-per-file",
             "9",
+            "--dtype",
+            "float32",
         ]
         interrupted = [sys.executable, "-c", INTERRUPTED, *arguments]
         done = subprocess.run(interrupted, stderr=subprocess.PIPE, text=True, env=_environment(), check=False)
@@ -432,7 +434,7 @@ from tests.interrupts import at_each_line
 source, folder, model, one_in = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 job._ROWS_PER_CHUNK = 4
 def run(out):
-    skembed.embed_parquet(source, out, "text", model=model, rows_per_file=12)
+    skembed.embed_parquet(source, out, "text", model=model, backend="torch", rows_per_file=12)
 def kill():
     os.kill(os.getpid(), signal.SIGKILL)
 def is_killed(strike, out):

@@ -341,6 +341,7 @@ def test_the_name_of_a_model_folder_is_kept_whole(tiny, folder, tmp_path, monkey
 @pytest.mark.slow
 @each_index
 def test_a_fresh_process_finds_the_same(index, folder, embedder):
+    embedder.set_params(dtype="float32")
     search = SemanticSearch(embedder, n_neighbors=3, index=index).fit(TEXTS)
     search.save(folder)
     script = (

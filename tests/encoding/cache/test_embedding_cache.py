@@ -507,7 +507,7 @@ class TestCopies:
 
     @pytest.mark.slow
     def test_another_process_reads_what_this_one_computed(self, disk, tiny):
-        transformer = SentenceEmbeddingTransformer(tiny, cache=disk, pooling=("mean", "cls"))
+        transformer = SentenceEmbeddingTransformer(tiny, cache=disk, pooling=("mean", "cls"), dtype="float32")
         expected = transformer.transform(["fox", "dog"])
         code = (
             "transformer = objects[0]; vectors = transformer.transform(['fox', 'dog'])\n"
