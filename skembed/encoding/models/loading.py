@@ -70,10 +70,6 @@ class LoadedModel:
     def __post_init__(self) -> None:
         all_models.add(self)
 
-    def renew_locks(self) -> None:
-        """Replace the lock in a forked child: another thread of the parent may hold it."""
-        self.lock = threading.RLock()
-
 
 all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # shared or private, for a fork
 
@@ -213,12 +209,7 @@ def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exc
 
 
 def make_loaded(
-    name: str,
-    fingerprint: str,
-    each: list[SentenceTransformer],
-    is_current: Callable[[], bool],
-    *,
-    is_live: bool,
+    name: str, fingerprint: str, each: list[SentenceTransformer], is_current: Callable[[], bool], *, is_live: bool
 ) -> LoadedModel:
     """Return a model that torch runs, from its copies on each device."""
     from skembed.encoding.backends.torch_backend import TorchBackend
