@@ -391,9 +391,9 @@ def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = No
     spec, tokens = backend.spec, tokenize_probe(backend, texts, most_tokens)
     pooling = spec.own_pooling if backend.post_pooling else spec.own_pooling[:1]
     in_one_batch = len(texts) * int(tokens.lengths.max())
-    parts = list(backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch))
-    vectors: Vectors = np.concatenate([some for _, some in parts])
-    return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
+    parts = backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch)
+    rows, vectors = map(np.concatenate, zip(*parts, strict=True))
+    return vectors[np.argsort(rows)]
 
 
 def tokenize_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:

@@ -153,14 +153,12 @@ def compile_variant(folder: Path, variant: Variant) -> Any:
 def import_blob(folder: Path, variant: Variant) -> Any:
     """Read a compiled model; return None if there is none, or it is damaged or of no use here."""
     kept = folder / f"{variant.key()}.blob"
-    try:
+    with suppress(OSError, RuntimeError):
         content = kept.read_bytes()
         if len(content) > 4 and crc32(memoryview(content)[4:]) == int.from_bytes(content[:4], "little"):
             compiled = core().import_model(io.BytesIO(memoryview(content)[4:]), "CPU", variant.options())
             os.utime(kept)
             return compiled
-    except (OSError, RuntimeError):
-        pass
     return None
 
 
@@ -256,13 +254,11 @@ class Trials:
                     file.write(sealed({"reason": outcome.reason}))
 
     def _is_known(self, variant: Variant) -> bool:
-        if variant.key() not in self._known:
-            try:
+        if (key := variant.key()) not in self._known:
+            with suppress(OSError, ValueError):
                 reason = unsealed(self._verdict(variant).read_bytes())["reason"]
-                self._known[variant.key()] = Outcome(reason, lasts=True)
-            except (OSError, ValueError):
-                return False
-        return True
+                self._known[key] = Outcome(reason, lasts=True)
+        return key in self._known
 
     def _verdict(self, variant: Variant) -> Path:
         return self._folder / f"{variant.key()}.verdict"

@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
+from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from skembed.compat import growing_rotary_modules, reads_all_without_mask, short_positions, without_capturing_hooks
@@ -326,7 +327,8 @@ class TorchBackend:
                     if not self._is_same(alone, beside):
                         return "none"
             return "any"
-        tokens = self.spec.tokenizer.tokenize(COMPANY, self._token_limit)
+        limits = [limit for limit in (self.defaults.max_seq_length, self.spec.max_positions) if limit is not None]
+        tokens = self.spec.tokenizer.tokenize(COMPANY, min(limits, default=None))
         alone = self._own_states(tokens, [0])
         if self._is_same(alone, self._own_states(tokens, [0, 1])):
             return "any"
@@ -344,11 +346,6 @@ class TorchBackend:
         with self.inference():
             states = self._token_vectors(input_ids, is_token, [(layers, ("mean",))])[layers]
         return states[0, : is_token[0].sum()]
-
-    @property
-    def _token_limit(self) -> int | None:
-        limits = (self.defaults.max_seq_length, self._known_spec.max_positions)
-        return min((limit for limit in limits if limit is not None), default=None)
 
     @property
     def _known_spec(self) -> TransformerSpec:
@@ -456,9 +453,7 @@ class TorchBackend:
             is_full = (mask.sum(dim=1) >= limit).numpy()
         if self._is_run_whole:
             return self._encode(texts, prompt, task_argument), is_full
-        features = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
-        }
+        features = batch_to_device(features, self.device)
         for module in self.modules_after:
             is_passed = task is not None and (takes_task(module) or self._is_declared(module))
             features = module(features, **(task_argument if is_passed else {}))

@@ -38,8 +38,8 @@ _ATTEMPTS = 3  # at reading a folder that is being written
 _FRESH_NS = 2 * 10**9  # a file that changed this recently may change again within the same tick of the clock
 
 
-def fingerprint_folder(folder: str | os.PathLike[str], *, trust_remote_code: bool = False) -> str:
-    """Compute the fingerprint of a model's folder without importing torch.
+class FolderState:
+    """State of a model's folder, to be compared with its later state; it is read without importing torch.
 
     Parameters
     ----------
@@ -47,21 +47,11 @@ def fingerprint_folder(folder: str | os.PathLike[str], *, trust_remote_code: boo
     trust_remote_code : bool, default=False
         Whether code in the folder runs, and therefore counts.
 
-    Returns
-    -------
-    str
-        64 hexadecimal digits: a digest of all that loading reads and that shapes vectors. Configurations count by
-        content, without versions: a model that another version of a library saves again keeps its fingerprint.
-    """
-    return FolderState(folder, trust_remote_code=trust_remote_code).fingerprint
-
-
-class FolderState:
-    """State of a model's folder, to be compared with its later state.
-
     Attributes
     ----------
     fingerprint : str
+        64 hexadecimal digits: a digest of all that loading reads and that shapes vectors. Configurations count by
+        content, without versions: a model that another version of a library saves again keeps its fingerprint.
     is_complete : bool
         Whether the folder alone determines the vectors; if not, only the loaded model has a meaningful fingerprint.
 
@@ -153,7 +143,8 @@ def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
     Weights count by their values, whatever precision they are stored in.
     """
     digest = hashlib.sha256(b"skembed live 2")
-    _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(sentence_transformer))
+    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
+    _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(tokenizer))
     _update(digest, *_routes_content(sentence_transformer))
     for name, tensor in sorted(sentence_transformer.state_dict().items()):
         _update(digest, name, str(tuple(tensor.shape)))
@@ -168,9 +159,10 @@ def stamp_live(model: SentenceTransformer) -> Hashable:
     The storage and version counter of each tensor reveal training and loading. Writes through ``.data`` bypass the
     counter; a few values of each tensor reveal them, unless only other values change.
     """
+    tokenizer = getattr(model[0], "tokenizer", None)
     tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
     storages = tuple((tensor.data_ptr(), tensor_version(tensor)) for tensor in tensors)
-    return storages, _samples(tensors), _tokenizer_outline(model), *_live_configuration(model)
+    return storages, _samples(tensors), _tokenizer_outline(tokenizer), *_live_configuration(model)
 
 
 def _live_configuration(model: SentenceTransformer) -> list[str]:
@@ -228,11 +220,10 @@ def _unique_token(thing: Any) -> str:
 _tokens: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-def _tokenizer_content(model: Any) -> str:
-    tokenizer = getattr(model[0], "tokenizer", None)
+def _tokenizer_content(tokenizer: Any) -> str:
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(core, "to_str"):
-        return _canonical(json.loads(core.to_str())) + repr(_tokenizer_outline(model)[1:])
+        return _canonical(json.loads(core.to_str())) + repr(_tokenizer_outline(tokenizer)[1:])
     if hasattr(core, "get_vocab"):
         return _canonical({"vocab": core.get_vocab(), "settings": getattr(core, "init_kwargs", None)})
     return type(core).__name__
@@ -245,17 +236,16 @@ def _routes_content(model: SentenceTransformer) -> list[str]:
     routers = [module for module in model.modules() if isinstance(module, Router)]
     parts = []
     for module in (part for router in routers for modules in router.sub_modules.values() for part in modules.modules()):
-        if getattr(module, "tokenizer", None) is not None:
-            parts.append(_tokenizer_content([module]))
+        if (tokenizer := getattr(module, "tokenizer", None)) is not None:
+            parts.append(_tokenizer_content(tokenizer))
         config: Any = getattr(module, "config", None)
         if hasattr(config, "to_dict"):
             parts.append(_canonical(config.to_dict()))
     return parts
 
 
-def _tokenizer_outline(model: Any) -> tuple[Any, ...]:
+def _tokenizer_outline(tokenizer: Any) -> tuple[Any, ...]:
     """Return the parts of a tokenizer that users replace, without its vocabulary."""
-    tokenizer = getattr(model[0], "tokenizer", None)
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     parts = [str(getattr(core, name, None)) for name in ("normalizer", "pre_tokenizer", "post_processor")]
     settings = [getattr(tokenizer, name, None) for name in ("truncation_side", "split_special_tokens")]

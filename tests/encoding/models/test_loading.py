@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 import skembed
 from skembed import ModelNotFoundError, SentenceEmbeddingTransformer, embed
 from skembed.encoding.models import folders, loading, registry
-from skembed.encoding.models.fingerprint import fingerprint_folder
+from skembed.encoding.models.fingerprint import FolderState
 from skembed.encoding.settings import Settings
 from tests.tiny_models import make_bert
 
@@ -55,7 +55,7 @@ def test_a_folder_replaced_while_it_loads_never_gets_the_vectors_of_the_other(in
     replace_while_loading(monkeypatch, replace)
     vectors = embed(["fox"], model=folder)
     (model,) = registry._loaded.values()
-    assert model.fingerprint == fingerprint_folder(folder)
+    assert model.fingerprint == FolderState(folder).fingerprint
     assert_allclose(vectors, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-5)
     assert not np.allclose(vectors, before, atol=1e-3)
 
@@ -72,7 +72,7 @@ def test_a_file_edited_twice_within_a_tick_of_the_clock_is_noticed(tmp_path, mon
     vectors = embed(["fox"], model=folder)
     assert_allclose(vectors, SentenceTransformer(folder, device="cpu").encode(["fox"]), atol=1e-6)
     (model,) = registry._loaded.values()
-    assert model.fingerprint == fingerprint_folder(folder)
+    assert model.fingerprint == FolderState(folder).fingerprint
 
 
 def test_a_folder_that_keeps_changing_is_an_error(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_a_snapshot_that_is_newer_than_the_load_is_not_taken_for_what_was_loaded
     monkeypatch.setattr(loading, "hub_snapshot", lambda *_: next(snapshots))
     vectors = embed(["fox"], model=hub_model, local_files_only=True)
     (model,) = registry._loaded.values()
-    assert model.fingerprint == fingerprint_folder(other)
+    assert model.fingerprint == FolderState(other).fingerprint
     assert_allclose(vectors, SentenceTransformer(other, device="cpu").encode(["fox"]), atol=1e-5)
 
 
