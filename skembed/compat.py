@@ -12,7 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
@@ -165,8 +165,7 @@ def offloaded_weight(model: torch.nn.Module, name: str) -> torch.Tensor:
     hook: Any = getattr(model.get_submodule(place), "_hf_hook", None)
     hooks = [hook, *getattr(hook, "hooks", ())]
     weights = next(weights for one in hooks if (weights := getattr(one, "weights_map", None)) is not None)
-    fetched: torch.Tensor = weights[own_name]
-    return fetched
+    return cast("torch.Tensor", weights[own_name])
 
 
 def open_lmdb(folder: Path, **options: Any) -> Any:
@@ -193,8 +192,7 @@ def pad_lmdb_file(file: Path, n_bytes: int) -> None:
 
 def processing_kwargs(transformer: Any) -> Mapping[str, Any]:
     """Return the arguments that a Transformer of sentence-transformers passes to its tokenizer at each call."""
-    kwargs: Mapping[str, Any] = transformer.processing_kwargs
-    return kwargs
+    return cast("Mapping[str, Any]", transformer.processing_kwargs)
 
 
 def reads_all_without_mask(transformer: Any) -> bool:

@@ -22,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -345,7 +345,7 @@ class OpenVINOBackend:
         return compile_variant(self._folder, _POST_POOLING)
 
     def _after_pooling(self, pooled: Vectors) -> Vectors:
-        return self._compiled_post_pooling(pooled)[0] if self.post_pooling else pooled
+        return cast("Vectors", self._compiled_post_pooling(pooled)[0]) if self.post_pooling else pooled
 
 
 def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:
@@ -393,14 +393,14 @@ def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = No
     in_one_batch = len(texts) * int(tokens.lengths.max())
     parts = backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch)
     rows, vectors = map(np.concatenate, zip(*parts, strict=True))
-    return vectors[np.argsort(rows)]
+    return cast("Vectors", vectors[np.argsort(rows)])
 
 
 def tokenize_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
     """Tokenize some texts, truncated to ``most_tokens`` or to the fewer that the model reads."""
     limits = (backend.defaults.max_seq_length, backend.spec.max_positions, most_tokens)
-    tokens: Tokens = backend.spec.tokenizer.tokenize(texts, min((n for n in limits if n is not None), default=None))
-    return tokens
+    most = min((limit for limit in limits if limit is not None), default=None)
+    return cast("Tokens", backend.spec.tokenizer.tokenize(texts, most))
 
 
 def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend | None:
@@ -458,8 +458,7 @@ def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
     """Compute the cosine of each row of ``a`` and the same row of ``b``."""
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
     norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
-    found: NDArray[np.float64] = (a64 * b64).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
-    return found
+    return cast("NDArray[np.float64]", (a64 * b64).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny))
 
 
 def _raised(result: Any) -> Any:

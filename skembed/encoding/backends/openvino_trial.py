@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from zlib import crc32
 
 import numpy as np
@@ -205,8 +205,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
     seal_length = len(_seal(b""))
     if content[:seal_length] != _seal(content[seal_length:]):
         raise ValueError("damaged")
-    values: dict[str, Any] = json.loads(content)
-    return values
+    return cast("dict[str, Any]", json.loads(content))
 
 
 def _seal(body: bytes) -> bytes:

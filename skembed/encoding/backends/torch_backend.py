@@ -244,12 +244,10 @@ class TorchBackend:
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
             with backend.inference(), suitable_threads(input_ids.size * backend._multiplications_per_token):
                 states = backend._token_vectors(input_ids, is_token, layer_poolings)
-                return pool_side_by_side(
+                pooled: Tensor = pool_side_by_side(
                     states, is_pooled, layer_poolings, torch.cat, backend._after_pooling, backend._to_device
                 )
-
-        def n_padded(rows: Rows) -> int:
-            return int(lengths[rows].max(initial=0)) * len(rows)
+                return pooled
 
         empty = np.flatnonzero(lengths == 0)  # pooled to the zero vector, which a later module may shift
         if len(empty):
@@ -259,7 +257,7 @@ class TorchBackend:
         if self.company != "any":
             one_length = 1
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
-        yield from self._compute(run, (filled[batch] for batch in rows_together), n_padded)
+        yield from self._compute(run, (filled[batch] for batch in rows_together), lengths)
 
     def _embed_nothing(self, n_rows: int, layer_poolings: LayerPoolings) -> Vectors:
         with self.inference():
@@ -268,10 +266,10 @@ class TorchBackend:
             return torch.cat([self._after_pooling(vectors) for vectors in pooled], dim=1).cpu().numpy()
 
     def _compute(
-        self, run: Callable[[TorchBackend, Rows], Tensor], batches: Iterator[Rows], size_of: Callable[[Rows], int]
+        self, run: Callable[[TorchBackend, Rows], Tensor], batches: Iterator[Rows], lengths: NDArray[np.int64]
     ) -> Iterator[tuple[Rows, Vectors]]:
         runs = [(backend.device, partial(run, backend)) for backend in (self, *self.replicas)]
-        return run_on_devices(runs, batches, size_of)
+        return run_on_devices(runs, batches, lambda rows: int(lengths[rows].max()) * len(rows))
 
     def embed_texts(
         self, texts: Sequence[str], prompt: str | None, batch_tokens: int, task: str | None = None
@@ -298,7 +296,7 @@ class TorchBackend:
             return pooled
 
         batches = length_batches(lengths, batch_tokens if self.company == "any" else 1)
-        for rows, vectors in self._compute(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
+        for rows, vectors in self._compute(run, batches, lengths):
             yield rows, vectors, n_tokens[rows]
 
     def _find_routes(self) -> dict[str | None, str | None]:
@@ -402,9 +400,9 @@ class TorchBackend:
         """Why layers other than the last are not available; None if they are. Not every model returns all of them."""
         if self.transformer is None:
             return self.unsupported_reason
-        ids = self._known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
+        row = self._known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
         with self.inference(), self._restoring_transformer(last_only=False):
-            ids = self._to_device(ids)
+            ids = self._to_device(row)
             mask = torch.ones_like(ids)
             output = self.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True)
         states, kind = getattr(output, "hidden_states", None), type(self.transformer).__name__

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
@@ -136,7 +136,6 @@ def start_copy(vectors: Tensor) -> Callable[[], Vectors]:
 
     def wait() -> Vectors:
         is_copied.synchronize()
-        result: Vectors = copied.numpy()
-        return result
+        return cast("Vectors", copied.numpy())
 
     return wait

@@ -144,9 +144,11 @@ def _load_unless_it_changes(
     try:
         return make_loaded(name, fingerprint, each, is_current, is_live=False)
     except Exception as error:
-        if (reason := _encoding_error(each[0])) is None:
-            raise  # the model is not to blame
-        raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, reason)) from error
+        try:
+            each[0].encode(["a text of several words"], show_progress_bar=False)
+        except Exception as reason:  # the model's modules do not fit together
+            raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, reason)) from error
+        raise  # the model is not to blame
 
 
 def _construct(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
@@ -181,15 +183,6 @@ def _raise_if_package_is_missing(name: str, error: Exception) -> None:
             f"model={name!r} could not be loaded: {error}. Install what it needs; if there is no such package, the "
             "model's files may be damaged."
         ) from error
-
-
-def _encoding_error(loaded: SentenceTransformer) -> Exception | None:
-    """Return what sentence-transformers raises if the model's modules do not fit together; None if it encodes."""
-    try:
-        loaded.encode(["a text of several words"], show_progress_bar=False)
-    except Exception as error:
-        return error
-    return None
 
 
 def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exception) -> str:

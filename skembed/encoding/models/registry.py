@@ -34,9 +34,7 @@ if TYPE_CHECKING:
     from skembed.encoding.backends.torch_backend import TorchBackend
 
 _registry_lock = threading.RLock()  # never held for long
-_key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], threading.RLock] = (  # type: ignore[type-arg,unused-ignore]
-    weakref.WeakValueDictionary()
-)
+_key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], Any] = weakref.WeakValueDictionary()
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
@@ -77,10 +75,9 @@ def load_private(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         each = copy_to_devices(given, devices, dtype)
         return make_loaded(name, fingerprint, each, lambda: stamp_live(given) == stamp, is_live=True)
 
-    if resolve_backend(settings, devices, is_live=True) == "openvino":
-        converted = _convert(load("float32"), dtype, settings)
-        if converted is not None:
-            return converted
+    is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
+    if is_converted and (converted := _convert(load("float32"), dtype, settings)) is not None:
+        return converted
     return load("float32" if dtype == "auto" and not devices[0].startswith("cuda") else dtype)
 
 
@@ -120,7 +117,7 @@ def _get_or_load(key: tuple[Hashable, ...], load: Callable[[], LoadedModel | Non
         return model
 
 
-def _loading_lock(*key: Hashable) -> threading.RLock:  # type: ignore[type-arg,unused-ignore]
+def _loading_lock(*key: Hashable) -> Any:
     """Return the lock for loading one model; callers that want other models do not wait for it."""
     with _registry_lock:
         return _key_locks.setdefault(key, threading.RLock())
