@@ -414,11 +414,10 @@ def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend
     model_name : str
         The name of the model in messages.
     """
-    conversion = read_conversion(folder)
-    try:
-        return None if conversion is None else make_backend(conversion, dtype, model_name)
-    except RuntimeError:  # of OpenVINO
-        return None
+    with suppress(RuntimeError):  # of OpenVINO
+        if (conversion := read_conversion(folder)) is not None:
+            return make_backend(conversion, dtype, model_name)
+    return None
 
 
 def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVINOBackend:

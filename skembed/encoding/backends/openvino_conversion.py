@@ -46,7 +46,6 @@ from skembed.encoding.backends.openvino_folder import (
     versions,
 )
 from skembed.encoding.backends.openvino_trial import MODEL, POST_POOLING, CannotRunError, openvino, sealed, why_no_trial
-from skembed.encoding.backends.reader import TransformerSpec
 from skembed.encoding.backends.torch_backend import TorchBackend
 from skembed.encoding.forks import library_state
 from skembed.locks import locked
@@ -121,12 +120,10 @@ def make_converted(
     NotConvertibleError
         If OpenVINO cannot run it or computes other vectors, if it cannot be tried, or if nothing can be written.
     """
-    if backend.spec is None or backend.transformer is None:
-        raise NotConvertibleError(str(backend.unsupported_reason))
-    if backend.company != "any":
-        raise NotConvertibleError("its vectors depend on the padding of their batch")
-    if (why := why_no_trial()) is not None:  # before the conversion, which takes long
-        raise NotConvertibleError(why)
+    of_company = None if backend.company == "any" else "its vectors depend on the padding of their batch"
+    why_not = backend.unsupported_reason or of_company or why_no_trial()  # before the conversion, which takes long
+    if why_not is not None:
+        raise NotConvertibleError(why_not)
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
     if folder is not None:
         with suppress(OSError):  # then it cannot be kept
@@ -277,7 +274,7 @@ def _copy_sharing_weights(module: Any, attention: str | None = None) -> Any:
 
 
 def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) -> None:
-    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
+    spec = backend.known_spec
     with (
         library_state(), _silence(), broadcast_masks(), backend.inference(),
         without_capturing_hooks(backend.transformer),
@@ -324,7 +321,7 @@ def _check_vectors(backend: TorchBackend, folder: Path) -> None:
 
 
 def _lengths_to_compare(backend: TorchBackend) -> list[int]:
-    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
+    spec = backend.known_spec
     limits = (backend.defaults.max_seq_length, spec.max_positions, _TOKENS_TO_COMPARE[-1])
     longest = min(limit for limit in limits if limit is not None)
     fewest = min(spec.tokenizer.n_special_tokens + 1, longest)

@@ -187,7 +187,7 @@ class TorchBackend:
     def _pad_ids(self) -> list[int]:
         transformer: Any = self.transformer
         of_model = getattr(transformer.config.get_text_config(), "pad_token_id", None)
-        return [self._known_spec.pad_id] if of_model is None else [self._known_spec.pad_id, int(of_model)]
+        return [self.known_spec.pad_id] if of_model is None else [self.known_spec.pad_id, int(of_model)]
 
     def tokens_that_fit(self) -> float:
         """Estimate how many tokens of a batch fit into the free memory of each device; infinite if it is not known.
@@ -239,7 +239,7 @@ class TorchBackend:
         is_first_row = tokens.is_first_row  # the only row of a text that holds the prompt
 
         def run(backend: TorchBackend, rows: Rows) -> Tensor:
-            input_ids, is_token = tokens.padded(rows, backend._known_spec.pad_id)
+            input_ids, is_token = tokens.padded(rows, backend.known_spec.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
             with backend.inference(), suitable_threads(input_ids.size * backend._multiplications_per_token):
@@ -253,15 +253,14 @@ class TorchBackend:
         if len(empty):
             yield empty, self._embed_nothing(len(empty), layer_poolings)
         filled = np.flatnonzero(lengths)
-        one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
-        if self.company != "any":
-            one_length = 1
+        of_device = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
+        one_length = of_device if self.company == "any" else 1
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
         yield from self._compute(run, (filled[batch] for batch in rows_together), lengths)
 
     def _embed_nothing(self, n_rows: int, layer_poolings: LayerPoolings) -> Vectors:
         with self.inference():
-            zeros = torch.zeros(n_rows, self._known_spec.hidden_dim, device=self.device)
+            zeros = torch.zeros(n_rows, self.known_spec.hidden_dim, device=self.device)
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in layer_poolings]
             return torch.cat([self._after_pooling(vectors) for vectors in pooled], dim=1).cpu().numpy()
 
@@ -339,14 +338,15 @@ class TorchBackend:
 
     def _own_states(self, tokens: Tokens, rows: list[int]) -> Tensor:
         """Compute the last layer of the first of some rows, without its padding."""
-        input_ids, is_token = tokens.padded(np.array(rows), self._known_spec.pad_id)
-        layers = (self._known_spec.n_layers,)
+        input_ids, is_token = tokens.padded(np.array(rows), self.known_spec.pad_id)
+        layers = (self.known_spec.n_layers,)
         with self.inference():
             states = self._token_vectors(input_ids, is_token, [(layers, ("mean",))])[layers]
         return states[0, : is_token[0].sum()]
 
     @property
-    def _known_spec(self) -> TransformerSpec:
+    def known_spec(self) -> TransformerSpec:
+        """The spec of a model that has one."""
         if self.spec is None:
             raise TypeError(f"this model reads texts, not tokens: {self.unsupported_reason}")
         return self.spec
@@ -379,7 +379,7 @@ class TorchBackend:
         self, input_ids: NDArray[np.int64], is_token: Mask, layer_poolings: LayerPoolings
     ) -> dict[tuple[int, ...], Tensor]:
         """Compute means of hidden layers, each float32 of shape (n_texts, n_tokens, hidden_dim)."""
-        all_layers, last_layer = {layers for layers, _ in layer_poolings}, self._known_spec.n_layers
+        all_layers, last_layer = {layers for layers, _ in layer_poolings}, self.known_spec.n_layers
         last_only = all(set(layers) == {last_layer} for layers in all_layers)
         # Padding needs a mask, and so does a text that contains "<pad>", which would pass for padding.
         needs_mask = not reads_all_without_mask(self.transformer) or bool(np.isin(input_ids, self._pad_ids).any())
@@ -400,7 +400,7 @@ class TorchBackend:
         """Why layers other than the last are not available; None if they are. Not every model returns all of them."""
         if self.transformer is None:
             return self.unsupported_reason
-        row = self._known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
+        row = self.known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
         with self.inference(), self._restoring_transformer(last_only=False):
             ids = self._to_device(row)
             mask = torch.ones_like(ids)
@@ -408,7 +408,7 @@ class TorchBackend:
         states, kind = getattr(output, "hidden_states", None), type(self.transformer).__name__
         if states is None:
             return f"its {kind} gives no hidden states by layer"
-        if len(states) != self._known_spec.n_layers + 1 or any(state.shape != states[0].shape for state in states):
+        if len(states) != self.known_spec.n_layers + 1 or any(state.shape != states[0].shape for state in states):
             return f"its {kind} gives {len(states)} hidden states, not one of the same shape for each layer"
         return None
 

@@ -98,8 +98,7 @@ def run_batches(
             yield rows, result
             continue
         # Outside the except clause, whose traceback would keep the failed batch's memory alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # does nothing without CUDA
         if len(rows) == 1:
             raise MemoryError(
                 f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "

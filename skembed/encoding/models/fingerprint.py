@@ -82,12 +82,11 @@ class FolderState:
         digest = hashlib.sha256(b"skembed folder 2")
         for label, content in files.configurations:
             _update(digest, "said", label, content)
-        digests: dict[tuple[Path, Stamp], str] = {}
         for label, path in files.binaries:
             key = path, files.stamps[path]
-            digests[key] = self._digests.get(key) or sha256_file(path)
-            _update(digest, "read", label, digests[key])
-        self._digests = digests
+            if key not in self._digests:
+                self._digests[key] = sha256_file(path)
+            _update(digest, "read", label, self._digests[key])
         return digest.hexdigest()
 
     def is_current(self) -> bool:

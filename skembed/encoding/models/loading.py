@@ -100,8 +100,7 @@ def load_named(name: str, folder: str | None, devices: tuple[str, ...], dtype: s
     if folder is not None:
         check_model_folder(name, folder)
     for _ in range(_ATTEMPTS):
-        model = _load_unless_it_changes(name, folder, devices, dtype, settings)
-        if model is not None:
+        if (model := _load_unless_it_changes(name, folder, devices, dtype, settings)) is not None:
             return model
     raise ModelNotFoundError(
         f"model={name!r} could not be loaded: its folder changes while it is read. Try again later."
@@ -197,8 +196,7 @@ def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exc
         hint = "To use it without a network: pip install 'skembed[offline]'"
     if "trust_remote_code" in str(error):
         hint = "It contains Python code, which trust_remote_code=True would run; read the code first."
-    reason = shorten(str(error), 300)
-    return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {reason})"
+    return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {shorten(str(error), 300)})"
 
 
 def make_loaded(

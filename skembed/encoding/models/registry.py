@@ -96,9 +96,8 @@ def unload_models() -> None:
         _loaded.clear()
         _live_fingerprints.clear()
     gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.cuda.empty_cache()  # does nothing without CUDA
 
 
 def _get_or_load(key: tuple[Hashable, ...], load: Callable[[], LoadedModel | None]) -> LoadedModel | None:
@@ -155,10 +154,10 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         return _convert(replace(load("float32"), is_current=lambda: True), settings.dtype, settings)
 
     is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
-    if is_converted and fingerprint not in _not_convertible:  # otherwise a copy would be made in vain
-        converted = _get_or_load((fingerprint, "openvino", settings.dtype), load_converted)
-        if converted is not None:
-            return converted
+    may_convert = is_converted and fingerprint not in _not_convertible  # otherwise a copy would be made in vain
+    key = (fingerprint, "openvino", settings.dtype)
+    if may_convert and (converted := _get_or_load(key, load_converted)) is not None:
+        return converted
     dtype = dtype_of(given) if settings.dtype == "auto" else settings.dtype
     return cast("LoadedModel", _get_or_load((fingerprint, devices, dtype), lambda: load(dtype)))
 
