@@ -213,8 +213,7 @@ class OpenVINOBackend:
                         self._after_pooling,
                     ),
                 )
-            if len(others):
-                yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
+            yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
             if len(short):
                 yield from self._in_float32._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
         except RuntimeError as error:  # of OpenVINO
@@ -231,7 +230,7 @@ class OpenVINOBackend:
         lengths, is_first_row = tokens.lengths, tokens.is_first_row
         layers = tuple(sorted({layer for some, _ in layer_poolings for layer in some}))
         # A batch that is alone gets all cores, by a compiled model of its own.
-        is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max()) <= batch_tokens
+        is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max(initial=0)) <= batch_tokens
         hint = ONE_AT_A_TIME if is_alone and layers == self._last_layer else SEVERAL_AT_A_TIME
         while len(rows):
             is_done = np.zeros(len(lengths), dtype=bool)

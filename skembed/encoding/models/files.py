@@ -199,8 +199,8 @@ class _Finder:
 
     def _router(self, label: str, folder: Path, subfolder: str) -> None:
         config = self._json(folder / "router_config.json") or self._json(folder / "config.json") or {}
-        structure = list(config.get("structure", {}).items())  # in order: the first route may be the default
-        self._add_config(f"{label}.routes", [structure, config.get("parameters")])
+        # In order: the first route may be the default.
+        self._add_config(f"{label}.routes", [list(config.get("structure", {}).items()), config.get("parameters")])
         for model_id, class_path in sorted(config.get("types", {}).items()):
             self._module(f"{label}.{model_id}", class_path, Path(subfolder, model_id).as_posix())
 
