@@ -203,16 +203,8 @@ class OpenVINOBackend:
             if len(empty):  # pooled to the zero vector, which a later module may shift
                 zeros = np.zeros((len(empty), 1, self.spec.hidden_dim), dtype=np.float32)
                 states = dict.fromkeys((layers for layers, _ in layer_poolings), zeros)
-                yield (
-                    empty,
-                    pool_side_by_side(
-                        states,
-                        np.zeros((len(empty), 1), dtype=bool),
-                        layer_poolings,
-                        np.concatenate,
-                        self._after_pooling,
-                    ),
-                )
+                no_token = np.zeros((len(empty), 1), dtype=bool)
+                yield empty, pool_side_by_side(states, no_token, layer_poolings, np.concatenate, self._after_pooling)
             yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
             if len(short):
                 yield from self._in_float32._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
@@ -228,7 +220,8 @@ class OpenVINOBackend:
     ) -> Iterator[tuple[Rows, Vectors]]:
         """Run some rows; when memory runs out, continue with batches of half the size."""
         lengths, is_first_row = tokens.lengths, tokens.is_first_row
-        layers = tuple(sorted({layer for some, _ in layer_poolings for layer in some}))
+        averages = {some for some, _ in layer_poolings}
+        layers = tuple(sorted({layer for some in averages for layer in some}))
         # A batch that is alone gets all cores, by a compiled model of its own.
         is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max(initial=0)) <= batch_tokens
         hint = ONE_AT_A_TIME if is_alone and layers == self._last_layer else SEVERAL_AT_A_TIME
@@ -240,7 +233,7 @@ class OpenVINOBackend:
                 for batch, is_token, outputs in self._run(layers, hint, inputs):
                     is_token[is_first_row[batch], :n_prompt_tokens] = False  # the only row that holds the prompt
                     output_of = dict(zip(layers, outputs, strict=True))
-                    states = {some: mean_of([output_of[layer] for layer in some]) for some, _ in layer_poolings}
+                    states = {some: mean_of([output_of[layer] for layer in some]) for some in averages}
                     vectors = pool_side_by_side(states, is_token, layer_poolings, np.concatenate, self._after_pooling)
                     is_done[batch] = True
                     yield batch, vectors
