@@ -33,6 +33,12 @@ def check_integer(name: str, value: Any) -> int:
         raise TypeError(f"{name} must be an integer; got {value!r}.") from None
 
 
+def check_positive(name: str, value: Any) -> None:
+    """Raise TypeError unless value is an integer, and ValueError unless it is at least 1."""
+    if check_integer(name, value) < 1:
+        raise ValueError(f"{name} must be at least 1; got {value!r}.")
+
+
 def check_count(name: str, count: Any) -> int:
     """Return count as int; raise ValueError unless it is an integer of at least 1. Bools are rejected."""
     try:

@@ -12,13 +12,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
-
-
-_CAPTURING = "transformers.utils.output_capturing"
 
 
 _CAPTURING_FLAG = "_output_capturing_hooks_installed"
@@ -35,17 +32,6 @@ def accelerate_states() -> list[dict[str, Any]]:
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     return [kind._shared_state for kind in (PartialState, AcceleratorState, GradientState)]
-
-
-def added_forward_hooks(module: torch.nn.Module) -> dict[int, Callable[..., Any]]:
-    """Return the forward hooks that were registered on a module, by their numbers.
-
-    torch can register hooks, but not list them. The hooks with which transformers records hidden states are left out:
-    they change nothing.
-    """
-    hooks: dict[int, Callable[..., Any]] = {**module._forward_hooks, **module._forward_pre_hooks}
-    recording = "transformers.utils.output_capturing"
-    return {number: hook for number, hook in hooks.items() if getattr(hook, "__module__", "") != recording}
 
 
 def attention_kind(transformer: Any) -> str:
@@ -86,7 +72,7 @@ def broadcast_masks() -> Iterator[None]:
 
 def captures_outputs(hook: Any) -> bool:
     """Return whether transformers registered a hook to read hidden layers; it changes nothing."""
-    return getattr(hook, "__module__", "") == _CAPTURING
+    return getattr(hook, "__module__", "") == "transformers.utils.output_capturing"
 
 
 def column_positions(X: Any, columns: Any) -> list[int]:
@@ -99,13 +85,14 @@ def column_positions(X: Any, columns: Any) -> list[int]:
     return list(_get_column_indices(X, columns))
 
 
-def forward_hooks(module: Any) -> list[Any]:
-    """Return the hooks that run before and after the forward of a torch module, except those that capture outputs.
+def forward_hooks(module: Any) -> dict[int, Callable[..., Any]]:
+    """Return the hooks that run before and after the forward of a torch module, by their numbers.
 
-    torch can register and remove hooks, but not list them.
+    torch can register and remove hooks, but not list them. The hooks with which transformers captures outputs are left
+    out: they change nothing. Other objects than modules have no hooks.
     """
-    kinds = (vars(module).get(name, {}) for name in ("_forward_pre_hooks", "_forward_hooks"))
-    return [hook for kind in kinds for hook in kind.values() if not captures_outputs(hook)]
+    kinds = (vars(module).get(name, {}) for name in ("_forward_hooks", "_forward_pre_hooks"))
+    return {number: hook for kind in kinds for number, hook in kind.items() if not captures_outputs(hook)}
 
 
 def growing_rotary_modules(model: Any) -> list[Any]:
@@ -178,8 +165,7 @@ def offloaded_weight(model: torch.nn.Module, name: str) -> torch.Tensor:
     hook: Any = getattr(model.get_submodule(place), "_hf_hook", None)
     hooks = [hook, *getattr(hook, "hooks", ())]
     weights = next(weights for one in hooks if (weights := getattr(one, "weights_map", None)) is not None)
-    fetched: torch.Tensor = weights[own_name]
-    return fetched
+    return cast("torch.Tensor", weights[own_name])
 
 
 def open_lmdb(folder: Path, **options: Any) -> Any:
@@ -206,8 +192,7 @@ def pad_lmdb_file(file: Path, n_bytes: int) -> None:
 
 def processing_kwargs(transformer: Any) -> Mapping[str, Any]:
     """Return the arguments that a Transformer of sentence-transformers passes to its tokenizer at each call."""
-    kwargs: Mapping[str, Any] = transformer.processing_kwargs
-    return kwargs
+    return cast("Mapping[str, Any]", transformer.processing_kwargs)
 
 
 def reads_all_without_mask(transformer: Any) -> bool:
@@ -283,12 +268,12 @@ def short_positions(rotary: list[Any]) -> Iterator[None]:
     rotary : list of Module
         The result of :func:`growing_rotary_modules`.
     """
-    grown = [(module, name) for module in rotary for name in {**vars(module), **module._buffers} if _grows(name)]
-    before = [(module, name, getattr(module, name)) for module, name in grown]
-    for module, name in grown:
+    names = ((module, name) for module in rotary for name in {**vars(module), **module._buffers} if _grows(name))
+    before = [(module, name, getattr(module, name)) for module, name in names]
+    for module, name, value in before:
         if name.endswith("inv_freq"):
             original = getattr(module, name.replace("inv_freq", "original_inv_freq"))
-            setattr(module, name, original.to(getattr(module, name).device))
+            setattr(module, name, original.to(value.device))
         elif name.endswith("max_seq_len_cached"):
             setattr(module, name, module.original_max_seq_len)
     try:

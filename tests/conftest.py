@@ -20,7 +20,10 @@ import pytest
 import skembed
 from tests.warm_processes import run_trial
 
-TORCH_FILES = ("test_registry.py", "test_several_devices.py", "test_torch_backend.py", "test_torch_threads.py")
+TORCH_FILES = (
+    "test_devices.py", "test_folders.py", "test_loading.py", "test_registry.py", "test_several_devices.py",
+    "test_torch_backend.py", "test_torch_threads.py",
+)  # fmt: skip
 
 
 def pytest_addoption(parser):

@@ -324,7 +324,7 @@ def _run_model(
     n_tokens : ndarray of int64, shape (len(positions),)
     """
     backend, base = plan.model.backend, plan.base_recipe
-    views = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
+    layer_poolings = [(recipe.layers, recipe.pooling) for recipe in recipes if recipe.layers and recipe.pooling]
     if backend.spec is None:
         yield from backend.embed_texts(texts, base.prompt or None, plan.batch_tokens, plan.settings.task)
         return
@@ -333,7 +333,7 @@ def _run_model(
     n_prompt_tokens = backend.spec.count_prompt_tokens(base.prompt, base.max_seq_length)
     if base.split_long_texts and n_prompt_tokens >= (base.max_seq_length or np.inf) - 1:
         raise ValueError(f"prompt={base.prompt!r} fills the {base.max_seq_length} tokens that the model reads.")
-    batches = backend.embed_tokens(tokens, views, n_prompt_tokens, plan.batch_tokens)
+    batches = backend.embed_tokens(tokens, layer_poolings, n_prompt_tokens, plan.batch_tokens)
     if len(tokens.lengths) > len(texts):
         batches = average_windows(batches, tokens, n_prompt_tokens)
     for positions, vectors in batches:

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Literal
 
-from skembed.checks import check_choice, check_count, check_integer, is_same
+from skembed.checks import check_choice, check_integer, check_positive, is_same
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.texts import MISSING_POLICIES, about_surrogates
 from skembed.paths import read_model_name, read_path
@@ -73,9 +73,9 @@ class Settings:
             check_choice(name, getattr(self, name), choices)
         for name in _POSITIVE_INTEGERS:
             if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
+                check_positive(name, getattr(self, name))
         if not is_same(self.batch_tokens, "auto"):
-            check_count("batch_tokens", self.batch_tokens)
+            check_positive("batch_tokens", self.batch_tokens)
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")

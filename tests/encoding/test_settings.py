@@ -108,6 +108,18 @@ def test_an_illegal_value_is_refused_with_the_name_of_its_parameter(name, value)
         make_settings(**{name: value})
 
 
+@pytest.mark.parametrize("name", ["truncate_dim", "max_seq_length", "batch_tokens"])
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [(value, TypeError, "must be an integer") for value in ("a", 1.5, True, b"1", [1], np.float64(2))]
+    + [(value, ValueError, "must be at least 1") for value in (0, -1, np.int32(0))],
+    ids=lambda value: repr(value) if not isinstance(value, type) else value.__name__,
+)
+def test_a_size_of_a_wrong_type_is_a_type_error_and_one_below_one_a_value_error(value, error, said, name):
+    with pytest.raises(error, match=rf"^{name} {said}; got "):
+        make_settings(**{name: value})
+
+
 @pytest.mark.parametrize(("name", "value"), one_by_one(LEGAL))
 def test_a_legal_value_is_kept_as_it_was_given(name, value):
     assert getattr(make_settings(**{name: value}), name) is value

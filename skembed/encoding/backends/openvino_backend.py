@@ -20,8 +20,9 @@ import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import joblib
 import numpy as np
@@ -43,8 +44,8 @@ from skembed.encoding.backends.openvino_trial import (
     openvino,
     processor_flags,
 )
-from skembed.encoding.backends.pooling import Mask, mean_of, pool
-from skembed.encoding.backends.reader import CannotComputeError, LayerPooling, dim_after
+from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
+from skembed.encoding.backends.reader import CannotComputeError, dim_after
 from skembed.encoding.batching import length_batches
 from skembed.encoding.tokens import Tokens
 from skembed.errors import level_of_user
@@ -168,8 +169,6 @@ class OpenVINOBackend:
             raise CannotRunError(f"of the modules after its pooling, {first.reason}", lasts=first.lasts)
         self._variants: dict[tuple[tuple[int, ...], str], Variant] = {}
         self._queues: dict[Variant, Any] = {}
-        self._compiled_post_pooling: Any = None
-        self._float32_backend: OpenVINOBackend | None = None
         self._queue(self._last_layer, ONE_AT_A_TIME)  # if it fails, it fails now, when torch can take over
 
     def route(self, task: str | None) -> None:
@@ -186,8 +185,8 @@ class OpenVINOBackend:
         return dim_after(self.post_pooling, self.spec.hidden_dim * len(pooling or self.spec.own_pooling))
 
     def embed_tokens(
-        self, tokens: Tokens, layer_poolings: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        self, tokens: Tokens, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
+    ) -> Iterator[tuple[Rows, Vectors]]:
         """Run tokens through the model; see :meth:`TorchBackend.embed_tokens`.
 
         Raises
@@ -203,80 +202,51 @@ class OpenVINOBackend:
         try:
             if len(empty):  # pooled to the zero vector, which a later module may shift
                 zeros = np.zeros((len(empty), 1, self.spec.hidden_dim), dtype=np.float32)
-                states = dict.fromkeys({layers for layers, _ in layer_poolings}, zeros)
-                yield empty, self._pool(states, np.zeros((len(empty), 1), dtype=bool), layer_poolings)
-            if len(others):
-                yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
+                states = dict.fromkeys((layers for layers, _ in layer_poolings), zeros)
+                no_token = np.zeros((len(empty), 1), dtype=bool)
+                yield empty, pool_side_by_side(states, no_token, layer_poolings, np.concatenate, self._after_pooling)
+            yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
             if len(short):
-                yield from self._in_float32()._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
+                yield from self._in_float32._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
         except RuntimeError as error:  # of OpenVINO
             raise CannotComputeError(str(error)) from error
 
+    @cached_property
     def _in_float32(self) -> OpenVINOBackend:
-        if self._float32_backend is None:
-            self._float32_backend = OpenVINOBackend(
-                self._conversion, "float32", self._model_name, keep_compiled=self._keep_compiled
-            )
-        return self._float32_backend
+        return OpenVINOBackend(self._conversion, "float32", self._model_name, keep_compiled=self._keep_compiled)
 
     def _embed_rows(
-        self,
-        tokens: Tokens,
-        waiting: NDArray[np.intp],
-        layer_poolings: Sequence[LayerPooling],
-        n_prompt_tokens: int,
-        batch_tokens: int,
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
+        self, tokens: Tokens, rows: Rows, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
+    ) -> Iterator[tuple[Rows, Vectors]]:
         """Run some rows; when memory runs out, continue with batches of half the size."""
-        lengths = tokens.lengths
-        hint = self._hint(lengths[waiting], layer_poolings, batch_tokens)
-        while len(waiting):
+        lengths, is_first_row = tokens.lengths, tokens.is_first_row
+        averages = {some for some, _ in layer_poolings}
+        layers = tuple(sorted({layer for some in averages for layer in some}))
+        # A batch that is alone gets all cores, by a compiled model of its own.
+        is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max(initial=0)) <= batch_tokens
+        hint = ONE_AT_A_TIME if is_alone and layers == self._last_layer else SEVERAL_AT_A_TIME
+        while len(rows):
             is_done = np.zeros(len(lengths), dtype=bool)
+            batches = (rows[batch] for batch in length_batches(lengths[rows], batch_tokens))
+            inputs = ((batch, *tokens.padded(batch, self.spec.pad_id)) for batch in batches)
             try:
-                for rows, vectors in self._embed_in_batches(
-                    tokens, waiting, layer_poolings, n_prompt_tokens, batch_tokens, hint
-                ):
-                    is_done[rows] = True
-                    yield rows, vectors
+                for batch, is_token, outputs in self._run(layers, hint, inputs):
+                    is_token[is_first_row[batch], :n_prompt_tokens] = False  # the only row that holds the prompt
+                    output_of = dict(zip(layers, outputs, strict=True))
+                    states = {some: mean_of([output_of[layer] for layer in some]) for some in averages}
+                    vectors = pool_side_by_side(states, is_token, layer_poolings, np.concatenate, self._after_pooling)
+                    is_done[batch] = True
+                    yield batch, vectors
             except MemoryError as error:
                 ran_out = str(error)
-            waiting = waiting[~is_done[waiting]]
-            if len(waiting) and batch_tokens <= lengths[waiting].max():
+            rows = rows[~is_done[rows]]
+            if len(rows) and batch_tokens <= lengths[rows].max():
                 raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
             batch_tokens //= 2
 
-    def _hint(self, lengths: NDArray[np.int64], layer_poolings: Sequence[LayerPooling], batch_tokens: int) -> str:
-        """Return a hint to OpenVINO: a batch that is alone gets all cores, by a compiled model of its own."""
-        is_alone = len(lengths) * int(lengths.max(initial=0)) <= batch_tokens or len(lengths) == 1
-        is_usual = all(layers == self._last_layer for layers, _ in layer_poolings)
-        return ONE_AT_A_TIME if is_alone and is_usual else SEVERAL_AT_A_TIME
-
-    def _embed_in_batches(
-        self,
-        tokens: Tokens,
-        rows_to_do: NDArray[np.intp],
-        layer_poolings: Sequence[LayerPooling],
-        n_prompt_tokens: int,
-        batch_tokens: int,
-        hint: str,
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32]]]:
-        is_first_row = tokens.is_first_row
-        layers = tuple(sorted({layer for some, _ in layer_poolings for layer in some}))
-        batches = (rows_to_do[batch] for batch in length_batches(tokens.lengths[rows_to_do], batch_tokens))
-        inputs = ((rows, *tokens.padded(rows, self.spec.pad_id)) for rows in batches)
-        for rows, is_token, outputs in self._run(layers, hint, inputs):
-            is_token[is_first_row[rows], :n_prompt_tokens] = False  # the only row of a text that holds the prompt
-            output_of = dict(zip(layers, outputs, strict=True))
-            averages = {some for some, _ in layer_poolings}
-            states = {some: mean_of([output_of[layer] for layer in some]) for some in averages}
-            yield rows, self._pool(states, is_token, layer_poolings)
-
     def _run(
-        self,
-        layers: tuple[int, ...],
-        hint: str,
-        inputs: Iterator[tuple[NDArray[np.intp], NDArray[np.int64], NDArray[np.bool_]]],
-    ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.bool_], list[NDArray[np.float32]]]]:
+        self, layers: tuple[int, ...], hint: str, inputs: Iterator[tuple[Rows, NDArray[np.int64], Mask]]
+    ) -> Iterator[tuple[Rows, Mask, list[Vectors]]]:
         """Run batches of (rows, input ids, mask); yield rows, mask and outputs as the batches finish.
 
         While some batches are computed, another one is prepared or pooled.
@@ -290,7 +260,6 @@ class OpenVINOBackend:
             except MemoryError as error:  # an error that leaves this function ends the process
                 done.append(error)
 
-        is_complete = False
         try:
             queue.set_callback(store)
             for rows, input_ids, is_token in inputs:
@@ -301,16 +270,13 @@ class OpenVINOBackend:
             queue.wait_all()
             while done:
                 yield _raised(done.popleft())
-            is_complete = True
-            self._queues[variant] = queue
-        except RuntimeError as error:
-            if is_out_of_memory(error):
+        except BaseException as error:  # a queue that failed always fails, and one that was abandoned may still run
+            with suppress(RuntimeError):
+                queue.wait_all()
+            if isinstance(error, RuntimeError) and is_out_of_memory(error):
                 raise MemoryError(str(error)) from error
             raise
-        finally:
-            if not is_complete:  # a queue that failed always fails, and one that was abandoned may still run
-                with suppress(RuntimeError):
-                    queue.wait_all()
+        self._queues[variant] = queue
 
     def _queue(self, layers: tuple[int, ...], hint: str) -> Any:
         """Return the queue of requests for some hidden layers; the model is compiled on first use.
@@ -338,31 +304,23 @@ class OpenVINOBackend:
         if (layers, hint) not in self._variants:
             dtypes = [self.dtype] if layers == self._last_layer else [*dict.fromkeys([self.dtype, "float32"])]
             hints = sorted([ONE_AT_A_TIME, SEVERAL_AT_A_TIME], key=lambda other: other != hint)
-            tried = [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]
-            wanted, *_ = outcomes = [*self._outcomes_up_to_success(tried)]
-            if outcomes[-1].reason is not None:
-                reason = f"in {self.dtype}, {wanted.reason}"
+            outcomes: list[Outcome] = []
+            for variant in [Variant(layers, dtype, some, _n_threads()) for dtype in dtypes for some in hints]:
+                outcomes += self._trials.outcomes([variant])
+                if outcomes[-1].reason is None:
+                    break
+            else:
+                reason = f"in {self.dtype}, {outcomes[0].reason}"
                 raise CannotRunError(reason, lasts=all(each.lasts for each in outcomes))
-            chosen = self._variants[layers, hint] = tried[len(outcomes) - 1]
-            if wanted.reason is not None:
-                self._warn_of_change(chosen, wanted.reason)
+            self._variants[layers, hint] = variant
+            if len(outcomes) > 1:
+                how = "one batch at a time" if variant.hint == ONE_AT_A_TIME else "several batches at a time"
+                warnings.warn(
+                    f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, because otherwise "
+                    f"{outcomes[0].reason}. Pass backend='torch' to avoid this warning.",
+                    stacklevel=level_of_user(),
+                )
         return self._variants[layers, hint]
-
-    def _outcomes_up_to_success(self, variants: Sequence[Variant]) -> Iterator[Outcome]:
-        for variant in variants:
-            (outcome,) = self._trials.outcomes([variant])
-            yield outcome
-            if outcome.reason is None:
-                return
-
-    def _warn_of_change(self, variant: Variant, reason: str) -> None:
-        how = "one batch at a time" if variant.hint == ONE_AT_A_TIME else "several batches at a time"
-        warnings.warn(
-            f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, because otherwise {reason}. "
-            "Pass backend='torch' to avoid this warning.",
-            UserWarning,
-            stacklevel=level_of_user(),
-        )
 
     def _compile(self, variant: Variant) -> Any:
         is_kept = self._keep_compiled and variant.layers == self._last_layer  # what most calls need
@@ -374,25 +332,12 @@ class OpenVINOBackend:
                 export_blob(compiled, self._folder, variant)
         return compiled
 
-    def _pool(
-        self,
-        states: dict[tuple[int, ...], NDArray[np.float32]],
-        is_pooled: Mask,
-        layer_poolings: Sequence[LayerPooling],
-    ) -> NDArray[np.float32]:
-        side_by_side = []
-        for layers, pooling in layer_poolings:
-            pooled = [pool(states[layers], is_pooled, mode) for mode in pooling]
-            side_by_side.append(self._after_pooling(np.concatenate(pooled, axis=1)))
-        return np.concatenate(side_by_side, axis=1)
+    @cached_property
+    def _compiled_post_pooling(self) -> Any:
+        return compile_variant(self._folder, _POST_POOLING)
 
-    def _after_pooling(self, pooled: NDArray[np.float32]) -> NDArray[np.float32]:
-        if not self.post_pooling:
-            return pooled
-        if self._compiled_post_pooling is None:
-            self._compiled_post_pooling = compile_variant(self._folder, _POST_POOLING)
-        vectors: NDArray[np.float32] = self._compiled_post_pooling(pooled)[0]
-        return vectors
+    def _after_pooling(self, pooled: Vectors) -> Vectors:
+        return cast("Vectors", self._compiled_post_pooling(pooled)[0]) if self.post_pooling else pooled
 
 
 def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:
@@ -433,21 +378,21 @@ def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
     return Trials(conversion.folder, examples, is_private=is_private)
 
 
-def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> NDArray[np.float32]:
+def embed_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Vectors:
     """Embed some texts in one batch with a backend of either kind; the vectors are not normalized."""
     spec, tokens = backend.spec, tokenize_probe(backend, texts, most_tokens)
     pooling = spec.own_pooling if backend.post_pooling else spec.own_pooling[:1]
     in_one_batch = len(texts) * int(tokens.lengths.max())
-    parts = list(backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch))
-    vectors: NDArray[np.float32] = np.concatenate([some for _, some in parts])
-    return vectors[np.argsort(np.concatenate([rows for rows, _ in parts]))]
+    parts = backend.embed_tokens(tokens, [((spec.n_layers,), pooling)], 0, in_one_batch)
+    rows, vectors = map(np.concatenate, zip(*parts, strict=True))
+    return cast("Vectors", vectors[np.argsort(rows)])
 
 
 def tokenize_probe(backend: Any, texts: Sequence[str], most_tokens: int | None = None) -> Tokens:
     """Tokenize some texts, truncated to ``most_tokens`` or to the fewer that the model reads."""
     limits = (backend.defaults.max_seq_length, backend.spec.max_positions, most_tokens)
-    tokens: Tokens = backend.spec.tokenizer.tokenize(texts, min((n for n in limits if n is not None), default=None))
-    return tokens
+    most = min((limit for limit in limits if limit is not None), default=None)
+    return cast("Tokens", backend.spec.tokenizer.tokenize(texts, most))
 
 
 def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend | None:
@@ -461,11 +406,10 @@ def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend
     model_name : str
         The name of the model in messages.
     """
-    conversion = read_conversion(folder)
-    try:
-        return None if conversion is None else make_backend(conversion, dtype, model_name)
-    except RuntimeError:  # of OpenVINO
-        return None
+    with suppress(RuntimeError):  # of OpenVINO
+        if (conversion := read_conversion(folder)) is not None:
+            return make_backend(conversion, dtype, model_name)
+    return None
 
 
 def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVINOBackend:
@@ -483,13 +427,12 @@ def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVIN
         warnings.warn(
             f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. Pass dtype='float32' to avoid "
             "this warning.",
-            UserWarning,
             stacklevel=level_of_user(),
         )
     return backend
 
 
-def _keeps_vectors(backend: OpenVINOBackend, expected: NDArray[np.float32]) -> bool:
+def _keeps_vectors(backend: OpenVINOBackend, expected: Vectors) -> bool:
     """Return whether a backend in bfloat16 keeps the vectors of the probe texts, short ones apart."""
     n_done, smallest = 0, np.inf
     for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS):
@@ -502,12 +445,11 @@ def _keeps_vectors(backend: OpenVINOBackend, expected: NDArray[np.float32]) -> b
     return bool(_SMALLEST_PROBE_COSINE <= smallest < np.inf)
 
 
-def cosines(a: NDArray[np.float32], b: NDArray[np.float32]) -> NDArray[np.float64]:
+def cosines(a: Vectors, b: Vectors) -> NDArray[np.float64]:
     """Compute the cosine of each row of ``a`` and the same row of ``b``."""
     a64, b64 = a.astype(np.float64), b.astype(np.float64)
     norms = np.linalg.norm(a64, axis=1) * np.linalg.norm(b64, axis=1)
-    found: NDArray[np.float64] = (a64 * b64).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny)
-    return found
+    return cast("NDArray[np.float64]", (a64 * b64).sum(axis=1) / np.maximum(norms, np.finfo(np.float64).tiny))
 
 
 def _raised(result: Any) -> Any:

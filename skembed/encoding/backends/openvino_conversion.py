@@ -24,13 +24,7 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from skembed.atomic import UNFINISHED, atomic_folder
-from skembed.compat import (
-    attention_kind,
-    broadcast_masks,
-    is_out_of_memory,
-    is_write_error,
-    without_capturing_hooks,
-)
+from skembed.compat import attention_kind, broadcast_masks, is_out_of_memory, is_write_error, without_capturing_hooks
 from skembed.encoding.backends.openvino_backend import (
     LONG_PROBE_TEXTS,
     PROBE_TEXTS,
@@ -45,20 +39,13 @@ from skembed.encoding.backends.openvino_backend import (
 from skembed.encoding.backends.openvino_folder import (
     ABOUT,
     PROBE,
+    Conversion,
     checksum,
     conversion_folder,
     read_conversion,
     versions,
 )
-from skembed.encoding.backends.openvino_trial import (
-    MODEL,
-    POST_POOLING,
-    CannotRunError,
-    openvino,
-    sealed,
-    why_no_trial,
-)
-from skembed.encoding.backends.reader import TransformerSpec
+from skembed.encoding.backends.openvino_trial import MODEL, POST_POOLING, CannotRunError, openvino, sealed, why_no_trial
 from skembed.encoding.backends.torch_backend import TorchBackend
 from skembed.encoding.forks import library_state
 from skembed.locks import locked
@@ -133,12 +120,10 @@ def make_converted(
     NotConvertibleError
         If OpenVINO cannot run it or computes other vectors, if it cannot be tried, or if nothing can be written.
     """
-    if backend.spec is None or backend.transformer is None:
-        raise NotConvertibleError(str(backend.unsupported_reason))
-    if backend.company != "any":
-        raise NotConvertibleError("its vectors depend on the padding of their batch")
-    if (why := why_no_trial()) is not None:  # before the conversion, which takes long
-        raise NotConvertibleError(why)
+    of_company = None if backend.company == "any" else "its vectors depend on the padding of their batch"
+    why_not = backend.unsupported_reason or of_company or why_no_trial()  # before the conversion, which takes long
+    if why_not is not None:
+        raise NotConvertibleError(why_not)
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
     if folder is not None:
         with suppress(OSError):  # then it cannot be kept
@@ -210,13 +195,16 @@ def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
 
 
 def _read_back(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
-    conversion = read_conversion(folder)
-    if conversion is None:
-        raise NotConvertibleError("what was converted cannot be read back")
     try:
-        return make_backend(conversion, dtype, model_name)
+        return make_backend(_conversion_in(folder), dtype, model_name)
     except RuntimeError as error:  # of OpenVINO
         raise NotConvertibleError(f"the converted model fails: {error}") from error
+
+
+def _conversion_in(folder: Path) -> Conversion:
+    if (conversion := read_conversion(folder)) is None:
+        raise NotConvertibleError("what was converted cannot be read back")
+    return conversion
 
 
 def _remove(folder: Path, lock: FileLock, pid: int) -> None:
@@ -286,7 +274,7 @@ def _copy_sharing_weights(module: Any, attention: str | None = None) -> Any:
 
 
 def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) -> None:
-    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
+    spec = backend.known_spec
     with (
         library_state(), _silence(), broadcast_masks(), backend.inference(),
         without_capturing_hooks(backend.transformer),
@@ -320,9 +308,7 @@ def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) 
 
 def _check_vectors(backend: TorchBackend, folder: Path) -> None:
     """Raise if a conversion computes other vectors, for example because tracing saw only one path through the code."""
-    conversion = read_conversion(folder)
-    if conversion is None:
-        raise NotConvertibleError("what was converted cannot be read back")
+    conversion = _conversion_in(folder)
     trials_of(conversion, is_private=True).outcomes(usual_variants(conversion, fastest_dtype()))  # in one child
     converted = OpenVINOBackend(conversion, "float32", keep_compiled=False)
     lengths = _lengths_to_compare(backend)
@@ -335,7 +321,7 @@ def _check_vectors(backend: TorchBackend, folder: Path) -> None:
 
 
 def _lengths_to_compare(backend: TorchBackend) -> list[int]:
-    spec: TransformerSpec = backend.spec  # type: ignore[assignment]  # checked by make_converted
+    spec = backend.known_spec
     limits = (backend.defaults.max_seq_length, spec.max_positions, _TOKENS_TO_COMPARE[-1])
     longest = min(limit for limit in limits if limit is not None)
     fewest = min(spec.tokenizer.n_special_tokens + 1, longest)

@@ -21,7 +21,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, cached_property
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 from zlib import crc32
 
 import numpy as np
@@ -153,14 +153,12 @@ def compile_variant(folder: Path, variant: Variant) -> Any:
 def import_blob(folder: Path, variant: Variant) -> Any:
     """Read a compiled model; return None if there is none, or it is damaged or of no use here."""
     kept = folder / f"{variant.key()}.blob"
-    try:
+    with suppress(OSError, RuntimeError):
         content = kept.read_bytes()
         if len(content) > 4 and crc32(memoryview(content)[4:]) == int.from_bytes(content[:4], "little"):
             compiled = core().import_model(io.BytesIO(memoryview(content)[4:]), "CPU", variant.options())
             os.utime(kept)
             return compiled
-    except (OSError, RuntimeError):
-        pass
     return None
 
 
@@ -184,17 +182,10 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
 def writing_alone(folder: Path, timeout: float = FOREVER) -> Iterator[None]:
     """Hold the lock of a conversion, and remove unfinished files of killed processes."""
     with locked(f"{folder}.lock", timeout=timeout, mode=0o600):
-        _sweep(folder)
-        try:
-            yield
-        finally:
-            _sweep(folder)
-
-
-def _sweep(folder: Path) -> None:
-    for left in folder.glob(f"*{UNFINISHED}"):
-        with suppress(OSError):
-            left.unlink()
+        for left in folder.glob(f"*{UNFINISHED}"):
+            with suppress(OSError):
+                left.unlink()
+        yield
 
 
 def sealed(values: dict[str, Any]) -> bytes:
@@ -214,8 +205,7 @@ def unsealed(content: bytes) -> dict[str, Any]:
     seal_length = len(_seal(b""))
     if content[:seal_length] != _seal(content[seal_length:]):
         raise ValueError("damaged")
-    values: dict[str, Any] = json.loads(content)
-    return values
+    return cast("dict[str, Any]", json.loads(content))
 
 
 def _seal(body: bytes) -> bytes:
@@ -250,9 +240,8 @@ class Trials:
         return [self._known[variant.key()] for variant in variants]
 
     def _try(self, variants: Sequence[Variant]) -> None:
-        unknown = [
-            variant for variant in variants if not self._is_known(variant)
-        ]  # others may have tried some meanwhile
+        # Other processes may have tried some meanwhile.
+        unknown = [variant for variant in variants if not self._is_known(variant)]
         new = [variant for variant in unknown if (self._graph, variant.key()) not in _outcomes]
         if new:
             outcomes = _try_in_children(self._folder, [asdict(variant) for variant in new], self._examples())
@@ -264,13 +253,11 @@ class Trials:
                     file.write(sealed({"reason": outcome.reason}))
 
     def _is_known(self, variant: Variant) -> bool:
-        if variant.key() not in self._known:
-            try:
+        if (key := variant.key()) not in self._known:
+            with suppress(OSError, ValueError):
                 reason = unsealed(self._verdict(variant).read_bytes())["reason"]
-                self._known[variant.key()] = Outcome(reason, lasts=True)
-            except (OSError, ValueError):
-                return False
-        return True
+                self._known[key] = Outcome(reason, lasts=True)
+        return key in self._known
 
     def _verdict(self, variant: Variant) -> Path:
         return self._folder / f"{variant.key()}.verdict"

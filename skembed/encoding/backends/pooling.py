@@ -7,13 +7,19 @@ Muennighoff 2022, https://arxiv.org/abs/2202.08904, for weightedmean and lasttok
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Mask = NDArray[np.bool_]
+Rows = NDArray[np.intp]
+Vectors = NDArray[np.float32]
+
+# For each vector of a text: hidden layers to average, and pooling modes to concatenate before the modules after the
+# pooling.
+LayerPoolings = Sequence[tuple[tuple[int, ...], tuple[str, ...]]]
 
 
 def pool(token_vectors: Any, is_pooled: Mask, mode: str, to_device: Callable[[NDArray[Any]], Any] = np.asarray) -> Any:
@@ -55,6 +61,34 @@ def pool(token_vectors: Any, is_pooled: Mask, mode: str, to_device: Callable[[ND
     if mode != "cls" and not (has_any := np.any(is_pooled, axis=1)).all():
         pooled[to_device(~has_any)] = 0
     return pooled
+
+
+def pool_side_by_side(
+    states: Mapping[tuple[int, ...], Any],
+    is_pooled: Mask,
+    layer_poolings: LayerPoolings,
+    concatenate: Callable[[list[Any], int], Any],
+    after_pooling: Callable[[Any], Any],
+    to_device: Callable[[NDArray[Any]], Any] = np.asarray,
+) -> Any:
+    """Compute several vectors for each text, and return them side by side.
+
+    Parameters
+    ----------
+    states : dict of tuple of int to ndarray or Tensor
+        Token vectors by the layers that they average; see :func:`pool`.
+    is_pooled : ndarray of bool, shape (n_texts, n_tokens)
+    layer_poolings : sequence of (layers, pooling)
+    concatenate : callable
+        ``np.concatenate`` or ``torch.cat``.
+    after_pooling : callable
+        The modules after the pooling, as a function from vectors to vectors.
+    to_device : callable, default=np.asarray
+    """
+    each = {(layers, mode) for layers, pooling in layer_poolings for mode in pooling}
+    pooled = {(layers, mode): pool(states[layers], is_pooled, mode, to_device) for layers, mode in each}
+    together = [concatenate([pooled[layers, mode] for mode in pooling], 1) for layers, pooling in layer_poolings]
+    return concatenate([after_pooling(vectors) for vectors in together], 1)
 
 
 def mean_of(states: list[Any]) -> Any:

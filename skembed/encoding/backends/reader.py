@@ -10,9 +10,6 @@ from dataclasses import dataclass
 
 from skembed.encoding.tokens import TextTokenizer
 
-# Hidden layers to average, and pooling modes to concatenate before the modules after the pooling.
-LayerPooling = tuple[tuple[int, ...], tuple[str, ...]]
-
 
 class CannotComputeError(RuntimeError):
     """A backend failed to run a model. Another backend may succeed."""

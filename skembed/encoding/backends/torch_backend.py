@@ -17,12 +17,13 @@ import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
+from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
 from skembed.compat import growing_rotary_modules, reads_all_without_mask, short_positions, without_capturing_hooks
-from skembed.encoding.backends.pooling import Mask, mean_of, pool
-from skembed.encoding.backends.reader import Defaults, LayerPooling, PostPoolingModule, TransformerSpec, dim_after
-from skembed.encoding.backends.torch_batches import Rows, Vectors, run_on_devices
+from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
+from skembed.encoding.backends.reader import Defaults, PostPoolingModule, TransformerSpec, dim_after
+from skembed.encoding.backends.torch_batches import run_on_devices
 from skembed.encoding.backends.torch_reader import (
     COMPANY,
     VECTOR,
@@ -99,7 +100,6 @@ class TorchBackend:
             self.spec, self.unsupported_reason = None, "its tokenizer does more than its fast core"
         self.transformer: nn.Module | None = modules[0].model if self.spec else None
         self.modules_after = modules[2:] if self.spec else modules
-        self._pad_ids = self._find_pad_ids()
         self._task_by_route = {} if self.spec else self._find_routes()
         self._own_dims = {} if self.spec else self._measure_dims()
         self.company = self._find_company()
@@ -183,12 +183,11 @@ class TorchBackend:
             return math.inf
         return multiplications_per_token(self.transformer)
 
-    def _find_pad_ids(self) -> list[int]:
+    @cached_property
+    def _pad_ids(self) -> list[int]:
         transformer: Any = self.transformer
-        if self.spec is None:
-            return []
         of_model = getattr(transformer.config.get_text_config(), "pad_token_id", None)
-        return [self.spec.pad_id] if of_model is None else [self.spec.pad_id, int(of_model)]
+        return [self.known_spec.pad_id] if of_model is None else [self.known_spec.pad_id, int(of_model)]
 
     def tokens_that_fit(self) -> float:
         """Estimate how many tokens of a batch fit into the free memory of each device; infinite if it is not known.
@@ -214,7 +213,7 @@ class TorchBackend:
         return float(_FRACTION_OF_FREE_MEMORY * free / n_bytes)
 
     def embed_tokens(
-        self, tokens: Tokens, layer_poolings: Sequence[LayerPooling], n_prompt_tokens: int, batch_tokens: int
+        self, tokens: Tokens, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
     ) -> Iterator[tuple[Rows, Vectors]]:
         """Run tokens through the model, batch by batch.
 
@@ -240,37 +239,36 @@ class TorchBackend:
         is_first_row = tokens.is_first_row  # the only row of a text that holds the prompt
 
         def run(backend: TorchBackend, rows: Rows) -> Tensor:
-            input_ids, is_token = tokens.padded(rows, backend._known_spec.pad_id)
+            input_ids, is_token = tokens.padded(rows, backend.known_spec.pad_id)
             is_pooled = is_token.copy()
             is_pooled[is_first_row[rows], :n_prompt_tokens] = False
             with backend.inference(), suitable_threads(input_ids.size * backend._multiplications_per_token):
                 states = backend._token_vectors(input_ids, is_token, layer_poolings)
-                return backend._pool(states, is_pooled, layer_poolings)
-
-        def n_padded(rows: Rows) -> int:
-            return int(lengths[rows].max(initial=0)) * len(rows)
+                pooled: Tensor = pool_side_by_side(
+                    states, is_pooled, layer_poolings, torch.cat, backend._after_pooling, backend._to_device
+                )
+                return pooled
 
         empty = np.flatnonzero(lengths == 0)  # pooled to the zero vector, which a later module may shift
         if len(empty):
             yield empty, self._embed_nothing(len(empty), layer_poolings)
         filled = np.flatnonzero(lengths)
-        one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
-        if self.company != "any":
-            one_length = 1
+        of_device = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
+        one_length = of_device if self.company == "any" else 1
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
-        yield from self._compute(run, (filled[batch] for batch in rows_together), n_padded)
+        yield from self._compute(run, (filled[batch] for batch in rows_together), lengths)
 
-    def _embed_nothing(self, n_rows: int, layer_poolings: Sequence[LayerPooling]) -> Vectors:
+    def _embed_nothing(self, n_rows: int, layer_poolings: LayerPoolings) -> Vectors:
         with self.inference():
-            zeros = torch.zeros(n_rows, self._known_spec.hidden_dim, device=self.device)
+            zeros = torch.zeros(n_rows, self.known_spec.hidden_dim, device=self.device)
             pooled = [torch.cat([zeros] * len(pooling), dim=1) for _, pooling in layer_poolings]
             return torch.cat([self._after_pooling(vectors) for vectors in pooled], dim=1).cpu().numpy()
 
     def _compute(
-        self, run: Callable[[TorchBackend, Rows], Tensor], batches: Iterator[Rows], size_of: Callable[[Rows], int]
+        self, run: Callable[[TorchBackend, Rows], Tensor], batches: Iterator[Rows], lengths: NDArray[np.int64]
     ) -> Iterator[tuple[Rows, Vectors]]:
         runs = [(backend.device, partial(run, backend)) for backend in (self, *self.replicas)]
-        return run_on_devices(runs, batches, size_of)
+        return run_on_devices(runs, batches, lambda rows: int(lengths[rows].max()) * len(rows))
 
     def embed_texts(
         self, texts: Sequence[str], prompt: str | None, batch_tokens: int, task: str | None = None
@@ -297,7 +295,7 @@ class TorchBackend:
             return pooled
 
         batches = length_batches(lengths, batch_tokens if self.company == "any" else 1)
-        for rows, vectors in self._compute(run, batches, lambda rows: int(lengths[rows].max() * len(rows))):
+        for rows, vectors in self._compute(run, batches, lengths):
             yield rows, vectors, n_tokens[rows]
 
     def _find_routes(self) -> dict[str | None, str | None]:
@@ -326,7 +324,8 @@ class TorchBackend:
                     if not self._is_same(alone, beside):
                         return "none"
             return "any"
-        tokens = self.spec.tokenizer.tokenize(COMPANY, self._token_limit)
+        limits = [limit for limit in (self.defaults.max_seq_length, self.spec.max_positions) if limit is not None]
+        tokens = self.spec.tokenizer.tokenize(COMPANY, min(limits, default=None))
         alone = self._own_states(tokens, [0])
         if self._is_same(alone, self._own_states(tokens, [0, 1])):
             return "any"
@@ -339,19 +338,15 @@ class TorchBackend:
 
     def _own_states(self, tokens: Tokens, rows: list[int]) -> Tensor:
         """Compute the last layer of the first of some rows, without its padding."""
-        input_ids, is_token = tokens.padded(np.array(rows), self._known_spec.pad_id)
-        layers = (self._known_spec.n_layers,)
+        input_ids, is_token = tokens.padded(np.array(rows), self.known_spec.pad_id)
+        layers = (self.known_spec.n_layers,)
         with self.inference():
             states = self._token_vectors(input_ids, is_token, [(layers, ("mean",))])[layers]
         return states[0, : is_token[0].sum()]
 
     @property
-    def _token_limit(self) -> int | None:
-        limits = (self.defaults.max_seq_length, self._known_spec.max_positions)
-        return min((limit for limit in limits if limit is not None), default=None)
-
-    @property
-    def _known_spec(self) -> TransformerSpec:
+    def known_spec(self) -> TransformerSpec:
+        """The spec of a model that has one."""
         if self.spec is None:
             raise TypeError(f"this model reads texts, not tokens: {self.unsupported_reason}")
         return self.spec
@@ -381,10 +376,10 @@ class TorchBackend:
         return tensor.to(self.device, non_blocking=True)
 
     def _token_vectors(
-        self, input_ids: NDArray[np.int64], is_token: Mask, layer_poolings: Sequence[LayerPooling]
+        self, input_ids: NDArray[np.int64], is_token: Mask, layer_poolings: LayerPoolings
     ) -> dict[tuple[int, ...], Tensor]:
         """Compute means of hidden layers, each float32 of shape (n_texts, n_tokens, hidden_dim)."""
-        all_layers, last_layer = {layers for layers, _ in layer_poolings}, self._known_spec.n_layers
+        all_layers, last_layer = {layers for layers, _ in layer_poolings}, self.known_spec.n_layers
         last_only = all(set(layers) == {last_layer} for layers in all_layers)
         # Padding needs a mask, and so does a text that contains "<pad>", which would pass for padding.
         needs_mask = not reads_all_without_mask(self.transformer) or bool(np.isin(input_ids, self._pad_ids).any())
@@ -405,18 +400,15 @@ class TorchBackend:
         """Why layers other than the last are not available; None if they are. Not every model returns all of them."""
         if self.transformer is None:
             return self.unsupported_reason
-        ids = self._known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
+        row = self.known_spec.tokenizer.tokenize(["a b c d e f g"], None).padded(np.zeros(1, dtype=np.intp), 0)[0]
         with self.inference(), self._restoring_transformer(last_only=False):
-            input_ids = self._to_device(ids)
-            mask = torch.ones_like(input_ids)
-            output = self.transformer(
-                input_ids=input_ids, attention_mask=mask, output_hidden_states=True, return_dict=True
-            )
-        states = getattr(output, "hidden_states", None)
+            ids = self._to_device(row)
+            mask = torch.ones_like(ids)
+            output = self.transformer(input_ids=ids, attention_mask=mask, output_hidden_states=True, return_dict=True)
+        states, kind = getattr(output, "hidden_states", None), type(self.transformer).__name__
         if states is None:
-            return f"its {type(self.transformer).__name__} gives no hidden states by layer"
-        if len(states) != self._known_spec.n_layers + 1 or any(state.shape != states[0].shape for state in states):
-            kind = type(self.transformer).__name__
+            return f"its {kind} gives no hidden states by layer"
+        if len(states) != self.known_spec.n_layers + 1 or any(state.shape != states[0].shape for state in states):
             return f"its {kind} gives {len(states)} hidden states, not one of the same shape for each layer"
         return None
 
@@ -437,16 +429,6 @@ class TorchBackend:
         finally:
             if attention is not None:
                 transformer.set_attention_type(attention)
-
-    def _pool(
-        self, states: dict[tuple[int, ...], Tensor], is_pooled: Mask, layer_poolings: Sequence[LayerPooling]
-    ) -> Tensor:
-        each = {(layers, mode) for layers, pooling in layer_poolings for mode in pooling}
-        pooled = {(layers, mode): pool(states[layers], is_pooled, mode, self._to_device) for layers, mode in each}
-        side_by_side = [
-            torch.cat([pooled[layers, mode] for mode in pooling], dim=1) for layers, pooling in layer_poolings
-        ]
-        return torch.cat([self._after_pooling(vectors) for vectors in side_by_side], dim=1)
 
     def _after_pooling(self, pooled: Tensor) -> Tensor:
         features: dict[str, Tensor] = {VECTOR: pooled}
@@ -469,9 +451,7 @@ class TorchBackend:
             is_full = (mask.sum(dim=1) >= limit).numpy()
         if self._is_run_whole:
             return self._encode(texts, prompt, task_argument), is_full
-        features = {
-            name: value.to(self.device) if isinstance(value, Tensor) else value for name, value in features.items()
-        }
+        features = batch_to_device(features, self.device)
         for module in self.modules_after:
             is_passed = task is not None and (takes_task(module) or self._is_declared(module))
             features = module(features, **(task_argument if is_passed else {}))

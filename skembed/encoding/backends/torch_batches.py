@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from skembed.compat import is_out_of_memory
+from skembed.encoding.backends.pooling import Rows, Vectors
 from skembed.encoding.threads import LockedIterator, iterate_concurrently
 
 # A device other than the processor computes while the processor prepares the next batches. From CUDA, results are read
@@ -22,8 +22,6 @@ _BATCHES_PER_COPY = 16
 
 _RESULTS_AHEAD = 16  # of several devices that may wait to be read, before the devices wait
 
-Rows = NDArray[np.intp]
-Vectors = NDArray[np.float32]
 Result = TypeVar("Result")
 
 
@@ -100,8 +98,7 @@ def run_batches(
             yield rows, result
             continue
         # Outside the except clause, whose traceback would keep the failed batch's memory alive.
-        if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+        torch.cuda.empty_cache()  # does nothing without CUDA
         if len(rows) == 1:
             raise MemoryError(
                 f"a single text of {size_of(rows)} tokens does not fit into the device's memory; lower "
@@ -138,7 +135,6 @@ def start_copy(vectors: Tensor) -> Callable[[], Vectors]:
 
     def wait() -> Vectors:
         is_copied.synchronize()
-        result: Vectors = copied.numpy()
-        return result
+        return cast("Vectors", copied.numpy())
 
     return wait

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any, cast
 from urllib.parse import quote
@@ -125,13 +125,9 @@ def may_read_task(module: Any) -> bool:
     preprocess = getattr(module, "preprocess", None) if is_foreign else None  # it may use the task in any way
     template = getattr(getattr(module, "tokenizer", None), "chat_template", None)
     expands = getattr(module, "query_expansion", None) is not None
-    accepts = preprocess is not None and _accepts_task(preprocess)
+    parameters = () if preprocess is None else inspect.signature(preprocess).parameters.values()
+    accepts = any(parameter.name == "task" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
     return takes_task(module) or accepts or expands or "task" in str(template)
-
-
-def _accepts_task(function: Callable[..., Any]) -> bool:
-    parameters = inspect.signature(function).parameters.values()
-    return any(parameter.name == "task" or parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
 
 
 def takes_task(module: Any) -> bool:

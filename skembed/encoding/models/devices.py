@@ -42,7 +42,7 @@ def resolve_devices(device: str | list[str], live: SentenceTransformer | None) -
         If one is not available, if they are of several types, or if one other than "cpu" is named twice.
     """
     devices = tuple(_resolve_device(name, live) for name in (device if isinstance(device, list) else [device]))
-    if len({_device_type(name) for name in devices}) > 1:
+    if len({name.partition(":")[0] for name in devices}) > 1:
         raise ValueError(
             f"device={device!r} names devices of several types, whose vectors would differ; name devices of one type."
         )
@@ -61,15 +61,11 @@ def _resolve_device(device: str, live: SentenceTransformer | None) -> str:
             return str(live.device)
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        if _device_type(device) not in _DEVICE_TYPES:
+        if device.partition(":")[0] not in _DEVICE_TYPES:
             raise NotImplementedError(f"supported are {', '.join(_DEVICE_TYPES)}")
         return str(torch.empty(0, device=device).device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError) as error:
         raise ValueError(f"device={device!r} is not available on this machine. Choose 'auto' or 'cpu'.") from error
-
-
-def _device_type(device: str) -> str:
-    return device.partition(":")[0]
 
 
 def _has_only_cpu() -> bool:

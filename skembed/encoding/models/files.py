@@ -195,13 +195,12 @@ class _Finder:
     def _own_code(self, is_here: bool) -> None:
         """Add every file for a model with code of its own, which may read any; code elsewhere is not seen at all."""
         self.found.is_complete &= is_here
-        for file in _all_files(self.root, self._look_into):
-            self._add_binary(f"code.{file.relative_to(self.root).as_posix()}", file)
+        self._every_file(self.root, "code")
 
     def _router(self, label: str, folder: Path, subfolder: str) -> None:
         config = self._json(folder / "router_config.json") or self._json(folder / "config.json") or {}
-        structure = list(config.get("structure", {}).items())  # in order: the first route may be the default
-        self._add_config(f"{label}.routes", [structure, config.get("parameters")])
+        # In order: the first route may be the default.
+        self._add_config(f"{label}.routes", [list(config.get("structure", {}).items()), config.get("parameters")])
         for model_id, class_path in sorted(config.get("types", {}).items()):
             self._module(f"{label}.{model_id}", class_path, Path(subfolder, model_id).as_posix())
 
@@ -211,7 +210,7 @@ class _Finder:
             self._add_config(f"{label}.vocabulary", self._json(folder / _WORD_TOKENIZERS[name]))
         else:
             config = self._json(folder / "config.json") or {}
-            self._add_config(f"{label}.model_config", self._less_code(_without(config, _NOT_IN_CONFIG)))
+            self._add_config(f"{label}.model_config", self._with_code(_without(config, _NOT_IN_CONFIG)))
             self._tokenizer(label, folder, config)
 
     def _transformer(self, label: str, folder: Path, config_names: Iterable[str]) -> None:
@@ -221,10 +220,8 @@ class _Finder:
         config = self._json(folder / "config.json") or {}
         for name in _names(config.get("configuration_files")):  # one per version of transformers
             self._add_config(f"{label}.{name}", self._json(folder / name))
-        self._code_of(config)
-        self._add_config(
-            f"{label}.config", self._less_code(_without(config, _NOT_IN_CONFIG, but="quantization_config"))
-        )
+        content = self._with_code(_without(config, _NOT_IN_CONFIG, but="quantization_config"))
+        self._add_config(f"{label}.config", content)
         if (folder / "adapter_config.json").exists():  # its base model is elsewhere
             self._every_file(folder)
             self.found.is_complete = False
@@ -232,9 +229,7 @@ class _Finder:
         self._weights(label, folder, (explicit,) if explicit else _SHARDED_WEIGHTS, os.path.isfile)
         self._tokenizer(label, folder, config)
         for name in _PROCESSORS:
-            content = self._json(folder / name)
-            self._code_of(content or {})
-            self._add_config(f"{label}.{name}", self._less_code(content))
+            self._add_config(f"{label}.{name}", self._with_code(self._json(folder / name)))
         if (folder / _PROCESSORS[0]).exists():  # it has parts in subfolders
             self._every_file(folder)
 
@@ -248,9 +243,8 @@ class _Finder:
 
     def _tokenizer(self, label: str, folder: Path, model_config: dict[str, Any]) -> None:
         config = self._json(folder / "tokenizer_config.json") or {}
-        self._code_of(config)
         class_name = str(config.get("tokenizer_class") or model_config.get("tokenizer_class") or "")
-        content = self._less_code(_without(config, _NOT_IN_TOKENIZER_CONFIG, deep=False))
+        content = self._with_code(_without(config, _NOT_IN_TOKENIZER_CONFIG, deep=False))
         content.pop("tokenizer_class", None)
         self._add_config(f"{label}.tokenizer_config", [class_name.removesuffix("Fast"), content])
         if config.get("fix_mistral_regex"):  # which depends on the version
@@ -302,20 +296,17 @@ class _Finder:
         elif found is not None:
             self._add_binary(f"{label}.{found}", folder / found)
 
-    def _every_file(self, folder: Path) -> None:
+    def _every_file(self, folder: Path, label: str = "every") -> None:
         for file in _all_files(folder, self._look_into):
-            self._add_binary(f"every.{file.relative_to(self.root).as_posix()}", file)
+            self._add_binary(f"{label}.{file.relative_to(self.root).as_posix()}", file)
 
-    def _code_of(self, config: dict[str, Any]) -> None:
-        """Add the code that a configuration names, if trusted; otherwise transformers runs its own code instead."""
-        references = list(_strings(config.get("auto_map"))) if self.trusted else []
-        if references:
+    def _with_code(self, config: Any) -> Any:
+        """Add the code that a configuration names. If it is not trusted, transformers runs its own code instead."""
+        if not self.trusted:
+            return _without(config, {"auto_map"}, deep=False)
+        if references := list(_strings((config or {}).get("auto_map"))):
             self._own_code(not any("--" in reference for reference in references))
-
-    def _less_code(self, config: Any) -> Any:
-        if self.trusted or not isinstance(config, dict):
-            return config
-        return {key: value for key, value in config.items() if key != "auto_map"}
+        return config
 
     def _look_into(self, folder: Path) -> None:
         self.found.stamps.setdefault(folder, stamp_of(folder))

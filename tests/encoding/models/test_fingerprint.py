@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import SentenceTransformer
 from tokenizers.normalizers import NFC
 
-from skembed.encoding.models.fingerprint import fingerprint_folder, fingerprint_live, stamp_live
+from skembed.encoding.models.fingerprint import FolderState, fingerprint_live, stamp_live
 
 
 @pytest.fixture
@@ -35,13 +35,13 @@ def edit_json(path: Path, **changes) -> None:
 
 
 def test_a_copied_folder_has_the_same_fingerprint(tiny, folder):
-    assert fingerprint_folder(folder) == fingerprint_folder(tiny)
+    assert FolderState(folder).fingerprint == FolderState(tiny).fingerprint
 
 
 def test_a_model_saved_again_has_the_same_fingerprint(live, tiny, tmp_path):
     live.encode(["leaves padding and truncation set in the tokenizer"])
     live.save(str(tmp_path / "again"))
-    assert fingerprint_folder(tmp_path / "again") == fingerprint_folder(tiny)
+    assert FolderState(tmp_path / "again").fingerprint == FolderState(tiny).fingerprint
 
 
 @pytest.mark.parametrize(
@@ -61,9 +61,9 @@ def test_a_model_saved_again_has_the_same_fingerprint(live, tiny, tmp_path):
 )
 def test_a_change_that_does_not_affect_vectors_keeps_the_fingerprint(change, folder, tiny):
     edit_json(folder / "config.json", text_config={"transformers_version": "0"})
-    before = fingerprint_folder(folder)
+    before = FolderState(folder).fingerprint
     change(folder)
-    assert fingerprint_folder(folder) == before
+    assert FolderState(folder).fingerprint == before
 
 
 def flip_a_weight(folder: Path) -> None:
@@ -86,16 +86,16 @@ def flip_a_weight(folder: Path) -> None:
 )
 def test_a_change_that_affects_vectors_changes_the_fingerprint(change, folder, tiny):
     change(folder)
-    assert fingerprint_folder(folder) != fingerprint_folder(tiny)
+    assert FolderState(folder).fingerprint != FolderState(tiny).fingerprint
 
 
 def test_the_fingerprint_of_a_folder_needs_no_torch(tiny):
     code = (
-        "import sys; from skembed.encoding.models.fingerprint import fingerprint_folder; "
-        f"print(fingerprint_folder({tiny!r}), 'torch' in sys.modules)"
+        "import sys; from skembed.encoding.models.fingerprint import FolderState; "
+        f"print(FolderState({tiny!r}).fingerprint, 'torch' in sys.modules)"
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert printed == [fingerprint_folder(tiny), "False"]
+    assert printed == [FolderState(tiny).fingerprint, "False"]
 
 
 @pytest.mark.parametrize(
