@@ -92,6 +92,7 @@ def conversion_of(caches: Path) -> Path:
 
 
 class TestVectors:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", KINDS)
     def test_are_those_of_torch(self, kind, model_folder, texts):
         model = model_folder(kind)
@@ -99,6 +100,7 @@ class TestVectors:
         assert "openvino" in backends()
         assert_allclose(vectors, embed(texts, model=model, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("layers", [-1, 0, (0, 1)])
     @pytest.mark.parametrize("pooling", POOLINGS)
     def test_of_any_pooling_and_layer_are_those_of_torch(self, pooling, layers, tiny, mixed_texts):
@@ -122,6 +124,7 @@ class TestVectors:
         vectors = embed(mixed_texts, model=tiny, **params, **FLOAT32)
         assert_allclose(vectors, embed(mixed_texts, model=tiny, **params, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("pooling", ["mean", "cls", "lasttoken"])
     def test_leave_a_prompt_out_of_the_pooling_where_the_model_does(self, pooling, tmp_path, texts):
 
@@ -133,10 +136,12 @@ class TestVectors:
         vectors = embed(["", "fox", ""], **params, **FLOAT32)
         assert_allclose(vectors, embed(["", "fox", ""], **params, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_in_single_precision_are_those_of_sentence_transformers(self, minilm_folder, reference, mixed_texts):
         vectors = embed(mixed_texts, model=minilm_folder, **FLOAT32)
         assert_allclose(vectors, reference("minilm").encode(mixed_texts), atol=1e-5)
 
+    @pytest.mark.slow
     @native_bfloat16
     def test_by_default_are_those_of_sentence_transformers_nearly(self, minilm_folder, reference, mixed_texts):
         vectors = embed(mixed_texts, model=minilm_folder)
@@ -194,6 +199,7 @@ class TestVectors:
         assert_allclose(embed(texts, model=tiny, batch_tokens=10_000, **FLOAT32), expected, atol=1e-6)
         assert next(said) is None
 
+    @pytest.mark.slow
     def test_of_layers_in_turn_are_those_of_torch(self, tiny, texts):
         for layers in (0, 1, (0, 1), -1, 0):
             vectors = embed(texts, model=tiny, layers=layers, **FLOAT32)
@@ -223,11 +229,13 @@ class TestChoice:
         embed(["a"], model=model_folder("static"), cache=None)
         assert [model.backend.name for model in registry._loaded.values()] == ["torch"]
 
+    @pytest.mark.slow
     def test_a_loaded_model_can_be_run(self, tiny, texts):
         given = SentenceTransformer(tiny, device="cpu")
         assert_allclose(embed(texts, model=given, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
         assert backends() == ["openvino", "torch"]
 
+    @pytest.mark.slow
     def test_a_loaded_model_that_was_trained_since_is_converted_again(self, tiny, texts):
         given = SentenceTransformer(tiny, device="cpu")
         before = embed(texts, model=given, **FLOAT32)
@@ -251,6 +259,7 @@ class TestChoice:
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("lost", "dtype"), [(4e-5, "bfloat16"), (7e-5, "float32"), (np.nan, "float32")])
     def test_bfloat16_must_keep_a_margin_on_the_probe_texts(self, lost, dtype, tiny, monkeypatch):
         """A text may lose 1e-4; the probe texts may lose less, because other texts lose more."""
@@ -268,6 +277,7 @@ class TestChoice:
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == [dtype]
 
+    @pytest.mark.slow
     def test_bfloat16_is_not_taken_where_every_probe_text_is_short(self, tmp_path, monkeypatch):
 
         model = SentenceTransformer(make_bert(tmp_path / "model"), device="cpu")
@@ -315,6 +325,7 @@ class TestChoice:
         with pytest.raises(ValueError, match="dtype='float16'"):
             tuner.fit(["a", "b", "c", "d"], ["x", "x", "y", "y"])
 
+    @pytest.mark.slow
     def test_a_tuned_model_can_be_run(self, tiny):
         pytest.importorskip("accelerate")
         texts, labels = ["a fox", "the fox", "a parcel", "the parcel"], ["x", "x", "y", "y"]
@@ -373,6 +384,7 @@ class TestAModelThatCannotBeConverted:
         assert_array_equal(vectors[1], embed(["a"], model=tiny, **TORCH))
         assert [path.name for path in new_caches.iterdir() if path.is_dir()] == []
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("changed", [None, "openvino", "skembed", "damaged"])
     def test_is_tried_again_by_the_next_process_only_if_something_changed(self, changed, tiny, new_caches, monkeypatch):
         calls, versions = fail_to_convert(monkeypatch, "no such operation"), openvino_conversion.versions()
@@ -399,12 +411,14 @@ class TestAModelThatCannotBeConverted:
             monkeypatch.setattr(registry, "_not_convertible", set())
         assert len(calls) == 2
 
+    @pytest.mark.slow
     def test_is_one_that_would_give_other_vectors(self, tiny, new_caches, monkeypatch):
         monkeypatch.setattr(openvino_conversion, "_LARGEST_DIFFERENCE", 0.0)
         with pytest.warns(UserWarning, match=self.MESSAGE.format("the converted model gives other vectors")):
             embed(["a"], model=tiny, cache=None)
         assert backends() == ["torch"]
 
+    @pytest.mark.slow
     def test_is_one_that_fails_at_other_lengths_than_the_traced_one(self, model_folder, texts, new_caches, monkeypatch):
         model = model_folder("longt5")  # which cuts a text into blocks of four tokens, and fills up the last
         monkeypatch.setattr(openvino_conversion, "_TOKENS_TO_TRACE", 8)
@@ -428,6 +442,7 @@ class TestAModelThatCannotBeConverted:
         with pytest.raises(openvino_conversion.NotConvertibleError, match="depend on the padding of their batch"):
             openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_converted", [False, True])
     def test_is_one_that_cannot_be_compiled(self, is_converted, tiny, new_caches, monkeypatch):
         if is_converted:
@@ -477,6 +492,7 @@ class TestAModelThatFailsWhenItRuns:
 
         return start
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("error:OpenVINO cannot run")
     @pytest.mark.parametrize("n", [1, 2, 4])
     def test_is_done_by_torch_with_one_warning(self, n, tiny, texts, failing_at):
@@ -513,6 +529,7 @@ class TestAModelThatFailsWhenItRuns:
         found = encode(read_texts(texts, missing="error"), plan)
         assert_allclose(found, embed(texts, model=tiny, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_of_a_tuned_model_is_done_by_torch_with_its_own_weights(self, tiny, failing_at):
         pytest.importorskip("accelerate")
         texts, labels = ["a fox", "the fox", "a parcel", "the parcel"], ["x", "x", "y", "y"]
@@ -528,6 +545,7 @@ class TestAModelThatFailsWhenItRuns:
 class TestShortTexts:
     """In bfloat16, the shortest texts would lose most, so they are computed in float32."""
 
+    @pytest.mark.slow
     @native_bfloat16
     @pytest.mark.parametrize("layers", [-1, 0])
     def test_have_the_vectors_of_float32_among_others(self, layers, minilm_folder):
@@ -564,6 +582,7 @@ class TestSeveralAtOnce:
             list(threads.map(lambda folder: embed(["a fox"], model=folder, **FLOAT32), folders))
         assert (list(warnings.filters), logging.get_verbosity(), masking_utils._vmap_expansion_sdpa) == before
 
+    @pytest.mark.slow
     def test_a_converted_model_does_not_hold_the_one_it_was_made_from(self, tmp_path):
         def n_loaded():
             gc.collect()
@@ -598,6 +617,7 @@ class TestSeveralAtOnce:
 class TestAModelOfTheUsers:
     """Is left as it was by a conversion, however that ends."""
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("ends", ["well", "failing", "interrupted"])
     @pytest.mark.parametrize("kind", ["bert", "modernbert", "gemma"])
     def test_is_as_it_was(self, kind, ends, model_folder, monkeypatch, texts):
@@ -621,17 +641,20 @@ class TestAModelOfTheUsers:
 
 
 class TestAConversionThatIsKept:
+    @pytest.mark.slow
     def test_is_used_without_repeating_it(self, tiny, new_caches, monkeypatch):
         before = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
         monkeypatch.setattr(registry, "load_named", lambda *_: pytest.fail("it was loaded by torch"))
         assert_array_equal(embed(["a"], model=tiny, **FLOAT32), before)
 
+    @pytest.mark.slow
     def test_is_for_its_owner_alone(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         assert new_caches.stat().st_mode & 0o777 == 0o700
         assert conversion_of(new_caches).stat().st_mode & 0o777 == 0o700
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("damage", "name"),
         [*(("flipped", name) for name in ("about.json", "model.xml", "model.bin", "probe.npy")), ("cut", "model.bin"),
@@ -646,6 +669,7 @@ class TestAConversionThatIsKept:
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert backends() == ["openvino"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("damage", ["cut", "flipped", "gone"])
     def test_is_compiled_again_if_the_compiled_model_is_damaged(self, damage, tiny, new_caches):
         expected = embed(["a"], model=tiny, **FLOAT32)
@@ -656,6 +680,7 @@ class TestAConversionThatIsKept:
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert len(blob.read_bytes()) == len(content)
 
+    @pytest.mark.slow
     def test_is_not_used_for_a_model_that_changed(self, tmp_path, new_caches, texts):
 
         before = embed(texts, model=make_bert(tmp_path / "model"), **FLOAT32)
@@ -664,12 +689,14 @@ class TestAConversionThatIsKept:
         assert not np.allclose(before, after, atol=1e-3)
         assert_allclose(after, embed(texts, model=str(tmp_path / "model"), **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_is_private_to_the_process_where_nothing_can_be_written(self, tiny, tmp_path, monkeypatch, texts):
         (tmp_path / "file").touch()
         monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
         assert_allclose(embed(texts, model=tiny, **FLOAT32), embed(texts, model=tiny, **TORCH), atol=1e-5)
         assert backends() == ["openvino", "torch"]
 
+    @pytest.mark.slow
     def test_is_repeated_by_other_versions_of_libraries(self, tiny, new_caches, monkeypatch):
         expected = embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
@@ -677,12 +704,14 @@ class TestAConversionThatIsKept:
         assert_allclose(embed(["a"], model=tiny, **FLOAT32), expected, atol=1e-6)
         assert '"openvino": "0"' in (conversion_of(new_caches) / "about.json").read_text()
 
+    @pytest.mark.slow
     def test_is_repeated_if_it_is_deleted_meanwhile(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         shutil.rmtree(new_caches)
         vectors = embed(["a"], model=tiny, layers=0, **FLOAT32)
         assert_allclose(vectors, embed(["a"], model=tiny, layers=0, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_of_a_loaded_model_is_removed_with_it(self, tiny, new_caches, tmp_path, monkeypatch):
         (tmp_path / "temporary").mkdir()
         monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
@@ -693,6 +722,7 @@ class TestAConversionThatIsKept:
         assert list((tmp_path / "temporary").iterdir()) == []
         assert not new_caches.exists()
 
+    @pytest.mark.slow
     def test_is_compiled_again_if_it_could_not_be_written(self, tiny, new_caches, monkeypatch):
         @contextmanager
         def full_disk(path, **params):
@@ -705,6 +735,7 @@ class TestAConversionThatIsKept:
         names = {path.name for path in conversion_of(new_caches).iterdir()}
         assert names == {"about.json", "model.xml", "model.bin", "probe.npy"}
 
+    @pytest.mark.slow
     def test_that_was_left_unfinished_long_ago_is_removed(self, tiny, new_caches):
         for name, age in (("old", 100_000), ("new", 100)):
             folder = new_caches / f".unfinished-{name}"
@@ -713,6 +744,7 @@ class TestAConversionThatIsKept:
         embed(["a"], model=tiny, **FLOAT32)
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == [".unfinished-new"]
 
+    @pytest.mark.slow
     def test_leaves_no_more_than_a_few_compiled_models(self, tiny, new_caches, monkeypatch):
         monkeypatch.setattr(openvino_trial, "_MOST_BLOBS", 4)
         for n_threads in range(1, 7):
@@ -721,6 +753,7 @@ class TestAConversionThatIsKept:
             skembed.unload_models()
         assert len(list(conversion_of(new_caches).glob("*.blob"))) == 4
 
+    @pytest.mark.slow
     def test_leaves_nothing_unfinished_behind(self, tiny, new_caches):
         embed(["a"], model=tiny, **FLOAT32)
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []

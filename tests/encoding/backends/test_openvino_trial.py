@@ -523,6 +523,7 @@ class TestNothingIsLeftBehind:
         assert len(list(temporary.iterdir())) == 1
         assert not killed.exists()
 
+    @pytest.mark.slow
     def test_but_what_another_process_uses(self, given, temporary):
         embed(["a"], model=given, **FLOAT32)
         (used,) = temporary.iterdir()
@@ -570,6 +571,7 @@ def test_a_model_with_gates_embeds_many_texts_in_any_number_of_threads(params, n
     assert np.isfinite(vectors).all()
 
 
+@pytest.mark.slow
 def test_a_trained_model_runs_the_code_that_was_tried_before_training(tiny, monkeypatch):
     from sentence_transformers import SentenceTransformer
 
