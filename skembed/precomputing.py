@@ -202,12 +202,11 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
 
     With ``as_it_is`` the estimator is used without being fitted again; then fine-tuners count, too.
     """
+    while isinstance(estimator, FrozenEstimator):  # first, because it has the attributes of its estimator
+        estimator, as_it_is = estimator.estimator, True
     is_tuned = as_it_is and isinstance(estimator, SentenceEmbeddingFineTuner)
     if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
-        return
-    if isinstance(estimator, FrozenEstimator):  # first, because it has the attributes of its estimator
-        yield from _find_uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
         return
     uses_threads = type(estimator).__module__.startswith("optuna")
     in_processes = in_processes or (
@@ -228,8 +227,8 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
     elif isinstance(estimator, ColumnTransformer):
         for part, columns in _column_parts(estimator, X):
             if _holds_embedder(part):
-                part_X = select_columns(X, columns)
-                yield from _find_uses(part, part_X, in_processes=in_processes, as_it_is=as_it_is)
+                chosen = select_columns(X, columns)
+                yield from _find_uses(part, chosen, in_processes=in_processes, as_it_is=as_it_is)
     else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
         for part in nested_estimators(estimator):
             yield from _find_uses(part, X, in_processes=in_processes, as_it_is=as_it_is)
@@ -237,18 +236,16 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
 
 def _find_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: bool) -> Iterator[_Use]:
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
-    holds = [_holds_embedder(step) for step in steps]
-    for step, holds_it in zip(steps, holds, strict=True):
-        if holds_it:
-            yield from _find_uses(step, X, in_processes=in_processes, as_it_is=as_it_is)
-            return  # later steps get vectors
-        if not any(holds):
-            return
+    first = next((number for number, step in enumerate(steps) if _holds_embedder(step)), None)
+    if first is None:
+        return
+    for step in steps[:first]:
         if as_it_is:
             X = step.transform(X)
         else:
             step = clone(step)
             X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
+    yield from _find_uses(steps[first], X, in_processes=in_processes, as_it_is=as_it_is)  # later steps get vectors
 
 
 def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tuple[Any, Any]]:

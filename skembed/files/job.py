@@ -27,10 +27,7 @@ from skembed.files.sources import Chunk, Source, one_line, read_chunks
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
-# In memory at once: enough texts to sort by length, so that batches need little padding.
-_ROWS_PER_CHUNK = 32_768
 _BYTES_PER_CHUNK = 2**26
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,7 +45,11 @@ class EmbeddingJob:
     ----------
     schema : pyarrow.Schema
         Schema of the files that are written: the source's columns and the vectors.
+    rows_per_chunk : int
+        Most rows in memory at once: enough texts to sort by length, so that batches need little padding.
     """
+
+    rows_per_chunk = 32_768
 
     def __init__(
         self, source: Source, column: str, vector_column: str, transformer: SentenceEmbeddingTransformer
@@ -117,13 +118,13 @@ class EmbeddingJob:
         return manifest
 
     def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
-        chunks = read_chunks(self.source, manifest.n_rows, _ROWS_PER_CHUNK, _BYTES_PER_CHUNK, rows_per_file)
+        chunks = read_chunks(self.source, manifest.n_rows, self.rows_per_chunk, _BYTES_PER_CHUNK, rows_per_file)
         chunk = next(chunks, None)
         while chunk is not None or not manifest.parts:  # a source without rows becomes a file without rows
             part, n_rows, last_file = folder / manifest.next_part, 0, -1
             with _writer(part, self.schema) as writer:
                 while chunk is not None:
-                    writer.write_table(self._embed_chunk(chunk, bar), row_group_size=_ROWS_PER_CHUNK)
+                    writer.write_table(self.embed_chunk(chunk, bar), row_group_size=self.rows_per_chunk)
                     n_rows, last_file = n_rows + len(chunk.table), chunk.pieces[-1].file
                     if n_rows >= rows_per_file:
                         break
@@ -136,7 +137,8 @@ class EmbeddingJob:
             if chunk is not None:  # only now that this part is finished: the next chunk may be unreadable
                 chunk = next(chunks, None)
 
-    def _embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
+    def embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
+        """Return the rows of a chunk with their vectors."""
         column = chunk.table.column(self.column)
         texts = read_texts(
             column,

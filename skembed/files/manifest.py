@@ -189,13 +189,10 @@ def check_same_sources(folder: Path, before: Manifest, stamps: list[dict[str, An
     """Raise DestinationError if finished rows may no longer be those of the source."""
     for number, seen in enumerate(before.sources):
         now = stamps[number] if number < len(stamps) else {"file": None}
-        if now["file"] != seen["file"]:
-            what = f"{seen['file']!r} is no longer the source's file number {number + 1}"
-        elif now != seen:
-            what = f"{seen['file']!r} has changed"
-        else:
-            continue
-        raise DestinationError(
-            f"{what}, but its rows are in {folder} already. Choose another destination, or resume=False to embed all "
-            "again; with cache='disk' unchanged texts are not encoded again."
-        )
+        if now != seen:
+            is_same_file = now["file"] == seen["file"]
+            what = "has changed" if is_same_file else f"is no longer the source's file number {number + 1}"
+            raise DestinationError(
+                f"{seen['file']!r} {what}, but its rows are in {folder} already. Choose another destination, or "
+                "resume=False to embed all again; with cache='disk' unchanged texts are not encoded again."
+            )

@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 import skembed
 from skembed import DestinationError, TruncationWarning, embed_parquet
 from skembed.files import job, manifest, sources
+from skembed.files.job import EmbeddingJob
 from tests.interrupts import at_each_line
 
 
@@ -49,7 +50,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS_PER_CHUNK", 4)
+    monkeypatch.setattr(EmbeddingJob, "rows_per_chunk", 4)
 
 
 def assert_holds(out: Path, frame: pd.DataFrame, **params) -> None:
@@ -67,14 +68,14 @@ def names_in(folder: Path) -> list[str]:
 
 
 def break_off_at(monkeypatch, n_chunks: int, error: BaseException) -> None:
-    original, left = job.encode_chunk, iter(range(n_chunks))
+    original, left = EmbeddingJob.embed_chunk, iter(range(n_chunks))
 
     def breaking(*arguments):
         if next(left, None) is None:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(job, "encode_chunk", breaking)
+    monkeypatch.setattr(EmbeddingJob, "embed_chunk", breaking)
 
 
 class TestRows:
@@ -242,13 +243,13 @@ class TestRefused:
         assert_holds(out, table_of(45), model=tiny)
 
     def test_a_file_that_changes_while_it_is_read(self, source, out, tiny, monkeypatch):
-        original = job.encode_chunk
+        original = EmbeddingJob.embed_chunk
 
         def changing(*arguments):
             os.utime(source / "b.parquet", ns=(1, 1))
             return original(*arguments)
 
-        monkeypatch.setattr(job, "encode_chunk", changing)
+        monkeypatch.setattr(EmbeddingJob, "embed_chunk", changing)
         with pytest.raises(OSError, match=r"b\.parquet was changed while it was read"):
             embed_parquet(source, out, "text", model=tiny)
         assert names_in(out) == []
@@ -430,7 +431,7 @@ from skembed import atomic
 from skembed.files import job, manifest, sources
 from tests.interrupts import at_each_line
 source, folder, model, one_in = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-job._ROWS_PER_CHUNK = 4
+job.EmbeddingJob.rows_per_chunk = 4
 def run(out):
     skembed.embed_parquet(source, out, "text", model=model, rows_per_file=12)
 def kill():
