@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from skembed.compat import column_positions, runs_in_processes, select_columns
-from skembed.embedders import is_fitted, nested_estimators
+from skembed.embedders import fit_transform, is_fitted, nested_estimators
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.cache.memory_store import MemoryStore
 from skembed.encoding.encoder import encode_ahead
@@ -240,11 +240,7 @@ def _find_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: 
     if first is None:
         return
     for step in steps[:first]:
-        if as_it_is:
-            X = step.transform(X)
-        else:
-            step = clone(step)
-            X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
+        X = step.transform(X) if as_it_is else fit_transform(clone(step), X)
     yield from _find_uses(steps[first], X, in_processes=in_processes, as_it_is=as_it_is)  # later steps get vectors
 
 

@@ -177,7 +177,5 @@ def _check_columns(schema: pa.Schema, column: str, vector_column: str) -> None:
 
 
 def _may_be_text(arrow: pa.DataType) -> bool:
-    if pa.types.is_dictionary(arrow):
-        return _may_be_text(arrow.value_type)
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    return any(is_kind(arrow) for is_kind in kinds)
+    values = arrow.value_type if pa.types.is_dictionary(arrow) else arrow
+    return values in (pa.string(), pa.large_string(), pa.string_view(), pa.null())

@@ -1,7 +1,7 @@
 """The manifest of a folder of embedded files: what the files hold, and where the rows came from.
 
 It is a JSON file beside the parquet files, with a checksum of itself and of each file. A parquet file is finished once
-the manifest lists it. Imports filelock, the digest of a file from the engine, atomic writes and paths.
+the manifest lists it. Imports the digest of a file from the engine, atomic writes, locks and paths.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from skembed.atomic import UNFINISHED, atomic_write
 from skembed.encoding.models.fingerprint import sha256_file
 from skembed.errors import DestinationError
+from skembed.locks import locked
 from skembed.paths import SpecialFileError, refuse_special_file
 
 MANIFEST = "_manifest.json"  # readers of parquet folders skip names that start with _ or .
@@ -142,20 +143,17 @@ def locked_destination(folder: Path) -> Iterator[None]:
         foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
-    lock = FileLock(folder / _LOCK)
-    try:
-        _acquire(lock, folder)
+    with locked(folder / _LOCK, timeout=0, taking=_no_other_run(folder)):
         for name in (_PARTS, MANIFEST):
             for path in folder.glob(f"{name}{UNFINISHED}"):  # a killed process left it
                 path.unlink()
         yield
-    finally:
-        lock.release()  # also after a Ctrl-C right after taking it; does nothing if another process holds it
 
 
-def _acquire(lock: FileLock, folder: Path) -> None:
+@contextmanager
+def _no_other_run(folder: Path) -> Iterator[None]:
     try:
-        lock.acquire(timeout=0)
+        yield
     except Timeout:
         raise DestinationError(
             f"Another process is embedding into {folder}. Wait for it, or choose another folder."

@@ -427,13 +427,11 @@ def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
 
 
 def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of two types without loss; None if there is none."""
+    """Return the type that holds the values of a common type and another without loss; None if there is none."""
     if types.is_null(other):
         return one
     if types.is_dictionary(other):  # the categories of all files may need a larger index
         other = pa.dictionary(pa.int32(), other.value_type, other.ordered)
-    if types.is_dictionary(one):
-        one = pa.dictionary(pa.int32(), one.value_type, one.ordered)
     if types.is_null(one) or one == other:
         return other
     if {one, other} == {pa.string(), pa.large_string()}:

@@ -452,13 +452,7 @@ class TextFrame:
 
     @_documented_as(TextColumn.cluster)
     def cluster(
-        self,
-        n_clusters: int = 8,
-        on: Hashable = None,
-        *,
-        vectors: Any = None,
-        random_state: Any = None,
-        **params: Any,
+        self, n_clusters: int = 8, on: Hashable = None, *, vectors: Any = None, random_state: Any = None, **params: Any
     ) -> pd.DataFrame:
         """Cluster rows by what their texts are about.
 
