@@ -10,10 +10,7 @@ from functools import partial
 from typing import Any
 
 # Options that take several values, and the pattern of one value: any other argument after them is a source.
-_SEVERAL = {
-    "--pooling": "cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken",
-    "--layers": "-?[0-9]+",
-}
+_SEVERAL = {"--pooling": "cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken", "--layers": "-?[0-9]+"}
 _PARAMETER = re.compile(r"(?<![\w/\\'=.-])(\w++)=('[^' ]*'|\([^()]*\)|[\w.-]*\w)(?![\w/\\=])")  # outside of paths
 
 

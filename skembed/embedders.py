@@ -229,7 +229,6 @@ def embed_pair(
 
 
 def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
-    vectors: Any
     if fit and isinstance(embedder, SentenceEmbeddingTransformer) and plan is not None:
         embedder._learn(plan)
     if fit and not is_fitted(embedder):

@@ -70,10 +70,6 @@ class _Pass:
         texts = self.distinct_texts
         return sum(self.store.estimate_bytes(texts, dim) for dim in self.dims.values())
 
-    def add_texts(self, texts: Texts) -> None:
-        if all(texts.unique != others.unique for others in self.texts):
-            self.texts.append(texts)
-
     def is_kept(self) -> bool:
         texts = list(self.distinct_texts)
         return not any(len(self.store.missing(recipe, texts)) for recipe in self.dims)
@@ -170,7 +166,8 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
         plan, store = use.embedder._plan() if is_tuned else make_plan(wanted), _store_of(use)
         each = passes.setdefault((id(store), plan.base_recipe), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
-        each.add_texts(texts)
+        if all(texts.unique != others.unique for others in each.texts):
+            each.texts.append(texts)
         settings.add((plan.recipes, plan.kept, plan.normalize, wanted.missing))
     return list(passes.values()), settings
 
@@ -208,10 +205,8 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
     if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
-    uses_threads = type(estimator).__module__.startswith("optuna")
-    in_processes = in_processes or (
-        hasattr(estimator, "n_jobs") and not uses_threads and runs_in_processes(estimator.n_jobs)
-    )
+    if hasattr(estimator, "n_jobs") and not type(estimator).__module__.startswith("optuna"):  # which uses threads
+        in_processes = in_processes or runs_in_processes(estimator.n_jobs)
     if as_it_is and hasattr(estimator, "best_estimator_"):
         yield from _find_uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
     elif _is_search(estimator):
@@ -261,9 +256,8 @@ def _holds_embedder(estimator: Any) -> bool:
         return True
     if hasattr(estimator, "_embedded_columns") and estimator.embedder is None:
         return True
-    tried = [
-        value for grid in _grids(estimator) or [] for values in grid.values() for value in _all_values(values) or ()
-    ]
+    grids = _grids(estimator) or []
+    tried = [value for grid in grids for values in grid.values() for value in _all_values(values) or ()]
     return any(map(_holds_embedder, [*nested_estimators(estimator), *tried]))
 
 
@@ -303,9 +297,8 @@ def _candidates(search: Any) -> Iterator[Any]:
     for grid in _grids(search) or []:
         names = [name for name in grid if _changes_embeddings(search.estimator, name, grid)]
         for params in ParameterGrid({name: _all_values(grid[name]) for name in names}):
-            yield clone(search.estimator).set_params(
-                **{name: _clone_estimators(value) for name, value in params.items()}
-            )
+            tried = {name: _clone_estimators(value) for name, value in params.items()}
+            yield clone(search.estimator).set_params(**tried)
 
 
 def _clone_estimators(value: Any) -> Any:

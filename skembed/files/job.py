@@ -57,10 +57,9 @@ class EmbeddingJob:
         _check_columns(source.schema, column, vector_column)
         self.source, self.column = source, column
         self.plan: Plan = make_plan(transformer._settings())
-        self.model = transformer._model_note()
-        self.schema = source.schema.append(
-            pa.field(vector_column, self._as_arrow(np.empty((0, self.plan.finished_dim))).type)
-        )
+        self.model = transformer._model_note(self.plan)
+        vectors = self._as_arrow(np.empty((0, self.plan.finished_dim)))
+        self.schema = source.schema.append(pa.field(vector_column, vectors.type))
         self._n_rows = self._n_cut = 0
         self._failure: CacheError | None = None
 
@@ -81,6 +80,8 @@ class EmbeddingJob:
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
         """Embed the rows that are not in the folder yet, file by file.
 
+        Warns at the end if texts were truncated, or vectors could not be kept in the cache.
+
         Returns
         -------
         int
@@ -100,11 +101,8 @@ class EmbeddingJob:
                     f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay. Make "
                     "room and run the same again."
                 ) from error
-        return manifest.n_rows
-
-    def warn(self) -> None:
-        """Warn if texts were truncated, or vectors could not be kept in the cache."""
         warn(self._n_cut, self._n_rows, self.plan, self._failure)
+        return manifest.n_rows
 
     def _load_or_start(self, folder: Path, resume: bool) -> Manifest:
         manifest, settings = Manifest.load(folder) if resume else None, self.settings()
@@ -139,12 +137,8 @@ class EmbeddingJob:
 
     def embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
         """Return the rows of a chunk with their vectors."""
-        column = chunk.table.column(self.column)
-        texts = read_texts(
-            column,
-            missing=self.plan.settings.missing,
-            where_is=lambda row: f"column {self.column!r}, {chunk.where(row)},",
-        )
+        column, missing = chunk.table.column(self.column), self.plan.settings.missing
+        texts = read_texts(column, missing=missing, where_is=lambda row: f"column {self.column!r}, {chunk.where(row)},")
         vectors, n_cut, failure = encode_chunk(texts, self.plan, bar)
         self._n_rows, self._n_cut = self._n_rows + len(texts), self._n_cut + n_cut
         self._failure = failure or self._failure

@@ -63,9 +63,8 @@ class Manifest:
 
     def add_part(self, part: Path, n_rows: int) -> None:
         """Add a finished parquet file to the list."""
-        self.parts.append(
-            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_file(part)}
-        )
+        n_bytes, sha256 = part.stat().st_size, sha256_file(part)
+        self.parts.append({"file": part.name, "rows": n_rows, "bytes": n_bytes, "sha256": sha256})
 
     def save(self, folder: Path) -> None:
         """Replace the manifest in the folder atomically."""

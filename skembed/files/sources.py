@@ -85,13 +85,11 @@ class Source:
     def __init__(self, source: Any) -> None:
         self._root, self.files, self._format = _find_files(source)
         self.stamps = [self._stamp(file) for file in self.files]
-        inspected = [self._inspect(file) for file in self.files]
-        schemas = [schema for schema, _ in inspected]
+        schemas, self._n_rows = zip(*map(self._inspect, self.files), strict=True)
         self._in_paths = [_values_in_path(file) if self._root else {} for file in self.files]
         _check_same_columns(schemas, self._in_paths, self.files)
         stored = _one_schema(schemas, self.files)
         self.schema = pa.schema([*stored, *_fields_in_paths(self._in_paths)], metadata=stored.metadata)
-        self._n_rows = [n_rows for _, n_rows in inspected]
         self.n_rows = sum(self._n_rows) if self._format == "parquet" else None
 
     def check_unchanged(self, number: int) -> None:
@@ -397,7 +395,7 @@ def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
     return fields
 
 
-def _check_same_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
+def _check_same_columns(schemas: Sequence[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
     """Raise ValueError if a file has two columns of one name, or files differ in their columns."""
     all_names = [[*schema.names, *in_path] for schema, in_path in zip(schemas, in_paths, strict=True)]
     for names, file in zip(all_names, files, strict=True):
@@ -408,15 +406,14 @@ def _check_same_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]]
             raise ValueError(f"{files[0]} and {file} differ in the columns {_join_names(differing)}.")
 
 
-def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
+def _one_schema(schemas: Sequence[pa.Schema], files: list[str]) -> pa.Schema:
     """Return a schema that holds the rows of all files without loss; their types may differ."""
     fields = []
     for field in schemas[0]:
         common: pa.DataType = pa.null()
         for schema, file in zip(schemas, files, strict=True):
             own = schema.field(field.name).type
-            wider = _common_type(common, own)
-            if wider is None:
+            if (wider := _common_type(common, own)) is None:
                 raise ValueError(
                     f"Column {field.name!r} is {own} in {file} and {common} in the files before it; no type holds "
                     "both without loss. Convert one of them."

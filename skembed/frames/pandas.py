@@ -14,7 +14,6 @@ import pandas as pd
 from pandas.api import types
 
 from skembed.checks import check_choice
-from skembed.encoding.texts import read_texts
 from skembed.frames import verbs
 from skembed.frames.accessors import FallbackAccessor
 from skembed.frames.text_columns import named_column, only_text_column
@@ -488,13 +487,11 @@ class TextFrame:
 
 def embed_column(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
     """Embed a column of text into a frame, a vector column or a matrix; see :meth:`TextColumn.embed`."""
-    texts = read_texts(column, missing=transformer._settings().missing, name=verbs.describe(column))
-    plan = transformer._plan()
-    vectors = transformer._embed_texts(texts, plan)
+    vectors, tag = transformer._embed_and_tag(column, verbs.describe(column))
     if output == "numpy":
         return vectors
     if output == "vector":
-        array = VectorArray(vectors, model=transformer._model_note(plan))
+        array = VectorArray(vectors, model=tag)
         return pd.Series(array, index=column.index, name=column.name, copy=False)  # nobody else holds them
     names = _column_names(column.name, vectors.shape[1])
     return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)
