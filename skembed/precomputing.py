@@ -209,7 +209,7 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
         in_processes = in_processes or runs_in_processes(estimator.n_jobs)
     if as_it_is and hasattr(estimator, "best_estimator_"):
         yield from _find_uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
-    elif _is_search(estimator):
+    elif hasattr(estimator, "estimator") and _grids(estimator) is not None:  # a search
         for candidate in _candidates(estimator):
             yield from _find_uses(candidate, X, in_processes=in_processes)
     elif hasattr(estimator, "_embedded_columns"):  # one of skembed's own
@@ -259,10 +259,6 @@ def _holds_embedder(estimator: Any) -> bool:
     grids = _grids(estimator) or []
     tried = [value for grid in grids for values in grid.values() for value in _all_values(values) or ()]
     return any(map(_holds_embedder, [*nested_estimators(estimator), *tried]))
-
-
-def _is_search(estimator: Any) -> bool:
-    return hasattr(estimator, "estimator") and _grids(estimator) is not None
 
 
 def _grids(search: Any) -> list[Mapping[str, Any]] | None:

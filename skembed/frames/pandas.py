@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 Output = Literal["frame", "vector", "numpy"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
 
 
 class TextColumn:
@@ -466,8 +467,8 @@ class TextFrame:
         return self._call(TextColumn.cluster, on, params, n_clusters, vectors=vectors, random_state=random_state)
 
     def _call(
-        self, verb: Callable[..., Any], on: Hashable, params: dict[str, Any], *arguments: Any, **keywords: Any
-    ) -> Any:
+        self, verb: Callable[..., _Result], on: Hashable, params: dict[str, Any], *arguments: Any, **keywords: Any
+    ) -> _Result:
         """Call a verb of the chosen column; ``vectors`` may be a column label."""
         column = only_text_column(self._frame) if on is None else named_column(self._frame, on)
         verbs.check_params(params, verb, "on")  # the message of the column's own verb would not list it

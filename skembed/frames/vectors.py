@@ -251,11 +251,15 @@ class VectorArray(ExtensionArray):
             raise ValueError(f"Lengths must match to compare: {len(self)} and {len(rows)}")
         return np.asarray((self._matrix == rows).all(axis=1))
 
+    def __ne__(self, other: Any) -> Any:
+        equal = self.__eq__(other)
+        return equal if equal is NotImplemented else ~equal
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype != np.float32:
             raise ValueError("Only the float32 matrix of a vector column can be had without a copy.")
-        array: NDArray[Any] = self.to_numpy(dtype, copy=bool(copy))  # one value per row, unless numbers are asked for
-        return array
+        # One value per row, unless numbers are asked for:
+        return self.to_numpy(dtype, copy=bool(copy))  # type: ignore[no-any-return]
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
         """Return the vectors as a numpy array; an array that shares the column's memory is read-only.
@@ -373,9 +377,12 @@ class VectorArray(ExtensionArray):
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **params: Any) -> Any:
         """Sum or average the vectors; other reductions are not defined."""
         if name not in ("mean", "sum"):
-            raise TypeError(
-                f"A column of vectors does not support operation {name!r}; use the matrix, .to_numpy('float32')."
-            )
+            try:
+                return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)  # it can count
+            except TypeError as error:
+                raise TypeError(
+                    f"A column of vectors does not support operation {name!r}; use the matrix, .to_numpy('float32')."
+                ) from error
         ids = np.zeros(len(self), dtype=np.intp)
         result = self._add_up(name, params.get("min_count", 0), 1, ids, skipna=skipna)
         return result if keepdims else result[0]

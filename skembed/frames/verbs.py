@@ -185,5 +185,4 @@ def _as_series(other: Any) -> pd.Series:
 def _texts_of(column: pd.Series) -> NDArray[np.object_]:
     if holds_vectors(column):
         return np.full(len(column), None, dtype=object)
-    texts: NDArray[np.object_] = column.to_numpy(dtype=object)
-    return texts
+    return column.to_numpy(dtype=object)
