@@ -433,14 +433,16 @@ KILLING = """
 import json, os, signal, sys
 from pathlib import Path
 from random import Random
-from threading import Timer
+from threading import RLock, Timer
 from time import perf_counter
+from tqdm import tqdm
 import skembed
 from skembed import atomic
 from skembed.files import job, manifest, sources
 from tests.interrupts import at_each_line
 source, folder, model, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
 job.EmbeddingJob.rows_per_chunk = 4
+tqdm.set_lock(RLock())  # the default one is shared by forked processes, and a killed one would hold it for ever
 n_kills = []  # of each folder
 def run(out):
     skembed.embed_parquet(source, out, "text", model=model, rows_per_file=12)
