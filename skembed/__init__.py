@@ -10,6 +10,8 @@ import importlib
 import sys
 from typing import TYPE_CHECKING, Any
 
+from skembed import errors
+
 if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.classification.descriptions import NearestDescription as NearestDescription
     from skembed.embedding import embed as embed
@@ -47,16 +49,7 @@ _NAMES_IN = {
     "skembed.embedding": ("embed",),
     "skembed.encoding.cache.embedding_cache": ("EmbeddingCache", "clear_cache"),
     "skembed.encoding.models.registry": ("unload_models",),
-    "skembed.errors": (
-        "CacheError",
-        "CacheWarning",
-        "DestinationError",
-        "ModelChangedError",
-        "ModelNotFoundError",
-        "SavedSearchError",
-        "SkembedError",
-        "TruncationWarning",
-    ),
+    "skembed.errors": [name for name, value in vars(errors).items() if isinstance(value, type)],
     "skembed.files.parquet": ("embed_parquet", "read_parquet"),
     "skembed.finetuner": ("SentenceEmbeddingFineTuner",),
     "skembed.frames.batches": ("BatchEmbedder",),

@@ -6,13 +6,11 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 # Options that take several values, and the pattern of one value: any other argument after them is a source.
-_SEVERAL = {
-    "--pooling": "cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken",
-    "--layers": "-?[0-9]+",
-}
+_SEVERAL = {"--pooling": "cls|max|mean|mean_sqrt_len_tokens|weightedmean|lasttoken", "--layers": "-?[0-9]+"}
 _PARAMETER = re.compile(r"(?<![\w/\\'=.-])(\w++)=('[^' ]*'|\([^()]*\)|[\w.-]*\w)(?![\w/\\=])")  # outside of paths
 
 
@@ -39,8 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     params = {name: value for name, value in parsed.items() if value is not None}
     for name, kind in (("pooling", tuple), ("layers", tuple), ("device", list)):
         if name in params:
-            values = [value for values in params[name] for value in values]
-            params[name] = values[0] if len(values) == 1 else kind(values)
+            params[name] = params[name][0] if len(params[name]) == 1 else kind(params[name])
     try:
         from skembed import embed_parquet
 
@@ -114,10 +111,7 @@ def _make_parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
 
 def _add_parameters(group: Any) -> list[argparse.Action]:
     """Add an option for each field of :class:`skembed.encoding.settings.Settings`."""
-
-    def add(name: str, **params: Any) -> argparse.Action:
-        option: argparse.Action = group.add_argument(name, default=None, **params)
-        return option
+    add = partial(group.add_argument, default=None)
 
     def words(written: str) -> list[str]:
         return written.split(",")
@@ -128,8 +122,8 @@ def _add_parameters(group: Any) -> list[argparse.Action]:
     yes_or_no = argparse.BooleanOptionalAction
     return [
         add("--model", help="name on the hub, or a folder (all-MiniLM-L6-v2)"),
-        add("--pooling", action="append", type=words, help="mean, cls, max, ...; several are concatenated: mean,cls"),
-        add("--layers", action="append", type=integers, help="hidden layers, averaged (-1); several: -1,-2"),
+        add("--pooling", action="extend", type=words, help="mean, cls, max, ...; several are concatenated: mean,cls"),
+        add("--layers", action="extend", type=integers, help="hidden layers, averaged (-1); several: -1,-2"),
         add("--normalize-embeddings", action=yes_or_no, help="vectors of length 1 or not"),
         add("--truncate-dim", type=int, help="number of leading dimensions to keep"),
         add("--prompt", help="text put before every text"),
@@ -138,7 +132,7 @@ def _add_parameters(group: Any) -> list[argparse.Action]:
         add("--max-seq-length", type=int, help="maximum number of tokens read from a text"),
         add("--long-texts", help="truncate, mean or error"),
         add("--missing", help="error, empty, zero or nan (nan)"),
-        add("--device", action="append", type=words, help="cpu, cuda, mps (auto); several: cuda:0,cuda:1"),
+        add("--device", action="extend", type=words, help="cpu, cuda, mps (auto); several: cuda:0,cuda:1"),
         add("--backend", help="torch or openvino (auto)"),
         add("--dtype", help="float32, bfloat16 or float16 (auto)"),
         add("--batch-tokens", type=int, help="maximum number of tokens in a batch"),

@@ -232,11 +232,10 @@ def embed_pair(
 
 
 def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool, y: Any) -> NDArray[np.float32]:
-    vectors: Any
     if fit and isinstance(embedder, SentenceEmbeddingTransformer) and plan is not None:
         embedder._learn(plan)
     if fit and not is_fitted(embedder):
-        vectors = _fit_transform(embedder, column.to_series(), y)
+        vectors = fit_transform(embedder, column.to_series(), y)
     elif hasattr(embedder, "_embed_texts"):
         vectors = embedder._embed_texts(column.texts, plan)
     else:
@@ -244,12 +243,13 @@ def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool
     return np.asarray(vectors.toarray() if issparse(vectors) else vectors, dtype=np.float32)
 
 
-def _fit_transform(embedder: Any, texts: pd.Series[Any], y: Any) -> Any:
+def fit_transform(transformer: Any, X: Any, y: Any = None) -> Any:
+    """Fit a transformer and transform, as a Pipeline does: not all transformers have ``fit_transform``."""
     if y is None:
-        _refuse_texts_alone(embedder)
-    if hasattr(embedder, "fit_transform"):
-        return embedder.fit_transform(texts) if y is None else embedder.fit_transform(texts, y)
-    return embedder.fit(texts, y).transform(texts)
+        _refuse_texts_alone(transformer)
+    if hasattr(transformer, "fit_transform"):
+        return transformer.fit_transform(X) if y is None else transformer.fit_transform(X, y)
+    return transformer.fit(X, y).transform(X)
 
 
 def _refuse_texts_alone(embedder: Any) -> None:

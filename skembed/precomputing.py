@@ -20,7 +20,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils import Bunch
 
 from skembed.compat import column_positions, runs_in_processes, select_columns
-from skembed.embedders import is_fitted, nested_estimators
+from skembed.embedders import fit_transform, is_fitted, nested_estimators
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.cache.memory_store import MemoryStore
 from skembed.encoding.encoder import encode_ahead
@@ -69,10 +69,6 @@ class _Pass:
         """Approximate size of all vectors in the cache."""
         texts = self.distinct_texts
         return sum(self.store.estimate_bytes(texts, dim) for dim in self.dims.values())
-
-    def add_texts(self, texts: Texts) -> None:
-        if all(texts.unique != others.unique for others in self.texts):
-            self.texts.append(texts)
 
     def is_kept(self) -> bool:
         texts = list(self.distinct_texts)
@@ -170,7 +166,8 @@ def _plan_passes(uses: Iterable[_Use]) -> tuple[list[_Pass], set[Any]]:
         plan, store = use.embedder._plan() if is_tuned else make_plan(wanted), _store_of(use)
         each = passes.setdefault((id(store), plan.base_recipe), _Pass(plan, store, {}, []))
         each.dims.update(zip(plan.recipes, plan.dims, strict=True))
-        each.add_texts(texts)
+        if all(texts.unique != others.unique for others in each.texts):
+            each.texts.append(texts)
         settings.add((plan.recipes, plan.kept, plan.normalize, wanted.missing))
     return list(passes.values()), settings
 
@@ -202,20 +199,17 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
 
     With ``as_it_is`` the estimator is used without being fitted again; then fine-tuners count, too.
     """
+    while isinstance(estimator, FrozenEstimator):  # first, because it has the attributes of its estimator
+        estimator, as_it_is = estimator.estimator, True
     is_tuned = as_it_is and isinstance(estimator, SentenceEmbeddingFineTuner)
     if is_tuned or isinstance(estimator, SentenceEmbeddingTransformer):
         yield _Use(estimator, X, in_processes)
         return
-    if isinstance(estimator, FrozenEstimator):  # first, because it has the attributes of its estimator
-        yield from _find_uses(estimator.estimator, X, in_processes=in_processes, as_it_is=True)
-        return
-    uses_threads = type(estimator).__module__.startswith("optuna")
-    in_processes = in_processes or (
-        hasattr(estimator, "n_jobs") and not uses_threads and runs_in_processes(estimator.n_jobs)
-    )
+    if hasattr(estimator, "n_jobs") and not type(estimator).__module__.startswith("optuna"):  # which uses threads
+        in_processes = in_processes or runs_in_processes(estimator.n_jobs)
     if as_it_is and hasattr(estimator, "best_estimator_"):
         yield from _find_uses(estimator.best_estimator_, X, in_processes=in_processes, as_it_is=True)
-    elif _is_search(estimator):
+    elif hasattr(estimator, "estimator") and _grids(estimator) is not None:  # a search
         for candidate in _candidates(estimator):
             yield from _find_uses(candidate, X, in_processes=in_processes)
     elif hasattr(estimator, "_embedded_columns"):  # one of skembed's own
@@ -228,8 +222,8 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
     elif isinstance(estimator, ColumnTransformer):
         for part, columns in _column_parts(estimator, X):
             if _holds_embedder(part):
-                part_X = select_columns(X, columns)
-                yield from _find_uses(part, part_X, in_processes=in_processes, as_it_is=as_it_is)
+                chosen = select_columns(X, columns)
+                yield from _find_uses(part, chosen, in_processes=in_processes, as_it_is=as_it_is)
     else:  # a FeatureUnion, a VotingClassifier, ...: X goes to all parts
         for part in nested_estimators(estimator):
             yield from _find_uses(part, X, in_processes=in_processes, as_it_is=as_it_is)
@@ -237,18 +231,12 @@ def _find_uses(estimator: Any, X: Any, *, in_processes: bool, as_it_is: bool = F
 
 def _find_in_pipeline(pipeline: Pipeline, X: Any, in_processes: bool, as_it_is: bool) -> Iterator[_Use]:
     steps = [step for _, step in pipeline.steps if step is not None and step != "passthrough"]
-    holds = [_holds_embedder(step) for step in steps]
-    for step, holds_it in zip(steps, holds, strict=True):
-        if holds_it:
-            yield from _find_uses(step, X, in_processes=in_processes, as_it_is=as_it_is)
-            return  # later steps get vectors
-        if not any(holds):
-            return
-        if as_it_is:
-            X = step.transform(X)
-        else:
-            step = clone(step)
-            X = step.fit_transform(X) if hasattr(step, "fit_transform") else step.fit(X).transform(X)
+    first = next((number for number, step in enumerate(steps) if _holds_embedder(step)), None)
+    if first is None:
+        return
+    for step in steps[:first]:
+        X = step.transform(X) if as_it_is else fit_transform(clone(step), X)
+    yield from _find_uses(steps[first], X, in_processes=in_processes, as_it_is=as_it_is)  # later steps get vectors
 
 
 def _column_parts(columns_and_parts: ColumnTransformer, X: Any) -> Iterator[tuple[Any, Any]]:
@@ -268,14 +256,9 @@ def _holds_embedder(estimator: Any) -> bool:
         return True
     if hasattr(estimator, "_embedded_columns") and estimator.embedder is None:
         return True
-    tried = [
-        value for grid in _grids(estimator) or [] for values in grid.values() for value in _all_values(values) or ()
-    ]
+    grids = _grids(estimator) or []
+    tried = [value for grid in grids for values in grid.values() for value in _all_values(values) or ()]
     return any(map(_holds_embedder, [*nested_estimators(estimator), *tried]))
-
-
-def _is_search(estimator: Any) -> bool:
-    return hasattr(estimator, "estimator") and _grids(estimator) is not None
 
 
 def _grids(search: Any) -> list[Mapping[str, Any]] | None:
@@ -310,9 +293,8 @@ def _candidates(search: Any) -> Iterator[Any]:
     for grid in _grids(search) or []:
         names = [name for name in grid if _changes_embeddings(search.estimator, name, grid)]
         for params in ParameterGrid({name: _all_values(grid[name]) for name in names}):
-            yield clone(search.estimator).set_params(
-                **{name: _clone_estimators(value) for name, value in params.items()}
-            )
+            tried = {name: _clone_estimators(value) for name, value in params.items()}
+            yield clone(search.estimator).set_params(**tried)
 
 
 def _clone_estimators(value: Any) -> Any:

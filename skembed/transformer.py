@@ -266,7 +266,7 @@ them, default="default"
         TruncationWarning
             If texts were truncated, once per call, with their number.
         """
-        return self._embed(X)
+        return self._embed_texts(read_texts(X, missing=self._settings().missing), self._plan())
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
         """Return the names of the output columns; works without ``fit``.
@@ -283,8 +283,10 @@ them, default="default"
         prefix, dim = type(self).__name__.lower(), make_plan(self._settings()).finished_dim
         return np.array([f"{prefix}{column}" for column in range(dim)], dtype=object)
 
-    def _embed(self, X: Any, *, name: str = "X") -> NDArray[np.float32]:
-        return self._embed_texts(read_texts(X, missing=self._settings().missing, name=name), self._plan())
+    def _embed_and_tag(self, X: Any, name: str) -> tuple[NDArray[np.float32], str]:
+        """Embed texts; also return the tag of the model."""
+        texts, plan = read_texts(X, missing=self._settings().missing, name=name), self._plan()
+        return self._embed_texts(texts, plan), self._model_note(plan)
 
     def _embed_texts(self, texts: Texts, plan: Plan) -> NDArray[np.float32]:
         return encode(texts.filled() if self.missing == "empty" else texts, plan)

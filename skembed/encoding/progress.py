@@ -29,16 +29,31 @@ def progress(
 
     Yields
     ------
-    tqdm
+    tqdm, or a stand-in with its methods ``update``, ``reset`` and ``set_postfix`` where there is no bar
     """
-    from tqdm.auto import tqdm
-
     is_watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
     hidden = not is_watched if isinstance(show, str) else not show
     hidden = hidden or total == 1 or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
+    if hidden:
+        yield _HiddenBar()
+        return
+    from tqdm.auto import tqdm
+
     delay = 2 if show == "auto" else 0
-    with tqdm(total=total, desc=doing, unit=unit, initial=initial, disable=hidden, delay=delay) as bar:
+    with tqdm(total=total, desc=doing, unit=unit, initial=initial, delay=delay) as bar:
         yield bar
+
+
+class _HiddenBar:
+    """Stand-in for a bar that is not shown.
+
+    A bar of tqdm, even one that is disabled, acquires a lock that forked processes share. If one of them is killed
+    while it holds that lock, all others wait for ever.
+    """
+
+    def _ignore(self, *args: Any, **kwargs: Any) -> None: ...
+
+    update = reset = set_postfix = _ignore
 
 
 @contextmanager

@@ -27,10 +27,7 @@ from skembed.files.sources import Chunk, Source, one_line, read_chunks
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
-# In memory at once: enough texts to sort by length, so that batches need little padding.
-_ROWS_PER_CHUNK = 32_768
 _BYTES_PER_CHUNK = 2**26
-
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -48,7 +45,11 @@ class EmbeddingJob:
     ----------
     schema : pyarrow.Schema
         Schema of the files that are written: the source's columns and the vectors.
+    rows_per_chunk : int
+        Most rows in memory at once: enough texts to sort by length, so that batches need little padding.
     """
+
+    rows_per_chunk = 32_768
 
     def __init__(
         self, source: Source, column: str, vector_column: str, transformer: SentenceEmbeddingTransformer
@@ -56,10 +57,9 @@ class EmbeddingJob:
         _check_columns(source.schema, column, vector_column)
         self.source, self.column = source, column
         self.plan: Plan = make_plan(transformer._settings())
-        self.model = transformer._model_note()
-        self.schema = source.schema.append(
-            pa.field(vector_column, self._as_arrow(np.empty((0, self.plan.finished_dim))).type)
-        )
+        self.model = transformer._model_note(self.plan)
+        vectors = self._as_arrow(np.empty((0, self.plan.finished_dim)))
+        self.schema = source.schema.append(pa.field(vector_column, vectors.type))
         self._n_rows = self._n_cut = 0
         self._failure: CacheError | None = None
 
@@ -80,6 +80,8 @@ class EmbeddingJob:
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
         """Embed the rows that are not in the folder yet, file by file.
 
+        Warns at the end if texts were truncated, or vectors could not be kept in the cache.
+
         Returns
         -------
         int
@@ -99,11 +101,8 @@ class EmbeddingJob:
                     f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay. Make "
                     "room and run the same again."
                 ) from error
-        return manifest.n_rows
-
-    def warn(self) -> None:
-        """Warn if texts were truncated, or vectors could not be kept in the cache."""
         warn(self._n_cut, self._n_rows, self.plan, self._failure)
+        return manifest.n_rows
 
     def _load_or_start(self, folder: Path, resume: bool) -> Manifest:
         manifest, settings = Manifest.load(folder) if resume else None, self.settings()
@@ -117,13 +116,13 @@ class EmbeddingJob:
         return manifest
 
     def _write_parts(self, manifest: Manifest, folder: Path, rows_per_file: int, bar: Any) -> None:
-        chunks = read_chunks(self.source, manifest.n_rows, _ROWS_PER_CHUNK, _BYTES_PER_CHUNK, rows_per_file)
+        chunks = read_chunks(self.source, manifest.n_rows, self.rows_per_chunk, _BYTES_PER_CHUNK, rows_per_file)
         chunk = next(chunks, None)
         while chunk is not None or not manifest.parts:  # a source without rows becomes a file without rows
             part, n_rows, last_file = folder / manifest.next_part, 0, -1
             with _writer(part, self.schema) as writer:
                 while chunk is not None:
-                    writer.write_table(self._embed_chunk(chunk, bar), row_group_size=_ROWS_PER_CHUNK)
+                    writer.write_table(self.embed_chunk(chunk, bar), row_group_size=self.rows_per_chunk)
                     n_rows, last_file = n_rows + len(chunk.table), chunk.pieces[-1].file
                     if n_rows >= rows_per_file:
                         break
@@ -136,13 +135,10 @@ class EmbeddingJob:
             if chunk is not None:  # only now that this part is finished: the next chunk may be unreadable
                 chunk = next(chunks, None)
 
-    def _embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
-        column = chunk.table.column(self.column)
-        texts = read_texts(
-            column,
-            missing=self.plan.settings.missing,
-            where_is=lambda row: f"column {self.column!r}, {chunk.where(row)},",
-        )
+    def embed_chunk(self, chunk: Chunk, bar: Any) -> pa.Table:
+        """Return the rows of a chunk with their vectors."""
+        column, missing = chunk.table.column(self.column), self.plan.settings.missing
+        texts = read_texts(column, missing=missing, where_is=lambda row: f"column {self.column!r}, {chunk.where(row)},")
         vectors, n_cut, failure = encode_chunk(texts, self.plan, bar)
         self._n_rows, self._n_cut = self._n_rows + len(texts), self._n_cut + n_cut
         self._failure = failure or self._failure
@@ -175,7 +171,5 @@ def _check_columns(schema: pa.Schema, column: str, vector_column: str) -> None:
 
 
 def _may_be_text(arrow: pa.DataType) -> bool:
-    if pa.types.is_dictionary(arrow):
-        return _may_be_text(arrow.value_type)
-    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view, pa.types.is_null)
-    return any(is_kind(arrow) for is_kind in kinds)
+    values = arrow.value_type if pa.types.is_dictionary(arrow) else arrow
+    return values in (pa.string(), pa.large_string(), pa.string_view(), pa.null())

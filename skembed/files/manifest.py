@@ -1,7 +1,7 @@
 """The manifest of a folder of embedded files: what the files hold, and where the rows came from.
 
 It is a JSON file beside the parquet files, with a checksum of itself and of each file. A parquet file is finished once
-the manifest lists it. Imports filelock, the digest of a file from the engine, atomic writes and paths.
+the manifest lists it. Imports the digest of a file from the engine, atomic writes, locks and paths.
 """
 
 from __future__ import annotations
@@ -15,11 +15,12 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import Timeout
 
 from skembed.atomic import UNFINISHED, atomic_write
 from skembed.encoding.models.fingerprint import sha256_file
 from skembed.errors import DestinationError
+from skembed.locks import locked
 from skembed.paths import SpecialFileError, refuse_special_file
 
 MANIFEST = "_manifest.json"  # readers of parquet folders skip names that start with _ or .
@@ -62,9 +63,8 @@ class Manifest:
 
     def add_part(self, part: Path, n_rows: int) -> None:
         """Add a finished parquet file to the list."""
-        self.parts.append(
-            {"file": part.name, "rows": n_rows, "bytes": part.stat().st_size, "sha256": sha256_file(part)}
-        )
+        n_bytes, sha256 = part.stat().st_size, sha256_file(part)
+        self.parts.append({"file": part.name, "rows": n_rows, "bytes": n_bytes, "sha256": sha256})
 
     def save(self, folder: Path) -> None:
         """Replace the manifest in the folder atomically."""
@@ -142,20 +142,17 @@ def locked_destination(folder: Path) -> Iterator[None]:
         foreign = [path.name for path in folder.iterdir() if path.name not in own]
         if foreign:
             raise DestinationError(f"{folder} holds other files ({foreign[0]}). Choose an empty or a new folder.")
-    lock = FileLock(folder / _LOCK)
-    try:
-        _acquire(lock, folder)
+    with locked(folder / _LOCK, timeout=0, taking=_no_other_run(folder)):
         for name in (_PARTS, MANIFEST):
             for path in folder.glob(f"{name}{UNFINISHED}"):  # a killed process left it
                 path.unlink()
         yield
-    finally:
-        lock.release()  # also after a Ctrl-C right after taking it; does nothing if another process holds it
 
 
-def _acquire(lock: FileLock, folder: Path) -> None:
+@contextmanager
+def _no_other_run(folder: Path) -> Iterator[None]:
     try:
-        lock.acquire(timeout=0)
+        yield
     except Timeout:
         raise DestinationError(
             f"Another process is embedding into {folder}. Wait for it, or choose another folder."
@@ -189,13 +186,10 @@ def check_same_sources(folder: Path, before: Manifest, stamps: list[dict[str, An
     """Raise DestinationError if finished rows may no longer be those of the source."""
     for number, seen in enumerate(before.sources):
         now = stamps[number] if number < len(stamps) else {"file": None}
-        if now["file"] != seen["file"]:
-            what = f"{seen['file']!r} is no longer the source's file number {number + 1}"
-        elif now != seen:
-            what = f"{seen['file']!r} has changed"
-        else:
-            continue
-        raise DestinationError(
-            f"{what}, but its rows are in {folder} already. Choose another destination, or resume=False to embed all "
-            "again; with cache='disk' unchanged texts are not encoded again."
-        )
+        if now != seen:
+            is_same_file = now["file"] == seen["file"]
+            what = "has changed" if is_same_file else f"is no longer the source's file number {number + 1}"
+            raise DestinationError(
+                f"{seen['file']!r} {what}, but its rows are in {folder} already. Choose another destination, or "
+                "resume=False to embed all again; with cache='disk' unchanged texts are not encoded again."
+            )

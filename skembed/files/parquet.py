@@ -129,10 +129,7 @@ def embed_parquet(
     transformer = SentenceEmbeddingTransformer(
         **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
     )
-    job = EmbeddingJob(Source(source), column, vector_column, transformer)
-    n_rows = job.run(folder, rows_per_file, resume)
-    job.warn()
-    return n_rows
+    return EmbeddingJob(Source(source), column, vector_column, transformer).run(folder, rows_per_file, resume)
 
 
 def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -84,14 +85,12 @@ class Source:
     def __init__(self, source: Any) -> None:
         self._root, self.files, self._format = _find_files(source)
         self.stamps = [self._stamp(file) for file in self.files]
-        inspected = [self._inspect(file) for file in self.files]
-        schemas = [schema for schema, _ in inspected]
+        schemas, self._n_rows = zip(*map(self._inspect, self.files), strict=True)
         self._in_paths = [_values_in_path(file) if self._root else {} for file in self.files]
         _check_same_columns(schemas, self._in_paths, self.files)
         stored = _one_schema(schemas, self.files)
-        self._stored_names = stored.names
         self.schema = pa.schema([*stored, *_fields_in_paths(self._in_paths)], metadata=stored.metadata)
-        self.n_rows = sum(n_rows for _, n_rows in inspected) if self._format == "parquet" else None
+        self.n_rows = sum(self._n_rows) if self._format == "parquet" else None
 
     def check_unchanged(self, number: int) -> None:
         """Raise OSError if a file has changed since the source was opened."""
@@ -123,58 +122,46 @@ class Source:
         OSError
             If a part of a file cannot be read; the message names the file and the part.
         """
-        n_before = 0
-        for number in range(len(self.files)):
-            n_rows = 0
-            for batch in self._batches(number, first - n_before):
-                if isinstance(batch, int):  # rows that were skipped
-                    n_rows += batch
-                    continue
-                skip = min(max(first - n_before - n_rows, 0), len(batch))
+        for number, n_rows in enumerate(self._n_rows):
+            for row, batch in self._batches(number, first):
+                skip = max(first - row, 0)
                 if skip < len(batch):
-                    yield number, n_rows + skip, self._in_one_schema(batch.slice(skip), number)
-                n_rows += len(batch)
-            n_before += n_rows
+                    yield number, row + skip, self._in_one_schema(batch.slice(skip), number)
+                n_rows = row + len(batch)  # known before only of a parquet file
+            first -= n_rows
 
-    def _batches(self, number: int, n_unwanted: int) -> Iterator[pa.RecordBatch | int]:
-        """Read a file; of a row group that lies before the wanted rows, yield only its number of rows."""
+    def _batches(self, number: int, first: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield the batches of a file with their positions, without row groups that end before row ``first``."""
+        path = self._path(self.files[number])
         if self._format != "parquet":
-            yield from self._readable(lambda: _read_csv(self._path(self.files[number]), self._format), number, "", 0)
+            yield from self._readable(lambda: _read_csv(path, self._format), number, "", 0)
             return
         # pyarrow.dataset's scanner decodes whole row groups, however large; ParquetFile reads them in batches.
-        path = self._path(self.files[number])
         metadata = parquet.read_metadata(path)
-        groups = [metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups)]
+        groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
         # Small ones are read whole: a damaged length of a page must not become as many bytes of memory.
-        buffer_size = _BYTES_PER_READ if max(groups, default=0) > _BYTES_PER_GROUP else 0
+        is_large = any(group.total_byte_size > _BYTES_PER_GROUP for group in groups)
         file = parquet.ParquetFile(
             path,
             metadata=metadata,
             pre_buffer=False,
-            buffer_size=buffer_size,
+            buffer_size=_BYTES_PER_READ if is_large else 0,
             coerce_int96_timestamp_unit="us",
             page_checksum_verification=True,  # of the pages that have a checksum
         )
         with file:
-            n_seen = 0
-            for group in range(file.num_row_groups):
-                n_rows = file.metadata.row_group(group).num_rows
-                n_seen += n_rows
-                if n_seen <= n_unwanted:
-                    yield n_rows
-                    continue
-                yield from self._readable(
-                    lambda group=group: file.iter_batches(_ROWS_PER_READ, row_groups=[group]),
-                    number,
-                    f", row group {group},",
-                    n_seen - n_rows,
-                )
+            row = 0
+            for place, group in enumerate(groups):
+                if row + group.num_rows > first:
+                    read = partial(file.iter_batches, _ROWS_PER_READ, row_groups=[place])
+                    yield from self._readable(read, number, f", row group {place},", row)
+                row += group.num_rows
 
-    def _readable(self, open_batches: Any, number: int, part: str, row: int) -> Iterator[pa.RecordBatch]:
-        """Yield batches; an error names the file, the part, and the row up to which it was read."""
+    def _readable(self, read: Any, number: int, part: str, row: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield batches with their positions; an error names the file, the part, and the row up to which it is read."""
         try:
-            for batch in open_batches():
-                yield batch
+            for batch in read():
+                yield row, batch
                 row += len(batch)
         except (OSError, pa.ArrowException, UnicodeDecodeError) as error:
             raise OSError(
@@ -184,14 +171,14 @@ class Source:
 
     def _in_one_schema(self, batch: pa.RecordBatch, number: int) -> pa.RecordBatch:
         """Cast a file's columns to the common schema, and add the columns that its path encodes."""
-        stored = [batch.column(name).cast(self.schema.field(name).type) for name in self._stored_names]
-        fields = [self.schema.field(name) for name in self._in_paths[number]]
-        values = self._in_paths[number].values()
-        in_path = [
-            pa.repeat(pa.scalar(value).cast(field.type), len(batch))
-            for value, field in zip(values, fields, strict=True)
+        in_path = self._in_paths[number]
+        columns = [
+            pa.repeat(pa.scalar(in_path[field.name]).cast(field.type), len(batch))
+            if field.name in in_path
+            else batch.column(field.name).cast(field.type)
+            for field in self.schema
         ]
-        return pa.RecordBatch.from_arrays([*stored, *in_path], schema=self.schema)
+        return pa.RecordBatch.from_arrays(columns, schema=self.schema)
 
     def _inspect(self, file: str) -> tuple[pa.Schema, int]:
         """Return a file's schema and its number of rows, 0 for a CSV file."""
@@ -235,19 +222,18 @@ def read_chunks(source: Source, first: int, max_rows: int, max_bytes: int, stops
     """
     batches: list[pa.RecordBatch] = []
     pieces: list[Piece] = []
-    n_rows = n_bytes = n_given = 0
+    n_rows = n_bytes = n_read = 0
     for number, row, batch in source.read(first):
         while len(batch):
-            taken = batch.slice(0, min(max_rows - n_rows, stops - (n_given + n_rows) % stops))
+            taken = batch.slice(0, min(max_rows - n_rows, stops - n_read % stops))
             if not pieces or pieces[-1].file != number:
                 pieces.append(Piece(number, source.files[number], row, 0))
             pieces[-1].n_rows += len(taken)
             batches.append(taken)
-            n_rows, n_bytes = n_rows + len(taken), n_bytes + taken.nbytes
+            n_rows, n_bytes, n_read = n_rows + len(taken), n_bytes + taken.nbytes, n_read + len(taken)
             row, batch = row + len(taken), batch.slice(len(taken))
-            if n_rows >= max_rows or n_bytes >= max_bytes or (n_given + n_rows) % stops == 0:
+            if n_rows >= max_rows or n_bytes >= max_bytes or n_read % stops == 0:
                 yield Chunk(pa.Table.from_batches(batches, source.schema), pieces)
-                n_given += n_rows
                 batches, pieces, n_rows, n_bytes = [], [], 0, 0
     if batches:
         yield Chunk(pa.Table.from_batches(batches, source.schema), pieces)
@@ -274,12 +260,13 @@ def _find_files(source: Any) -> tuple[Path | None, list[str], str]:
             raise FileNotFoundError(f"{root} holds no file that ends in {', '.join(_FORMATS)}.")
     for path in paths:
         _check_file(path, root)
-    kinds = {path.suffix.lower(): _FORMATS.get(path.suffix.lower()) for path in paths}
-    if None in kinds.values() or len(set(kinds.values())) > 1:
-        endings = ", ".join(repr(ending) for ending in kinds)
-        raise ValueError(f"source has files that end in {endings}; all must be parquet (.parquet, .pq), .csv or .tsv.")
-    kind = next(iter(kinds.values()))
-    return root, [path.as_posix() for path in paths], str(kind)
+    endings = list(dict.fromkeys(path.suffix.lower() for path in paths))
+    kinds = {_FORMATS.get(ending, "") for ending in endings}
+    if "" in kinds or len(kinds) > 1:
+        raise ValueError(
+            f"source has files that end in {_join_names(endings)}; all must be parquet (.parquet, .pq), .csv or .tsv."
+        )
+    return root, [path.as_posix() for path in paths], kinds.pop()
 
 
 def _check_file(path: Path, root: Path | None) -> None:
@@ -341,10 +328,7 @@ def _parse_csv(block: bytes, schema: pa.Schema, delimiter: str, n_before: int) -
             ignore_empty_lines=len(schema) > 1,  # in a file of one column they are rows
         ),
         csv.ConvertOptions(
-            column_types=schema,
-            strings_can_be_null=True,
-            quoted_strings_can_be_null=False,
-            null_values=[""],
+            column_types=schema, strings_can_be_null=True, quoted_strings_can_be_null=False, null_values=[""]
         ),
     )
     try:
@@ -411,7 +395,7 @@ def _fields_in_paths(in_paths: list[dict[str, Any]]) -> list[pa.Field]:
     return fields
 
 
-def _check_same_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
+def _check_same_columns(schemas: Sequence[pa.Schema], in_paths: list[dict[str, Any]], files: list[str]) -> None:
     """Raise ValueError if a file has two columns of one name, or files differ in their columns."""
     all_names = [[*schema.names, *in_path] for schema, in_path in zip(schemas, in_paths, strict=True)]
     for names, file in zip(all_names, files, strict=True):
@@ -422,15 +406,14 @@ def _check_same_columns(schemas: list[pa.Schema], in_paths: list[dict[str, Any]]
             raise ValueError(f"{files[0]} and {file} differ in the columns {_join_names(differing)}.")
 
 
-def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
+def _one_schema(schemas: Sequence[pa.Schema], files: list[str]) -> pa.Schema:
     """Return a schema that holds the rows of all files without loss; their types may differ."""
     fields = []
     for field in schemas[0]:
         common: pa.DataType = pa.null()
         for schema, file in zip(schemas, files, strict=True):
             own = schema.field(field.name).type
-            wider = _common_type(common, own)
-            if wider is None:
+            if (wider := _common_type(common, own)) is None:
                 raise ValueError(
                     f"Column {field.name!r} is {own} in {file} and {common} in the files before it; no type holds "
                     "both without loss. Convert one of them."
@@ -441,13 +424,11 @@ def _one_schema(schemas: list[pa.Schema], files: list[str]) -> pa.Schema:
 
 
 def _common_type(one: pa.DataType, other: pa.DataType) -> pa.DataType | None:
-    """Return the type that holds the values of two types without loss; None if there is none."""
+    """Return the type that holds the values of a common type and another without loss; None if there is none."""
     if types.is_null(other):
         return one
     if types.is_dictionary(other):  # the categories of all files may need a larger index
         other = pa.dictionary(pa.int32(), other.value_type, other.ordered)
-    if types.is_dictionary(one):
-        one = pa.dictionary(pa.int32(), one.value_type, one.ordered)
     if types.is_null(one) or one == other:
         return other
     if {one, other} == {pa.string(), pa.large_string()}:

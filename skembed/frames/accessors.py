@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 import warnings
-from typing import Any, overload
+from typing import Any
 
 import pandas as pd
 from pandas.api import types
@@ -51,12 +51,6 @@ class FallbackAccessor:
                 UserWarning,
                 stacklevel=level_of_user(),
             )
-
-    @overload
-    def __get__(self, owner: None, kind: type) -> Any: ...
-
-    @overload
-    def __get__(self, owner: pd.DataFrame | pd.Series, kind: type) -> Any: ...
 
     def __get__(self, owner: pd.DataFrame | pd.Series | None, kind: type) -> Any:
         if owner is None:

@@ -1,6 +1,6 @@
 """Batches of rows, as engines such as Ray, Dask and Spark pass them to workers: ``BatchEmbedder``.
 
-Imports pandas, the vector column, the transformer and the engine; pyarrow is recognised without being imported.
+Imports pandas, the vector column and the transformer; pyarrow is recognised without being imported.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from typing import Any
 import pandas as pd
 
 from skembed.encoding.settings import check_names
-from skembed.encoding.texts import read_texts
 from skembed.frames.vectors import VectorArray
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -85,13 +84,10 @@ class BatchEmbedder:
             raise KeyError(f"The batch has no column {self.column!r}; its columns are {', '.join(map(repr, names))}.")
         if self.vector_column in names:
             raise ValueError(f"The batch has a column {self.vector_column!r} already; give another vector_column.")
-        missing = self.transformer._settings().missing
-        texts = read_texts(batch[self.column], missing=missing, name=f"column {self.column!r}")
-        plan = self.transformer._plan()
-        matrix = self.transformer._embed_texts(texts, plan)
+        matrix, tag = self.transformer._embed_and_tag(batch[self.column], f"column {self.column!r}")
         if isinstance(batch, dict):
             return {**batch, self.vector_column: matrix}
-        vectors = VectorArray(matrix, model=self.transformer._model_note(plan))
+        vectors = VectorArray(matrix, model=tag)
         if isinstance(batch, pd.DataFrame):
             return batch.assign(**{self.vector_column: vectors})
         return batch.append_column(self.vector_column, vectors.__arrow_array__())

@@ -118,10 +118,5 @@ def _two_vectors(dtype: VectorDtype) -> VectorArray:
     return VectorArray(np.ones((2, dtype.dim), dtype=np.float32))
 
 
-def register() -> None:
-    """Add the accessor to Dask; an accessor that somebody else has added stays."""
-    if getattr(dd.Series, "text", None) is None:
-        register_series_accessor("text")(TextColumn)
-
-
-register()
+if getattr(dd.Series, "text", None) is None:  # an accessor that somebody else has added stays
+    register_series_accessor("text")(TextColumn)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeVar
 import pandas as pd
 from pandas.api import types
 
+from skembed.checks import check_choice
 from skembed.frames import verbs
 from skembed.frames.accessors import FallbackAccessor
 from skembed.frames.text_columns import named_column, only_text_column
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 Output = Literal["frame", "vector", "numpy"]
 _Method = TypeVar("_Method", bound=Callable[..., Any])
+_Result = TypeVar("_Result")
 
 
 class TextColumn:
@@ -75,18 +77,14 @@ class TextColumn:
         >>> reviews.embed().index.tolist()
         ['r1', 'r2']
         """
-        from skembed.checks import check_choice
-        from skembed.encoding.settings import check_names
-        from skembed.transformer import SentenceEmbeddingTransformer
-
         if "on" in params:
             raise TypeError(
                 f"on={params['on']!r}: this is one column already, {self._column.name!r}. "
                 f"For another column of its frame write df[{params['on']!r}].embed()."
             )
-        check_names(params, "text.embed", "output")
+        transformer = verbs.make_embedder(params, TextColumn.embed)
         check_choice("output", output, ("frame", "vector", "numpy"))
-        return embed_column(self._column, output, SentenceEmbeddingTransformer(**{"missing": "nan", **params}))
+        return embed_column(self._column, output, transformer)
 
     def similarity(self, other: Any, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
         """Compare each row with one text, or with the same row of another column.
@@ -373,7 +371,7 @@ class TextFrame:
         >>> df["vector"].dtype
         vector[float32, 384]
         """
-        embedded = self._column(TextColumn.embed, on, params).embed(output=output, **params)
+        embedded = self._call(TextColumn.embed, on, params, output=output)
         if isinstance(embedded, pd.DataFrame) and embedded.columns.nlevels == self._frame.columns.nlevels:
             embedded.columns.names = self._frame.columns.names
         return embedded
@@ -392,8 +390,7 @@ class TextFrame:
         0   0.18
         1   0.52
         """
-        column = self._column(TextColumn.similarity, on, params)
-        return column.similarity(other, vectors=self._vectors(vectors), **params)
+        return self._call(TextColumn.similarity, on, params, other, vectors=vectors)
 
     @_documented_as(TextColumn.search)
     def search(
@@ -410,8 +407,7 @@ class TextFrame:
                    review  stars  score
         1  The zip broke.      2   0.52
         """
-        column = self._column(TextColumn.search, on, params)
-        return column.search(query, k, vectors=self._vectors(vectors), **params)
+        return self._call(TextColumn.search, on, params, query, k, vectors=vectors)
 
     @_documented_as(TextColumn.join)
     def join(
@@ -434,8 +430,7 @@ class TextFrame:
         >>> df.text.join(pd.Series(["Delivery takes two days.", "Charge it first."]))["text"].tolist()
         ['Delivery takes two days.', 'Charge it first.']
         """
-        column = self._column(TextColumn.join, on, params)
-        return column.join(other, k, vectors=self._vectors(vectors), other_vectors=other_vectors, **params)
+        return self._call(TextColumn.join, on, params, other, k, vectors=vectors, other_vectors=other_vectors)
 
     @_documented_as(TextColumn.duplicates)
     def duplicates(
@@ -453,18 +448,11 @@ class TextFrame:
         0  The zip broke.
         1     Works well.
         """
-        column = self._column(TextColumn.duplicates, on, params)
-        return column.duplicates(threshold, vectors=self._vectors(vectors), **params)
+        return self._call(TextColumn.duplicates, on, params, threshold, vectors=vectors)
 
     @_documented_as(TextColumn.cluster)
     def cluster(
-        self,
-        n_clusters: int = 8,
-        on: Hashable = None,
-        *,
-        vectors: Any = None,
-        random_state: Any = None,
-        **params: Any,
+        self, n_clusters: int = 8, on: Hashable = None, *, vectors: Any = None, random_state: Any = None, **params: Any
     ) -> pd.DataFrame:
         """Cluster rows by what their texts are about.
 
@@ -476,17 +464,17 @@ class TextFrame:
         >>> df.text.cluster(2, random_state=0).columns.tolist()
         ['cluster', 'rank', 'score']
         """
-        column = self._column(TextColumn.cluster, on, params)
-        return column.cluster(n_clusters, vectors=self._vectors(vectors), random_state=random_state, **params)
+        return self._call(TextColumn.cluster, on, params, n_clusters, vectors=vectors, random_state=random_state)
 
-    def _column(self, verb: Callable[..., Any], on: Hashable, params: dict[str, Any]) -> TextColumn:
-        """Choose the column, and check params: the message of the column's own verb would not list ``on``."""
-        from skembed.encoding.settings import check_names
-
-        series = only_text_column(self._frame) if on is None else named_column(self._frame, on)
-        own = [name for name in inspect.signature(verb).parameters if name not in ("self", "params")]
-        check_names(params, f"text.{verb.__name__}", "on", *own)
-        return TextColumn(series)
+    def _call(
+        self, verb: Callable[..., _Result], on: Hashable, params: dict[str, Any], *arguments: Any, **keywords: Any
+    ) -> _Result:
+        """Call a verb of the chosen column; ``vectors`` may be a column label."""
+        column = only_text_column(self._frame) if on is None else named_column(self._frame, on)
+        verbs.check_params(params, verb, "on")  # the message of the column's own verb would not list it
+        if "vectors" in keywords:
+            keywords["vectors"] = self._vectors(keywords["vectors"])
+        return verb(TextColumn(column), *arguments, **keywords, **params)
 
     def _vectors(self, vectors: Any) -> Any:
         """Return the column of vectors if a label names it, else the vectors as they were given."""
@@ -500,15 +488,11 @@ class TextFrame:
 
 def embed_column(column: pd.Series, output: Output, transformer: SentenceEmbeddingTransformer) -> Any:
     """Embed a column of text into a frame, a vector column or a matrix; see :meth:`TextColumn.embed`."""
-    from skembed.encoding.texts import read_texts
-
-    texts = read_texts(column, missing=transformer._settings().missing, name=verbs.describe(column))
-    plan = transformer._plan()
-    vectors = transformer._embed_texts(texts, plan)
+    vectors, tag = transformer._embed_and_tag(column, verbs.describe(column))
     if output == "numpy":
         return vectors
     if output == "vector":
-        array = VectorArray(vectors, model=transformer._model_note(plan))
+        array = VectorArray(vectors, model=tag)
         return pd.Series(array, index=column.index, name=column.name, copy=False)  # nobody else holds them
     names = _column_names(column.name, vectors.shape[1])
     return pd.DataFrame(vectors, index=column.index, columns=names, copy=False)

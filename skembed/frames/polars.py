@@ -124,10 +124,9 @@ def _make_transformer(params: dict[str, Any]) -> SentenceEmbeddingTransformer:
 
 def _embed_series(column: pl.Series, transformer: SentenceEmbeddingTransformer) -> pl.Series:
     name = f"column {column.name!r}" if column.name else "series"
-    matrix = transformer._embed(column, name=name)
-    vectors = pl.Series(
-        column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1])
-    )  # without a copy of the matrix
+    matrix, _ = transformer._embed_and_tag(column, name)
+    # Without a copy of the matrix:
+    vectors = pl.Series(column.name, matrix, dtype=pl.Array(pl.Float32, matrix.shape[1]))
     is_missing = np.isnan(matrix[:, 0])
     return vectors.set(pl.Series(is_missing), None) if is_missing.any() else vectors
 

@@ -36,7 +36,8 @@ def only_text_column(frame: pd.DataFrame) -> pd.Series:
     if not columns:  # an accessor may outlive the column that it was made for
         raise ValueError("No column holds text.")
     if len(columns) > 1:
-        raise ValueError(f"Several columns hold text: {_names_of(columns)}. Say which, e.g. on={columns[0].name!r}.")
+        names = join_names([column.name for column in columns])
+        raise ValueError(f"Several columns hold text: {names}. Say which, e.g. on={columns[0].name!r}.")
     return columns[0]
 
 
@@ -68,11 +69,7 @@ def join_names(names: Sequence[Hashable]) -> str:
 
 
 def _columns_with_text(frame: pd.DataFrame) -> str:
-    return f"columns with text: {_names_of(_text_columns(frame)) or 'none'}"
-
-
-def _names_of(columns: Sequence[pd.Series]) -> str:
-    return join_names([column.name for column in columns])
+    return f"columns with text: {join_names([column.name for column in _text_columns(frame)]) or 'none'}"
 
 
 def _text_columns(frame: pd.DataFrame) -> list[pd.Series]:

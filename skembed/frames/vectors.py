@@ -181,15 +181,6 @@ class VectorArray(ExtensionArray):
         return cls(matrix, copy=copy, model=model_of(scalars))
 
     @classmethod
-    def _from_factorized(cls, values: NDArray[Any], original: VectorArray) -> Self:
-        missing = _in_order(np.full(original.dtype.dim, np.nan, dtype=np.float32)).tobytes()
-        keys = np.frombuffer(b"".join(missing if pd.isna(key) else key for key in values), dtype=">u4").astype(
-            np.uint32
-        )
-        bits = np.where(keys >> 31, keys ^ np.uint32(1 << 31), ~keys)  # back from _in_order
-        return cls(bits.view(np.float32).reshape(len(values), original.dtype.dim), model=original.model)
-
-    @classmethod
     def _concat_same_type(cls, to_concat: Any) -> Self:
         models = {array.model for array in to_concat if not array.isna().all()}
         model = models.pop() if len(models) == 1 else None
@@ -267,8 +258,8 @@ class VectorArray(ExtensionArray):
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         if copy is False and dtype != np.float32:
             raise ValueError("Only the float32 matrix of a vector column can be had without a copy.")
-        array: NDArray[Any] = self.to_numpy(dtype, copy=bool(copy))  # one value per row, unless numbers are asked for
-        return array
+        # One value per row, unless numbers are asked for:
+        return self.to_numpy(dtype, copy=bool(copy))  # type: ignore[no-any-return]
 
     def to_numpy(self, dtype: Any = None, copy: bool = False, na_value: Any = pd.api.extensions.no_default) -> Any:
         """Return the vectors as a numpy array; an array that shares the column's memory is read-only.
@@ -303,19 +294,18 @@ class VectorArray(ExtensionArray):
     def astype(self, dtype: Any, copy: bool = True) -> Any:
         """Convert to another dtype; a numeric dtype is an error, because a vector is not one number."""
         dtype = pd.api.types.pandas_dtype(dtype)
-        if isinstance(dtype, np.dtype) and dtype.kind == "O":
-            return self._printable()
-        if isinstance(dtype, np.dtype) and dtype.kind in "SU":
-            return np.array([str(vector) for vector in self._printable()], dtype=dtype)
         if isinstance(dtype, pd.StringDtype):
             texts = [None if vector is pd.NA else str(vector) for vector in self._printable()]
             return pd.array(texts, dtype=dtype)
-        if isinstance(dtype, np.dtype) and dtype.kind != "O":
-            raise TypeError(
-                f"A column of vectors cannot become a column of {dtype.name}; "
-                f"for the matrix use .to_numpy({dtype.name!r})."
-            )
-        return super().astype(dtype, copy=copy)
+        if not isinstance(dtype, np.dtype):
+            return super().astype(dtype, copy=copy)
+        if dtype.kind == "O":
+            return self._printable()
+        if dtype.kind in "SU":
+            return np.array([str(vector) for vector in self._printable()], dtype=dtype)
+        raise TypeError(
+            f"A column of vectors cannot become a column of {dtype.name}; for the matrix use .to_numpy({dtype.name!r})."
+        )
 
     def _printable(self) -> NDArray[np.object_]:
         """Return an array of vectors that ``str``, and so ``to_csv``, writes in full."""
@@ -347,9 +337,14 @@ class VectorArray(ExtensionArray):
             raise NotImplementedError("a vector column cannot be viewed as another dtype")
         return type(self)(self._matrix, model=self.model)
 
+    def factorize(self, use_na_sentinel: bool = True) -> tuple[NDArray[np.intp], Self]:
+        """Return a number for each row, and the vectors that the numbers stand for, in order of first appearance."""
+        codes, _ = pd.factorize(self._keys(), use_na_sentinel=use_na_sentinel)
+        return codes, self[~pd.Series(codes).duplicated().to_numpy() & (codes >= 0)]
+
     def unique(self) -> Self:
         """Return each vector once, in order of first appearance."""
-        return self.take(np.flatnonzero(~self.duplicated()))
+        return self.factorize(use_na_sentinel=False)[1]
 
     def duplicated(self, keep: Literal["first", "last", False] = "first") -> NDArray[np.bool_]:
         """Return which rows repeat the vector of another row."""
@@ -383,14 +378,13 @@ class VectorArray(ExtensionArray):
         """Sum or average the vectors; other reductions are not defined."""
         if name not in ("mean", "sum"):
             try:
-                return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)
+                return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)  # it can count
             except TypeError as error:
                 raise TypeError(
                     f"A column of vectors does not support operation {name!r}; use the matrix, .to_numpy('float32')."
                 ) from error
-        min_count = params.get("min_count", 0)
         ids = np.zeros(len(self), dtype=np.intp)
-        result = self._add_up(name, min_count, 1, ids, skipna=skipna)
+        result = self._add_up(name, params.get("min_count", 0), 1, ids, skipna=skipna)
         return result if keepdims else result[0]
 
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:

@@ -1,26 +1,32 @@
 """The verbs of a column of text beyond embedding it: similarity, search, join, duplicates, cluster.
 
-Imports pandas and vector columns; the estimators when a verb is called.
+Imports pandas, vector columns, and what reads texts and vectors; the estimators when a verb is called.
 """
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skembed.checks import check_count
+from skembed.encoding.columns import plain_texts
+from skembed.encoding.vectors import holds_vectors
 from skembed.frames.vectors import VectorArray, is_one_vector
+
+if TYPE_CHECKING:
+    from skembed.transformer import SentenceEmbeddingTransformer
 
 
 def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Compare each row with one text, or with the same row of another column; see ``TextColumn.similarity``."""
     from skembed.embedders import embed_pair, read_column_for
 
-    embedder = _make_embedder(params, similarity)
+    embedder = make_embedder(params, similarity)
     own = read_column_for(embedder, _with_vectors(column, vectors), describe(column))
     others = read_column_for(embedder, _align(_as_column(other), column), "other")
     left, right = embed_pair(own, others, embedder, ("the column", "other"))
@@ -31,11 +37,10 @@ def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, An
 
 def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
     """Find the rows nearest to a query; see ``TextColumn.search``."""
-    from skembed.checks import check_count
     from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
-    engine = SemanticSearch(_make_embedder(params, search))
+    engine = SemanticSearch(make_embedder(params, search))
     engine._fit(_with_vectors(column, vectors), None, name=describe(column))
     hits = engine.search(_as_column(query), k)
     positions = hits["position"].to_numpy()
@@ -46,12 +51,11 @@ def join(
     column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any]
 ) -> pd.DataFrame:
     """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
-    from skembed.checks import check_count
     from skembed.similarity.search import SemanticSearch
 
     check_count("k", k)
     texts = _as_series(other)
-    engine = SemanticSearch(_make_embedder(params, join), n_neighbors=k)
+    engine = SemanticSearch(make_embedder(params, join), n_neighbors=k)
     engine._fit(_with_vectors(texts, other_vectors), None, name="other")
     score, position = engine._find_all(_with_vectors(column, vectors), k, describe(column))
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
@@ -72,7 +76,7 @@ def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[s
     """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
     from skembed.similarity.duplicates import NearDuplicates
 
-    estimator = NearDuplicates(_make_embedder(params, duplicates), threshold=threshold)
+    estimator = NearDuplicates(make_embedder(params, duplicates), threshold=threshold)
     estimator._fit(_with_vectors(column, vectors), name=describe(column))
     others, representative = estimator.duplicates_, np.arange(len(column))
     score = np.where(estimator.labels_ < 0, np.nan, 1.0)
@@ -92,11 +96,10 @@ def cluster(
     """Group rows that are about the same; see ``TextColumn.cluster``."""
     from sklearn.cluster import KMeans
 
-    from skembed.checks import check_count
     from skembed.embedders import unit_vectors
 
     check_count("n_clusters", n_clusters)
-    embedder = _make_embedder(params, cluster)
+    embedder = make_embedder(params, cluster)
     unit = unit_vectors(_with_vectors(column, vectors), embedder, name=describe(column))
     has_text = ~np.isnan(unit).any(axis=1)
     if has_text.sum() < n_clusters:
@@ -122,11 +125,12 @@ def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) ->
     """Raise TypeError for a keyword that neither the verb nor the transformer takes; it lists ``own`` first."""
     from skembed.encoding.settings import check_names
 
-    of_verb = [name for name in inspect.signature(verb).parameters if name not in ("column", "params")]
+    of_verb = [name for name in inspect.signature(verb).parameters if name not in ("self", "column", "params")]
     check_names(params, f"text.{verb.__name__}", *own, *of_verb)
 
 
-def _make_embedder(params: dict[str, Any], verb: Callable[..., Any]) -> Any:
+def make_embedder(params: dict[str, Any], verb: Callable[..., Any]) -> SentenceEmbeddingTransformer:
+    """Return the transformer for a verb, with the parameters that the user passed to the verb."""
     from skembed.transformer import SentenceEmbeddingTransformer
 
     check_params(params, verb)
@@ -169,9 +173,6 @@ def _is_single(value: Any) -> bool:
 
 def _as_series(other: Any) -> pd.Series:
     """Return a column of any kind as a Series, so that its rows have index labels and texts."""
-    from skembed.encoding.columns import plain_texts
-    from skembed.encoding.vectors import holds_vectors
-
     if isinstance(other, pd.Series):
         return other
     other = _as_column(other)
@@ -180,9 +181,6 @@ def _as_series(other: Any) -> pd.Series:
 
 
 def _texts_of(column: pd.Series) -> NDArray[np.object_]:
-    from skembed.encoding.vectors import holds_vectors
-
     if holds_vectors(column):
         return np.full(len(column), None, dtype=object)
-    texts: NDArray[np.object_] = column.to_numpy(dtype=object)
-    return texts
+    return column.to_numpy(dtype=object)

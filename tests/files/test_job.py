@@ -24,6 +24,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 import skembed
 from skembed import DestinationError, TruncationWarning, embed_parquet
 from skembed.files import job, manifest, sources
+from skembed.files.job import EmbeddingJob
 from tests.interrupts import at_each_line
 
 
@@ -49,7 +50,7 @@ def out(tmp_path):
 
 @pytest.fixture
 def small_chunks(monkeypatch):
-    monkeypatch.setattr(job, "_ROWS_PER_CHUNK", 4)
+    monkeypatch.setattr(EmbeddingJob, "rows_per_chunk", 4)
 
 
 def assert_holds(out: Path, frame: pd.DataFrame, **params) -> None:
@@ -67,14 +68,14 @@ def names_in(folder: Path) -> list[str]:
 
 
 def break_off_at(monkeypatch, n_chunks: int, error: BaseException) -> None:
-    original, left = job.encode_chunk, iter(range(n_chunks))
+    original, left = EmbeddingJob.embed_chunk, iter(range(n_chunks))
 
     def breaking(*arguments):
         if next(left, None) is None:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(job, "encode_chunk", breaking)
+    monkeypatch.setattr(EmbeddingJob, "embed_chunk", breaking)
 
 
 class TestRows:
@@ -242,13 +243,13 @@ class TestRefused:
         assert_holds(out, table_of(45), model=tiny)
 
     def test_a_file_that_changes_while_it_is_read(self, source, out, tiny, monkeypatch):
-        original = job.encode_chunk
+        original = EmbeddingJob.embed_chunk
 
         def changing(*arguments):
             os.utime(source / "b.parquet", ns=(1, 1))
             return original(*arguments)
 
-        monkeypatch.setattr(job, "encode_chunk", changing)
+        monkeypatch.setattr(EmbeddingJob, "embed_chunk", changing)
         with pytest.raises(OSError, match=r"b\.parquet was changed while it was read"):
             embed_parquet(source, out, "text", model=tiny)
         assert names_in(out) == []
@@ -369,11 +370,17 @@ class TestFaults:
     @pytest.mark.slow
     @pytest.mark.parametrize("one_in", [9, pytest.param(1, marks=pytest.mark.exhaustive)])
     def test_a_kill_at_any_line_loses_and_doubles_no_row(self, one_in, source, tmp_path, tiny):
-        command = [sys.executable, "-c", KILLING, str(source), str(tmp_path), tiny, str(one_in)]
-        done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=True, cwd=ROOT)
-        n_kills = json.loads(done.stdout)  # of each folder
+        n_kills = kills_in_each_folder(KILLED_AT_A_LINE, source, tmp_path, tiny, one_in)
         assert len(n_kills) > 150 / one_in
         assert sum(n_kills) > 2 * len(n_kills)
+        for number in range(len(n_kills)):
+            assert_holds(tmp_path / str(number), table_of(40), model=tiny)
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("n_wanted", [20, pytest.param(300, marks=pytest.mark.exhaustive)])
+    def test_kills_at_random_moments_lose_and_double_no_row(self, n_wanted, source, tmp_path, tiny):
+        n_kills = kills_in_each_folder(KILLED_AT_RANDOM, source, tmp_path, tiny, n_wanted)
+        assert sum(n_kills) >= n_wanted
         for number in range(len(n_kills)):
             assert_holds(tmp_path / str(number), table_of(40), model=tiny)
 
@@ -422,38 +429,60 @@ class TestFaults:
 
 
 ROOT = Path(skembed.__file__).parents[1]
-# Runs that are killed at one line, up to three times in a row, and then one that is not. Each run is a process of its
-# own; they are forked, so that libraries are loaded once.
+# Runs that are killed, several in a row, and then one that is not. Each killed run is a process of its own; they are
+# forked, so that libraries are loaded once.
 KILLING = """
 import json, os, signal, sys
 from pathlib import Path
+from random import Random
+from threading import Timer
+from time import perf_counter
 import skembed
 from skembed import atomic
 from skembed.files import job, manifest, sources
 from tests.interrupts import at_each_line
-source, folder, model, one_in = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
-job._ROWS_PER_CHUNK = 4
+source, folder, model, number = sys.argv[1], Path(sys.argv[2]), sys.argv[3], int(sys.argv[4])
+job.EmbeddingJob.rows_per_chunk = 4
+n_kills = []  # of each folder
 def run(out):
     skembed.embed_parquet(source, out, "text", model=model, backend="torch", rows_per_file=12)
-def kill():
-    os.kill(os.getpid(), signal.SIGKILL)
-def is_killed(strike, out):
+def is_killed(action, seconds=1e6):
     pid = os.fork()
     if pid == 0:
         try:
-            strike(lambda: run(out), instead=kill)
+            action()
             os._exit(0)
         finally:
             os._exit(1)
+    timer = Timer(seconds, os.kill, (pid, signal.SIGKILL))
+    timer.start()
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # its number is not given to another process yet
+    timer.cancel()
+    timer.join()
     _, status = os.waitpid(pid, 0)
     assert os.WIFSIGNALED(status) or status == 0
     return os.WIFSIGNALED(status)
-strikes = list(at_each_line([atomic, job, manifest, sources], lambda: run(folder / "first")))[::one_in]
-n_kills = []
-for number, strike in enumerate(strikes):
-    out = folder / str(number)
+"""
+KILLED_AT_A_LINE = f"""{KILLING}
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+for strike in list(at_each_line([atomic, job, manifest, sources], lambda: run(folder / "first")))[::number]:
+    out = folder / str(len(n_kills))
     n_kills.append(0)
-    while n_kills[-1] < 3 and is_killed(strike, out):
+    while n_kills[-1] < 3 and is_killed(lambda: strike(lambda: run(out), instead=kill)):
+        n_kills[-1] += 1
+    run(out)
+print(json.dumps(n_kills))
+"""
+KILLED_AT_RANDOM = f"""{KILLING}
+run(folder / "first")  # loads the model
+start = perf_counter()
+run(folder / "second")
+seconds, random = perf_counter() - start, Random(0)
+while sum(n_kills) < number:
+    out = folder / str(len(n_kills))
+    n_kills.append(0)
+    while n_kills[-1] < 20 and is_killed(lambda: run(out), random.uniform(0, seconds)):
         n_kills[-1] += 1
     run(out)
 print(json.dumps(n_kills))
@@ -471,6 +500,12 @@ def save_and_interrupt(manifest, folder):
 Manifest.save = save_and_interrupt
 sys.exit(main(sys.argv[1:]))
 """
+
+
+def kills_in_each_folder(script: str, source: Path, folder: Path, model: str, number: int) -> list[int]:
+    command = [sys.executable, "-c", script, str(source), str(folder), model, str(number)]
+    done = subprocess.run(command, capture_output=True, text=True, env=_environment(), check=True, cwd=ROOT)
+    return json.loads(done.stdout)
 
 
 def _environment() -> dict[str, str]:

@@ -65,7 +65,7 @@ def test_numpy_gets_the_matrix_without_a_copy(tiny, monkeypatch):
     from skembed.transformer import SentenceEmbeddingTransformer
 
     matrix = np.arange(64, dtype=np.float32).reshape(2, 32)
-    monkeypatch.setattr(SentenceEmbeddingTransformer, "_embed", lambda *args, **params: matrix)
+    monkeypatch.setattr(SentenceEmbeddingTransformer, "_embed_and_tag", lambda *args: (matrix, "a model"))
     column = pl.Series(["a", "b"]).text.embed(model=tiny)
     assert np.shares_memory(column.to_numpy(allow_copy=False), matrix)
 

@@ -1,0 +1,23 @@
+"""Progress bars."""
+
+from __future__ import annotations
+
+import pytest
+from tqdm import tqdm
+
+from skembed.encoding.progress import progress
+
+
+@pytest.mark.parametrize(("show", "total"), [(False, 10), ("auto", 10), (True, 1)])
+def test_a_hidden_bar_acquires_no_lock_that_a_killed_process_could_hold(show, total, monkeypatch):
+    monkeypatch.setattr(tqdm, "get_lock", lambda: pytest.fail("the lock was looked up"))
+    with progress(show, total) as bar:
+        bar.reset(total=20)
+        bar.update()
+        bar.set_postfix(loss="0.5")
+
+
+def test_a_bar_that_is_shown_counts(capsys):
+    with progress(True, 10, "Embedding", "text") as bar:
+        bar.update(4)
+    assert "Embedding:  40%" in capsys.readouterr().err
