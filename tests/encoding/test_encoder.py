@@ -24,7 +24,6 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
 from skembed.encoding import encoder
-from skembed.encoding.progress import progress
 from skembed.encoding.settings import POOLINGS
 
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
@@ -554,15 +553,6 @@ def test_a_bar_is_drawn_when_asked_for(show, drawn, tiny, capsys):
 def test_no_bar_is_drawn_for_one_text(show, tiny, capsys):
     SentenceEmbeddingTransformer(tiny, show_progress_bar=show).fit(["a"]).transform(["a", "a"])
     assert capsys.readouterr().err == ""
-
-
-@pytest.mark.parametrize(("said", "drawn"), [("1", False), ("true", False), ("0", True), ("", True)])
-@pytest.mark.parametrize("show", [True, "auto"])
-def test_the_environment_has_the_last_word_on_bars(show, said, drawn, tiny, capsys, monkeypatch):
-    monkeypatch.setenv("TQDM_DISABLE", said)
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
-    with progress(show, 3) as bar:
-        assert bar.disable != drawn
 
 
 def test_a_text_without_a_word_that_the_model_knows_is_named():

@@ -21,3 +21,12 @@ def test_a_bar_that_is_shown_counts(capsys):
     with progress(True, 10, "Embedding", "text") as bar:
         bar.update(4)
     assert "Embedding:  40%" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("said", "drawn"), [("1", False), ("true", False), ("0", True), ("", True)])
+@pytest.mark.parametrize("show", [True, "auto"])
+def test_the_environment_has_the_last_word_on_bars(show, said, drawn, capsys, monkeypatch):
+    monkeypatch.setenv("TQDM_DISABLE", said)
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True, raising=False)
+    with progress(show, 3) as bar:
+        assert isinstance(bar, tqdm) == drawn
