@@ -259,7 +259,7 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
     texts, failure = state.texts_of(codes), None
     recipes, is_done = _recipes_to_compute(state, texts), np.zeros(len(codes), dtype=bool)
     try:
-        for positions, vectors, n_tokens in _run_model(
+        for positions, vectors, n_tokens in run_model(
             texts, tokens if len(codes) == n_wanted else None, state.plan, recipes
         ):
             _store_batch(state, codes[positions], vectors, n_tokens, recipes)
@@ -302,10 +302,10 @@ def _tokenize(texts: list[str], plan: Plan) -> Tokens:
     return spec.tokenizer.tokenize(prompted, base.max_seq_length, split=base.split_long_texts)
 
 
-def _run_model(
+def run_model(
     texts: list[str], tokens: Tokens | None, plan: Plan, recipes: list[Recipe]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
-    """Run texts through the model, batch by batch.
+    """Run texts through the model, batch by batch; no other function does, so whoever counts passes wraps this one.
 
     Parameters
     ----------
