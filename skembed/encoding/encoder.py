@@ -6,7 +6,6 @@ files beside it and the three folders below.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Generator, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
@@ -28,7 +27,7 @@ from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts
 from skembed.encoding.threads import iterate_concurrently
 from skembed.encoding.tokens import Tokens
-from skembed.errors import CacheError, CacheWarning, TruncationWarning, level_of_user
+from skembed.errors import CacheError, CacheWarning, TruncationWarning, warn_user
 
 if TYPE_CHECKING:
     from skembed.encoding.backends.reader import TransformerSpec
@@ -382,14 +381,12 @@ def warn(n_truncated: int, n_texts: int, plan: Plan, failure: CacheError | None)
         remedy = "choose long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it"
         if plan.model.backend.spec is None:
             remedy = "this model cannot read more of a text, so embed shorter ones"
-        warnings.warn(
+        warn_user(
             f"{n_truncated} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; {remedy}.",
             TruncationWarning,
-            stacklevel=level_of_user(),
         )
     if failure is not None:
-        warnings.warn(
+        warn_user(
             f"The result is right, but not all of it could be kept. {failure}",
             CacheWarning,
-            stacklevel=level_of_user(),
         )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -25,7 +24,7 @@ from skembed.encoding.labels import read_labels
 from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
-from skembed.errors import ModelNotFoundError, level_of_user
+from skembed.errors import ModelNotFoundError, warn_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.similarity.prompts import own_prompt, plan_side
@@ -587,11 +586,9 @@ def warn_of_blank_texts(queries: Column) -> None:
     if blank:
         others = f", and {len(blank) - 1} more," if len(blank) > 1 else ""
         verb = "are" if others else "is"
-        warnings.warn(
+        warn_user(
             f"{queries.where(blank[0])}{others} {verb} empty or blank, so that the nearest documents mean nothing. "
             "Drop such queries.",
-            UserWarning,
-            stacklevel=level_of_user(),
         )
 
 

@@ -16,7 +16,6 @@ import os
 import stat
 import struct
 import threading
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -34,7 +33,7 @@ from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, che
 from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
 from skembed.encoding.cache.records import KEY_BYTES, Records, record_bytes, write_records
 from skembed.encoding.recipes import Recipe
-from skembed.errors import CacheError, CacheWarning, level_of_user
+from skembed.errors import CacheError, CacheWarning, warn_user
 from skembed.locks import is_locked_here, locked
 
 _FORMAT = b"skembed embeddings 1"
@@ -433,11 +432,10 @@ class DiskStore:
                 "choose the vectors that you get. Restrict it to yourself (chmod 700), or choose another folder."
             )
         if found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid):
-            warnings.warn(
+            warn_user(
                 f"A group may write to the cache folder {str(self.folder)!r}: its members can choose the vectors that "
                 "you get. Restrict it to yourself: chmod 700.",
                 CacheWarning,
-                stacklevel=level_of_user(),
             )
 
     def _check_heads(self, data: Path) -> None:

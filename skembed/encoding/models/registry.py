@@ -11,7 +11,6 @@ import gc
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -31,7 +30,7 @@ from skembed.encoding.models.loading import (
     make_loaded,
 )
 from skembed.encoding.settings import Settings
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 from skembed.paths import read_model_name
 
 if TYPE_CHECKING:
@@ -278,11 +277,9 @@ def fall_back_to_torch(model: LoadedModel, reason: str) -> None:
 
 
 def _warn_of_fallback(model: LoadedModel, reason: str) -> None:
-    warnings.warn(
+    warn_user(
         f"OpenVINO cannot run {model.name}: {shorten(reason, 300)}. torch runs it instead; with backend='torch' there "
         "is no such warning.",
-        UserWarning,
-        stacklevel=level_of_user(),
     )
 
 
