@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -34,9 +35,7 @@ def check_integer(name: str, value: Any) -> int:
 
 def check_count(name: str, count: Any) -> int:
     """Return count as int; raise ValueError unless it is an integer of at least 1. Bools are rejected."""
-    try:
+    with suppress(TypeError):
         if (number := check_integer(name, count)) >= 1:
             return number
-    except TypeError:
-        pass
     raise ValueError(f"{name} must be a positive integer; got {count!r}.")

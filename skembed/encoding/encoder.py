@@ -6,7 +6,7 @@ files beside it and the three folders below.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -105,25 +105,20 @@ def encode(texts: Texts, plan: Plan) -> NDArray[np.float32]:
     TruncationWarning
         Once, if texts were truncated, with their number.
     """
-    vectors = np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32)
-    state, missing = _begin(texts, plan, vectors)
-    if len(missing):
-        with progress(plan.settings.show_progress_bar, len(missing)) as bar:
-            _encode_missing(state, missing, bar)
-    _record_hits(state)
-    warn(count_truncated(state.n_tokens, texts, state.plan), len(texts), plan, state.failure)
-    return scatter_rows(vectors, texts, plan.settings.missing)
+    vectors, n_truncated, failure = encode_chunk(texts, plan)
+    warn(n_truncated, len(texts), plan, failure)
+    return vectors
 
 
-def encode_chunk(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32], int, CacheError | None]:
+def encode_chunk(texts: Texts, plan: Plan, bar: Any = None) -> tuple[NDArray[np.float32], int, CacheError | None]:
     """Encode a chunk of a longer column, without warnings; see :func:`encode`.
 
     Parameters
     ----------
     texts : Texts
     plan : Plan
-    bar : tqdm
-        Updated for each row.
+    bar : tqdm, default=None
+        Updated for each row. None: a bar of its own, if texts must go through the model.
 
     Returns
     -------
@@ -134,10 +129,7 @@ def encode_chunk(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32
         Why vectors could not be cached. :func:`warn` takes the sum of ``n_truncated`` over all chunks, and this.
     """
     vectors = np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32)
-    state, missing = _begin(texts, plan, vectors)
-    bar.update(len(texts) - len(missing))
-    _encode_missing(state, missing, bar)
-    _record_hits(state)
+    state = _encode(texts, plan, vectors, bar)
     rows = scatter_rows(vectors, texts, plan.settings.missing)
     return rows, count_truncated(state.n_tokens, texts, state.plan), state.failure
 
@@ -157,14 +149,11 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
     CacheError
         If vectors cannot be cached.
     """
-    state, missing = _begin(texts, plan, vectors=None)
-    bar.update(len(texts.unique) - len(missing))
-    _encode_missing(state, missing, bar)
-    _record_hits(state)
+    _encode(texts, plan, None, bar)
 
 
-def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tuple[_EncodeState, NDArray[np.intp]]:
-    """Start a call with what the cache holds; also return the codes of the texts that it lacks."""
+def _encode(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None, bar: Any) -> _EncodeState:
+    """Read what the cache holds, run the model on the other texts, and count both."""
     if plan.model.has_failed:  # since the plan was made
         plan = make_plan(plan.settings)
     n_tokens = np.zeros(len(texts.unique), dtype=np.int64)
@@ -172,12 +161,14 @@ def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tup
     missing = _read_cache(state, np.arange(len(texts.unique)))
     if plan.settings.long_texts == "error":
         check_lengths(texts, plan, missing, state.n_tokens)
-    return state, missing
-
-
-def _record_hits(state: _EncodeState) -> None:
+    if bar is not None:
+        bar.update(len(texts.unique if vectors is None else texts) - len(missing))
+    if len(missing):
+        with progress(plan.settings.show_progress_bar, len(missing)) if bar is None else nullcontext(bar) as shown:
+            _encode_missing(state, missing, shown)
     if state.store is not None:
-        state.store.record_hits(len(state.texts.unique) - state.n_encoded, state.n_encoded)
+        state.store.record_hits(len(texts.unique) - state.n_encoded, state.n_encoded)
+    return state
 
 
 def _read_cache(state: _EncodeState, codes: NDArray[np.intp]) -> NDArray[np.intp]:
@@ -273,26 +264,23 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
             _encode_chunk(state, codes[~is_done], None, bar)
 
 
-def _recipes_to_compute(call: _EncodeState, texts: list[str]) -> list[Recipe]:
-    """Return the recipes to compute in one pass; those that were requested come last.
+def _recipes_to_compute(state: _EncodeState, texts: list[str]) -> dict[Recipe, int]:
+    """Return the recipes to compute in one pass, with their dimensions; those that were requested come last.
 
     If the cache knows the texts by another pooling, the caller is comparing poolings. Then the pass computes all of
     them, so that trying them one after the other takes two passes. It does not if they would fill more than half of
     the cache and evict what is still needed.
     """
-    requested, store = list(dict.fromkeys(call.plan.recipes)), call.store
-    if store is None or call.vectors is None:
+    plan, store, some = state.plan, state.store, texts[:_TEXTS_LOOKED_UP]
+    requested = dict(zip(plan.recipes, plan.dims, strict=True))
+    if store is None or state.vectors is None:
         return requested
-    others, some = (
-        [recipe for recipe in single_poolings(call.plan) if recipe not in requested],
-        texts[:_TEXTS_LOOKED_UP],
-    )
+    others = {recipe: dim for recipe, dim in single_poolings(plan).items() if recipe not in requested}
     if all(len(store.missing(recipe, some)) == len(some) for recipe in others):
         return requested
-    vector_dim, n_chunks = call.plan.model.backend.vector_dim, len(call.texts.unique) / len(texts)
-    dims = [vector_dim(recipe.pooling, recipe.route) for recipe in others + requested]
-    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in dims)
-    return others + requested if 2 * n_bytes <= store.limit() else requested
+    recipes, n_chunks = others | requested, len(state.texts.unique) / len(texts)
+    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in recipes.values())
+    return recipes if 2 * n_bytes <= store.limit() else requested
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
@@ -302,7 +290,7 @@ def _tokenize(texts: list[str], plan: Plan) -> Tokens:
 
 
 def run_model(
-    texts: list[str], tokens: Tokens | None, plan: Plan, recipes: list[Recipe]
+    texts: list[str], tokens: Tokens | None, plan: Plan, recipes: Iterable[Recipe]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
     """Run texts through the model, batch by batch; no other function does, so whoever counts passes wraps this one.
 
@@ -312,7 +300,7 @@ def run_model(
     tokens : Tokens or None
         Those of the texts, if they were tokenized ahead.
     plan : Plan
-    recipes : list of Recipe
+    recipes : iterable of Recipe
 
     Yields
     ------
@@ -344,12 +332,12 @@ def _store_batch(
     codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
     n_tokens: NDArray[np.int64],
-    recipes: list[Recipe],
+    dims: dict[Recipe, int],
 ) -> None:
     """Cache the vectors of a batch, and finish those that were asked for."""
     plan = state.plan
-    dims = [plan.model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes]
-    vectors_by = {recipe: vectors[:, columns] for recipe, columns in zip(recipes, column_slices(dims), strict=True)}
+    columns_of = dict(zip(dims, column_slices(list(dims.values())), strict=True))
+    vectors_by = {recipe: vectors[:, columns] for recipe, columns in columns_of.items()}
     raw = np.concatenate([vectors_by[recipe] for recipe in plan.recipes], axis=1)
     check_finite(raw, codes, state.texts, plan)
     state.n_encoded += len(codes)

@@ -262,14 +262,12 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         return _values(X), X.index
     if isinstance(X, (pd.Index, pd.api.extensions.ExtensionArray)):
         return _values(X), None
-    rows = _polars_rows(X)
-    if rows is None:
-        rows = _pyarrow_rows(X)
-    if rows is not None:
-        return rows, None
-    engine = _ENGINES.get(type(X).__module__.partition(".")[0])
-    if engine is not None:
-        raise TypeError(f"X is a {type(X).__name__} of {type(X).__module__.partition('.')[0]}, {engine}")
+    for read_rows in (_polars_rows, _pyarrow_rows):
+        if (rows := read_rows(X)) is not None:
+            return rows, None
+    library = type(X).__module__.partition(".")[0]
+    if library in _ENGINES:
+        raise TypeError(f"X is a {type(X).__name__} of {library}, {_ENGINES[library]}")
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
     if hasattr(X, "__array__") and not isinstance(X, (type, np.generic)):

@@ -171,13 +171,13 @@ def _is_single(value: Any) -> bool:
 
 def _as_series(other: Any) -> pd.Series:
     """Return a column of any kind as a Series, so that its rows have index labels and texts."""
-    from skembed.encoding.columns import plain_texts
+    from skembed.encoding.columns import read_column
     from skembed.encoding.vectors import holds_vectors
 
     if isinstance(other, pd.Series):
         return other
     other = _as_column(other)
-    values = VectorArray(other) if holds_vectors(other) else plain_texts(other, "other")
+    values = VectorArray(other) if holds_vectors(other) else read_column(other, "other").to_objects()
     return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
 
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import threading
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -30,8 +29,8 @@ from numpy.typing import NDArray
 from skembed.compat import lmdb_file_bytes, open_lmdb, pad_lmdb_file
 from skembed.encoding.batching import as_slice
 from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, check_trees
-from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
 from skembed.encoding.cache.records import KEY_BYTES, Records, record_bytes, write_records
+from skembed.encoding.cache.store import DEFAULT_MAX_BYTES, BaseStore
 from skembed.encoding.recipes import Recipe
 from skembed.errors import CacheError, CacheWarning, warn_user
 from skembed.locks import is_locked_here, locked
@@ -53,7 +52,7 @@ _PAGE_BYTES = 4096
 _UNUSED_BYTES_PER_RECORD = 76  # an estimate: half of a batch's last page, shared by some 27 records
 
 
-class DiskStore:
+class DiskStore(BaseStore):
     """Vectors by recipe and text in one folder; a process has one object per folder.
 
     Parameters
@@ -66,26 +65,15 @@ class DiskStore:
     """
 
     def __init__(self, folder: Path, max_bytes: int | None) -> None:
+        super().__init__()  # its lock is held during a transaction: LMDB allows one environment per process
         self.folder = folder
         self.max_bytes = max_bytes
-        self._calls = 0, 0  # hits and misses, replaced in one step
-        self._lock = threading.RLock()  # LMDB allows one environment per process; held during a transaction
         self._environment: Any = None  # set last, when the rest is ready
         self._tables: dict[str, Any] = {}
         self._inode = self._file_bytes = self._page_bytes = 0
         self._checked: tuple[int, ...] = ()  # the state of the file when its pages were last checked
         self._last_transaction: Any = None
         self._damaged: set[bytes] = set()  # keys of damaged records, to be written again
-
-    @property
-    def n_hits(self) -> int:
-        """Number of texts requested in this process that were cached."""
-        return self._calls[0]
-
-    @property
-    def n_misses(self) -> int:
-        """Number of texts requested in this process that had to be encoded."""
-        return self._calls[1]
 
     def read(
         self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
@@ -243,11 +231,6 @@ class DiskStore:
         if monotonic() - start > 1:  # let a waiting process acquire it before this one does for its next chunk
             sleep(2 * _SECONDS_BETWEEN_TRIES)
 
-    def record_hits(self, n_hits: int, n_misses: int) -> None:
-        """Add the texts of a call that were cached and those that had to be encoded to the statistics."""
-        with self._lock:
-            self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
-
     def count(self) -> tuple[int, int]:
         """Return the number of distinct texts and the bytes in use, by all processes."""
         with self._transaction() as transaction:
@@ -289,7 +272,7 @@ class DiskStore:
         self._write(work)
         with self._lock:
             self._damaged.clear()
-            self._calls = 0, 0
+            self.calls = 0, 0
 
     def close(self) -> None:
         """Close the file; it is opened again when it is next needed."""
@@ -300,12 +283,8 @@ class DiskStore:
 
     def before_fork(self) -> None:
         """Lock, and close the file: two processes must not share one open environment."""
-        self._lock.acquire()
+        super().before_fork()
         self.close()
-
-    def after_fork(self) -> None:
-        """Unlock, in the parent and in the child."""
-        self._lock.release()
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Any]:

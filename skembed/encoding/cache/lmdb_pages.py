@@ -49,9 +49,7 @@ class _Nodes:
 
     @property
     def children(self) -> NDArray[np.int64]:
-        low, high, highest, _ = self.words.T
-        children: NDArray[np.int64] = low | high << 16 | highest << 32
-        return children
+        return self.sizes | self.flags << 32
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -242,10 +240,9 @@ class _Walk:
     def mark_free(self, content: bytes) -> None:
         """Mark the pages in a list of free pages as used."""
         numbers = np.frombuffer(content[: len(content) // 8 * 8], "<u8")
-        if not len(numbers) or len(content) % 8 or numbers[0] != len(numbers) - 1 or (numbers[1:] >= 2**62).any():
-            raise DamagedPageError("a list of free pages is damaged")
         pages = numbers[1:].astype(np.int64)
-        if (np.diff(pages) >= 0).any():  # LMDB keeps them sorted, the last page first
+        is_whole = len(numbers) > 0 and len(content) % 8 == 0 and numbers[0] == len(pages)
+        if not is_whole or (numbers[1:] >= 2**62).any() or (np.diff(pages) >= 0).any():  # sorted, the last page first
             raise DamagedPageError("a list of free pages is damaged")
         self._mark_used(pages)
 
