@@ -175,12 +175,9 @@ def _read_cache(state: _EncodeState, codes: NDArray[np.intp]) -> NDArray[np.intp
     """Read and finish the vectors that the cache holds; return the codes of the other texts."""
     if state.store is None:
         return codes
-    missing = [codes[:0]]
     n_texts = max(_BYTES_PER_READ // (4 * sum(state.plan.dims)), 1)
-    for start in range(0, len(codes), n_texts):
-        block = codes[start : start + n_texts]
-        missing.append(block[_read_block(state, state.store, block)])
-    return np.concatenate(missing)
+    blocks = [codes[start : start + n_texts] for start in range(0, len(codes), n_texts)]
+    return np.concatenate([codes[:0], *(block[_read_block(state, state.store, block)] for block in blocks)])
 
 
 def _read_block(state: _EncodeState, store: Store, codes: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -374,7 +371,4 @@ def warn(n_truncated: int, n_texts: int, plan: Plan, failure: CacheError | None)
             TruncationWarning,
         )
     if failure is not None:
-        warn_user(
-            f"The result is right, but not all of it could be kept. {failure}",
-            CacheWarning,
-        )
+        warn_user(f"The result is right, but not all of it could be kept. {failure}", CacheWarning)

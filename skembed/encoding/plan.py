@@ -172,12 +172,11 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
             raise ValueError(_not_supported("layers", settings.layers, model))
         return None
     n_states = spec.n_layers + 1  # the input embeddings are number 0
-    for layer in asked:
-        if not -n_states <= layer < n_states:
-            raise ValueError(
-                f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
-                f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
-            )
+    if not all(-n_states <= layer < n_states for layer in asked):
+        raise ValueError(
+            f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
+            f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
+        )
     numbers = tuple(sorted(layer % n_states for layer in asked))
     if set(numbers) != {spec.n_layers}:
         with model.lock:

@@ -254,7 +254,7 @@ class TorchBackend:
         if len(empty):
             yield empty, self._embed_nothing(len(empty), layer_poolings)
         filled = np.flatnonzero(lengths)
-        one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
+        one_length = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else np.inf
         if self.company != "any":
             one_length = 1
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)

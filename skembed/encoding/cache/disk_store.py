@@ -178,10 +178,7 @@ class DiskStore(BaseStore):
         """
         about, limit = self._tables["about"], self._limit(transaction)
         total = _number(transaction.get(b"bytes", db=about), 0)
-        while total + n_bytes > limit:
-            n_freed = self._evict_oldest(transaction, first_new) if n_bytes <= limit else 0
-            if n_freed == 0:
-                break
+        while n_bytes <= limit < total + n_bytes and (n_freed := self._evict_oldest(transaction, first_new)):
             total -= n_freed
         fits = total + n_bytes <= limit
         transaction.put(b"bytes", str(total + n_bytes * fits).encode(), db=about)
@@ -218,14 +215,13 @@ class DiskStore(BaseStore):
             return
         with self._translate_errors():
             self._make_folder()
-        lock = locked(
+        with locked(
             file,
             taking=self._translate_errors(),
             mode=0o600,
             poll_interval=_SECONDS_BETWEEN_TRIES,
             fallback_to_soft=False,  # a soft lock outlives a process that dies
-        )
-        with lock:
+        ):
             start = monotonic()
             yield
         if monotonic() - start > 1:  # let a waiting process acquire it before this one does for its next chunk
@@ -332,16 +328,15 @@ class DiskStore(BaseStore):
     def _open_or_check(self) -> None:
         """Open the file, or check that the open file is still the one in the folder, and complete."""
         data = self.folder / _DATA
+        found = data.stat() if data.exists() else None
         if not _is_open(self._environment, "path"):  # not open, or its closing was interrupted
             self._environment = None
-        if self._environment is not None:
-            found = data.stat() if data.exists() else None
-            if found is None or found.st_ino != self._inode:  # the folder was deleted or replaced
-                self.close()
-            elif found.st_size < 2 * self._page_bytes:  # the heads are gone, which LMDB would read
-                raise lmdb.CorruptedError(f"the file ends after {found.st_size} of {self._file_bytes} bytes")
-            elif found.st_size < self._file_bytes:
-                self._pad_file()
+        elif found is None or found.st_ino != self._inode:  # the folder was deleted or replaced
+            self.close()
+        elif found.st_size < 2 * self._page_bytes:  # the heads are gone, which LMDB would read
+            raise lmdb.CorruptedError(f"the file ends after {found.st_size} of {self._file_bytes} bytes")
+        elif found.st_size < self._file_bytes:
+            self._pad_file()
         if self._environment is None:
             self._open(data)
 
@@ -475,7 +470,7 @@ class DiskStore(BaseStore):
             yield
         except (lmdb.MapFullError, CacheError):
             raise
-        except (lmdb.Error, DamagedPageError, OSError, UnicodeEncodeError) as error:
+        except (lmdb.Error, DamagedPageError, OSError) as error:
             raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
 
 
@@ -490,8 +485,6 @@ _DAMAGE_ERRORS = (
 
 def _explain(error: Exception) -> str:
     reason = str(error).rstrip(".")
-    if isinstance(error, UnicodeEncodeError):
-        return f"{reason}. Choose a folder without such characters in its path, or set PYTHONUTF8=1."
     if isinstance(error, _DAMAGE_ERRORS):
         return f"{_DATA} is damaged or not a cache of skembed: {reason}. Delete the folder, or choose another."
     if isinstance(error, lmdb.NotFoundError):

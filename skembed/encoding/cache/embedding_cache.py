@@ -162,8 +162,7 @@ def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
         cache = _memory_caches.get(name)
         if cache is None:
             cache = EmbeddingCache(max_bytes=max_bytes)
-            _memory_caches[name] = cache
-            del _memory_caches[cache._name]
+            _memory_caches[name] = _memory_caches.pop(cache._name)
             cache._name = name
             _arrived.append(cache)
         return cache

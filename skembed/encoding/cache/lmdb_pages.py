@@ -214,7 +214,8 @@ class _Walk:
         """Mark the pages of the large values of leaves as used; return their number."""
         n_pages = 0
         for node in np.flatnonzero(nodes.flags & _IS_LARGE).tolist():
-            first, n = int.from_bytes(nodes.value(node, 8), "little"), self._n_pages_of(int(nodes.sizes[node]))
+            first = int.from_bytes(nodes.value(node, 8), "little")
+            n = (_LARGE_HEAD.size - 1 + int(nodes.sizes[node])) // self._page_bytes + 1
             if not 2 <= first <= self._last_page - n + 1 or self._is_used[first : first + n].any():
                 raise DamagedPageError("a page lies outside of the file or is used twice")
             self._is_used[first : first + n] = True
@@ -225,9 +226,6 @@ class _Walk:
                 raise DamagedPageError(f"page {first} is damaged")
             n_pages += n
         return n_pages
-
-    def _n_pages_of(self, n_bytes: int) -> int:
-        return (_LARGE_HEAD.size - 1 + n_bytes) // self._page_bytes + 1
 
     def value(self, nodes: _Nodes, node: int) -> bytes:
         """Read a value, from its leaf or from pages of its own."""

@@ -94,9 +94,7 @@ class _Contents:
             if shelf is None:
                 shelf = other.shelves[block.shelf.recipe] = _Shelf(block.shelf.recipe)
                 other.n_bytes += shelf.n_bytes
-            shelf.place_of.update(
-                zip(texts, range(number * _ROWS_PER_BLOCK, (number + 1) * _ROWS_PER_BLOCK), strict=False)
-            )
+            shelf.place_of.update(zip(texts, count(number * _ROWS_PER_BLOCK)))
             n_bytes = sum(map(sys.getsizeof, texts)) + len(texts) * row_bytes
             other.blocks[number] = _Block(number, shelf, len(texts), block.vectors, block.n_tokens, texts, n_bytes)
             other.n_bytes += n_bytes
@@ -142,8 +140,7 @@ class MemoryStore(BaseStore):
         """Fill in the rows of the texts that are cached; return the positions of the others."""
         with self._lock:
             contents = self._begin_change()
-            shelf = contents.shelves.get(recipe)
-            place_of = shelf.place_of if shelf is not None else {}
+            place_of = (contents.shelves.get(recipe) or _Shelf(recipe)).place_of
             places = np.fromiter(map(place_of.get, texts, repeat(-1)), dtype=np.int64, count=len(texts))
             numbers, rows = np.divmod(places, _ROWS_PER_BLOCK)
             for number, positions in positions_by_value(numbers):
@@ -157,8 +154,7 @@ class MemoryStore(BaseStore):
     def missing(self, recipe: Recipe, texts: Iterable[str]) -> NDArray[np.intp]:
         """Return the positions of the texts that are not cached."""
         with self._lock:
-            shelf = self._intact().shelves.get(recipe)
-            place_of = shelf.place_of if shelf is not None else {}
+            place_of = (self._intact().shelves.get(recipe) or _Shelf(recipe)).place_of
             return np.flatnonzero([text not in place_of for text in texts])
 
     def write(
