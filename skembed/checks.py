@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from numbers import Real
 from typing import Any
 
@@ -41,11 +42,9 @@ def check_positive(name: str, value: Any) -> None:
 
 def check_count(name: str, count: Any) -> int:
     """Return count as int; raise ValueError unless it is an integer of at least 1. Bools are rejected."""
-    try:
+    with suppress(TypeError):
         if (number := check_integer(name, count)) >= 1:
             return number
-    except TypeError:
-        pass
     raise ValueError(f"{name} must be a positive integer; got {count!r}.")
 
 

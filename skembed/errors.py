@@ -13,6 +13,7 @@ Each derives from the built-in class that people already catch::
 """
 
 import sys
+import warnings
 
 
 class SkembedError(Exception):
@@ -50,17 +51,12 @@ class TruncationWarning(UserWarning):
 _BETWEEN = ("skembed", "sklearn", "pandas")  # packages that may stand between the user's line and a warning
 
 
-def level_of_user() -> int:
-    """Return the ``stacklevel`` with which the caller's warning points to the user's line.
+def warn_user(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warn at the user's line: the first outside of skembed, scikit-learn and pandas.
 
-    That is the first line outside of skembed, scikit-learn and pandas, be it ``estimator.fit`` or ``pipeline.fit``.
-
-    Returns
-    -------
-    int
-        For :func:`warnings.warn`.
+    That is the line of ``estimator.fit``, but also of ``pipeline.fit``.
     """
-    level, frame = 1, sys._getframe(1)
+    level, frame = 1, sys._getframe()
     while frame.f_back and frame.f_globals.get("__name__", "").partition(".")[0] in _BETWEEN:
         level, frame = level + 1, frame.f_back
-    return level
+    warnings.warn(message, category, stacklevel=level)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -32,7 +31,7 @@ from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
 from skembed.encoding.texts import Texts, read_columns, read_texts
-from skembed.errors import ModelChangedError, level_of_user
+from skembed.errors import ModelChangedError, warn_user
 from skembed.optional import require
 from skembed.paths import read_path
 from skembed.training.data import TrainingData, make_examples, read_examples
@@ -430,7 +429,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         doubt = find_doubt(data, loss_name, settings.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         if doubt is not None:
-            warnings.warn(doubt, UserWarning, stacklevel=level_of_user())
+            warn_user(doubt)
         devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
         plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
         device = str(plan.model.backend.device)
@@ -444,11 +443,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         self.embedding_dim_, self.model_fingerprint_ = plan.finished_dim, plan.model.fingerprint
         self._trained_fingerprint = plan.model.fingerprint
         if doubt is None and (history["loss"].dropna() == 0).all():
-            warnings.warn(
+            warn_user(
                 "The loss was 0 from the first step to the last: the examples taught the model nothing, because it "
                 f"already does what loss={loss_name!r} asks for. Pass harder examples, or another loss.",
-                UserWarning,
-                stacklevel=level_of_user(),
             )
 
     def _read_saved(self) -> SentenceTransformer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -57,12 +58,10 @@ class SpecialFileError(OSError):
 
 def refuse_special_file(path: Path) -> None:
     """Raise SpecialFileError if a path leads to a pipe, a socket or a device, because reading it might hang."""
-    try:
+    with suppress(FileNotFoundError):
         mode = path.stat().st_mode
-    except FileNotFoundError:
-        return
-    if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-        raise SpecialFileError(f"{path} is not a regular file but a pipe, a socket or a device, and is not read.")
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise SpecialFileError(f"{path} is not a regular file but a pipe, a socket or a device, and is not read.")
 
 
 def _local(path: str, name: str) -> str:

@@ -130,12 +130,12 @@ def counted(monkeypatch):
     from skembed.encoding import encoder
 
     seen: list[str] = []
-    original = encoder._run_model
+    original = encoder.run_model
 
     def counting(texts, *rest):
         for positions, vectors, n_tokens in original(texts, *rest):
             seen.extend(texts[position] for position in positions)
             yield positions, vectors, n_tokens
 
-    monkeypatch.setattr(encoder, "_run_model", counting)
+    monkeypatch.setattr(encoder, "run_model", counting)
     return seen

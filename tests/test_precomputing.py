@@ -675,7 +675,7 @@ class LoggingTransformer(SentenceEmbeddingTransformer):
     def transform(self, X):
         from skembed.encoding import encoder
 
-        original = getattr(encoder._run_model, "original", encoder._run_model)
+        original = getattr(encoder.run_model, "original", encoder.run_model)
 
         def logging(texts, *rest):
             for positions, *result in original(texts, *rest):
@@ -684,11 +684,11 @@ class LoggingTransformer(SentenceEmbeddingTransformer):
                 yield positions, *result
 
         logging.original = original
-        encoder._run_model = logging
+        encoder.run_model = logging
         try:
             return super().transform(X)
         finally:
-            encoder._run_model = original
+            encoder.run_model = original
 
     def fit_transform(self, X, y=None):
         return self.fit(X).transform(X)

@@ -15,7 +15,7 @@ CHARACTERS_PER_CHUNK = 16_000_000
 
 
 def length_batches(
-    lengths: NDArray[np.int64], batch_tokens: int, one_length_from: int | None = None
+    lengths: NDArray[np.int64], batch_tokens: int, one_length_from: float = np.inf
 ) -> Iterator[NDArray[np.intp]]:
     """Group rows of similar length so that each batch holds at most ``batch_tokens`` padded tokens.
 
@@ -25,7 +25,7 @@ def length_batches(
         Tokens in each row.
     batch_tokens : int
         Most tokens in a batch, padding included. A row longer than that is a batch of its own.
-    one_length_from : int, optional
+    one_length_from : int, default=inf
         Number of tokens of one length that make batches of their own, without padding. A few longer rows may join them.
 
     Yields
@@ -49,19 +49,15 @@ def length_batches(
             start += n_rows
 
 
-def _same_length_spans(ordered: NDArray[np.int64], one_length_from: int | None) -> Iterator[tuple[int, int]]:
+def _same_length_spans(ordered: NDArray[np.int64], one_length_from: float) -> Iterator[tuple[int, int]]:
     """Yield spans of rows, ordered by length, that no batch crosses: they part lengths that have enough tokens."""
-    if one_length_from is None:
-        yield 0, len(ordered)
-        return
     start = n_tokens = 0
     is_after_large = False
     for begin, end in pairwise([0, *(np.flatnonzero(np.diff(ordered)) + 1), len(ordered)]):
         n_of_length = (end - begin) * int(ordered[begin]) if end > begin else 0
         is_large = n_of_length >= one_length_from
-        if is_after_large or (
-            is_large and n_tokens >= one_length_from
-        ):  # else the few rows before would be a small batch
+        # Few rows before a length that has enough join it: they would be a small batch.
+        if is_after_large or (is_large and n_tokens >= one_length_from):
             yield start, begin
             start, n_tokens = begin, 0
         n_tokens += n_of_length

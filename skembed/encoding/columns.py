@@ -111,9 +111,3 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     series = X.iloc[:, 0] if isinstance(X, pd.DataFrame) and X.shape[1] == 1 else X
     own_name = series.name if isinstance(series, pd.Series) else None
     return Column(name, texts, vectors, model, labels, own_name, about_column(X) if name == "X" else "")
-
-
-def plain_texts(X: Any, name: str = "X", *, missing: str = "nan") -> NDArray[np.object_]:
-    """Read a column of texts from any container to an array of str, None for missing ones."""
-    texts = read_texts(X, missing=missing, name=name)
-    return np.array([*texts.unique, None], dtype=object)[texts.codes]

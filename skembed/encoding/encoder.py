@@ -6,8 +6,7 @@ files beside it and the three folders below.
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from time import perf_counter
@@ -28,7 +27,7 @@ from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts
 from skembed.encoding.threads import iterate_concurrently
 from skembed.encoding.tokens import Tokens
-from skembed.errors import CacheError, CacheWarning, TruncationWarning, level_of_user
+from skembed.errors import CacheError, CacheWarning, TruncationWarning, warn_user
 
 if TYPE_CHECKING:
     from skembed.encoding.backends.reader import TransformerSpec
@@ -106,25 +105,20 @@ def encode(texts: Texts, plan: Plan) -> NDArray[np.float32]:
     TruncationWarning
         Once, if texts were truncated, with their number.
     """
-    vectors = np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32)
-    state, missing = _begin(texts, plan, vectors)
-    if len(missing):
-        with progress(plan.settings.show_progress_bar, len(missing)) as bar:
-            _encode_missing(state, missing, bar)
-    _record_hits(state)
-    warn(count_truncated(state.n_tokens, texts, state.plan), len(texts), plan, state.failure)
-    return scatter_rows(vectors, texts, plan.settings.missing)
+    vectors, n_truncated, failure = encode_chunk(texts, plan)
+    warn(n_truncated, len(texts), plan, failure)
+    return vectors
 
 
-def encode_chunk(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32], int, CacheError | None]:
+def encode_chunk(texts: Texts, plan: Plan, bar: Any = None) -> tuple[NDArray[np.float32], int, CacheError | None]:
     """Encode a chunk of a longer column, without warnings; see :func:`encode`.
 
     Parameters
     ----------
     texts : Texts
     plan : Plan
-    bar : tqdm
-        Updated for each row.
+    bar : tqdm, default=None
+        Updated for each row. None: a bar of its own, if texts must go through the model.
 
     Returns
     -------
@@ -135,10 +129,7 @@ def encode_chunk(texts: Texts, plan: Plan, bar: Any) -> tuple[NDArray[np.float32
         Why vectors could not be cached. :func:`warn` takes the sum of ``n_truncated`` over all chunks, and this.
     """
     vectors = np.empty((len(texts.unique), plan.finished_dim), dtype=np.float32)
-    state, missing = _begin(texts, plan, vectors)
-    bar.update(len(texts) - len(missing))
-    _encode_missing(state, missing, bar)
-    _record_hits(state)
+    state = _encode(texts, plan, vectors, bar)
     rows = scatter_rows(vectors, texts, plan.settings.missing)
     return rows, count_truncated(state.n_tokens, texts, state.plan), state.failure
 
@@ -158,14 +149,11 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
     CacheError
         If vectors cannot be cached.
     """
-    state, missing = _begin(texts, plan, vectors=None)
-    bar.update(len(texts.unique) - len(missing))
-    _encode_missing(state, missing, bar)
-    _record_hits(state)
+    _encode(texts, plan, None, bar)
 
 
-def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tuple[_EncodeState, NDArray[np.intp]]:
-    """Start a call with what the cache holds; also return the codes of the texts that it lacks."""
+def _encode(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None, bar: Any) -> _EncodeState:
+    """Read what the cache holds, run the model on the other texts, and count both."""
     if plan.model.has_failed:  # since the plan was made
         plan = make_plan(plan.settings)
     n_tokens = np.zeros(len(texts.unique), dtype=np.int64)
@@ -173,24 +161,23 @@ def _begin(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None) -> tup
     missing = _read_cache(state, np.arange(len(texts.unique)))
     if plan.settings.long_texts == "error":
         check_lengths(texts, plan, missing, state.n_tokens)
-    return state, missing
-
-
-def _record_hits(state: _EncodeState) -> None:
+    if bar is not None:
+        bar.update(len(texts.unique if vectors is None else texts) - len(missing))
+    if len(missing):
+        with progress(plan.settings.show_progress_bar, len(missing)) if bar is None else nullcontext(bar) as shown:
+            _encode_missing(state, missing, shown)
     if state.store is not None:
-        state.store.record_hits(len(state.texts.unique) - state.n_encoded, state.n_encoded)
+        state.store.record_hits(len(texts.unique) - state.n_encoded, state.n_encoded)
+    return state
 
 
 def _read_cache(state: _EncodeState, codes: NDArray[np.intp]) -> NDArray[np.intp]:
     """Read and finish the vectors that the cache holds; return the codes of the other texts."""
     if state.store is None:
         return codes
-    missing = [codes[:0]]
     n_texts = max(_BYTES_PER_READ // (4 * sum(state.plan.dims)), 1)
-    for start in range(0, len(codes), n_texts):
-        block = codes[start : start + n_texts]
-        missing.append(block[_read_block(state, state.store, block)])
-    return np.concatenate(missing)
+    blocks = [codes[start : start + n_texts] for start in range(0, len(codes), n_texts)]
+    return np.concatenate([codes[:0], *(block[_read_block(state, state.store, block)] for block in blocks)])
 
 
 def _read_block(state: _EncodeState, store: Store, codes: NDArray[np.intp]) -> NDArray[np.bool_]:
@@ -259,7 +246,7 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
     texts, failure = state.texts_of(codes), None
     recipes, is_done = _recipes_to_compute(state, texts), np.zeros(len(codes), dtype=bool)
     try:
-        for positions, vectors, n_tokens in _run_model(
+        for positions, vectors, n_tokens in run_model(
             texts, tokens if len(codes) == n_wanted else None, state.plan, recipes
         ):
             _store_batch(state, codes[positions], vectors, n_tokens, recipes)
@@ -274,26 +261,23 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
             _encode_chunk(state, codes[~is_done], None, bar)
 
 
-def _recipes_to_compute(call: _EncodeState, texts: list[str]) -> list[Recipe]:
-    """Return the recipes to compute in one pass; those that were requested come last.
+def _recipes_to_compute(state: _EncodeState, texts: list[str]) -> dict[Recipe, int]:
+    """Return the recipes to compute in one pass, with their dimensions; those that were requested come last.
 
     If the cache knows the texts by another pooling, the caller is comparing poolings. Then the pass computes all of
     them, so that trying them one after the other takes two passes. It does not if they would fill more than half of
     the cache and evict what is still needed.
     """
-    requested, store = list(dict.fromkeys(call.plan.recipes)), call.store
-    if store is None or call.vectors is None:
+    plan, store, some = state.plan, state.store, texts[:_TEXTS_LOOKED_UP]
+    requested = dict(zip(plan.recipes, plan.dims, strict=True))
+    if store is None or state.vectors is None:
         return requested
-    others, some = (
-        [recipe for recipe in single_poolings(call.plan) if recipe not in requested],
-        texts[:_TEXTS_LOOKED_UP],
-    )
+    others = {recipe: dim for recipe, dim in single_poolings(plan).items() if recipe not in requested}
     if all(len(store.missing(recipe, some)) == len(some) for recipe in others):
         return requested
-    vector_dim, n_chunks = call.plan.model.backend.vector_dim, len(call.texts.unique) / len(texts)
-    dims = [vector_dim(recipe.pooling, recipe.route) for recipe in others + requested]
-    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in dims)
-    return others + requested if 2 * n_bytes <= store.limit() else requested
+    recipes, n_chunks = others | requested, len(state.texts.unique) / len(texts)
+    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in recipes.values())
+    return recipes if 2 * n_bytes <= store.limit() else requested
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
@@ -302,10 +286,10 @@ def _tokenize(texts: list[str], plan: Plan) -> Tokens:
     return spec.tokenizer.tokenize(prompted, base.max_seq_length, split=base.split_long_texts)
 
 
-def _run_model(
-    texts: list[str], tokens: Tokens | None, plan: Plan, recipes: list[Recipe]
+def run_model(
+    texts: list[str], tokens: Tokens | None, plan: Plan, recipes: Iterable[Recipe]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
-    """Run texts through the model, batch by batch.
+    """Run texts through the model, batch by batch; no other function does, so whoever counts passes wraps this one.
 
     Parameters
     ----------
@@ -313,7 +297,7 @@ def _run_model(
     tokens : Tokens or None
         Those of the texts, if they were tokenized ahead.
     plan : Plan
-    recipes : list of Recipe
+    recipes : iterable of Recipe
 
     Yields
     ------
@@ -345,12 +329,12 @@ def _store_batch(
     codes: NDArray[np.intp],
     vectors: NDArray[np.float32],
     n_tokens: NDArray[np.int64],
-    recipes: list[Recipe],
+    dims: dict[Recipe, int],
 ) -> None:
     """Cache the vectors of a batch, and finish those that were asked for."""
     plan = state.plan
-    dims = [plan.model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes]
-    vectors_by = {recipe: vectors[:, columns] for recipe, columns in zip(recipes, column_slices(dims), strict=True)}
+    columns_of = dict(zip(dims, column_slices(list(dims.values())), strict=True))
+    vectors_by = {recipe: vectors[:, columns] for recipe, columns in columns_of.items()}
     raw = np.concatenate([vectors_by[recipe] for recipe in plan.recipes], axis=1)
     check_finite(raw, codes, state.texts, plan)
     state.n_encoded += len(codes)
@@ -382,14 +366,9 @@ def warn(n_truncated: int, n_texts: int, plan: Plan, failure: CacheError | None)
         remedy = "choose long_texts='mean' to read them whole, or a larger max_seq_length if the model allows it"
         if plan.model.backend.spec is None:
             remedy = "this model cannot read more of a text, so embed shorter ones"
-        warnings.warn(
+        warn_user(
             f"{n_truncated} of {n_texts} texts have more than {plan.token_limit} tokens and were cut; {remedy}.",
             TruncationWarning,
-            stacklevel=level_of_user(),
         )
     if failure is not None:
-        warnings.warn(
-            f"The result is right, but not all of it could be kept. {failure}",
-            CacheWarning,
-            stacklevel=level_of_user(),
-        )
+        warn_user(f"The result is right, but not all of it could be kept. {failure}", CacheWarning)

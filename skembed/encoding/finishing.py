@@ -40,8 +40,7 @@ def truncate_normalize(raw: NDArray[np.float32], plan: Plan) -> NDArray[np.float
     """
     finished = raw[:, : plan.finished_dim]
     if len(plan.kept) > 1 and plan.finished_dim < raw.shape[1]:
-        starts = (columns.start for columns in column_slices(plan.dims))
-        parts = [raw[:, start : start + kept] for start, kept in zip(starts, plan.kept, strict=True)]
+        parts = [raw[:, part][:, :kept] for part, kept in zip(column_slices(plan.dims), plan.kept, strict=True)]
         finished = np.concatenate(parts, axis=1)
     if plan.normalize:
         norms = np.sqrt(np.einsum("ij,ij->i", finished, finished))

@@ -124,14 +124,13 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
     )
 
 
-def single_poolings(plan: Plan) -> list[Recipe]:
-    """Return the recipe of each single pooling that the plan's model supports, of the plan's layers."""
-    recipes = [replace(plan.recipes[0], pooling=(mode,)) for mode in POOLINGS if plan.model.backend.spec is not None]
-    supported = []
-    for recipe in recipes:
+def single_poolings(plan: Plan) -> dict[Recipe, int]:
+    """Return the recipes of all single poolings that the model supports, with their dimensions."""
+    supported = {}
+    for mode in POOLINGS if plan.model.backend.spec is not None else ():
+        recipe = replace(plan.recipes[0], pooling=(mode,))
         with suppress(ValueError):  # the model's tail may want more dimensions than one pooling gives
-            plan.model.backend.vector_dim(recipe.pooling, recipe.route)
-            supported.append(recipe)
+            supported[recipe] = plan.model.backend.vector_dim(recipe.pooling, recipe.route)
     return supported
 
 
@@ -173,12 +172,11 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
             raise ValueError(_not_supported("layers", settings.layers, model))
         return None
     n_states = spec.n_layers + 1  # the input embeddings are number 0
-    for layer in asked:
-        if not -n_states <= layer < n_states:
-            raise ValueError(
-                f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
-                f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
-            )
+    if not all(-n_states <= layer < n_states for layer in asked):
+        raise ValueError(
+            f"layers={settings.layers!r}: the model has {spec.n_layers} layers, numbered "
+            f"0 (input embeddings) to {spec.n_layers}, or -{n_states} to -1."
+        )
     numbers = tuple(sorted(layer % n_states for layer in asked))
     if set(numbers) != {spec.n_layers}:
         with model.lock:

@@ -31,7 +31,7 @@ _CHOICES: dict[str, tuple[Any, ...]] = {
     "trust_remote_code": (True, False),
     "show_progress_bar": ("auto", True, False),
 }
-_POSITIVE_INTEGERS = ("truncate_dim", "max_seq_length")  # or None
+_POSITIVE_INTEGERS = {"truncate_dim": None, "max_seq_length": None, "batch_tokens": "auto"}  # or that value
 _STRINGS = ("prompt", "prompt_name", "revision")  # or None
 
 
@@ -71,11 +71,9 @@ class Settings:
     def __post_init__(self) -> None:
         for name, choices in _CHOICES.items():
             check_choice(name, getattr(self, name), choices)
-        for name in _POSITIVE_INTEGERS:
-            if getattr(self, name) is not None:
+        for name, other in _POSITIVE_INTEGERS.items():
+            if not is_same(getattr(self, name), other):
                 check_positive(name, getattr(self, name))
-        if not is_same(self.batch_tokens, "auto"):
-            check_positive("batch_tokens", self.batch_tokens)
         for name in _STRINGS:
             if not isinstance(getattr(self, name), (str, type(None))):
                 raise TypeError(f"{name} must be a str or None; got {getattr(self, name)!r}.")

@@ -178,21 +178,18 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     >>> read_columns([("a", "b"), ("c", "d")])
     [('X[:, 0]', ['a', 'c']), ('X[:, 1]', ['b', 'd'])]
     """
-    columns: list[tuple[str, Any]]
     if isinstance(X, pd.DataFrame):
-        columns = [(f"column {name!r}", X.iloc[:, position]) for position, name in enumerate(X.columns)]
-    elif hasattr(X, "get_columns"):  # a frame of polars
-        columns = [(f"column {column.name!r}", column) for column in X.get_columns()]
-    elif hasattr(X, "column_names"):  # a table of pyarrow, or a Dataset of datasets
+        return [(f"column {name!r}", X.iloc[:, position]) for position, name in enumerate(X.columns)]
+    if hasattr(X, "get_columns"):  # a frame of polars
+        return [(f"column {column.name!r}", column) for column in X.get_columns()]
+    if hasattr(X, "column_names"):  # a table of pyarrow, or a Dataset of datasets
         read_column = X.column if hasattr(X, "column") else lambda position: list(X[X.column_names[position]])
-        columns = [(f"column {name!r}", read_column(position)) for position, name in enumerate(X.column_names)]
-    elif isinstance(X, np.ndarray) and X.ndim == 2:
-        columns = [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
-    elif isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):
-        columns = [(f"X[:, {position}]", list(column)) for position, column in enumerate(_transposed(X))]
-    else:
-        columns = [("X", X)]
-    return columns
+        return [(f"column {name!r}", read_column(position)) for position, name in enumerate(X.column_names)]
+    if isinstance(X, np.ndarray) and X.ndim == 2:
+        return [(f"X[:, {position}]", column) for position, column in enumerate(X.T)]
+    if isinstance(X, (list, tuple)) and X and isinstance(X[0], (list, tuple)):
+        return [(f"X[:, {position}]", list(column)) for position, column in enumerate(_transposed(X))]
+    return [("X", X)]
 
 
 def _transposed(rows: Sequence[Any]) -> Iterable[Any]:
@@ -262,14 +259,12 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
         return _values(X), X.index
     if isinstance(X, (pd.Index, pd.api.extensions.ExtensionArray)):
         return _values(X), None
-    rows = _polars_rows(X)
-    if rows is None:
-        rows = _pyarrow_rows(X)
-    if rows is not None:
-        return rows, None
-    engine = _ENGINES.get(type(X).__module__.partition(".")[0])
-    if engine is not None:
-        raise TypeError(f"X is a {type(X).__name__} of {type(X).__module__.partition('.')[0]}, {engine}")
+    for read_rows in (_polars_rows, _pyarrow_rows):
+        if (rows := read_rows(X)) is not None:
+            return rows, None
+    library = type(X).__module__.partition(".")[0]
+    if library in _ENGINES:
+        raise TypeError(f"X is a {type(X).__name__} of {library}, {_ENGINES[library]}")
     if isinstance(X, Sequence) and not isinstance(X, (bytes, bytearray, memoryview)):
         return X, None
     if hasattr(X, "__array__") and not isinstance(X, (type, np.generic)):
@@ -282,8 +277,7 @@ def _rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
 
 
 def _values(column: Any) -> list[Any] | pd.Categorical:
-    is_categorical = isinstance(column.dtype, pd.CategoricalDtype)
-    return pd.Categorical(column) if is_categorical else column.tolist()
+    return pd.Categorical(column) if isinstance(column.dtype, pd.CategoricalDtype) else column.tolist()
 
 
 def _array_rows(X: NDArray[Any]) -> list[Any]:

@@ -138,7 +138,9 @@ class TextTokenizer:
                 ids.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32))
                 lengths.extend(map(len, rows))
                 rows_of_text.append(len(rows))
-                n_tokens.append(self._n_tokens(encoding))
+                # Of the whole text: truncated tokens included, special ones counted once.
+                n_truncated = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
+                n_tokens.append(len(encoding.ids) + n_truncated)
         return Tokens(
             ids=np.concatenate(ids) if ids else np.empty(0, dtype=np.int32),
             starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
@@ -153,11 +155,6 @@ class TextTokenizer:
             else:
                 self._tokenizer.enable_truncation(max_seq_length, direction=side)
             return self._tokenizer.encode_batch_fast(texts)
-
-    def _n_tokens(self, encoding: Encoding) -> int:
-        """Count the tokens of the whole text, truncated ones included and each special token once."""
-        n_truncated = sum(len(rest.ids) - self.n_special_tokens for rest in encoding.overflowing)
-        return len(encoding.ids) + n_truncated
 
 
 _all_tokenizers: WeakSet[TextTokenizer] = WeakSet()

@@ -53,15 +53,12 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     """
     if isinstance(vectors, pd.DataFrame):
         vectors = _read_frame(vectors)
-    if isinstance(vectors, (pd.Series, pd.Index)):
-        vectors = vectors.array
+    vectors = _unwrap(vectors)
     matrix: NDArray[np.float32]
     if _is_vector_column(vectors):
         matrix = vectors.to_numpy(np.float32)
     elif isinstance(vectors, np.ndarray) and vectors.ndim != 1:
         matrix = _read_matrix(vectors)
-    elif isinstance(vectors, pd.arrays.ArrowExtensionArray):
-        matrix = _read_arrow(vectors.__arrow_array__(), dim)
     elif type(vectors).__module__.startswith("pyarrow") and not _has_several_dimensions(vectors):
         matrix = _read_arrow(vectors, dim)
     elif _has_several_dimensions(vectors):
@@ -95,11 +92,10 @@ def holds_vectors(values: Any) -> bool:
     """
     if isinstance(values, pd.DataFrame):
         return all(map(_is_real, values.dtypes)) or (values.shape[1] == 1 and holds_vectors(values.iloc[:, 0]))
-    if isinstance(values, (pd.Series, pd.Index)):
-        values = values.array
+    values = _unwrap(values)
     if _has_several_dimensions(values):
         return isinstance(values, np.ndarray) and values.dtype.kind in "fiu"
-    if _is_vector_column(values) or _is_fixed_size_arrow(values):
+    if _is_vector_column(values) or hasattr(_arrow_type(values), "list_size"):
         return True
     if not pd.api.types.is_list_like(values) or isinstance(values, Iterator):
         return False
@@ -127,15 +123,19 @@ def model_of(values: Any) -> str | None:
     """
     if isinstance(values, pd.DataFrame) and values.shape[1] == 1:
         values = values.iloc[:, 0]
-    if isinstance(values, (pd.Series, pd.Index)):
-        values = values.array
+    values = _unwrap(values)
     if _is_vector_column(values):
         model: str | None = values.model
         return model
-    arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
-    chunks = [chunk for chunk in getattr(arrow, "chunks", ()) if len(chunk) > chunk.null_count]
-    models = {_recorded_model(chunk) for chunk in chunks or [arrow]}  # chunks may come from several files
+    chunks = [chunk for chunk in getattr(values, "chunks", ()) if len(chunk) > chunk.null_count]
+    models = {_recorded_model(chunk) for chunk in chunks or [values]}  # chunks may come from several files
     return models.pop() if len(models) == 1 else None
+
+
+def _unwrap(values: Any) -> Any:
+    """Return the array of a column of pandas, and if it is pyarrow's, that of pyarrow; other values as they are."""
+    values = values.array if isinstance(values, (pd.Series, pd.Index)) else values
+    return values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
 
 
 def _recorded_model(arrow: Any) -> str | None:
@@ -152,11 +152,6 @@ def _arrow_type(arrow: Any) -> Any:
 def _has_several_dimensions(values: Any) -> bool:
     """Return whether values are a matrix or a frame, including those of polars and pyarrow, rather than a column."""
     return len(getattr(values, "shape", ())) > 1
-
-
-def _is_fixed_size_arrow(values: Any) -> bool:
-    arrow = values.__arrow_array__() if isinstance(values, pd.arrays.ArrowExtensionArray) else values
-    return hasattr(_arrow_type(arrow), "list_size")
 
 
 def _is_vector_column(values: Any) -> bool:

@@ -6,13 +6,12 @@ Imports pandas, the vector column, which columns hold text, and whom a warning i
 from __future__ import annotations
 
 import functools
-import warnings
 from typing import Any
 
 import pandas as pd
 from pandas.api import types
 
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 from skembed.frames.text_columns import join_names, may_hold_text
 from skembed.frames.vectors import VectorDtype
 
@@ -45,11 +44,9 @@ class FallbackAccessor:
         if standing is None or isinstance(standing, FallbackAccessor):
             setattr(owner, self.name, self)
         else:
-            warnings.warn(
+            warn_user(
                 f"pandas.{owner.__name__}.{self.name} is {standing!r} already; skembed leaves it as it is. "
                 "skembed.embed(series) does the same.",
-                UserWarning,
-                stacklevel=level_of_user(),
             )
 
     def __get__(self, owner: pd.DataFrame | pd.Series | None, kind: type) -> Any:
@@ -67,10 +64,8 @@ class FallbackAccessor:
     def __set__(self, owner: pd.DataFrame | pd.Series, value: Any) -> None:
         would_hide = self.name not in owner.__dict__ and not self._is_taken(owner) and self._has_text(owner)
         if would_hide and isinstance(owner, pd.DataFrame) and types.is_list_like(value):
-            warnings.warn(  # as pandas does where there is no accessor
+            warn_user(  # as pandas does where there is no accessor
                 f"Pandas doesn't allow columns to be created via a new attribute name; write df[{self.name!r}] = ...",
-                UserWarning,
-                stacklevel=level_of_user(),
             )
         owner.__dict__[self.name] = value
 

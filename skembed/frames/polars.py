@@ -5,7 +5,6 @@ Imports polars, so skembed imports this file only if polars is imported already.
 
 from __future__ import annotations
 
-import warnings
 from typing import Any
 
 import numpy as np
@@ -13,7 +12,7 @@ import polars as pl
 
 from skembed.encoding.plan import make_plan
 from skembed.encoding.settings import check_names
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 from skembed.transformer import SentenceEmbeddingTransformer
 
 
@@ -141,10 +140,8 @@ def register() -> None:
         if standing is None:
             add("text")(namespace)
         elif standing is not namespace:
-            warnings.warn(
+            warn_user(
                 f"polars.{owner.__name__}.text is {standing!r} already; skembed leaves it as it is.",
-                UserWarning,
-                stacklevel=level_of_user(),
             )
 
 

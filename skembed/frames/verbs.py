@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skembed.checks import check_count
-from skembed.encoding.columns import plain_texts
+from skembed.encoding.columns import read_column
 from skembed.encoding.vectors import holds_vectors
 from skembed.frames.vectors import VectorArray, is_one_vector
 
@@ -176,7 +176,7 @@ def _as_series(other: Any) -> pd.Series:
     if isinstance(other, pd.Series):
         return other
     other = _as_column(other)
-    values = VectorArray(other) if holds_vectors(other) else plain_texts(other, "other")
+    values = VectorArray(other) if holds_vectors(other) else read_column(other, "other").to_objects()
     return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import copy
 import os
-import warnings
 from collections.abc import Callable
 from typing import Any, Literal, Self
 
@@ -25,7 +24,7 @@ from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
 from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
-from skembed.errors import ModelNotFoundError, level_of_user
+from skembed.errors import ModelNotFoundError, warn_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.similarity.prompts import check_prompt, plan_side
@@ -548,11 +547,9 @@ def _warn_of_blank_texts(queries: Column) -> None:
     blank = [row for row, text in enumerate(queries.to_objects()) if text is not None and not text.strip()]
     if blank:
         others, verb = (f", and {len(blank) - 1} more,", "are") if len(blank) > 1 else ("", "is")
-        warnings.warn(
+        warn_user(
             f"{queries.where(blank[0])}{others} {verb} empty or blank, so that the nearest documents mean nothing. "
             "Drop such queries.",
-            UserWarning,
-            stacklevel=level_of_user(),
         )
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -22,7 +21,7 @@ from transformers import EarlyStoppingCallback, PrinterCallback, TrainerCallback
 from skembed.compat import is_out_of_memory, set_checkpoint_loader
 from skembed.encoding.plan import Plan
 from skembed.encoding.progress import progress
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 from skembed.optional import require
 from skembed.training import checkpoints
 from skembed.training.batches import TextsApart
@@ -139,10 +138,8 @@ def train(run: TrainingRun, key: str) -> tuple[SentenceTransformer, pd.DataFrame
 def _warn_of_parts(run: TrainingRun) -> None:
     is_same = run.caches_gradients or run.loss_name in _LOSSES_BY_EXAMPLE
     but = "" if is_same else ", and the loss compares examples within a part instead of within a batch"
-    warnings.warn(
+    warn_user(
         f"Memory ran out: batches of {run.settings.batch_size} are computed in {run.n_parts} parts{but}.",
-        UserWarning,
-        stacklevel=level_of_user(),
     )
 
 

@@ -11,7 +11,7 @@ from skembed.encoding.batching import as_slice, chunks, length_batches, position
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
-ONE_LENGTH_FROM = st.none() | st.integers(1, 1000)
+ONE_LENGTH_FROM = st.just(np.inf) | st.integers(1, 1000)
 TEXTS = st.lists(st.text(max_size=12), max_size=40)
 MAX_TEXTS = st.integers(1, 12)
 MAX_CHARACTERS = st.integers(0, 40)

@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 import warnings
+from contextlib import nullcontext
 
 import numpy as np
 import pandas as pd
@@ -23,8 +24,10 @@ from sentence_transformers.sentence_transformer.modules.tokenizer import Whitesp
 
 import skembed
 from skembed import EmbeddingCache, SentenceEmbeddingTransformer, TruncationWarning, embed
-from skembed.encoding import encoder
-from skembed.encoding.settings import POOLINGS
+from skembed.encoding.cache.memory_store import MemoryStore
+from skembed.encoding.plan import make_plan
+from skembed.encoding.settings import POOLINGS, Settings
+from skembed.encoding.tokens import TextTokenizer
 
 KINDS = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense", "dense_raw", "static"]
 WITH_POOLING = ["minilm", "bert", "roberta", "decoder", "gpt2", "dense_raw"]
@@ -325,10 +328,14 @@ class TestTokenizingAhead:
         assert_allclose(ahead, embed(mixed_texts, model=tiny, **params), atol=1e-6)
 
     def test_is_done_in_another_thread(self, tiny, mixed_texts, monkeypatch):
-        threads, original = set(), encoder._tokenize
-        monkeypatch.setattr(
-            encoder, "_tokenize", lambda *given: (threads.add(threading.current_thread()), original(*given))[1]
-        )
+        embed(mixed_texts, model=tiny, cache=None)  # loads the model, which tokenizes too
+        threads, original = set(), TextTokenizer.tokenize
+
+        def tokenize(*given, **params):
+            threads.add(threading.current_thread())
+            return original(*given, **params)
+
+        monkeypatch.setattr(TextTokenizer, "tokenize", tokenize)
         embed(mixed_texts, model=tiny, cache=None)
         assert len(threads) == 1
         assert threading.current_thread() not in threads
@@ -337,15 +344,14 @@ class TestTokenizingAhead:
         texts = [f"{text} {number}" for number, text in enumerate(mixed_texts)]
         expected = embed(texts, model=tiny, cache=None)
         counted.clear()
-        original = encoder._encode_chunk
+        (recipe,) = make_plan(Settings(model=tiny)).recipes
 
-        def meanwhile(call, codes, *rest):
-            if 4 in codes:
-                call.store.write([texts[4]], np.array([5]), {call.plan.recipes[0]: expected[4:5]})
-            original(call, codes, *rest)
+        def meanwhile(store, _):
+            store.write([texts[4]], np.array([5]), {recipe: expected[4:5]})
+            return nullcontext()
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(encoder, "_encode_chunk", meanwhile)
+            patch.setattr(MemoryStore, "single_flight_lock", meanwhile)
             assert_allclose(embed(texts, model=tiny), expected, atol=1e-6)
         assert sorted(counted) == sorted(texts[:4] + texts[5:])
 
@@ -353,7 +359,7 @@ class TestTokenizingAhead:
         def broken(*_):
             raise ArithmeticError
 
-        monkeypatch.setattr("skembed.encoding.encoder._encode_chunk", broken)
+        monkeypatch.setattr("skembed.encoding.encoder.run_model", broken)
         before = threading.active_count()
         with pytest.raises(ArithmeticError):
             embed(mixed_texts, model=tiny, cache=None)

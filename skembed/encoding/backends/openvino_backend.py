@@ -16,7 +16,6 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
 from __future__ import annotations
 
 import os
-import warnings
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -48,7 +47,7 @@ from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors
 from skembed.encoding.backends.reader import CannotComputeError, dim_after
 from skembed.encoding.batching import length_batches
 from skembed.encoding.tokens import Tokens
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 
 SMALLEST_COSINE = 0.9999  # promised between the vectors of any text in bfloat16 and in float32
 
@@ -315,10 +314,9 @@ class OpenVINOBackend:
             self._variants[layers, hint] = variant
             if len(outcomes) > 1:
                 how = "one batch at a time" if variant.hint == ONE_AT_A_TIME else "several batches at a time"
-                warnings.warn(
+                warn_user(
                     f"OpenVINO runs {self._model_name} in {variant.dtype} and {how}, because otherwise "
                     f"{outcomes[0].reason}. Pass backend='torch' to avoid this warning.",
-                    stacklevel=level_of_user(),
                 )
         return self._variants[layers, hint]
 
@@ -424,10 +422,9 @@ def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVIN
             cannot = error
     backend = OpenVINOBackend(conversion, "float32" if dtype == "auto" else dtype, model_name)
     if cannot is not None:
-        warnings.warn(
+        warn_user(
             f"OpenVINO runs {model_name} in float32, which is slower: {cannot}. Pass dtype='float32' to avoid "
             "this warning.",
-            stacklevel=level_of_user(),
         )
     return backend
 

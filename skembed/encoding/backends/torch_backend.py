@@ -253,7 +253,7 @@ class TorchBackend:
         if len(empty):
             yield empty, self._embed_nothing(len(empty), layer_poolings)
         filled = np.flatnonzero(lengths)
-        of_device = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else None
+        of_device = _TOKENS_OF_ONE_LENGTH if self.device.type == "cuda" else np.inf
         one_length = of_device if self.company == "any" else 1
         rows_together = length_batches(lengths[filled], 1 if self.company == "none" else batch_tokens, one_length)
         yield from self._compute(run, (filled[batch] for batch in rows_together), lengths)

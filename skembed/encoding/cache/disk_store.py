@@ -15,8 +15,6 @@ from __future__ import annotations
 import os
 import stat
 import struct
-import threading
-import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import blake2b
@@ -31,10 +29,10 @@ from numpy.typing import NDArray
 from skembed.compat import lmdb_file_bytes, open_lmdb, pad_lmdb_file
 from skembed.encoding.batching import as_slice
 from skembed.encoding.cache.lmdb_pages import DamagedPageError, check_heads, check_trees
-from skembed.encoding.cache.memory_store import DEFAULT_MAX_BYTES
 from skembed.encoding.cache.records import KEY_BYTES, Records, record_bytes, write_records
+from skembed.encoding.cache.store import DEFAULT_MAX_BYTES, BaseStore
 from skembed.encoding.recipes import Recipe
-from skembed.errors import CacheError, CacheWarning, level_of_user
+from skembed.errors import CacheError, CacheWarning, warn_user
 from skembed.locks import is_locked_here, locked
 
 _FORMAT = b"skembed embeddings 1"
@@ -54,7 +52,7 @@ _PAGE_BYTES = 4096
 _UNUSED_BYTES_PER_RECORD = 76  # an estimate: half of a batch's last page, shared by some 27 records
 
 
-class DiskStore:
+class DiskStore(BaseStore):
     """Vectors by recipe and text in one folder; a process has one object per folder.
 
     Parameters
@@ -67,26 +65,15 @@ class DiskStore:
     """
 
     def __init__(self, folder: Path, max_bytes: int | None) -> None:
+        super().__init__()  # its lock is held during a transaction: LMDB allows one environment per process
         self.folder = folder
         self.max_bytes = max_bytes
-        self._calls = 0, 0  # hits and misses, replaced in one step
-        self._lock = threading.RLock()  # LMDB allows one environment per process; held during a transaction
         self._environment: Any = None  # set last, when the rest is ready
         self._tables: dict[str, Any] = {}
         self._inode = self._file_bytes = self._page_bytes = 0
         self._checked: tuple[int, ...] = ()  # the state of the file when its pages were last checked
         self._last_transaction: Any = None
         self._damaged: set[bytes] = set()  # keys of damaged records, to be written again
-
-    @property
-    def n_hits(self) -> int:
-        """Number of texts requested in this process that were cached."""
-        return self._calls[0]
-
-    @property
-    def n_misses(self) -> int:
-        """Number of texts requested in this process that had to be encoded."""
-        return self._calls[1]
 
     def read(
         self, recipe: Recipe, texts: Sequence[str], vectors: NDArray[np.float32], n_tokens: NDArray[np.int64]
@@ -191,10 +178,7 @@ class DiskStore:
         """
         about, limit = self._tables["about"], self._limit(transaction)
         total = _number(transaction.get(b"bytes", db=about), 0)
-        while total + n_bytes > limit:
-            n_freed = self._evict_oldest(transaction, first_new) if n_bytes <= limit else 0
-            if n_freed == 0:
-                break
+        while n_bytes <= limit < total + n_bytes and (n_freed := self._evict_oldest(transaction, first_new)):
             total -= n_freed
         fits = total + n_bytes <= limit
         transaction.put(b"bytes", str(total + n_bytes * fits).encode(), db=about)
@@ -231,23 +215,17 @@ class DiskStore:
             return
         with self._translate_errors():
             self._make_folder()
-        lock = locked(
+        with locked(
             file,
             taking=self._translate_errors(),
             mode=0o600,
             poll_interval=_SECONDS_BETWEEN_TRIES,
             fallback_to_soft=False,  # a soft lock outlives a process that dies
-        )
-        with lock:
+        ):
             start = monotonic()
             yield
         if monotonic() - start > 1:  # let a waiting process acquire it before this one does for its next chunk
             sleep(2 * _SECONDS_BETWEEN_TRIES)
-
-    def record_hits(self, n_hits: int, n_misses: int) -> None:
-        """Add the texts of a call that were cached and those that had to be encoded to the statistics."""
-        with self._lock:
-            self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
 
     def count(self) -> tuple[int, int]:
         """Return the number of distinct texts and the bytes in use, by all processes."""
@@ -290,7 +268,7 @@ class DiskStore:
         self._write(work)
         with self._lock:
             self._damaged.clear()
-            self._calls = 0, 0
+            self.calls = 0, 0
 
     def close(self) -> None:
         """Close the file; it is opened again when it is next needed."""
@@ -301,12 +279,8 @@ class DiskStore:
 
     def before_fork(self) -> None:
         """Lock, and close the file: two processes must not share one open environment."""
-        self._lock.acquire()
+        super().before_fork()
         self.close()
-
-    def after_fork(self) -> None:
-        """Unlock, in the parent and in the child."""
-        self._lock.release()
 
     @contextmanager
     def _transaction(self, *, write: bool = False) -> Iterator[Any]:
@@ -354,16 +328,15 @@ class DiskStore:
     def _open_or_check(self) -> None:
         """Open the file, or check that the open file is still the one in the folder, and complete."""
         data = self.folder / _DATA
+        found = data.stat() if data.exists() else None
         if not _is_open(self._environment, "path"):  # not open, or its closing was interrupted
             self._environment = None
-        if self._environment is not None:
-            found = data.stat() if data.exists() else None
-            if found is None or found.st_ino != self._inode:  # the folder was deleted or replaced
-                self.close()
-            elif found.st_size < 2 * self._page_bytes:  # the heads are gone, which LMDB would read
-                raise lmdb.CorruptedError(f"the file ends after {found.st_size} of {self._file_bytes} bytes")
-            elif found.st_size < self._file_bytes:
-                self._pad_file()
+        elif found is None or found.st_ino != self._inode:  # the folder was deleted or replaced
+            self.close()
+        elif found.st_size < 2 * self._page_bytes:  # the heads are gone, which LMDB would read
+            raise lmdb.CorruptedError(f"the file ends after {found.st_size} of {self._file_bytes} bytes")
+        elif found.st_size < self._file_bytes:
+            self._pad_file()
         if self._environment is None:
             self._open(data)
 
@@ -433,11 +406,10 @@ class DiskStore:
                 "choose the vectors that you get. Restrict it to yourself (chmod 700), or choose another folder."
             )
         if found.st_mode & stat.S_IWGRP and not _is_private_group(found.st_gid):
-            warnings.warn(
+            warn_user(
                 f"A group may write to the cache folder {str(self.folder)!r}: its members can choose the vectors that "
                 "you get. Restrict it to yourself: chmod 700.",
                 CacheWarning,
-                stacklevel=level_of_user(),
             )
 
     def _check_heads(self, data: Path) -> None:
@@ -498,7 +470,7 @@ class DiskStore:
             yield
         except (lmdb.MapFullError, CacheError):
             raise
-        except (lmdb.Error, DamagedPageError, OSError, UnicodeEncodeError) as error:
+        except (lmdb.Error, DamagedPageError, OSError) as error:
             raise CacheError(f"The cache in {str(self.folder)!r} failed: {_explain(error)}") from error
 
 
@@ -513,8 +485,6 @@ _DAMAGE_ERRORS = (
 
 def _explain(error: Exception) -> str:
     reason = str(error).rstrip(".")
-    if isinstance(error, UnicodeEncodeError):
-        return f"{reason}. Choose a folder without such characters in its path, or set PYTHONUTF8=1."
     if isinstance(error, _DAMAGE_ERRORS):
         return f"{_DATA} is damaged or not a cache of skembed: {reason}. Delete the folder, or choose another."
     if isinstance(error, lmdb.NotFoundError):

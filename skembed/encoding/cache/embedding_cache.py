@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 from uuid import uuid4
 from weakref import WeakValueDictionary
 
-import numpy as np
-
+from skembed.checks import check_count
 from skembed.encoding.cache.memory_store import MemoryStore
 from skembed.encoding.forks import Hold, hold_at_fork
 from skembed.errors import CacheError
@@ -76,9 +75,8 @@ class EmbeddingCache:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None) -> None:
-        is_integer = isinstance(max_bytes, (int, np.integer)) and not isinstance(max_bytes, bool)
-        if max_bytes is not None and not (is_integer and max_bytes >= 1):
-            raise ValueError(f"max_bytes must be a positive int or None; got {max_bytes!r}.")
+        if max_bytes is not None:
+            check_count("max_bytes", max_bytes)
         self.path = None if path is None else _real_path(read_path(path, "path"))
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
         self._name = uuid4().hex  # by which a pickle finds a cache in memory
@@ -106,8 +104,8 @@ class EmbeddingCache:
         CacheError
             If the folder cannot be used.
         """
-        n_texts, n_bytes = self.store.count()
-        return {"hits": self.store.n_hits, "misses": self.store.n_misses, "texts": n_texts, "bytes": n_bytes}
+        (n_hits, n_misses), (n_texts, n_bytes) = self.store.calls, self.store.count()
+        return {"hits": n_hits, "misses": n_misses, "texts": n_texts, "bytes": n_bytes}
 
     def clear(self) -> None:
         """Remove all vectors, also on disk, and reset hits and misses to 0.
@@ -130,8 +128,8 @@ class EmbeddingCache:
             held = f"{n_vectors:,} vectors, {n_bytes / 2**20:,.1f} of {self.max_bytes / 2**20:,.1f} MiB"
         except CacheError as error:  # a repr that fails would hide the error that the user is looking for
             held = f"failed: {error.__cause__}"
-        used = f"{self.store.n_hits:,} hits, {self.store.n_misses:,} misses"
-        return f"EmbeddingCache({', '.join([*where, held])}; {used})"
+        n_hits, n_misses = self.store.calls
+        return f"EmbeddingCache({', '.join([*where, held])}; {n_hits:,} hits, {n_misses:,} misses)"
 
     def __enter__(self) -> Self:
         return self
@@ -164,8 +162,7 @@ def _find_in_memory(name: str, max_bytes: int | None) -> EmbeddingCache:
         cache = _memory_caches.get(name)
         if cache is None:
             cache = EmbeddingCache(max_bytes=max_bytes)
-            _memory_caches[name] = cache
-            del _memory_caches[cache._name]
+            _memory_caches[name] = _memory_caches.pop(cache._name)
             cache._name = name
             _arrived.append(cache)
         return cache

@@ -49,9 +49,7 @@ class _Nodes:
 
     @property
     def children(self) -> NDArray[np.int64]:
-        low, high, highest, _ = self.words.T
-        children: NDArray[np.int64] = low | high << 16 | highest << 32
-        return children
+        return self.sizes | self.flags << 32
 
     @property
     def sizes(self) -> NDArray[np.int64]:
@@ -216,7 +214,8 @@ class _Walk:
         """Mark the pages of the large values of leaves as used; return their number."""
         n_pages = 0
         for node in np.flatnonzero(nodes.flags & _IS_LARGE).tolist():
-            first, n = int.from_bytes(nodes.value(node, 8), "little"), self._n_pages_of(int(nodes.sizes[node]))
+            first = int.from_bytes(nodes.value(node, 8), "little")
+            n = (_LARGE_HEAD.size - 1 + int(nodes.sizes[node])) // self._page_bytes + 1
             if not 2 <= first <= self._last_page - n + 1 or self._is_used[first : first + n].any():
                 raise DamagedPageError("a page lies outside of the file or is used twice")
             self._is_used[first : first + n] = True
@@ -227,9 +226,6 @@ class _Walk:
                 raise DamagedPageError(f"page {first} is damaged")
             n_pages += n
         return n_pages
-
-    def _n_pages_of(self, n_bytes: int) -> int:
-        return (_LARGE_HEAD.size - 1 + n_bytes) // self._page_bytes + 1
 
     def value(self, nodes: _Nodes, node: int) -> bytes:
         """Read a value, from its leaf or from pages of its own."""
@@ -242,10 +238,9 @@ class _Walk:
     def mark_free(self, content: bytes) -> None:
         """Mark the pages in a list of free pages as used."""
         numbers = np.frombuffer(content[: len(content) // 8 * 8], "<u8")
-        if not len(numbers) or len(content) % 8 or numbers[0] != len(numbers) - 1 or (numbers[1:] >= 2**62).any():
-            raise DamagedPageError("a list of free pages is damaged")
         pages = numbers[1:].astype(np.int64)
-        if (np.diff(pages) >= 0).any():  # LMDB keeps them sorted, the last page first
+        is_whole = len(numbers) > 0 and len(content) % 8 == 0 and numbers[0] == len(pages)
+        if not is_whole or (numbers[1:] >= 2**62).any() or (np.diff(pages) >= 0).any():  # sorted, the last page first
             raise DamagedPageError("a list of free pages is damaged")
         self._mark_used(pages)
 

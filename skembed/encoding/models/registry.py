@@ -11,7 +11,6 @@ import gc
 import os
 import sys
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Hashable
 from dataclasses import replace
@@ -24,7 +23,7 @@ from skembed.encoding.models.fingerprint import fingerprint_live, stamp_live
 from skembed.encoding.models.folders import check_model_folder, current_snapshot, folder_state, local_folder
 from skembed.encoding.models.loading import LoadedModel, all_models, copy_to_devices, dtype_of, load_named, make_loaded
 from skembed.encoding.settings import Settings
-from skembed.errors import level_of_user
+from skembed.errors import warn_user
 from skembed.paths import read_model_name
 
 if TYPE_CHECKING:
@@ -251,10 +250,9 @@ def fall_back_to_torch(model: LoadedModel, reason: str) -> None:
 
 
 def _warn_of_fallback(model: LoadedModel, reason: str) -> None:
-    warnings.warn(
+    warn_user(
         f"OpenVINO cannot run {model.name}: {shorten(reason, 300)}. torch runs it instead; with backend='torch' there "
         "is no such warning.",
-        stacklevel=level_of_user(),
     )
 
 

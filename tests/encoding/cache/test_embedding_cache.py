@@ -716,7 +716,7 @@ class TestBound:
     @pytest.mark.parametrize("max_bytes", [0, -1, 1.5, 1e9, "1 GiB", True, float("nan"), (5,), b"5"], ids=repr)
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_wrong_bound_is_refused(self, max_bytes, kind, tmp_path):
-        with pytest.raises((TypeError, ValueError), match=r"^max_bytes must be a positive int or None; got "):
+        with pytest.raises((TypeError, ValueError), match=r"^max_bytes must be a positive integer; got "):
             EmbeddingCache(tmp_path if kind == "disk" else None, max_bytes=max_bytes)
 
     def test_an_empty_path_is_refused(self):
