@@ -21,6 +21,7 @@ from sklearn.utils.validation import check_is_fitted
 from skembed.atomic import atomic_folder
 from skembed.checks import is_same
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
+from skembed.encoding.containers import read_columns
 from skembed.encoding.encoder import encode
 from skembed.encoding.forks import library_state
 from skembed.encoding.long_texts import check_lengths
@@ -30,7 +31,7 @@ from skembed.encoding.models.registry import load_private
 from skembed.encoding.plan import Plan, make_plan
 from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
-from skembed.encoding.texts import Texts, read_columns, read_texts
+from skembed.encoding.texts import Texts, read_texts
 from skembed.errors import ModelChangedError, warn_user
 from skembed.optional import require
 from skembed.paths import read_path

@@ -103,3 +103,34 @@ def test_vectors_are_read_once_and_need_no_plan(run, counts):
     run()
     assert counts["make_plan"] == counts["read_texts"] == 0
     assert 1 <= counts["read_vectors"] <= 2
+
+
+class Walked(list):
+    """A list that counts how often it is walked."""
+
+    n_walks = 0
+
+    def __iter__(self):
+        self.n_walks += 1
+        return super().__iter__()
+
+
+@pytest.mark.parametrize(
+    "run",
+    {
+        "transform": lambda embedder, X: embedder.transform(X),
+        "fit_transform": lambda embedder, X: embedder.fit_transform(X),
+        "search, fit": lambda embedder, X: SemanticSearch(embedder).fit(X),
+        "search": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).search(X, k=1),
+        "kneighbors": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).kneighbors(X, 1),
+        "duplicates": lambda embedder, X: NearDuplicates(embedder).fit(X),
+        "descriptions": lambda embedder, X: NearestDescription(embedder).fit(TEXTS[:2], ["a", "b"]).predict(X),
+        "map": lambda embedder, X: EmbeddingMapDisplay.from_texts(X, embedder=embedder),
+        "similarities": lambda embedder, X: SimilarityDisplay.from_texts(X, embedder=embedder),
+    }.values(),
+)
+@pytest.mark.parametrize("rows", [TEXTS, [None, *TEXTS]], ids=["texts", "one missing"])
+def test_a_list_is_walked_once(run, rows, embedder):
+    X = Walked(rows)
+    run(embedder.set_params(missing="zero"), X)
+    assert X.n_walks == 1

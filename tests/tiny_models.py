@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import torch
@@ -45,13 +46,20 @@ CORPUS = [
 ] * 3
 
 
-def make_bert(folder: Path, *tail: torch.nn.Module, pooling="mean", normalize=True, seed=0, include_prompt=True) -> str:
-    """BERT with WordPiece: [CLS] text [SEP], padding on the right."""
+@cache
+def _word_pieces() -> str:
+    """A trained tokenizer. Once a session: no two trainings are the same, and equal models are converted only once."""
     core = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     core.normalizer = normalizers.BertNormalizer(lowercase=True)
     core.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     special = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
     core.train_from_iterator(CORPUS, trainers.WordPieceTrainer(vocab_size=400, special_tokens=special))
+    return core.to_str()
+
+
+def make_bert(folder: Path, *tail: torch.nn.Module, pooling="mean", normalize=True, seed=0, include_prompt=True) -> str:
+    """BERT with WordPiece: [CLS] text [SEP], padding on the right."""
+    core = Tokenizer.from_str(_word_pieces())
     core.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
     tokenizer = BertTokenizerFast(tokenizer_object=core, vocab=core.get_vocab(), model_max_length=MAX_SEQ_LENGTH)
     torch.manual_seed(seed)
@@ -249,14 +257,20 @@ def _bos_and_eos_tokenizer(padding_side: str) -> PreTrainedTokenizerFast:
 
 
 def _byte_level_bpe(special: list[str]) -> Tokenizer:
+    return Tokenizer.from_str(_byte_pairs(tuple(special)))
+
+
+@cache
+def _byte_pairs(special: tuple[str, ...]) -> str:
+    """As for _word_pieces."""
     core = Tokenizer(models.BPE())
     core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     core.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
-        vocab_size=400, special_tokens=special, initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
+        vocab_size=400, special_tokens=list(special), initial_alphabet=pre_tokenizers.ByteLevel.alphabet()
     )
     core.train_from_iterator(CORPUS, trainer)
-    return core
+    return core.to_str()
 
 
 def _save(folder, network, tokenizer, pooling, normalize, include_prompt, *tail) -> str:

@@ -2,7 +2,8 @@
 
 The road of a text, and the file that owns each step::
 
-    texts.py        any container of text       -> distinct texts, and a code for each row
+    containers.py   any container of text       -> rows, with their index labels
+    texts.py        rows                        -> distinct texts, and a code for each row
     settings.py     the caller's parameters     -> checked settings
     models/         name, folder or object      -> one shared model, its fingerprint, device and backend
     plan.py         settings and model          -> recipes (recipes.py) of the vectors, and how to finish them

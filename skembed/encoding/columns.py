@@ -13,7 +13,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skembed.encoding.texts import Texts, about_column, name_row, read_texts
+from skembed.encoding.containers import about_column, name_row
+from skembed.encoding.texts import Texts, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 
 
@@ -102,6 +103,7 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     """
     if isinstance(X, Column):
         return X
+    X = list(X) if isinstance(X, (list, tuple)) else X  # a copy, which nobody changes meanwhile
     texts, vectors, model = None, None, None
     if holds_vectors(X):
         vectors, model = read_vectors(X), model_of(X)

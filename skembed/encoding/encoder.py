@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, as_slice, chunks
+from skembed.encoding.cache.contents import keep, recipes_to_keep
 from skembed.encoding.cache.embedding_cache import find_store
 from skembed.encoding.finishing import check_finite, column_slices, scatter_rows, truncate_normalize
 from skembed.encoding.long_texts import average_windows, check_lengths, count_truncated
@@ -38,7 +39,6 @@ _SECONDS_PER_CHUNK = 5.0
 _CHUNKS_AHEAD = 1  # tokenized chunks that wait while one is computed and another is tokenized
 
 _BYTES_PER_READ = 2**26  # of vectors that are read from the cache together
-_TEXTS_LOOKED_UP = 64  # of a chunk, to see whether its texts are being compared by pooling
 _TEXTS_PER_FINISH = 4096  # few enough that their vectors stay in the processor's cache between two steps
 
 _Chunk = tuple[NDArray[np.intp], int, Tokens | None]  # codes, limit of characters, and what was tokenized ahead
@@ -244,7 +244,10 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
     if not len(codes):
         return
     texts, failure = state.texts_of(codes), None
-    recipes, is_done = _recipes_to_compute(state, texts), np.zeros(len(codes), dtype=bool)
+    recipes, is_done = dict(zip(state.plan.recipes, state.plan.dims, strict=True)), np.zeros(len(codes), dtype=bool)
+    if state.store is not None and state.vectors is not None:
+        n_chunks = len(state.texts.unique) / len(texts)
+        recipes = recipes_to_keep(state.store, recipes, single_poolings(state.plan), texts, n_chunks)
     try:
         for positions, vectors, n_tokens in run_model(
             texts, tokens if len(codes) == n_wanted else None, state.plan, recipes
@@ -259,25 +262,6 @@ def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens |
         state.plan = make_plan(state.plan.settings)  # by another backend, so that its vectors are cached apart
         with state.plan.model.lock:
             _encode_chunk(state, codes[~is_done], None, bar)
-
-
-def _recipes_to_compute(state: _EncodeState, texts: list[str]) -> dict[Recipe, int]:
-    """Return the recipes to compute in one pass, with their dimensions; those that were requested come last.
-
-    If the cache knows the texts by another pooling, the caller is comparing poolings. Then the pass computes all of
-    them, so that trying them one after the other takes two passes. It does not if they would fill more than half of
-    the cache and evict what is still needed.
-    """
-    plan, store, some = state.plan, state.store, texts[:_TEXTS_LOOKED_UP]
-    requested = dict(zip(plan.recipes, plan.dims, strict=True))
-    if store is None or state.vectors is None:
-        return requested
-    others = {recipe: dim for recipe, dim in single_poolings(plan).items() if recipe not in requested}
-    if all(len(store.missing(recipe, some)) == len(some) for recipe in others):
-        return requested
-    recipes, n_chunks = others | requested, len(state.texts.unique) / len(texts)
-    n_bytes = n_chunks * sum(store.estimate_bytes(texts, dim) for dim in recipes.values())
-    return recipes if 2 * n_bytes <= store.limit() else requested
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
@@ -340,9 +324,8 @@ def _store_batch(
     state.n_encoded += len(codes)
     state.n_tokens[codes] = n_tokens
     if state.store is not None:
-        finite = {recipe: found for recipe, found in vectors_by.items() if np.isfinite(found).all()}
         try:
-            state.store.write(state.texts_of(codes), n_tokens, finite)
+            keep(state.store, state.texts_of(codes), n_tokens, vectors_by)
         except CacheError as error:  # such as a full disk, which should not cost what was computed
             if state.vectors is None:  # the vectors were wanted for the cache alone
                 raise

@@ -1,4 +1,4 @@
-"""Reading labels, which an estimator learns. Imports texts."""
+"""Reading labels, which an estimator learns. Imports containers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.utils.validation import column_or_1d
 
-from skembed.encoding.texts import name_row
+from skembed.encoding.containers import name_row
 
 
 def read_labels(y: Any, name: str) -> NDArray[Any]:

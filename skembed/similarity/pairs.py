@@ -12,8 +12,8 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_column_for, resolve_embedder
+from skembed.encoding.containers import read_columns
 from skembed.encoding.labels import read_labels
-from skembed.encoding.texts import read_columns
 from skembed.finetuner import SentenceEmbeddingFineTuner
 from skembed.transformer import SentenceEmbeddingTransformer
 

@@ -11,8 +11,9 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.model_selection import train_test_split
 
+from skembed.encoding.containers import read_columns
 from skembed.encoding.labels import place, read_labels
-from skembed.encoding.texts import MISSING, Texts, read_columns, read_texts
+from skembed.encoding.texts import MISSING, Texts, read_texts
 
 # Kinds of examples, as messages call them.
 KINDS = {
