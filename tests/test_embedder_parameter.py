@@ -309,6 +309,7 @@ class TestFineTunerThatIsFittedAgain:
     def tuner(self, tiny) -> SentenceEmbeddingFineTuner:
         return self.fit(SentenceEmbeddingFineTuner(tiny, **FAST))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_saved", [(False, False), (True, True), (False, True)], ids=str)
     @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
     def test_its_new_weights_are_refused(self, make, question, is_saved, tuner, tmp_path):
@@ -324,6 +325,7 @@ class TestFineTunerThatIsFittedAgain:
             question(estimator)
         question(make(tuner))
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("make", "question"), AFTER_ANOTHER_FIT.values(), ids=AFTER_ANOTHER_FIT)
     def test_the_same_weights_are_taken_once_they_are_saved_and_after_the_same_training(
         self, make, question, tuner, tmp_path
@@ -342,6 +344,7 @@ class TestFineTunerThatIsFittedAgain:
         with pytest.raises(ValueError, match="of different models"):
             search.search("fox")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("is_saved", [False, True])
     def test_vectors_that_its_model_has_made_elsewhere_are_taken(self, is_saved, tuner, tmp_path):
         if is_saved:

@@ -148,6 +148,7 @@ class TestLearning:
         assert_array_equal(by_object.transform(texts), by_class.transform(texts))
         assert_array_equal(given.model.encode(texts), reference("bert").encode(texts))
 
+    @pytest.mark.slow
     def test_the_same_seed_gives_the_same_vectors_and_another_gives_others(self, fitted, labelled, tiny):
         texts, labels = labelled
         assert_allclose(clone(fitted).fit(texts, labels).transform(texts), fitted.transform(texts), atol=1e-6)
@@ -177,6 +178,7 @@ class TestLearning:
         assert nested.embedding_dim_ == 8
         assert nested.history_["loss"].iloc[0] > 1.5 * plain.history_["loss"].iloc[0]  # a loss for each dimension
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("fit", ["fit", "pipeline"])
     @pytest.mark.parametrize(
         ("pairs", "said"),
@@ -249,6 +251,7 @@ class TestModel:
         gc.collect()
         assert first() is None
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "parameters",
         [{"pooling": "cls"}, {"pooling": ("mean", "max")}, {"prompt": "a dog: "}, {"max_seq_length": 6}],
@@ -262,6 +265,7 @@ class TestModel:
             SentenceTransformer(str(tmp_path / "tuned"), device="cpu").encode(labelled[0]), vectors, atol=1e-5
         )
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("parameters", [{"prompt": "a dog: "}, {"max_seq_length": 5}])
     def test_the_training_reads_texts_as_they_are_embedded(self, parameters, labelled, tuner):
         plain = clone(tuner).fit(*labelled).model_
@@ -276,6 +280,7 @@ class TestModel:
         tuner = SentenceEmbeddingFineTuner(live, matryoshka_dims=dims, **FAST).fit(*training_data[kind])
         assert tuner.transform(["a fox"]).shape == (1, 8)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("task", ["query", "document"])
     @pytest.mark.parametrize("early_stopping", [False, True])
     def test_a_task_is_trained_with_its_prompt_and_route(self, task, early_stopping, labelled, model_folder, reference):
@@ -525,6 +530,7 @@ class TestScikitLearn:
         assert frame.columns[:2].tolist() == ["sentenceembeddingfinetuner0", "sentenceembeddingfinetuner1"]
         assert frame.shape[1] == fitted.embedding_dim_
 
+    @pytest.mark.slow
     def test_each_fold_trains_on_its_own_part(self, labelled, tuner, monkeypatch):
         texts, labels = labelled
         trained, original = [], trainer.train

@@ -327,6 +327,7 @@ def test_the_best_estimator_of_a_fitted_and_frozen_search_counts(tried, wrap, ti
     assert len(counted) == 40
 
 
+@pytest.mark.slow
 def test_the_best_fine_tuner_of_a_frozen_search_is_used_as_it_is(tiny, counted):
     pytest.importorskip("accelerate", reason="the extra train is not installed")
     pipe = Pipeline(

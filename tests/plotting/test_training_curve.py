@@ -68,6 +68,7 @@ class TestTrainingCurve:
         assert display.history["step"].tolist() == [1, 2, 3]
         assert display.ax_.get_ylabel() == "loss (cosine_similarity)"
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("wrap", WRAPPED.values(), ids=WRAPPED)
     def test_a_fitted_fine_tuner_is_found_however_it_is_wrapped(self, wrap, tiny):
         tuner = SentenceEmbeddingFineTuner(tiny, n_pairs_per_text=4, batch_size=8, random_state=0).fit(TEXTS, KINDS)

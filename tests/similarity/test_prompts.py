@@ -58,6 +58,7 @@ def assert_embeds(search, model, query_prompt, document_prompt):
 # The model's own
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prompts", "query", "document"),
     [

@@ -830,6 +830,7 @@ def test_an_embedder_that_makes_the_same_vectors_is_taken(parameters, saved, tin
     assert SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(tiny, **parameters)).search("fox", k=1).size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", INDEXES)
 def test_an_interrupt_at_any_line_of_saving_leaves_the_search_that_was_there_or_the_new_one(
     index, saved, embedder, tmp_path

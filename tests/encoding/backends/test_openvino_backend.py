@@ -107,6 +107,7 @@ class TestVectors:
         view = {"model": tiny, "pooling": pooling, "layers": layers}
         assert_allclose(embed(mixed_texts, **view, **FLOAT32), embed(mixed_texts, **view, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "params",
         [
@@ -131,6 +132,7 @@ class TestVectors:
         view = {"model": make_bert(tmp_path, include_prompt=False), "prompt": "the fox says ", "pooling": pooling}
         assert_allclose(embed(texts, **view, **FLOAT32), embed(texts, **view, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_of_texts_without_tokens_are_those_of_torch(self, model_folder):
         params = {"model": model_folder("gpt2")}
         vectors = embed(["", "fox", ""], **params, **FLOAT32)
@@ -150,6 +152,7 @@ class TestVectors:
         cosines = openvino_backend.cosines(vectors, reference("minilm").encode(mixed_texts))
         assert cosines.min() >= 0.9999
 
+    @pytest.mark.slow
     def test_of_calls_in_many_threads_are_right(self, tiny, texts):
         expected = embed(texts, model=tiny, **FLOAT32)
         found = [None] * 4
@@ -164,6 +167,7 @@ class TestVectors:
             thread.join()
         assert all(np.allclose(vectors, expected, atol=1e-6) for some in found for vectors in some)
 
+    @pytest.mark.slow
     def test_are_right_after_a_call_that_was_interrupted(self, tiny, texts, monkeypatch):
         expected = embed(texts, model=tiny, **FLOAT32)
 
@@ -176,11 +180,13 @@ class TestVectors:
                 embed(texts, model=tiny, batch_tokens=8, **FLOAT32)
         assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
 
+    @pytest.mark.slow
     def test_come_out_of_smaller_batches_where_memory_runs_out(self, tiny, texts, monkeypatch):
         expected = embed(texts, model=tiny, **FLOAT32)
         run_out_of_memory(monkeypatch, above=70)
         assert_allclose(embed(texts, model=tiny, batch_tokens=10_000, **FLOAT32), expected, atol=1e-6)
 
+    @pytest.mark.slow
     def test_are_right_after_a_call_that_did_not_fit_into_memory(self, tiny, texts, monkeypatch):
         expected = embed(texts, model=tiny, **FLOAT32)
         with monkeypatch.context() as patched:
@@ -189,6 +195,7 @@ class TestVectors:
                 embed(texts, model=tiny, **FLOAT32)
         assert_allclose(embed(texts, model=tiny, **FLOAT32), expected, atol=1e-6)
 
+    @pytest.mark.slow
     def test_come_out_of_smaller_batches_where_openvino_has_no_memory(self, tiny, texts, monkeypatch):
         expected = embed(texts, model=tiny, **FLOAT32)
         said = iter(["std::bad_alloc", *[None] * 1000])
@@ -204,6 +211,7 @@ class TestVectors:
             vectors = embed(texts, model=tiny, layers=layers, **FLOAT32)
             assert_allclose(vectors, embed(texts, model=tiny, layers=layers, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_are_kept_apart_in_the_cache_by_backend(self, tiny, counted):
         for backend in ("torch", "openvino", "torch", "openvino"):
             embed(["a text"], model=tiny, backend=backend, dtype="float32")
@@ -211,19 +219,23 @@ class TestVectors:
 
 
 class TestChoice:
+    @pytest.mark.slow
     def test_auto_takes_openvino_for_a_path(self, tiny):
         embed(["a"], model=tiny, cache=None)
         assert backends() == ["openvino"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("params", [{"backend": "torch"}, {"dtype": "float16"}], ids=str)
     def test_auto_leaves_to_torch(self, params, tiny):
         embed(["a"], model=tiny, cache=None, **params)
         assert backends() == ["torch"]
 
+    @pytest.mark.slow
     def test_auto_leaves_a_loaded_model_to_torch(self, reference):
         embed(["a"], model=reference("bert"), cache=None)
         assert backends() == ["torch"]
 
+    @pytest.mark.slow
     def test_auto_does_not_warn_of_a_model_that_needs_no_openvino(self, model_folder):
         embed(["a"], model=model_folder("static"), cache=None)
         assert [model.backend.name for model in registry._loaded.values()] == ["torch"]
@@ -243,15 +255,18 @@ class TestChoice:
         assert not np.allclose(before, after, atol=1e-3)
         assert_allclose(after, embed(texts, model=given, **TORCH), atol=1e-5)
 
+    @pytest.mark.slow
     def test_float16_is_refused(self, tiny):
         with pytest.raises(ValueError, match="dtype='float16': backend='openvino' computes in float32 or bfloat16"):
             embed(["a"], model=tiny, backend="openvino", dtype="float16")
 
+    @pytest.mark.slow
     def test_another_device_is_refused(self, tiny, monkeypatch):
         monkeypatch.setattr(devices, "_resolve_device", lambda *_: "cuda:0")
         with pytest.raises(ValueError, match="runs on the CPU, not on device='cuda:0'"):
             embed(["a"], model=tiny, backend="openvino", device="cuda")
 
+    @pytest.mark.slow
     def test_bfloat16_that_changes_vectors_is_not_taken(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: True)
         monkeypatch.setattr(openvino_backend, "_SMALLEST_PROBE_COSINE", 1.1)
@@ -286,16 +301,19 @@ class TestChoice:
         embed(["a"], model=str(tmp_path / "model"), cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
+    @pytest.mark.slow
     def test_an_unknown_processor_has_no_bfloat16(self, monkeypatch):
         monkeypatch.setattr(openvino_trial, "Path", lambda _: Path("/no/such/file"))
         monkeypatch.setattr(openvino_backend, "processor_flags", openvino_trial.processor_flags.__wrapped__)
         assert openvino_backend._has_native_bfloat16() is False
 
+    @pytest.mark.slow
     def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: False)
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
     @pytest.mark.parametrize("backend", ["auto", "openvino"])
     def test_a_forked_child_does_not_hang(self, backend, tiny):
@@ -313,12 +331,14 @@ class TestChoice:
                 os._exit(status)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == (0 if backend == "auto" else 3)
 
+    @pytest.mark.slow
     def test_a_folder_called_openvino_is_not_openvino(self, tmp_path, monkeypatch):
         (tmp_path / "openvino").mkdir()
         monkeypatch.delitem(sys.modules, "openvino")
         monkeypatch.setattr(sys, "path", [str(tmp_path)])
         assert devices._has_openvino.__wrapped__() is False
 
+    @pytest.mark.slow
     def test_a_fine_tuner_refuses_what_openvino_cannot_do_before_it_trains(self, tiny):
         tuner = skembed.SentenceEmbeddingFineTuner(tiny, backend="openvino", dtype="float16")
         with pytest.raises(ValueError, match="dtype='float16'"):
@@ -333,6 +353,7 @@ class TestChoice:
         vectors = tuned.fit(texts, labels).transform(texts)
         assert_allclose(vectors, tuned.set_params(backend="torch").transform(texts), atol=1e-5)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("content", ["", "{", "[]"])
     def test_a_damaged_folder_is_an_error_that_names_it(self, content, tmp_path):
 
@@ -340,6 +361,7 @@ class TestChoice:
         with pytest.raises(skembed.ModelNotFoundError, match="model"):
             embed(["a"], model=str(tmp_path / "model"))
 
+    @pytest.mark.slow
     def test_a_model_whose_padding_matters_stays_with_torch(self, tmp_path, new_caches, monkeypatch):
 
         monkeypatch.setattr(
@@ -349,11 +371,13 @@ class TestChoice:
             embed(["a"], model=make_bert(tmp_path / "model", seed=11), backend="openvino")
         assert backends() == ["torch"]
 
+    @pytest.mark.slow
     def test_a_folder_without_a_model_is_not_searched(self, tmp_path, monkeypatch):
         monkeypatch.setattr(registry, "folder_state", lambda *_: pytest.fail("it was searched"))
         with pytest.raises(skembed.ModelNotFoundError, match="a folder without a model"):
             embed(["a"], model=str(tmp_path))
 
+    @pytest.mark.slow
     def test_half_a_snapshot_of_the_hub_is_loaded_under_its_name(self, tiny, new_caches, monkeypatch):
         """By its name, missing files are downloaded; by its folder, only what is there can be loaded."""
         monkeypatch.setattr(registry, "current_snapshot", lambda *_: tiny)
@@ -370,11 +394,13 @@ class TestChoice:
 class TestAModelThatCannotBeConverted:
     MESSAGE = "OpenVINO cannot run .*: {}.* torch runs it instead"
 
+    @pytest.mark.slow
     def test_is_run_by_torch_with_a_warning_that_says_why(self, model_folder):
         with pytest.warns(UserWarning, match=self.MESSAGE.format("its first module is StaticEmbedding")):
             vectors = embed(["a"], model=model_folder("static"), backend="openvino", cache=None)
         assert_array_equal(vectors, embed(["a"], model=model_folder("static"), **TORCH))
 
+    @pytest.mark.slow
     def test_is_warned_of_once_and_tried_once(self, tiny, new_caches, monkeypatch):
         calls = fail_to_convert(monkeypatch, "no such operation")
         with pytest.warns(UserWarning, match=self.MESSAGE.format("RuntimeError: no such operation")) as caught:
@@ -401,6 +427,7 @@ class TestAModelThatCannotBeConverted:
                 monkeypatch.setattr(openvino_conversion, "versions", lambda: {**versions, changed: "9.9"})
         assert len(calls) == (4 if changed else 2)  # with its own attention, and with the plainest
 
+    @pytest.mark.slow
     def test_is_tried_again_where_memory_had_run_out(self, tiny, new_caches, monkeypatch):
         calls = fail_to_convert(monkeypatch, "std::bad_alloc")
         for _ in range(2):
@@ -425,6 +452,7 @@ class TestAModelThatCannotBeConverted:
             vectors = embed(texts, model=model, cache=None)
         assert_array_equal(vectors, embed(texts, model=model, **TORCH))
 
+    @pytest.mark.slow
     def test_and_its_trained_copy_are_not_mixed_up(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend.openvino, "convert_model", lambda *_, **__: 1 / 0)
         given = SentenceTransformer(tiny, device="cpu")
@@ -434,6 +462,7 @@ class TestAModelThatCannotBeConverted:
         given[0].model.get_input_embeddings().weight.data.mul_(-1)
         assert_allclose(embed(["a fox"], model=twin, backend="openvino", cache=None), before, atol=1e-6)
 
+    @pytest.mark.slow
     def test_is_one_whose_positions_depend_on_the_length_of_a_text(self, tmp_path, new_caches):
         grow = {"rope_type": "dynamic", "factor": 4.0, "rope_theta": 1e4}
         folder = make_decoder(tmp_path / "dynamic", rope_parameters=grow, max_positions=8)
@@ -452,6 +481,7 @@ class TestAModelThatCannotBeConverted:
             embed(["a"], model=tiny, cache=None)
         assert backends() == ["torch"]
 
+    @pytest.mark.slow
     def test_is_one_that_has_other_layers_than_it_declares(self, tiny):
         backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
         stranger = copy.copy(backend)
@@ -459,6 +489,7 @@ class TestAModelThatCannotBeConverted:
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"hidden states for 7 layers"):
             openvino_conversion.make_converted(stranger, None, "float32", "m", trust_remote_code=False)
 
+    @pytest.mark.slow
     def test_is_one_without_room_anywhere(self, tiny, monkeypatch):
         backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
 
@@ -469,6 +500,7 @@ class TestAModelThatCannotBeConverted:
         with pytest.raises(openvino_conversion.NotConvertibleError, match=r"no room .* No space left on device"):
             openvino_conversion.make_converted(backend, None, "float32", "m", trust_remote_code=False)
 
+    @pytest.mark.slow
     def test_keeps_the_requested_precision(self, model_folder):
         with pytest.warns(UserWarning, match="OpenVINO cannot run"):
             embed(["a"], model=model_folder("static"), backend="openvino", dtype="bfloat16", cache=None)
@@ -505,12 +537,14 @@ class TestAModelThatFailsWhenItRuns:
         assert_allclose(embed(texts, model=tiny, **FLOAT32), vectors, atol=1e-5)  # without a warning
         assert "openvino" not in backends()
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:OpenVINO cannot run")
     def test_loses_no_text_and_computes_none_twice(self, tiny, texts, failing_at, counted):
         failing_at(3)
         embed(texts, model=tiny, batch_tokens=30, backend="openvino", dtype="float32")
         assert sorted(counted) == sorted(set(texts))
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("ignore:OpenVINO cannot run")
     def test_is_kept_as_what_torch_computed(self, tiny, texts, failing_at, counted):
         failing_at(1)
@@ -519,6 +553,7 @@ class TestAModelThatFailsWhenItRuns:
         embed(texts, model=tiny, backend="torch", dtype="float32")
         assert counted == []
 
+    @pytest.mark.slow
     @pytest.mark.filterwarnings("error:OpenVINO cannot run")
     def test_is_not_tried_again_by_plans_made_before(self, tiny, texts, failing_at):
         plan = make_plan(Settings(model=tiny, cache=None, backend="openvino", dtype="float32"))
@@ -591,6 +626,7 @@ class TestSeveralAtOnce:
         embed(["a fox"], model=folder, **FLOAT32)
         assert n_loaded() == before
 
+    @pytest.mark.slow
     def test_a_signal_handler_may_embed_in_the_midst_of_a_call(self, model_folder, texts, monkeypatch):
         params = {"model": model_folder("bert"), **FLOAT32}
         expected, in_handler = embed(texts, **params), []
@@ -772,6 +808,7 @@ class TestABatchThatIsAlone:
         )
         return seen
 
+    @pytest.mark.slow
     def test_needs_nothing_that_several_need(self, tiny, hints):
         embed(["a", "b"], model=tiny, **FLOAT32)
         skembed.unload_models()
@@ -782,6 +819,7 @@ class TestABatchThatIsAlone:
         embed(["c", "d"], model=tiny, batch_tokens=3, **FLOAT32)
         assert hints == ["LATENCY", "THROUGHPUT"]
 
+    @pytest.mark.slow
     def test_of_inner_layers_is_compiled_once_for_one_and_several(self, tiny, hints):
         embed(["a"], model=tiny, layers=0, **FLOAT32)
         hints.clear()
@@ -789,6 +827,7 @@ class TestABatchThatIsAlone:
         embed(["a", "b"], model=tiny, layers=0, batch_tokens=3, **FLOAT32)
         assert hints == []
 
+    @pytest.mark.slow
     def test_has_the_vectors_that_it_has_among_others(self, tiny, texts):
         alone = np.concatenate([embed([text], model=tiny, **FLOAT32) for text in texts])
         assert_allclose(alone, embed(texts, model=tiny, batch_tokens=40, **FLOAT32), atol=1e-5)
@@ -862,6 +901,7 @@ def damage_file(file: Path, damage: str) -> None:
         file.write_bytes(content)
 
 
+@pytest.mark.slow
 def test_an_estimator_that_was_fitted_says_which_model_it_knows(tiny):
     fitted = SentenceEmbeddingTransformer(tiny).fit(["a"])
     assert (
@@ -869,6 +909,7 @@ def test_an_estimator_that_was_fitted_says_which_model_it_knows(tiny):
     )
 
 
+@pytest.mark.slow
 def test_long_texts_are_warned_of(tiny):
     with pytest.warns(TruncationWarning, match="1 of 2 texts"):
         embed(["fox " * 500, "fox"], model=tiny, **FLOAT32)

@@ -515,6 +515,7 @@ class TestNothingIsLeftBehind:
                 embed(["a"], model=given, **FLOAT32)
         assert list(temporary.iterdir()) == []
 
+    @pytest.mark.slow
     def test_of_a_loaded_model_in_a_process_that_was_killed(self, given, temporary):
         killed = temporary / "skembed-openvino-killed"
         (killed / "model").mkdir(parents=True)
@@ -587,6 +588,7 @@ def test_a_trained_model_runs_the_code_that_was_tried_before_training(tiny, monk
     skembed.unload_models()
 
 
+@pytest.mark.slow
 def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeypatch, capfd):
     backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
     openvino_conversion.convert(backend, tmp_path / "model")

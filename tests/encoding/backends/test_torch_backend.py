@@ -454,6 +454,7 @@ def test_a_model_of_word_vectors_truncates_texts_as_sentence_transformers_does(n
     assert_allclose(vectors, model.encode(texts), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_model_that_cannot_read_one_letter_is_loaded(tiny, tmp_path):
     """CANINE reads four characters at a time."""
     sizes = {"hidden_size": HIDDEN, "num_hidden_layers": 1, "num_attention_heads": 4, "intermediate_size": 64}

@@ -282,6 +282,7 @@ def check_that_neither_reads_what_the_other_computed(first, second, cache, model
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(first=SETTING, second=SETTING)
 def test_no_setting_reads_what_another_one_computed(first, second, cache_of_a_module, tiny):

@@ -81,6 +81,7 @@ def test_the_packaged_default_model_needs_no_network(minilm_folder, loads):
     assert_allclose(vectors, SentenceTransformer(minilm_folder, device="cpu").encode(["fox"]), atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", sorted(folders._OFFICIAL_SHA256))
 def test_a_package_with_a_file_that_is_not_the_official_one_is_not_used(name, minilm_folder, tmp_path, monkeypatch):
     package = tmp_path / folders._PACKAGE

@@ -238,6 +238,7 @@ def test_a_bug_of_our_own_is_not_blamed_on_the_model(tiny, monkeypatch):
         embed(["a"], model=tiny)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs pipes")
 @pytest.mark.parametrize("file", ["config.json", "tokenizer.json", "model.safetensors", "README.md", "modules.json"])
 @pytest.mark.parametrize(
