@@ -11,6 +11,8 @@ encode      ``skembed.embed(texts, cache=None)`` of the texts of encode.py: shor
             with OpenVINO in float32 and with torch in float32
 one text    as in latency.py: the median of 200 calls with one text each
 cache       as in cache.py: embed of 20,000 texts that are all cached, in memory and on disk, and writing 20,000 vectors
+frame       as in frames.py: df.text.embed of 20,000 texts that are all cached, for each dtype and each kind of output, and
+            reading their vectors from a parquet file
 cold start  as in latency.py: from the start of a process until it has the vector of one text
 
 Exit status 1 if an interval lies wholly above 1.03.
@@ -154,7 +156,7 @@ def make_jobs(arguments: argparse.Namespace, folder: str) -> Jobs:
             texts = sample(read_corpus(arguments.data, corpus), n_texts)
             jobs[f"encode {corpus}, {name}"] = partial(clocked, partial(embed, texts))
         jobs[f"one text, {name}"] = partial(time_single_texts, embed, short)
-    jobs |= make_cache_jobs("memory", None) | make_cache_jobs("disk", folder)
+    jobs |= make_cache_jobs("memory", None) | make_cache_jobs("disk", folder) | make_frame_jobs(folder)
     jobs["cold start"] = start_cold
     return jobs
 
@@ -178,6 +180,28 @@ def make_cache_jobs(place: str, folder: str | None) -> Jobs:
         return clocked(partial(skembed.embed, same, cache=cache))
 
     return {f"cache, {place}: embed": read, f"cache, {place}: write": write}
+
+
+def make_frame_jobs(folder: str) -> Jobs:
+    import cache as benchmark
+    import pandas as pd
+    from frames import DTYPES
+
+    import skembed
+
+    cache = skembed.EmbeddingCache()
+    texts, vectors = benchmark.make_texts(N_CACHED), benchmark.make_vectors(N_CACHED)
+    benchmark.fill(cache, benchmark.find_recipe(cache), texts, vectors, 3000)
+    pd.DataFrame({"vector": skembed.VectorArray(vectors)}).to_parquet(f"{folder}/vectors.parquet")
+
+    def embed(dtype: str, output: str) -> float:
+        frame = pd.DataFrame({"text": pd.Series(benchmark.make_texts(N_CACHED), dtype=dtype)})
+        return clocked(partial(frame.text.embed, output=output, cache=cache))
+
+    ways = [(dtype, "numpy") for dtype in DTYPES] + [("object", "frame"), ("object", "vector")]
+    jobs: Jobs = {f"frame, {dtype}: embed to {output}": partial(embed, dtype, output) for dtype, output in ways}
+    read = partial(skembed.read_parquet, f"{folder}/vectors.parquet")
+    return jobs | {"frame: read_parquet": partial(clocked, read)}
 
 
 def clocked(call: Callable[[], Any]) -> float:
