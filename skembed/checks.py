@@ -35,13 +35,13 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise TypeError unless value is an integer, and ValueError unless it is at least 1."""
+    """Raise TypeError unless value is an integer, and ValueError unless it is at least 1: a setting of the engine."""
     if check_integer(name, value) < 1:
         raise ValueError(f"{name} must be at least 1; got {value!r}.")
 
 
 def check_count(name: str, count: Any) -> int:
-    """Return count as int; raise ValueError unless it is an integer of at least 1. Bools are rejected."""
+    """Return count as int; raise ValueError unless it is an integer of at least 1: a parameter of an estimator."""
     with suppress(TypeError):
         if (number := check_integer(name, count)) >= 1:
             return number

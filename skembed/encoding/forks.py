@@ -3,7 +3,7 @@
 A forked child has only the thread that forked. Before a fork, this process therefore acquires the locks that are held
 for moments only, in a fixed order; afterwards, parent and child release them, and no operation was cut in two. Locks
 that may be held for long, while a model is loaded or run, are not waited for; the child gets new ones. What modules
-remember of files and models is as true in the child, and is neither held nor renewed.
+remember of files and models stays true in the child, so it is neither held nor renewed.
 """
 
 from __future__ import annotations

@@ -19,7 +19,6 @@ import os
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
@@ -162,6 +161,8 @@ class OpenVINOBackend:
         self.post_pooling, self.ends_normalized = conversion.post_pooling, conversion.ends_normalized
         self._model_name, self._keep_compiled = model_name, keep_compiled
         self._last_layer = (conversion.spec.n_layers,)
+        self._float32: OpenVINOBackend | None = None  # for short texts, when the first of them comes
+        self._compiled_post_pooling: Any = None
         self._trials = trials_of(conversion, is_private=not keep_compiled)
         first, *_ = self._trials.outcomes(usual_variants(conversion, dtype))  # all in one child
         if conversion.post_pooling and first.reason is not None:
@@ -206,13 +207,15 @@ class OpenVINOBackend:
                 yield empty, pool_side_by_side(states, no_token, layer_poolings, np.concatenate, self._after_pooling)
             yield from self._embed_rows(tokens, others, layer_poolings, n_prompt_tokens, batch_tokens)
             if len(short):
-                yield from self._in_float32._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
+                yield from self._in_float32()._embed_rows(tokens, short, layer_poolings, n_prompt_tokens, batch_tokens)
         except RuntimeError as error:  # of OpenVINO
             raise CannotComputeError(str(error)) from error
 
-    @cached_property
     def _in_float32(self) -> OpenVINOBackend:
-        return OpenVINOBackend(self._conversion, "float32", self._model_name, keep_compiled=self._keep_compiled)
+        if self._float32 is None:  # no cached_property: on Python 3.11 all models would wait for each other's
+            name, keep_compiled = self._model_name, self._keep_compiled
+            self._float32 = OpenVINOBackend(self._conversion, "float32", name, keep_compiled=keep_compiled)
+        return self._float32
 
     def _embed_rows(
         self, tokens: Tokens, rows: Rows, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
@@ -234,6 +237,7 @@ class OpenVINOBackend:
                     output_of = dict(zip(layers, outputs, strict=True))
                     states = {some: mean_of([output_of[layer] for layer in some]) for some in averages}
                     vectors = pool_side_by_side(states, is_token, layer_poolings, np.concatenate, self._after_pooling)
+                    del outputs, output_of, states  # a smaller batch may need their memory
                     is_done[batch] = True
                     yield batch, vectors
             except MemoryError as error:
@@ -330,12 +334,12 @@ class OpenVINOBackend:
                 export_blob(compiled, self._folder, variant)
         return compiled
 
-    @cached_property
-    def _compiled_post_pooling(self) -> Any:
-        return compile_variant(self._folder, _POST_POOLING)
-
     def _after_pooling(self, pooled: Vectors) -> Vectors:
-        return cast("Vectors", self._compiled_post_pooling(pooled)[0]) if self.post_pooling else pooled
+        if not self.post_pooling:
+            return pooled
+        if self._compiled_post_pooling is None:
+            self._compiled_post_pooling = compile_variant(self._folder, _POST_POOLING)
+        return cast("Vectors", self._compiled_post_pooling(pooled)[0])
 
 
 def usual_variants(conversion: Conversion, dtype: str) -> list[Variant]:

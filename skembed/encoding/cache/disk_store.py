@@ -328,10 +328,9 @@ class DiskStore(BaseStore):
     def _open_or_check(self) -> None:
         """Open the file, or check that the open file is still the one in the folder, and complete."""
         data = self.folder / _DATA
-        found = data.stat() if data.exists() else None
         if not _is_open(self._environment, "path"):  # not open, or its closing was interrupted
             self._environment = None
-        elif found is None or found.st_ino != self._inode:  # the folder was deleted or replaced
+        elif not data.exists() or (found := data.stat()).st_ino != self._inode:  # the folder was deleted or replaced
             self.close()
         elif found.st_size < 2 * self._page_bytes:  # the heads are gone, which LMDB would read
             raise lmdb.CorruptedError(f"the file ends after {found.st_size} of {self._file_bytes} bytes")

@@ -75,8 +75,7 @@ class EmbeddingCache:
     """
 
     def __init__(self, path: str | os.PathLike[str] | None = None, *, max_bytes: int | None = None) -> None:
-        if max_bytes is not None:
-            check_count("max_bytes", max_bytes)
+        max_bytes = None if max_bytes is None else check_count("max_bytes", max_bytes)
         self.path = None if path is None else _real_path(read_path(path, "path"))
         self.store: Store = MemoryStore(max_bytes) if self.path is None else _disk_store(self.path, max_bytes)
         self._name = uuid4().hex  # by which a pickle finds a cache in memory

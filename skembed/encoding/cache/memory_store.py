@@ -232,7 +232,7 @@ class MemoryStore(BaseStore):
         The arrays of a new recipe begin small: there may be many recipes with few texts.
         """
         block, most = shelf.open, self.max_bytes // _BLOCKS
-        # Full are also blocks with few rows, of long texts.
+        # A block of long texts is full before it has all its rows.
         if block is None or len(block.texts) == block.n_rows or block.n_bytes + n_bytes > most:
             n_rows = min(max(most // n_bytes, 1), _ROWS_PER_BLOCK)
             n_first = 1 if block is None else max(n_rows // 4, 1)

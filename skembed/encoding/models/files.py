@@ -210,7 +210,8 @@ class _Finder:
             self._add_config(f"{label}.vocabulary", self._json(folder / _WORD_TOKENIZERS[name]))
         else:
             config = self._json(folder / "config.json") or {}
-            self._add_config(f"{label}.model_config", self._with_code(_without(config, _NOT_IN_CONFIG)))
+            own = _without(config, _NOT_IN_CONFIG)
+            self._add_config(f"{label}.model_config", own if self.trusted else _without(own, {"auto_map"}, deep=False))
             self._tokenizer(label, folder, config)
 
     def _transformer(self, label: str, folder: Path, config_names: Iterable[str]) -> None:
@@ -220,7 +221,7 @@ class _Finder:
         config = self._json(folder / "config.json") or {}
         for name in _names(config.get("configuration_files")):  # one per version of transformers
             self._add_config(f"{label}.{name}", self._json(folder / name))
-        content = self._with_code(_without(config, _NOT_IN_CONFIG, but="quantization_config"))
+        content = self._config_and_code(_without(config, _NOT_IN_CONFIG, but="quantization_config"))
         self._add_config(f"{label}.config", content)
         if (folder / "adapter_config.json").exists():  # its base model is elsewhere
             self._every_file(folder)
@@ -229,7 +230,7 @@ class _Finder:
         self._weights(label, folder, (explicit,) if explicit else _SHARDED_WEIGHTS, os.path.isfile)
         self._tokenizer(label, folder, config)
         for name in _PROCESSORS:
-            self._add_config(f"{label}.{name}", self._with_code(self._json(folder / name)))
+            self._add_config(f"{label}.{name}", self._config_and_code(self._json(folder / name)))
         if (folder / _PROCESSORS[0]).exists():  # it has parts in subfolders
             self._every_file(folder)
 
@@ -244,7 +245,7 @@ class _Finder:
     def _tokenizer(self, label: str, folder: Path, model_config: dict[str, Any]) -> None:
         config = self._json(folder / "tokenizer_config.json") or {}
         class_name = str(config.get("tokenizer_class") or model_config.get("tokenizer_class") or "")
-        content = self._with_code(_without(config, _NOT_IN_TOKENIZER_CONFIG, deep=False))
+        content = self._config_and_code(_without(config, _NOT_IN_TOKENIZER_CONFIG, deep=False))
         content.pop("tokenizer_class", None)
         self._add_config(f"{label}.tokenizer_config", [class_name.removesuffix("Fast"), content])
         if config.get("fix_mistral_regex"):  # which depends on the version
@@ -300,8 +301,11 @@ class _Finder:
         for file in _all_files(folder, self._look_into):
             self._add_binary(f"{label}.{file.relative_to(self.root).as_posix()}", file)
 
-    def _with_code(self, config: Any) -> Any:
-        """Add the code that a configuration names. If it is not trusted, transformers runs its own code instead."""
+    def _config_and_code(self, config: Any) -> Any:
+        """Return what counts of a configuration, and add the code that it names.
+
+        If that code is not trusted, neither it nor its name counts: transformers runs its own code instead.
+        """
         if not self.trusted:
             return _without(config, {"auto_map"}, deep=False)
         if references := list(_strings((config or {}).get("auto_map"))):

@@ -74,8 +74,8 @@ def load_private(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         each = copy_to_devices(given, devices, dtype)
         return make_loaded(name, fingerprint, each, lambda: stamp_live(given) == stamp, is_live=True)
 
-    is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
-    if is_converted and (converted := _convert(load("float32"), dtype, settings)) is not None:
+    wants_openvino = resolve_backend(settings, devices, is_live=True) == "openvino"
+    if wants_openvino and (converted := _convert(load("float32"), dtype, settings)) is not None:
         return converted
     return load("float32" if dtype == "auto" and not devices[0].startswith("cuda") else dtype)
 
@@ -150,10 +150,11 @@ def _get_live(given: SentenceTransformer, settings: Settings) -> LoadedModel:
         return make_loaded(name, fingerprint, each, lambda: stamp_live(resident) == resident_stamp, is_live=True)
 
     def load_converted() -> LoadedModel | None:
-        return _convert(replace(load("float32"), is_current=lambda: True), settings.dtype, settings)
+        model = replace(load("float32"), is_current=lambda: True)  # nobody can change the copy that is converted
+        return _convert(model, settings.dtype, settings)
 
-    is_converted = resolve_backend(settings, devices, is_live=True) == "openvino"
-    may_convert = is_converted and fingerprint not in _not_convertible  # otherwise a copy would be made in vain
+    wants_openvino = resolve_backend(settings, devices, is_live=True) == "openvino"
+    may_convert = wants_openvino and fingerprint not in _not_convertible  # otherwise a copy would be made in vain
     key = (fingerprint, "openvino", settings.dtype)
     if may_convert and (converted := _get_or_load(key, load_converted)) is not None:
         return converted
