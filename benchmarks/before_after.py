@@ -11,8 +11,8 @@ encode      ``skembed.embed(texts, cache=None)`` of the texts of encode.py: shor
             with OpenVINO in float32 and with torch in float32
 one text    as in latency.py: the median of 200 calls with one text each
 cache       as in cache.py: embed of 20,000 texts that are all cached, in memory and on disk, and writing 20,000 vectors
-frame       as in frames.py: df.text.embed of 20,000 texts that are all cached, for each dtype and each kind of output, and
-            reading their vectors from a parquet file
+frame       as in frames.py: df.text.embed of 20,000 texts that are all cached, for each dtype and each kind of output,
+            and reading their vectors from a parquet file
 cold start  as in latency.py: from the start of a process until it has the vector of one text
 
 Exit status 1 if an interval lies wholly above 1.03.

@@ -244,7 +244,13 @@ def _compute_vectors(column: Column, embedder: Any, plan: Plan | None, fit: bool
 
 
 def fit_transform(transformer: Any, X: Any, y: Any = None) -> Any:
-    """Fit a transformer and transform, as a Pipeline does: not all transformers have ``fit_transform``."""
+    """Fit a transformer and transform; not all transformers have ``fit_transform``.
+
+    Raises
+    ------
+    ValueError
+        If there is no y, and the transformer or a step of it is a fine-tuner that learns from labels.
+    """
     if y is None:
         _refuse_texts_alone(transformer)
     if hasattr(transformer, "fit_transform"):

@@ -423,14 +423,14 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _fit(self, settings: TrainingSettings, encoding: Settings, data: TrainingData) -> None:
         """Train on examples that were read, and warn about those that teach nothing."""
-        from skembed.training.checkpoints import run_key
-        from skembed.training.trainer import TrainingRun, train
-
         loss_name = name_loss(settings.loss, data, settings.batch_size)
         doubt = find_doubt(data, loss_name, settings.batch_size)
         seed = int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))
         if doubt is not None:
             warn_user(doubt)
+        from skembed.training.checkpoints import run_key
+        from skembed.training.trainer import TrainingRun, train
+
         devices = encoding.device if isinstance(encoding.device, list) else [encoding.device]
         plan = make_plan(replace(encoding, device=devices[0], dtype="float32", backend="torch"))
         device = str(plan.model.backend.device)
@@ -457,6 +457,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             return SentenceTransformer(self._saved, device=str(device), trust_remote_code=self.trust_remote_code)
 
     def _embed_texts(self, texts: Texts, plan: Plan | None = None) -> NDArray[np.float32]:
+        check_is_fitted(self)  # a search that was fitted with vectors has not fitted its embedder
         self._check_cache(is_saved=self._saved is not None)
         return encode(texts.filled() if self.missing == "empty" else texts, plan or self._plan())
 

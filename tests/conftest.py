@@ -8,6 +8,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")  # the tests never ask a hub
 if "PYTEST_XDIST_WORKER" in os.environ:  # tests beside each other; threads of one would wait for those of another
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import multiprocessing
 import signal
 import tempfile
 import zlib
@@ -69,7 +70,8 @@ def _one_backend(request, monkeypatch):
         monkeypatch.setattr("skembed.encoding.models.devices._has_openvino", lambda: False)
     else:
         monkeypatch.setattr("skembed.encoding.backends.openvino_backend._has_native_bfloat16", lambda: False)
-        monkeypatch.setattr("skembed.encoding.backends.openvino_trial._run_child", run_trial)
+        if "forkserver" in multiprocessing.get_all_start_methods():  # not on Windows
+            monkeypatch.setattr("skembed.encoding.backends.openvino_trial._run_child", run_trial)
 
 
 @pytest.fixture(scope="session")

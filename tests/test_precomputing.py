@@ -710,3 +710,16 @@ def test_with_two_processes_and_a_cache_on_disk_no_text_is_encoded_twice_in_any_
     assert sorted(log.read_text().splitlines()) == ([] if ahead else sorted(TEXTS))
     assert search.best_score_ > 0.4
     assert cache.stats()["texts"] == 40
+
+
+class TransformerOfOneModel(SentenceEmbeddingTransformer):
+    """A subclass that takes few parameters."""
+
+    def __init__(self, model="all-MiniLM-L6-v2", *, cache="memory"):
+        super().__init__(model, cache=cache)
+
+
+def test_the_sides_of_a_search_are_found_with_a_subclass_that_takes_few_parameters(tiny, counted):
+    search = SemanticSearch(TransformerOfOneModel(tiny), n_neighbors=1)
+    precompute(search, ["a fox"])
+    assert set(counted) == {"a fox"}

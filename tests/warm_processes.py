@@ -45,11 +45,14 @@ def _run_process(
         printed = [f"{folder}/{stream}" for stream in ("stdout", "stderr")]
         process = context.Process(target=_print_into, args=(printed, target, arguments))
         process.start()
-        process.join(seconds)
-        process.kill()  # if it has not ended
-        process.join()
+        try:
+            process.join(seconds)
+            is_late = process.is_alive()
+        finally:  # it never outlives the call
+            process.kill()
+            process.join()
         stdout, stderr = (Path(file).read_bytes() for file in printed)
-    return process.exitcode or 0, stdout, stderr
+    return 1 if is_late else process.exitcode or 0, stdout, stderr
 
 
 def _print_into(files: Sequence[str], target: Callable[..., None], arguments: tuple[Any, ...]) -> None:

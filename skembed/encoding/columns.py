@@ -1,6 +1,6 @@
 """Reading columns of texts or of vectors, once, with their model and the labels of their rows.
 
-Imports texts and vectors.
+Imports containers, texts and vectors.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Column:
     own_name : hashable or None
         Name of a Series, or of the one column of a frame.
     about : str
-        End of each message, see :func:`skembed.encoding.texts.about_column`.
+        End of each message, see :func:`skembed.encoding.containers.about_column`.
     """
 
     name: str

@@ -1,6 +1,6 @@
 """Batches of rows, as engines such as Ray, Dask and Spark pass them to workers: ``BatchEmbedder``.
 
-Imports pandas, the vector column and the transformer; pyarrow is recognised without being imported.
+Imports pandas, the engine, the vector column and the transformer; pyarrow is recognised without being imported.
 """
 
 from __future__ import annotations

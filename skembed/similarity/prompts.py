@@ -55,10 +55,11 @@ def plan_side(embedder: SentenceEmbeddingTransformer, side: Literal["query", "do
     return plan
 
 
-def check_prompt(side: str, prompt: Any) -> None:
-    """Raise TypeError unless a prompt is a str or None."""
+def check_prompt(side: str, prompt: Any) -> str | None:
+    """Return a prompt; raise TypeError unless it is a str or None."""
     if prompt is not None and not isinstance(prompt, str):
         raise TypeError(f"{side}_prompt must be a str or None; got {type(prompt).__name__}.")
+    return prompt
 
 
 def own_prompt(settings: Settings, model: LoadedModel, side: Literal["query", "document"]) -> str:

@@ -102,7 +102,7 @@ def _write_files(search: SavedSearch, folder: Path, description: dict[str, Any])
         files["graph"] = _write_file(folder, "graph", ".faiss", lambda file: faiss.write_index(graph, str(file)))
     else:
         lists = pyarrow.FixedSizeListArray.from_arrays(pyarrow.array(index.vectors.ravel()), index.dim)
-        # without a dictionary, because hardly any number repeats
+        # Without a dictionary, because hardly any number repeats.
         write = partial(parquet.write_table, pyarrow.table({"vector": lists}), use_dictionary=False)
         files["vectors"] = _write_file(folder, "vectors", ".parquet", write)
     description = {**description, "files": files}

@@ -22,12 +22,13 @@ from skembed.checks import check_choice, check_count
 from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_labels
+from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError, warn_user
 from skembed.optional import require
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
-from skembed.similarity.prompts import check_prompt, plan_side
+from skembed.similarity.prompts import check_prompt, own_prompt, plan_side
 from skembed.similarity.saving import PARAMETERS, SavedSearch, load_search, save_search
 from skembed.transformer import SentenceEmbeddingTransformer
 
@@ -219,7 +220,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if X is not None:
-            cosines, positions = self._find_present(read_column_for(self.embedder_, X, "queries"), n_neighbors)
+            cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors)
         else:
             n_hits = self._n_hits(n_neighbors, of_others=True)
             if len(self._rows) < len(self.corpus_):
@@ -260,7 +261,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
         check_is_fitted(self)
         column = read_column_for(self.embedder_, [queries] if isinstance(queries, str) else queries, "queries")
-        scores, positions = self._find_present(column, k)
+        scores, positions = self._find(column, k)
         texts, n_hits, found = column.to_series(), positions.shape[1], positions.ravel()
         table = {
             "query": np.repeat(np.arange(len(scores)) if column.texts is None else texts.to_numpy(), n_hits),
@@ -295,7 +296,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If an element is not a text or a vector, or there are fewer than ``n_neighbors`` documents.
         """
         check_is_fitted(self)
-        cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), None)
+        cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), None, may_be_missing=True)
         features: NDArray[np.float32] = self._features(cosines, positions).astype(np.float32)
         features[positions[:, 0] < 0] = np.nan
         return features
@@ -464,27 +465,25 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.pop("classes_", None)
         self.__dict__.update(learned)
 
-    def _find_present(self, queries: Column, n_neighbors: int | None) -> Any:
-        """Find the nearest documents of each query; raise ValueError for a query without a text."""
-        cosines, positions = self._find(queries, n_neighbors)
-        is_missing = positions[:, 0] < 0
-        if is_missing.any():
-            row = queries.where(int(is_missing.argmax()))
-            raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
-        _warn_of_blank_texts(queries)
-        return cosines, positions
-
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents of each row; NaN and -1 for rows without a text."""
         column = read_column_for(self.embedder_, X, name)
         _warn_of_blank_texts(column)
-        return self._find(column, k)
+        return self._find(column, k, may_be_missing=True)
 
-    def _find(self, queries: Column, n_neighbors: int | None) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def _find(
+        self, queries: Column, n_neighbors: int | None, *, may_be_missing: bool = False
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the nearest documents; unless texts may be missing, raise for missing ones and warn of blank ones."""
         n_hits = self._n_hits(n_neighbors)
         vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
         has_text = ~np.isnan(vectors).any(axis=1)
-        cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1)
+        if not may_be_missing:
+            if not has_text.all():
+                row = queries.where(int(has_text.argmin()))
+                raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
+            _warn_of_blank_texts(queries)
+        cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1, dtype=np.intp)
         cosines[has_text], found = self._index.nearest(vectors[has_text], n_hits)
         positions[has_text] = self._rows[found]
         return cosines, positions
@@ -527,17 +526,24 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return [(embedder, X)]
         plans = [plan_side(embedder, side, getattr(self, f"{side}_prompt")) for side in ("document", "query")]
         own = [{"task": plan.settings.task, "prompt": plan.settings.prompt, "prompt_name": None} for plan in plans]
-        return [(copy.copy(embedder).set_params(**params), X) for params in own]
+        of_sides = [copy.copy(embedder) for _ in own]
+        for of_side, params in zip(of_sides, own, strict=True):
+            of_side.__dict__.update(params)  # set_params would refuse those that a subclass does not take
+        return [(of_side, X) for of_side in of_sides]
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", None)
         if isinstance(embedder, SentenceEmbeddingTransformer) and not hasattr(embedder, "model_fingerprint_"):
             raise AttributeError(f"{side}_prompt_ is unknown: no text has been embedded yet.")
+        prompt = check_prompt(side, getattr(self, f"{side}_prompt"))
         try:
             embedder = resolve_embedder(self.embedder) if embedder is None else embedder
             if not isinstance(embedder, SentenceEmbeddingTransformer):
                 return ""
-            return plan_side(embedder, side, getattr(self, f"{side}_prompt")).settings.prompt or ""
+            if prompt != "default":
+                return prompt or ""
+            settings = embedder._settings()
+            return own_prompt(settings, get_model(settings), side)
         except (ModelNotFoundError, ValueError) as error:  # a notebook reads every attribute to show it
             raise AttributeError(f"{side}_prompt_ is unknown: {error}") from error
 

@@ -1052,3 +1052,23 @@ print(os.waitpid(child, 0)[1])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=True)
     assert done.stdout.strip() == "0"
+
+
+@pytest.mark.parametrize("call", ["search", "kneighbors", "transform", "partial_fit"])
+def test_texts_for_a_fine_tuner_that_vectors_have_not_fitted_are_refused(call):
+    search = SemanticSearch(skembed.SentenceEmbeddingFineTuner(), n_neighbors=1).fit([[1.0, 0.0], [0.0, 1.0]])
+    with pytest.raises(NotFittedError, match="SentenceEmbeddingFineTuner instance is not fitted yet"):
+        getattr(search, call)(["a text"])
+
+
+@pytest.mark.parametrize("prompt", ["q: ", "", None])
+def test_a_prompt_of_the_caller_is_shown_without_a_model(prompt):
+    search = SemanticSearch(SentenceEmbeddingTransformer("no/such-model"), query_prompt=prompt)
+    assert search.query_prompt_ == (prompt or "")
+
+
+def test_a_missing_query_is_refused_before_anything_is_searched(embedder, monkeypatch):
+    search = SemanticSearch(embedder, n_neighbors=1).fit(["a fox"])
+    monkeypatch.setattr(type(search._index), "nearest", lambda *_: pytest.fail("it was searched"))
+    with pytest.raises(ValueError, match=r"queries\[1\] is missing"):
+        search.search(["fox", None])
