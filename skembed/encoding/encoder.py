@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, as_slice, chunks
-from skembed.encoding.cache.contents import keep, recipes_to_keep
 from skembed.encoding.cache.embedding_cache import find_store
+from skembed.encoding.cache.retention import keep, recipes_to_keep
 from skembed.encoding.finishing import check_finite, column_slices, scatter_rows, truncate_normalize
 from skembed.encoding.long_texts import average_windows, check_lengths, count_truncated
 from skembed.encoding.models.registry import fall_back_to_torch

@@ -1,6 +1,7 @@
 """The embedding cache that users see, and the lookup from a ``cache`` parameter to a store: one per process and place.
 
-Imports the two stores beside it; lmdb only when a cache on disk is requested.
+retention.py decides what is kept, the stores when it is evicted. Imports the two stores; lmdb only when a cache on disk
+is requested.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from skembed.encoding.cache.contents import keep, recipes_to_keep
 from skembed.encoding.cache.memory_store import MemoryStore
+from skembed.encoding.cache.retention import keep, recipes_to_keep
 from skembed.encoding.recipes import Recipe
 
 MEAN = Recipe(1, "model", "torch", "float32", "", 24, False, None, ("mean",))
