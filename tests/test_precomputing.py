@@ -670,7 +670,7 @@ class LoggingTransformer(SentenceEmbeddingTransformer):
     """Writes each text that goes through the model to a file, in whatever process it happens."""
 
     def __init__(self, model=None, *, cache="memory", pooling="default", log=None):
-        super().__init__(model, cache=cache, pooling=pooling)
+        super().__init__(model, cache=cache, pooling=pooling, dtype="float32")  # in every process
         self.log = log
 
     def transform(self, X):
@@ -701,7 +701,7 @@ def test_with_two_processes_and_a_cache_on_disk_no_text_is_encoded_twice_in_any_
     log = tmp_path / "encoded.txt"
     log.touch()
     cache = EmbeddingCache(tmp_path / "cache")
-    pipe = make_pipeline(LoggingTransformer(tiny, cache=cache, dtype="float32", log=log), LogisticRegression())
+    pipe = make_pipeline(LoggingTransformer(tiny, cache=cache, log=log), LogisticRegression())
     grid = {"loggingtransformer__pooling": ["mean", "max"] if ahead else ["mean"], "logisticregression__C": [1, 10]}
     search = GridSearchCV(pipe, grid, cv=4, n_jobs=2)
     if ahead:
