@@ -17,7 +17,7 @@ TARGET = Path(__file__).parent / "images" / "architecture.svg"
 INK, GREY, BLUE, GREEN, PAPER = "#222222", "#6b7280", "#dbeafe", "#dcfce7", "#f3f4f6"
 
 STEPS = [  # file, and what it turns into what
-    ("containers.py, texts.py", "any container\n→ distinct texts,\none code per row"),
+    ("containers.py", "any container → rows\n→ distinct texts\n(texts.py)"),
     ("cache/", "recipe and text\n→ known vectors"),
     ("tokens.py", "texts\n→ token ids"),
     ("batching.py", "token counts\n→ batches"),
