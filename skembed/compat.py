@@ -9,6 +9,7 @@ import importlib
 import os
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -219,6 +220,13 @@ def remove_capturing_hooks(model: Any) -> None:
         for key, hook in list(module._forward_hooks.items()):
             if captures_outputs(hook):
                 del module._forward_hooks[key]
+
+
+def renew_cuda_lock() -> None:
+    """Replace the lock of torch.cuda, which seeding acquires; a forked child may find it held for ever."""
+    import torch
+
+    torch.cuda._initialization_lock = threading.Lock()
 
 
 def route_of(router: Any, task: str | None) -> str:

@@ -324,11 +324,11 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             )
         # Whatever transform would raise is raised before the training.
         self._check_cache(is_saved=False)
-        settings, encoding = self._training_settings(), self._settings()
+        encoding = self._settings()
         texts = read_texts(X, missing=encoding.missing)
         if encoding.long_texts == "error":
             check_lengths(texts, make_plan(encoding))
-        self._fit(settings, encoding, make_examples([texts], y))
+        self._fit(self._training_settings(), encoding, make_examples([texts], y))
         return self._embed_texts(texts)
 
     def transform(self, X: Any) -> NDArray[np.float32]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from importlib.util import find_spec
 
 import joblib
@@ -321,6 +322,15 @@ def test_a_model_of_transformers_own_reads_all_without_a_mask(model):
 def test_a_transformer_of_plain_texts_is_told_from_others(tiny):
     assert compat.reads_plain_text(Transformer(f"{tiny}-plain"))
     assert not compat.reads_plain_text(Transformer(f"{tiny}-plain", transformer_task="fill-mask"))
+
+
+def test_the_lock_of_cuda_that_is_renewed_is_the_one_that_seeding_acquires():
+    with torch.cuda._initialization_lock:
+        compat.renew_cuda_lock()
+        seeding = threading.Thread(target=torch.manual_seed, args=(0,), daemon=True)
+        seeding.start()
+        seeding.join(60)
+        assert not seeding.is_alive()
 
 
 def test_the_route_of_a_task_is_the_routers(model):

@@ -177,6 +177,17 @@ print(set(ended))
 
 
 @pytest.mark.slow
+def test_a_child_seeds_torch_although_another_thread_was_seeding_when_it_was_forked(tiny):
+    code = """
+import torch
+skembed.embed(["a fox"], model=sys.argv[2], backend="torch")
+with torch.cuda._initialization_lock:
+    print(fork(lambda: torch.manual_seed(0) is not None, seconds=30))
+"""
+    assert run(code, tiny) == ["0"]
+
+
+@pytest.mark.slow
 def test_a_child_of_a_process_with_everything_alive_works(tiny, model_folder, tmp_path):
     """Models on each backend, caches, indexes and a fine-tuner, while another thread trains."""
     code = """

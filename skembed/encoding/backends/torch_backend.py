@@ -20,7 +20,13 @@ from sentence_transformers.base.modules import Dense
 from sentence_transformers.util import batch_to_device
 from torch import Tensor, nn
 
-from skembed.compat import growing_rotary_modules, reads_all_without_mask, short_positions, without_capturing_hooks
+from skembed.compat import (
+    growing_rotary_modules,
+    reads_all_without_mask,
+    renew_cuda_lock,
+    short_positions,
+    without_capturing_hooks,
+)
 from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
 from skembed.encoding.backends.reader import Defaults, PostPoolingModule, TransformerSpec, dim_after
 from skembed.encoding.backends.torch_batches import run_on_devices
@@ -500,10 +506,11 @@ def mark_torch_used() -> None:
     _has_run = True
 
 
-def _limit_threads_in_child() -> None:
+def _renew_in_child() -> None:
     """Keep a forked child from waiting forever for its parent's threads, as torch's DataLoader does."""
+    renew_cuda_lock()
     if _has_run:
         torch.set_num_threads(1)
 
 
-renew_in_child("torch", _limit_threads_in_child)
+renew_in_child("torch", _renew_in_child)
