@@ -35,13 +35,13 @@ def check_integer(name: str, value: Any) -> int:
 
 
 def check_positive(name: str, value: Any) -> None:
-    """Raise TypeError unless value is an integer, and ValueError unless it is at least 1: a setting of the engine."""
+    """Check a setting of the engine: raise TypeError unless it is an integer, ValueError unless it is at least 1."""
     if check_integer(name, value) < 1:
         raise ValueError(f"{name} must be at least 1; got {value!r}.")
 
 
 def check_count(name: str, count: Any) -> int:
-    """Return count as int; raise ValueError unless it is an integer of at least 1: a parameter of an estimator."""
+    """Return a parameter of an estimator as int; raise ValueError unless it is an integer of at least 1."""
     with suppress(TypeError):
         if (number := check_integer(name, count)) >= 1:
             return number

@@ -222,11 +222,13 @@ def remove_capturing_hooks(model: Any) -> None:
                 del module._forward_hooks[key]
 
 
-def renew_cuda_lock() -> None:
-    """Replace the lock of torch.cuda, which seeding acquires; a forked child may find it held for ever."""
+def renew_seeding_locks() -> None:
+    """Replace the locks that torch.manual_seed acquires on any machine; a forked child may find them held for ever."""
     import torch
 
-    torch.cuda._initialization_lock = threading.Lock()
+    device_types: tuple[Any, ...] = (torch.cuda, torch.mtia, torch.xpu)
+    for device_type in device_types:
+        device_type._initialization_lock = threading.Lock()
 
 
 def route_of(router: Any, task: str | None) -> str:

@@ -324,9 +324,10 @@ def test_a_transformer_of_plain_texts_is_told_from_others(tiny):
     assert not compat.reads_plain_text(Transformer(f"{tiny}-plain", transformer_task="fill-mask"))
 
 
-def test_the_lock_of_cuda_that_is_renewed_is_the_one_that_seeding_acquires():
-    with torch.cuda._initialization_lock:
-        compat.renew_cuda_lock()
+@pytest.mark.parametrize("device_type", [torch.cuda, torch.mtia, torch.xpu], ids=["cuda", "mtia", "xpu"])
+def test_the_locks_that_are_renewed_are_those_that_seeding_acquires(device_type):
+    with device_type._initialization_lock:
+        compat.renew_seeding_locks()
         seeding = threading.Thread(target=torch.manual_seed, args=(0,), daemon=True)
         seeding.start()
         seeding.join(60)

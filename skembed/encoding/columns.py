@@ -103,7 +103,7 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     """
     if isinstance(X, Column):
         return X
-    X = list(X) if isinstance(X, (list, tuple)) else X  # walked once: what follows looks at it several times
+    X = list(X) if isinstance(X, (list, tuple)) else X  # iterated once, because what follows reads it several times
     texts, vectors, model = None, None, None
     if holds_vectors(X):
         vectors, model = read_vectors(X), model_of(X)

@@ -50,7 +50,7 @@ def rows_and_labels(X: Any) -> tuple[Iterable[Any], pd.Index | None]:
     if isinstance(X, str):
         raise TypeError("X is a single str; pass a list, e.g. [text].")
     if isinstance(X, (list, tuple)):
-        return list(X), None  # a copy, which nobody changes meanwhile
+        return list(X), None  # a copy, which no other thread changes
     if isinstance(X, np.ndarray):
         return _array_rows(X), None
     if isinstance(X, pd.DataFrame):

@@ -273,7 +273,7 @@ def _tokenize(texts: list[str], plan: Plan) -> Tokens:
 def run_model(
     texts: list[str], tokens: Tokens | None, plan: Plan, recipes: Iterable[Recipe]
 ) -> Iterator[tuple[NDArray[np.intp], NDArray[np.float32], NDArray[np.int64]]]:
-    """Run texts through the model, batch by batch. All texts of a call take this way, so whoever counts them wraps it.
+    """Run texts through the model, batch by batch. Every text of a call passes through here.
 
     Parameters
     ----------

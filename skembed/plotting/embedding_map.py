@@ -143,7 +143,7 @@ class EmbeddingMapDisplay:
             If matplotlib or the library of the method is not installed.
         """
         _check_can_draw(cls, method)
-        vectors = unit_vectors(inputs.read_vectors(X, "X"), None)
+        vectors = unit_vectors(inputs.read_vector_column(X, "X"), None)
         n_rows, has_vector = len(vectors), ~np.isnan(vectors).any(axis=1)
         labels = inputs.read_one_column(labels, "labels", n_rows)  # raises before minutes of t-SNE
         texts = inputs.read_one_column(texts, "texts", n_rows)

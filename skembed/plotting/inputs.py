@@ -60,7 +60,7 @@ def texts_or_none(X: Any) -> NDArray[np.object_] | None:
         return None
 
 
-def read_vectors(X: Any, name: str) -> Column:
+def read_vector_column(X: Any, name: str) -> Column:
     """Read a column of vectors; raise TypeError for texts."""
     column = read_column(X, name)
     if column.texts is not None and column.texts.unique:

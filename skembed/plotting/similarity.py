@@ -16,7 +16,7 @@ from skembed.plotting.inputs import (
     index_of,
     read_one_column,
     read_texts,
-    read_vectors,
+    read_vector_column,
     texts_or_none,
 )
 
@@ -121,8 +121,8 @@ class SimilarityDisplay:
         row_labels = index_of(X) if row_labels is None else row_labels
         if column_labels is None:
             column_labels = row_labels if Y is None else index_of(Y)
-        rows = read_vectors(X, "X")
-        columns = rows if Y is None else read_vectors(Y, "Y")
+        rows = read_vector_column(X, "X")
+        columns = rows if Y is None else read_vector_column(Y, "Y")
         left, right = embed_pair(rows, columns, resolve_embedder(None, missing="nan"))
         _check_n_cells(len(left), len(right))
         column_labels = range(len(right)) if column_labels is None else column_labels  # not those of the rows

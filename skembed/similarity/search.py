@@ -524,12 +524,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         embedder = resolve_embedder(self.embedder)
         if holds_vectors(X) or not isinstance(embedder, SentenceEmbeddingTransformer):
             return [(embedder, X)]
-        plans = [plan_side(embedder, side, getattr(self, f"{side}_prompt")) for side in ("document", "query")]
-        own = [{"task": plan.settings.task, "prompt": plan.settings.prompt, "prompt_name": None} for plan in plans]
-        of_sides = [copy.copy(embedder) for _ in own]
-        for of_side, params in zip(of_sides, own, strict=True):
-            of_side.__dict__.update(params)  # set_params would refuse those that a subclass does not take
-        return [(of_side, X) for of_side in of_sides]
+        columns = []
+        for side in ("document", "query"):
+            settings, of_side = plan_side(embedder, side, getattr(self, f"{side}_prompt")).settings, copy.copy(embedder)
+            # Not by set_params, which rejects parameters that a subclass does not take.
+            of_side.task, of_side.prompt, of_side.prompt_name = settings.task, settings.prompt, None
+            columns.append((of_side, X))
+        return columns
 
     def _shown_prompt(self, side: Literal["query", "document"]) -> str:
         embedder = getattr(self, "embedder_", None)

@@ -177,14 +177,15 @@ print(set(ended))
 
 
 @pytest.mark.slow
-def test_a_child_seeds_torch_although_another_thread_was_seeding_when_it_was_forked(tiny):
+@pytest.mark.parametrize("device_type", ["cuda", "mtia"])
+def test_a_child_seeds_torch_although_another_thread_was_seeding_when_it_was_forked(device_type, tiny):
     code = """
 import torch
 skembed.embed(["a fox"], model=sys.argv[2], backend="torch")
-with torch.cuda._initialization_lock:
+with getattr(torch, sys.argv[3])._initialization_lock:
     print(fork(lambda: torch.manual_seed(0) is not None, seconds=30))
 """
-    assert run(code, tiny) == ["0"]
+    assert run(code, tiny, device_type) == ["0"]
 
 
 @pytest.mark.slow

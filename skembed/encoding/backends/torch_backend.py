@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from skembed.compat import (
     growing_rotary_modules,
     reads_all_without_mask,
-    renew_cuda_lock,
+    renew_seeding_locks,
     short_positions,
     without_capturing_hooks,
 )
@@ -508,7 +508,7 @@ def mark_torch_used() -> None:
 
 def _renew_in_child() -> None:
     """Keep a forked child from waiting forever for its parent's threads, as torch's DataLoader does."""
-    renew_cuda_lock()
+    renew_seeding_locks()
     if _has_run:
         torch.set_num_threads(1)
 

@@ -36,7 +36,7 @@ def recipes_to_keep(
     texts : sequence of str
         Those of one chunk.
     n_chunks : float
-        How many of these the call has.
+        Number of such chunks in the call.
     """
     others = {recipe: dim for recipe, dim in poolings.items() if recipe not in requested}
     some, recipes = texts[:_TEXTS_LOOKED_UP], others | dict(requested)
