@@ -293,6 +293,16 @@ def short_positions(rotary: list[Any]) -> Iterator[None]:
             setattr(module, name, value)
 
 
+def trace_for_openvino(module: torch.nn.Module, example_input: Any) -> Any:
+    """Trace a module for ``openvino.convert_model``, but without the check with which torch runs and traces it again.
+
+    A conversion compares vectors, so a wrong trace would show. Only openvino's decoder can leave the check out.
+    """
+    from openvino.frontend.pytorch.ts_decoder import TorchScriptPythonDecoder
+
+    return TorchScriptPythonDecoder(module, example_input=example_input, trace_kwargs={"check_trace": False})
+
+
 def tensor_version(tensor: torch.Tensor) -> int:
     """Return the number of times that a tensor was written to in place, as autograd counts them.
 

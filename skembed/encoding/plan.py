@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import accumulate
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any
 
 from skembed.encoding.models.loading import LoadedModel
 from skembed.encoding.models.registry import get_model
@@ -13,20 +13,11 @@ from skembed.encoding.recipes import Recipe
 from skembed.encoding.settings import POOLINGS, Settings
 from skembed.encoding.tokens import UNLIMITED
 
-if TYPE_CHECKING:
-    from skembed.encoding.backends.torch_backend import TorchBackend
-
 # Names of a model's prompts for a task, in the order in which encode_query and encode_document of
 # sentence-transformers look for them
 TASK_PROMPTS = {"query": ("query",), "document": ("document", "passage", "corpus")}
 
 FORMAT_VERSION = 2  # of the vectors; raise it when the same recipe gives other vectors
-
-# On a CPU, a batch's activations should stay in the processor's cache (see benchmarks/encode.py --batch-tokens).
-# Elsewhere, a batch should be large enough to fill the device, within its memory.
-_BATCH_TOKENS_ON_CPU = {"torch": 1024, "openvino": 512}  # openvino runs as many batches at a time as there are cores
-_BATCH_TOKENS = 32_768
-_FEWEST_BATCH_TOKENS = 1024  # even if less memory is free: batches that do not fit are halved
 
 
 @dataclass(frozen=True)
@@ -112,7 +103,7 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         dims = tuple(model.backend.vector_dim(recipe.pooling, recipe.route) for recipe in recipes)
     except ValueError as error:
         raise ValueError(f"pooling={settings.pooling!r}: {error}") from None
-    normalize = settings.normalize_embeddings
+    normalize, asked = settings.normalize_embeddings, settings.batch_tokens
     return Plan(
         settings=settings,
         model=model,
@@ -120,7 +111,7 @@ def make_plan(settings: Settings, model: LoadedModel | None = None) -> Plan:
         dims=dims,
         kept=_kept_dims(settings, model, dims),
         normalize=model.backend.ends_normalized if normalize == "default" else bool(normalize),
-        batch_tokens=_batch_tokens(settings, model),
+        batch_tokens=model.backend.best_batch_tokens() if isinstance(asked, str) else int(asked),
     )
 
 
@@ -238,17 +229,6 @@ def _max_seq_length(settings: Settings, model: LoadedModel) -> int | None:
             f"max_seq_length={asked}: the model's {spec.tokenizer.n_special_tokens} special tokens leave no room."
         )
     return int(asked) if asked < UNLIMITED else None
-
-
-def _batch_tokens(settings: Settings, model: LoadedModel) -> int:
-    if not isinstance(settings.batch_tokens, str):
-        return int(settings.batch_tokens)
-    backend = model.backend
-    # A model without a transformer has hardly any activations, so that only the number of calls counts.
-    if str(backend.device) == "cpu" and backend.has_activations:
-        return _BATCH_TOKENS_ON_CPU[backend.name]
-    fitting = cast("TorchBackend", backend).tokens_that_fit()
-    return int(min(max(fitting, _FEWEST_BATCH_TOKENS), _BATCH_TOKENS))
 
 
 def _not_supported(parameter: str, value: Any, model: LoadedModel, why: str | None = None) -> str:

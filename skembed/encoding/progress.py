@@ -1,4 +1,4 @@
-"""Progress bars: our own during a call, and those of other libraries hidden. Imports tqdm and transformers on use."""
+"""Progress: our own bars and lines, and those of other libraries hidden. Imports tqdm and transformers on use."""
 
 from __future__ import annotations
 
@@ -31,10 +31,7 @@ def progress(
     ------
     tqdm, or a stand-in with its methods ``update``, ``reset`` and ``set_postfix`` where there is no bar
     """
-    is_watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
-    hidden = not is_watched if isinstance(show, str) else not show
-    hidden = hidden or total == 1 or os.environ.get("TQDM_DISABLE", "0").lower() not in ("", "0", "false")
-    if hidden:
+    if total == 1 or not _is_shown(show):
         yield _HiddenBar()
         return
     from tqdm.auto import tqdm
@@ -42,6 +39,20 @@ def progress(
     delay = 2 if show == "auto" else 0
     with tqdm(total=total, desc=doing, unit=unit, initial=initial, delay=delay) as bar:
         yield bar
+
+
+def say(show: Any, line: str) -> None:
+    """Print a line about something that takes long, where a progress bar would be shown; see :func:`progress`."""
+    if _is_shown(show):
+        from tqdm.auto import tqdm
+
+        tqdm.write(line, file=sys.stderr)  # above the bars that are being drawn
+
+
+def _is_shown(show: Any) -> bool:
+    is_watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+    is_hidden = not is_watched if isinstance(show, str) else not show
+    return not is_hidden and os.environ.get("TQDM_DISABLE", "0").lower() in ("", "0", "false")
 
 
 class _HiddenBar:

@@ -120,7 +120,12 @@ LONG_PROBE_TEXTS = [
 
 _POST_POOLING = Variant(None, "float32")
 _LONGEST_EXAMPLE = 256  # tokens of the longest text that a compiled model is tried on
-_BF16_FLAGS = {"avx512_bf16", "amx_bf16"}
+_AMX_FLAG = "amx_bf16"
+_BF16_FLAGS = {"avx512_bf16", _AMX_FLAG}
+
+# As many batches as there are cores run at a time, and their activations should stay in the processor's cache. With AMX,
+# which multiplies several times as fast, larger batches pay. benchmarks/README.md has the figures ("Size of a batch").
+_BATCH_TOKENS, _BATCH_TOKENS_ON_AMX = 512, 2048
 
 
 class OpenVINOBackend:
@@ -149,7 +154,6 @@ class OpenVINOBackend:
 
     name = "openvino"
     device = "cpu"
-    has_activations = True
     unsupported_reason = None  # a converted model is supported
     why_no_layers = None  # a converted model returns all layers
 
@@ -183,6 +187,11 @@ class OpenVINOBackend:
             If a module after the pooling does not take vectors of the dimensions that the pooling gives.
         """
         return dim_after(self.post_pooling, self.spec.hidden_dim * len(pooling or self.spec.own_pooling))
+
+    def best_batch_tokens(self) -> int:
+        """Choose the most tokens of a batch, padding included, with which the processor is fastest."""
+        is_on_amx = self.dtype == "bfloat16" and _AMX_FLAG in processor_flags()
+        return _BATCH_TOKENS_ON_AMX if is_on_amx else _BATCH_TOKENS
 
     def embed_tokens(
         self, tokens: Tokens, layer_poolings: LayerPoolings, n_prompt_tokens: int, batch_tokens: int
@@ -227,6 +236,8 @@ class OpenVINOBackend:
         # A batch that is alone gets all cores, by a compiled model of its own.
         is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max(initial=0)) <= batch_tokens
         hint = ONE_AT_A_TIME if is_alone and layers == self._last_layer else SEVERAL_AT_A_TIME
+        if not is_alone:  # a few large batches would leave cores without one
+            batch_tokens = min(batch_tokens, max(int(lengths[rows].sum()) // _n_threads(), _BATCH_TOKENS))
         while len(rows):
             is_done = np.zeros(len(lengths), dtype=bool)
             batches = (rows[batch] for batch in length_batches(lengths[rows], batch_tokens))

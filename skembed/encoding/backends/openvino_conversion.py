@@ -9,7 +9,7 @@ import shutil
 import stat
 import warnings
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import version
@@ -24,7 +24,14 @@ from filelock import FileLock
 from torch import Tensor, nn
 
 from skembed.atomic import UNFINISHED, atomic_folder
-from skembed.compat import attention_kind, broadcast_masks, is_out_of_memory, is_write_error, without_capturing_hooks
+from skembed.compat import (
+    attention_kind,
+    broadcast_masks,
+    is_out_of_memory,
+    is_write_error,
+    trace_for_openvino,
+    without_capturing_hooks,
+)
 from skembed.encoding.backends.openvino_backend import (
     LONG_PROBE_TEXTS,
     PROBE_TEXTS,
@@ -46,8 +53,10 @@ from skembed.encoding.backends.openvino_folder import (
     versions,
 )
 from skembed.encoding.backends.openvino_trial import MODEL, POST_POOLING, CannotRunError, openvino, sealed, why_no_trial
+from skembed.encoding.backends.pooling import Vectors
 from skembed.encoding.backends.torch_backend import TorchBackend
 from skembed.encoding.forks import library_state
+from skembed.encoding.progress import say
 from skembed.locks import locked
 
 _LARGEST_DIFFERENCE = 1e-3  # between vectors of the converted model and of the model itself, both in float32
@@ -98,9 +107,17 @@ class _PostPooling(nn.Module):
 
 
 def make_converted(
-    backend: TorchBackend, fingerprint: str | None, dtype: str, model_name: str, *, trust_remote_code: bool
+    backend: TorchBackend,
+    fingerprint: str | None,
+    dtype: str,
+    model_name: str,
+    *,
+    trust_remote_code: bool,
+    show_progress_bar: Any = False,
 ) -> OpenVINOBackend:
     """Convert a model for OpenVINO, and keep the conversion for other processes.
+
+    Where somebody watches, a line says that the model is being converted, because this takes several seconds.
 
     Parameters
     ----------
@@ -114,6 +131,8 @@ def make_converted(
         The name of the model in messages.
     trust_remote_code : bool
         Whether the model may have code of its own.
+    show_progress_bar : bool or "auto", default=False
+        Where the line is shown; see :func:`~skembed.encoding.progress.progress`.
 
     Raises
     ------
@@ -127,7 +146,8 @@ def make_converted(
     folder = None if fingerprint is None else conversion_folder(fingerprint, trust_remote_code)
     if folder is not None:
         with suppress(OSError):  # then it cannot be kept
-            return _find_or_convert(backend, folder, dtype, model_name)
+            return _find_or_convert(backend, folder, dtype, model_name, show_progress_bar)
+    say(show_progress_bar, f"skembed: converting {model_name} for OpenVINO.")
     return _make_temporary(backend, dtype, model_name)
 
 
@@ -160,7 +180,7 @@ def _sweep_temporary() -> None:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-def _find_or_convert(backend: TorchBackend, folder: Path, dtype: str, model_name: str) -> OpenVINOBackend:
+def _find_or_convert(backend: TorchBackend, folder: Path, dtype: str, model_name: str, show: Any) -> OpenVINOBackend:
     folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with locked(f"{folder}.lock", mode=0o600):  # other processes wait instead of converting it, too
         for left in folder.parent.glob(f"{UNFINISHED}-*"):
@@ -168,11 +188,11 @@ def _find_or_convert(backend: TorchBackend, folder: Path, dtype: str, model_name
             if is_of_this_model or time() - left.stat().st_mtime > _OUTDATED_SECONDS:
                 shutil.rmtree(left, ignore_errors=True)
         if read_conversion(folder) is None:
-            _convert_unless_it_failed(backend, folder)
+            _convert_unless_it_failed(backend, folder, model_name, show)
     return _read_back(folder, dtype, model_name)
 
 
-def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
+def _convert_unless_it_failed(backend: TorchBackend, folder: Path, model_name: str, show: Any) -> None:
     """Convert a model, unless the same libraries failed to do so before.
 
     Failures are stored in a file, because a repetition takes long. A model that was converted but could not be run may
@@ -184,6 +204,7 @@ def _convert_unless_it_failed(backend: TorchBackend, folder: Path) -> None:
         of, where, reason = json.loads(failed.read_text(encoding="utf-8"))
         if of == libraries and where in (None, here):
             raise NotConvertibleError(reason)
+    say(show, f"skembed: converting {model_name} for OpenVINO, once; later processes start without it.")
     try:
         convert(backend, folder)
     except NotConvertibleError as error:
@@ -281,16 +302,14 @@ def _trace_and_save(backend: TorchBackend, folder: Path, attention: str | None) 
     ):  # fmt: skip
         examples = spec.tokenizer.tokenize(["a b c d e f g h i j k", "a b"], _TOKENS_TO_TRACE)
         ids, mask = (torch.from_numpy(some.astype(np.int64)) for some in examples.padded(np.arange(2), spec.pad_id))
-        model = openvino.convert_model(
-            _HiddenStates(_copy_sharing_weights(backend.transformer, attention), spec.n_layers),
-            example_input={"input_ids": ids, "attention_mask": mask},
-        )
+        hidden_states = _HiddenStates(_copy_sharing_weights(backend.transformer, attention), spec.n_layers)
+        traced = trace_for_openvino(hidden_states, {"input_ids": ids, "attention_mask": mask})
+        model = openvino.convert_model(traced)
         openvino.save_model(model, folder / MODEL, compress_to_fp16=False)
         if backend.modules_after:
             dim = backend.post_pooling[0].takes or spec.hidden_dim
-            post_pooling = openvino.convert_model(
-                _copy_sharing_weights(_PostPooling(backend.modules_after)), example_input=torch.ones(2, dim)
-            )
+            modules_after = _copy_sharing_weights(_PostPooling(backend.modules_after))
+            post_pooling = openvino.convert_model(trace_for_openvino(modules_after, torch.ones(2, dim)))
             openvino.save_model(post_pooling, folder / POST_POOLING, compress_to_fp16=False)
     probe = np.vstack([embed_probe(backend, texts) for texts in (PROBE_TEXTS, LONG_PROBE_TEXTS)])
     np.save(folder / PROBE, probe, allow_pickle=False)
@@ -311,11 +330,13 @@ def _check_vectors(backend: TorchBackend, folder: Path) -> None:
     conversion = _conversion_in(folder)
     trials_of(conversion, is_private=True).outcomes(usual_variants(conversion, fastest_dtype()))  # in one child
     converted = OpenVINOBackend(conversion, "float32", keep_compiled=False)
+    probe = np.load(folder / PROBE, allow_pickle=False)[: len(PROBE_TEXTS)]
     lengths = _lengths_to_compare(backend)
     together = [_LONG_TEXT, *PROBE_TEXTS[:3]]  # with much padding
-    batches = [(PROBE_TEXTS, lengths[-1]), (together, lengths[len(lengths) // 2])]
-    batches += [([_LONG_TEXT], length) for length in lengths]
-    difference = max(_difference(converted, backend, texts, length) for texts, length in batches)
+    batches = [(together, lengths[len(lengths) // 2]), *(([_LONG_TEXT], length) for length in lengths)]
+    pairs = [(embed_probe(converted, PROBE_TEXTS), probe)]
+    pairs += [(embed_probe(converted, *batch), embed_probe(backend, *batch)) for batch in batches]
+    difference = max(_difference(found, expected) for found, expected in pairs)
     if not difference <= _LARGEST_DIFFERENCE:
         raise NotConvertibleError(f"the converted model gives other vectors (they differ by {difference:.2%})")
 
@@ -328,9 +349,8 @@ def _lengths_to_compare(backend: TorchBackend) -> list[int]:
     return sorted({min(max(length, fewest), longest) for length in _TOKENS_TO_COMPARE})
 
 
-def _difference(converted: OpenVINOBackend, backend: TorchBackend, texts: Sequence[str], most_tokens: int) -> float:
-    """Compute the largest difference between the vectors of two backends, relative to the vector."""
-    found, expected = (embed_probe(some, texts, most_tokens) for some in (converted, backend))
+def _difference(found: Vectors, expected: Vectors) -> float:
+    """Compute the largest difference between vectors that should be the same, relative to the vector."""
     norms = np.maximum(np.linalg.norm(expected, axis=1), np.finfo(np.float32).tiny)
     differences = np.linalg.norm(found - expected, axis=1) / norms
     return float(differences.max()) if np.isfinite(differences).all() else np.inf

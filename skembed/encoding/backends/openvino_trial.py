@@ -172,10 +172,15 @@ def export_blob(compiled: Any, folder: Path, variant: Variant) -> None:
     """
     content = compiled.export_model().getvalue()
     with writing_alone(folder, timeout=0):
-        with atomic_write(folder / f"{variant.key()}.blob", sync=False) as file:
-            file.write(crc32(content).to_bytes(4, "little") + content)
-        for outdated in sorted(folder.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
-            outdated.unlink(missing_ok=True)
+        _write_blob(content, folder, variant)
+
+
+def _write_blob(content: bytes, folder: Path, variant: Variant) -> None:
+    with atomic_write(folder / f"{variant.key()}.blob", sync=False) as file:
+        file.write(crc32(content).to_bytes(4, "little"))
+        file.write(content)
+    for outdated in sorted(folder.glob("*.blob"), key=lambda path: -path.stat().st_mtime)[_MOST_BLOBS:]:
+        outdated.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -368,7 +373,7 @@ def try_here(folder: str, asked: list[dict[str, Any]], examples: dict[str, Any],
 
 
 def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
-    """Compile and run a variant: as compiled, and as imported from a file.
+    """Compile and run a variant: as compiled, and as imported from a file. Store the one that is needed first.
 
     Parameters
     ----------
@@ -385,9 +390,12 @@ def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
     compiled = compile_variant(folder, variant)
     _run_compiled(compiled, inputs)
     if variant.layers is not None:
-        content = io.BytesIO(compiled.export_model().getvalue())
+        content = compiled.export_model().getvalue()
         del compiled
-        _run_compiled(core().import_model(content, "CPU", variant.options()), inputs)
+        _run_compiled(core().import_model(io.BytesIO(content), "CPU", variant.options()), inputs)
+        if variant.hint == ONE_AT_A_TIME:  # then the parent, which holds the lock of the folder, compiles nothing
+            with suppress(OSError):
+                _write_blob(content, folder, variant)
 
 
 def _run_compiled(compiled: Any, inputs: list[dict[int, Any]]) -> None:

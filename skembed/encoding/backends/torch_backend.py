@@ -51,6 +51,12 @@ from skembed.encoding.forks import renew_in_child
 from skembed.encoding.settings import TASKS
 from skembed.encoding.tokens import UNLIMITED, Tokens, inside_tokenizer
 
+# On a CPU, a batch's activations should stay in the processor's cache (see benchmarks/encode.py --batch-tokens).
+# Elsewhere, a batch should be large enough to fill the device, within its memory.
+_BATCH_TOKENS_ON_CPU = 1024
+_BATCH_TOKENS = 32_768
+_FEWEST_BATCH_TOKENS = 1024  # even if less memory is free: batches that do not fit are halved
+
 # On CUDA, this many tokens of one length make batches of their own. They need neither padding nor a mask, for which the
 # processor would have to wait, because transformers looks into it.
 _TOKENS_OF_ONE_LENGTH = 8192
@@ -194,6 +200,13 @@ class TorchBackend:
         transformer: Any = self.transformer
         of_model = getattr(transformer.config.get_text_config(), "pad_token_id", None)
         return [self.known_spec.pad_id] if of_model is None else [self.known_spec.pad_id, int(of_model)]
+
+    def best_batch_tokens(self) -> int:
+        """Choose the most tokens of a batch, padding included, with which the device is fastest."""
+        # A model without a transformer has hardly any activations, so that only the number of calls counts.
+        if self.device.type == "cpu" and self.has_activations:
+            return _BATCH_TOKENS_ON_CPU
+        return int(min(max(self.tokens_that_fit(), _FEWEST_BATCH_TOKENS), _BATCH_TOKENS))
 
     def tokens_that_fit(self) -> float:
         """Estimate how many tokens of a batch fit into the free memory of each device; infinite if it is not known.

@@ -219,6 +219,7 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
             dtype,
             model.name,
             trust_remote_code=settings.trust_remote_code,
+            show_progress_bar=settings.show_progress_bar,
         )
     except NotConvertibleError as error:
         _not_convertible.add(model.fingerprint)
