@@ -3,8 +3,8 @@
 #
 # Without tuning, the model sees the topic of a text first and praise or blame second: "This is a good movie." is closer
 # to "This is a bad movie." than to "I really enjoyed the film." A few labelled texts change that.
-# `SentenceEmbeddingFineTuner` is a transformer like the other one, except that it learns before it embeds. It needs
-# `pip install 'skembed[plot,train]'`.
+# `SentenceEmbeddingFineTuner` is a transformer like the other one, except that it learns before it embeds. To
+# install: `pip install 'skembed[openvino,plot,train]'`.
 
 # %%
 from pathlib import Path

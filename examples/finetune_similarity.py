@@ -2,8 +2,8 @@
 # # Fine-tuning on pairs: what counts as the same
 #
 # To the original model, a shop that opens at nine and one that closes at nine are nearly the same. Pairs with scores
-# teach it otherwise: `PairSimilarity` with a fine-tuner learns from the pairs it compares. It needs
-# `pip install 'skembed[plot,train]'`.
+# teach it otherwise: `PairSimilarity` with a fine-tuner learns from the pairs it compares. To install:
+# `pip install 'skembed[openvino,plot,train]'`.
 
 # %%
 from pathlib import Path

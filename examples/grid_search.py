@@ -10,7 +10,7 @@
 #     python examples/grid_search.py
 #     python examples/grid_search.py --csv reviews.csv.gz --text body --label stars --plot reviews.png
 #
-# The picture at the end needs matplotlib: `pip install 'skembed[plot]'`.
+# The picture at the end needs matplotlib: `pip install 'skembed[openvino,plot]'`.
 
 # %%
 import sys

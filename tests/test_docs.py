@@ -59,6 +59,21 @@ def test_links_of_a_document_lead_to_files_and_headings(name):
             assert not parts.fragment or parts.fragment in anchors_of(target), link
 
 
+def commands_of_installing(document: Path) -> list[str]:
+    """Return the commands that install skembed itself; of a script, those in its comments."""
+    lines = document.read_text(encoding="utf-8").splitlines()
+    if document.suffix == ".py":
+        lines = [line.partition("#")[2] for line in lines]
+    return [command for line in lines for command in re.findall(r"pip install .*?(?:skembed|\.)\[.*?\]", line)]
+
+
+@pytest.mark.parametrize("pattern", ["*.md", "docs/*.md", "benchmarks/*.md", "examples/*.md", "examples/*.py"])
+def test_every_command_that_installs_skembed_installs_openvino(pattern):
+    commands = [command for document in ROOT.glob(pattern) for command in commands_of_installing(document)]
+    assert commands
+    assert [command for command in commands if "openvino" not in command] == []
+
+
 def test_every_public_name_is_in_the_reference_once():
     entries = re.findall(r"^   (\w+)$", (ROOT / "docs" / "api.rst").read_text(encoding="utf-8"), flags=re.MULTILINE)
     assert sorted(entries) == skembed.__all__
