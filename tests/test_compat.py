@@ -236,6 +236,25 @@ def test_openvino_is_imported_without_its_telemetry():
     assert printed.split() == ["True", "False"]
 
 
+class Counted(torch.nn.Module):
+    """Counts how often it runs."""
+
+    n_calls = 0
+
+    def forward(self, x):
+        Counted.n_calls += 1
+        return x + 1
+
+
+@needs_openvino
+def test_openvino_converts_what_was_traced_in_a_single_run():
+    openvino = compat.import_openvino()
+    model = openvino.convert_model(compat.trace_for_openvino(Counted(), torch.ones(1, 2)))
+    assert Counted.n_calls == 1
+    compiled = openvino.compile_model(model, "CPU")
+    assert compiled(np.zeros((3, 4), dtype=np.float32))[0].tolist() == [[1.0] * 4] * 3
+
+
 def test_what_torch_compile_makes_is_known():
     layer = torch.nn.Linear(1, 1)
     assert compat.is_compiled(torch.compile(layer))

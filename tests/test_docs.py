@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tomllib
@@ -64,7 +65,9 @@ def commands_of_installing(document: Path) -> list[str]:
     lines = document.read_text(encoding="utf-8").splitlines()
     if document.suffix == ".py":
         lines = [line.partition("#")[2] for line in lines]
-    return [command for line in lines for command in re.findall(r"pip install .*?(?:skembed|\.)\[.*?\]", line)]
+    commands = [command for line in lines for command in re.findall(r"pip install [^`&#]+", line)]
+    named = r"(skembed|\.)(\[.*\])?"
+    return [command for command in commands if any(re.fullmatch(named, word) for word in shlex.split(command))]
 
 
 @pytest.mark.parametrize("pattern", ["*.md", "docs/*.md", "benchmarks/*.md", "examples/*.md", "examples/*.py"])

@@ -55,6 +55,18 @@ native_bfloat16 = pytest.mark.skipif(
 )
 
 
+REFUSE = """
+import os, sys
+def refuse(event, arguments):
+    if event in SENDING:
+        with open(os.environ["REFUSED"], "a") as file:
+            print(event, *arguments, file=file)
+        raise OSError("nothing can be sent")
+SENDING = {"telemetry", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"}
+sys.addaudithook(refuse)
+"""
+
+
 @pytest.fixture(scope="module")
 def user_caches(tmp_path_factory):
     """A home for caches that the tests of this file share, so that each model is converted once."""
@@ -673,6 +685,118 @@ class TestAModelOfTheUsers:
         assert pickle.dumps(given) == before
         assert all(a is b for a, b in zip(weights, [*given.parameters(), *given.buffers()], strict=True))
         assert all(module.training for module in given.modules())
+
+
+@pytest.fixture(scope="module")
+def first_use(tmp_path_factory) -> SimpleNamespace:
+    """A process that uses the default model for the first time, in a terminal, where nothing can be sent.
+
+    printed: its stdout; shown: what the terminal shows; sent: what it would have sent, its children included.
+    """
+    terminal, its_end = pytest.importorskip("pty").openpty()
+    os.set_blocking(terminal, False)
+    code = "import sys, skembed; skembed.embed(['a text']); print('torch' in sys.modules)"
+    printed, sent = run_without_network(code, tmp_path_factory.mktemp("first_use"), its_end)
+    shown = os.read(terminal, 2**16).decode()
+    os.close(terminal)
+    os.close(its_end)
+    return SimpleNamespace(printed=printed, shown=shown, sent=sent)
+
+
+def run_without_network(code: str, folder: Path, stderr: int) -> tuple[str, list[str]]:
+    """Run code in a new process, where nothing can be sent; return what it prints and what it would have sent."""
+    (folder / "sitecustomize.py").write_text(REFUSE)  # Python imports it as it starts
+    (folder / "openvino_telemetry.py").write_text("from sitecustomize import refuse\nrefuse('telemetry', ())\n")
+    (folder / "refused").touch()
+    path = os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "XDG_CACHE_HOME": str(folder), "REFUSED": str(folder / "refused"), "PYTHONPATH": path}
+    environment.pop("HF_HUB_OFFLINE")
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=stderr, text=True, check=True)
+    return done.stdout, (folder / "refused").read_text().splitlines()
+
+
+class TestAFirstUse:
+    @pytest.mark.slow
+    def test_sends_nothing(self, first_use):
+        assert (first_use.printed, first_use.sent) == ("True\n", [])  # torch was needed, so it did convert
+
+    @pytest.mark.slow
+    def test_would_send_something_without_our_way_to_import_openvino(self, tmp_path):
+        _, sent = run_without_network(
+            "import contextlib, socket\nwith contextlib.suppress(OSError): import openvino\n"
+            "with contextlib.suppress(OSError): socket.create_connection(('127.0.0.1', 9))",
+            tmp_path,
+            subprocess.DEVNULL,
+        )
+        assert [line.split()[0] for line in sent] == ["telemetry", "socket.getaddrinfo"]
+
+    @pytest.mark.slow
+    def test_says_in_one_line_what_it_does_where_a_terminal_shows_it(self, first_use):
+        said = "skembed: converting all-MiniLM-L6-v2 for OpenVINO, once; later processes start without it."
+        assert first_use.shown.splitlines() == [said]
+
+    @pytest.mark.slow
+    def test_says_nothing_where_nobody_watches(self, tiny, new_caches, capfd, monkeypatch):
+        monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
+        embed(["a"], model=tiny, **FLOAT32)
+        assert "skembed" not in "".join(capfd.readouterr())
+
+    @pytest.mark.slow
+    def test_of_a_loaded_model_promises_nothing_to_later_processes(self, tiny, capsys):
+        embed(["a"], model=SentenceTransformer(tiny, device="cpu"), show_progress_bar=True, **FLOAT32)
+        assert "skembed: converting the given SentenceTransformer for OpenVINO.\n" in capsys.readouterr().err
+
+    @pytest.mark.slow
+    def test_of_what_cannot_be_converted_says_so_only_once(self, tiny, new_caches, monkeypatch, capsys):
+        fail_to_convert(monkeypatch, "it has no such thing")
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="it has no such thing"):
+                embed(["a"], model=tiny, show_progress_bar=True, cache=None)
+            registry._not_convertible.clear()  # as in another process
+            skembed.unload_models()
+        assert capsys.readouterr().err.count("skembed: converting") == 1
+
+    @pytest.mark.slow
+    def test_compiles_once_what_its_trial_did_not_leave_behind(self, tiny, new_caches, monkeypatch):
+        compiled, original = [], openvino_backend.compile_variant
+        monkeypatch.setattr(openvino_trial, "_outcomes", {})  # as in a new process
+        monkeypatch.setattr(
+            openvino_backend, "compile_variant", lambda *asked: (compiled.append(asked[1]), original(*asked))[1]
+        )
+        embed(["a", "a b c d e f g h i j k"], model=tiny, cache=None)
+        assert [variant.dtype for variant in compiled] == ["float32"]  # to compare vectors
+
+
+class TestTheSizeOfABatch:
+    @pytest.mark.slow
+    @pytest.mark.parametrize(
+        ("flags", "dtype", "batch_tokens"),
+        [
+            ({"avx512_bf16", "amx_bf16"}, "bfloat16", 2048),
+            ({"avx512_bf16", "amx_bf16"}, "float32", 512),
+            ({"avx512_bf16"}, "bfloat16", 512),
+            (set(), "float32", 512),
+        ],
+    )
+    def test_is_larger_where_the_processor_multiplies_tiles(self, flags, dtype, batch_tokens, tiny, monkeypatch):
+        backend = registry.get_model(Settings(model=tiny, dtype="float32")).backend
+        monkeypatch.setattr(openvino_backend, "processor_flags", lambda: tuple(flags))
+        monkeypatch.setattr(backend, "dtype", dtype)
+        assert make_plan(Settings(model=tiny, dtype="float32")).batch_tokens == batch_tokens
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("n_cores", "most"), [(1, 2048), (4, 640), (99, 512)])
+    def test_leaves_no_core_without_a_batch(self, n_cores, most, tiny, monkeypatch):
+        embed(["a", "b"], model=tiny, batch_tokens=3, **FLOAT32)  # compiled for the cores that are there
+        seen, original = [], openvino_backend.length_batches
+        monkeypatch.setattr(openvino_backend, "_n_threads", lambda: n_cores)
+        monkeypatch.setattr(
+            openvino_backend, "length_batches", lambda *asked: (seen.append(asked[1]), original(*asked))[1]
+        )
+        texts = [" ".join(words) for words in product(["fox", "dog"], repeat=8)]  # 256 of ten tokens each
+        embed(texts, model=tiny, batch_tokens=2048, **FLOAT32)
+        assert seen == [most]
 
 
 class TestAConversionThatIsKept:

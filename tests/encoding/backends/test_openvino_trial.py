@@ -603,6 +603,36 @@ def test_the_child_compiles_and_runs_what_it_is_asked_to(tiny, tmp_path, monkeyp
     skembed.unload_models()
 
 
+@pytest.mark.slow
+def test_the_child_stores_what_its_parent_runs_first(tiny, tmp_path, monkeypatch):
+    monkeypatch.setattr(openvino_trial, "_outcomes", {})
+    backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
+    openvino_conversion.convert(backend, tmp_path / "model")
+    found = conversion(tmp_path / "model")
+    variants = openvino_backend.usual_variants(found, "float32")
+    (stored,) = [one for one in variants if (tmp_path / "model" / f"{one.key()}.blob").exists()]
+    assert stored.hint == "LATENCY"
+    assert openvino_trial.import_blob(tmp_path / "model", stored) is not None
+    skembed.unload_models()
+
+
+@pytest.mark.slow
+def test_a_child_that_cannot_store_anything_tries_as_before(tiny, tmp_path, monkeypatch, capfd):
+    backend = registry.get_model(Settings(model=tiny, backend="torch")).backend
+    openvino_conversion.convert(backend, tmp_path / "model")
+    trials = openvino_backend.trials_of(conversion(tmp_path / "model"), is_private=True)
+    asked = [{"layers": [3], "dtype": "float32", "hint": "LATENCY", "n_threads": 1}]
+    monkeypatch.setattr(openvino_trial, "_write_blob", raise_no_space)
+    capfd.readouterr()
+    openvino_trial.try_here(str(tmp_path / "model"), asked, trials._examples(), 100.0)
+    assert capfd.readouterr().out.split() == ['skembed-trial:"started"', "skembed-trial:null"]
+    skembed.unload_models()
+
+
+def raise_no_space(*_):
+    raise OSError("No space left on device")
+
+
 def conversion(folder: Path):
     found = openvino_folder.read_conversion(folder)
     assert found is not None
