@@ -44,7 +44,7 @@ def progress(
 def say(show: Any, line: str) -> None:
     """Print a line about something that takes long, where a progress bar would be shown; see :func:`progress`."""
     if _is_shown(show):
-        from tqdm.auto import tqdm
+        from tqdm import tqdm
 
         tqdm.write(line, file=sys.stderr)  # above the bars that are being drawn
 

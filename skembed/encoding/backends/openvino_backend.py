@@ -123,8 +123,8 @@ _LONGEST_EXAMPLE = 256  # tokens of the longest text that a compiled model is tr
 _AMX_FLAG = "amx_bf16"
 _BF16_FLAGS = {"avx512_bf16", _AMX_FLAG}
 
-# As many batches as there are cores run at a time, and their activations should stay in the processor's cache. With AMX,
-# which multiplies several times as fast, larger batches pay. benchmarks/README.md has the figures ("Size of a batch").
+# As many batches as there are cores run at a time, and their activations should stay in the processor's cache. AMX
+# multiplies several times as fast, and needs larger batches for that. Figures: benchmarks/README.md, "Size of a batch".
 _BATCH_TOKENS, _BATCH_TOKENS_ON_AMX = 512, 2048
 
 

@@ -57,12 +57,12 @@ native_bfloat16 = pytest.mark.skipif(
 
 REFUSE = """
 import os, sys
+SENDING = {"telemetry"} | {f"socket.{how}" for how in ("connect", "getaddrinfo", "gethostbyname", "sendto", "sendmsg")}
 def refuse(event, arguments):
     if event in SENDING:
         with open(os.environ["REFUSED"], "a") as file:
             print(event, *arguments, file=file)
         raise OSError("nothing can be sent")
-SENDING = {"telemetry", "socket.connect", "socket.getaddrinfo", "socket.gethostbyname", "socket.sendto", "socket.sendmsg"}
 sys.addaudithook(refuse)
 """
 
