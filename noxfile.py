@@ -21,7 +21,7 @@ OF_EXTRA = {  # extra -> arguments of pytest: tests that need no other extra, ex
     "docs": ["tests/test_docs.py"],
     "faiss": ["tests/similarity/test_neighbours.py"],
     "offline": ["tests/encoding/models/test_fingerprint.py"],
-    "openvino": ["tests/encoding/backends/test_openvino_backend.py"],
+    "openvino": ["tests/test_embedding.py", "tests/encoding/backends/test_openvino_trial.py"],  # both run on it
     "parquet": ["tests/files/test_manifest.py"],
     "plot": ["tests/test_public_names.py"],
     "polars": ["tests/frames/test_polars.py", "-k", "not hand_vectors_to_each_other"],
