@@ -35,6 +35,7 @@ FLOORS = [  # what it is for, and its files and folders; "encoding/" are those t
     ("texts to vectors", "transformer  embedding"),
     ("training", "training/"),
     ("engine: the order of steps", "encoding/encoder"),
+    ("engine: the state of a call", "encoding/call"),
     ("engine: after the model", "encoding/finishing  encoding/long_texts"),
     ("engine: the plan of a call", "encoding/plan"),
     ("engine: loading models", "encoding/models/"),

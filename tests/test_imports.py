@@ -23,6 +23,7 @@ FLOORS = [  # from the ground up; a folder stands for all of its files that are 
     ["skembed.encoding.models"],
     ["skembed.encoding.plan"],
     ["skembed.encoding.finishing", "skembed.encoding.long_texts"],
+    ["skembed.encoding.call"],
     ["skembed.encoding.encoder"],
     ["skembed.training"],
     ["skembed.embedding", "skembed.transformer"],

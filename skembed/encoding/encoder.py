@@ -6,9 +6,8 @@ files beside it and the three folders below.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
 from contextlib import closing, nullcontext
-from dataclasses import dataclass
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -16,10 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from skembed.encoding.backends.reader import CannotComputeError
-from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, as_slice, chunks
+from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, chunks
 from skembed.encoding.cache.embedding_cache import find_store
-from skembed.encoding.cache.retention import keep, recipes_to_keep
-from skembed.encoding.finishing import check_finite, column_slices, scatter_rows, truncate_normalize
+from skembed.encoding.cache.memory_store import MemoryStore
+from skembed.encoding.cache.retention import recipes_to_keep
+from skembed.encoding.call import Call, Chunk
+from skembed.encoding.finishing import column_slices, scatter_rows
 from skembed.encoding.long_texts import average_windows, check_lengths, count_truncated
 from skembed.encoding.models.registry import fall_back_to_torch
 from skembed.encoding.plan import Plan, make_plan, single_poolings
@@ -28,57 +29,19 @@ from skembed.encoding.recipes import Recipe
 from skembed.encoding.texts import Texts
 from skembed.encoding.threads import iterate_concurrently
 from skembed.encoding.tokens import Tokens
+from skembed.encoding.turns import Turns
 from skembed.errors import CacheError, CacheWarning, TruncationWarning, warn_user
 
 if TYPE_CHECKING:
     from skembed.encoding.backends.reader import TransformerSpec
-    from skembed.encoding.cache.embedding_cache import Store
 
 _CHARACTERS_AT_FIRST = 400_000  # in the first chunk, before the speed of the model is known
 _SECONDS_PER_CHUNK = 5.0
+_SECONDS_WHILE_OTHERS_WAIT = 0.5
 _CHUNKS_AHEAD = 1  # tokenized chunks that wait while one is computed and another is tokenized
 
-_BYTES_PER_READ = 2**26  # of vectors that are read from the cache together
-_TEXTS_PER_FINISH = 4096  # few enough that their vectors stay in the processor's cache between two steps
-
-_Chunk = tuple[NDArray[np.intp], int, Tokens | None]  # codes, limit of characters, and what was tokenized ahead
-
-
-@dataclass
-class _EncodeState:
-    """The state of one call.
-
-    Attributes
-    ----------
-    texts : Texts
-    plan : Plan
-    store : MemoryStore, DiskStore or None
-        Where vectors are cached.
-    vectors : ndarray of float32, shape (n_unique, finished_dim), or None
-        The result; None if the vectors are computed for the cache alone.
-    n_tokens : ndarray of int64, shape (n_unique,)
-    n_encoded : int
-        Number of texts that went through the model.
-    chunk_characters : int
-        Limit of characters of the next chunk.
-    failure : CacheError or None
-        Why the cache is no longer written to.
-    """
-
-    texts: Texts
-    plan: Plan
-    store: Store | None
-    vectors: NDArray[np.float32] | None
-    n_tokens: NDArray[np.int64]
-    n_encoded: int = 0
-    chunk_characters: int = _CHARACTERS_AT_FIRST
-    failure: CacheError | None = None
-
-    def texts_of(self, codes: NDArray[np.intp]) -> list[str]:
-        positions = as_slice(codes)
-        if isinstance(positions, slice):
-            return self.texts.unique[positions]
-        return [self.texts.unique[code] for code in codes.tolist()]
+# Chunks of several calls are computed together if each is small, so that nobody waits long for the texts of others.
+_TOKENS_OF_SMALL_CHUNK, _TOKENS_TOGETHER = 512, 4096
 
 
 def encode(texts: Texts, plan: Plan) -> NDArray[np.float32]:
@@ -152,74 +115,35 @@ def encode_ahead(texts: Texts, plan: Plan, bar: Any) -> None:
     _encode(texts, plan, None, bar)
 
 
-def _encode(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None, bar: Any) -> _EncodeState:
+def _encode(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None, bar: Any) -> Call:
     """Read what the cache holds, run the model on the other texts, and count both."""
     if plan.model.has_failed:  # since the plan was made
         plan = make_plan(plan.settings)
     n_tokens = np.zeros(len(texts.unique), dtype=np.int64)
-    state = _EncodeState(texts, plan, find_store(plan.settings.cache), vectors, n_tokens)
-    missing = _read_cache(state, np.arange(len(texts.unique)))
+    call = Call(texts, plan, find_store(plan.settings.cache), vectors, n_tokens, _CHARACTERS_AT_FIRST)
+    missing = call.read_cache(np.arange(len(texts.unique)))
     if plan.settings.long_texts == "error":
-        check_lengths(texts, plan, missing, state.n_tokens)
+        check_lengths(texts, plan, missing, call.n_tokens)
     if bar is not None:
         bar.update(len(texts.unique if vectors is None else texts) - len(missing))
     if len(missing):
         with progress(plan.settings.show_progress_bar, len(missing)) if bar is None else nullcontext(bar) as shown:
-            _encode_missing(state, missing, shown)
-    if state.store is not None:
-        state.store.record_hits(len(texts.unique) - state.n_encoded, state.n_encoded)
-    return state
+            _encode_missing(call, missing, shown)
+    if call.store is not None:
+        call.store.record_hits(len(texts.unique) - call.n_encoded, call.n_encoded)
+    return call
 
 
-def _read_cache(state: _EncodeState, codes: NDArray[np.intp]) -> NDArray[np.intp]:
-    """Read and finish the vectors that the cache holds; return the codes of the other texts."""
-    if state.store is None:
-        return codes
-    n_texts = max(_BYTES_PER_READ // (4 * sum(state.plan.dims)), 1)
-    blocks = [codes[start : start + n_texts] for start in range(0, len(codes), n_texts)]
-    return np.concatenate([codes[:0], *(block[_read_block(state, state.store, block)] for block in blocks)])
-
-
-def _read_block(state: _EncodeState, store: Store, codes: NDArray[np.intp]) -> NDArray[np.bool_]:
-    """Read and finish the vectors of some texts; return a mask of those that the cache lacks."""
-    texts, plan = state.texts_of(codes), state.plan
-    is_missing = np.zeros(len(codes), dtype=bool)
-    if state.vectors is None:
-        for recipe in plan.recipes:
-            is_missing[store.missing(recipe, texts)] = True
-        return is_missing
-    positions, dim = as_slice(codes), sum(plan.dims)
-    in_place = isinstance(positions, slice) and plan.finished_dim == dim
-    raw = state.vectors[positions] if in_place else np.empty((len(codes), dim), dtype=np.float32)
-    n_tokens = np.zeros(len(codes), dtype=np.int64)
-    for recipe, columns in zip(plan.recipes, column_slices(plan.dims), strict=True):
-        is_missing[store.read(recipe, texts, raw[:, columns], n_tokens)] = True
-    for start in range(0, len(codes), _TEXTS_PER_FINISH):
-        rows = slice(start, start + _TEXTS_PER_FINISH)
-        is_found = ~is_missing[rows]
-        if in_place and is_found.all():
-            truncate_normalize(raw[rows], plan)
-        else:
-            state.vectors[codes[rows][is_found]] = truncate_normalize(raw[rows][is_found], plan)
-    state.n_tokens[codes[~is_missing]] = n_tokens[~is_missing]
-    return is_missing
-
-
-def _encode_missing(state: _EncodeState, missing: NDArray[np.intp], bar: Any) -> None:
+def _encode_missing(call: Call, missing: NDArray[np.intp], bar: Any) -> None:
     """Run the model on texts chunk by chunk; the vectors of a finished chunk are cached, whatever happens next."""
-    tokenizes_ahead = _runs_beside_processor(state.plan)
-    to_do = _chunks(state, missing, tokenize=tokenizes_ahead)
+    tokenizes_ahead = _runs_beside_processor(call.plan) and call.estimate_tokens(missing) > _TOKENS_OF_SMALL_CHUNK
+    to_do = _chunks(call, missing, bar, tokenize=tokenizes_ahead)
     with closing(iterate_concurrently([to_do], _CHUNKS_AHEAD) if tokenizes_ahead else to_do) as all_chunks:
-        for codes, limit, tokens in all_chunks:
-            start = perf_counter()
-            with (
-                state.store.single_flight_lock(state.plan.base_recipe.fingerprint) if state.store else nullcontext(),
-                state.plan.model.lock,
-            ):
-                _encode_chunk(state, codes, tokens, bar)
-            pace = _SECONDS_PER_CHUNK / max(perf_counter() - start, 1e-3)
-            longer = limit * min(max(pace, 0.5), 4.0)
-            state.chunk_characters = int(min(max(longer, 1), CHARACTERS_PER_CHUNK))
+        for chunk in all_chunks:
+            _take_turn(chunk)
+            seconds = _SECONDS_PER_CHUNK if call.plan.model.turns.is_empty else _SECONDS_WHILE_OTHERS_WAIT
+            longer = chunk.limit * min(max(seconds / max(chunk.seconds, 1e-3), 0.1), 4.0)
+            call.chunk_characters = int(min(max(longer, 1), CHARACTERS_PER_CHUNK))
 
 
 def _runs_beside_processor(plan: Plan) -> bool:
@@ -227,41 +151,125 @@ def _runs_beside_processor(plan: Plan) -> bool:
     return plan.model.backend.spec is not None and str(plan.model.backend.device) != "cpu"
 
 
-def _chunks(state: _EncodeState, missing: NDArray[np.intp], *, tokenize: bool) -> Generator[_Chunk]:
-    """Yield chunks of texts, each cut when it is asked for: codes, limit of characters, and tokens if wanted."""
+def _chunks(call: Call, missing: NDArray[np.intp], bar: Any, *, tokenize: bool) -> Generator[Chunk]:
+    """Yield chunks of texts, each cut when it is asked for, with their tokens if wanted."""
     while len(missing):
-        texts = state.texts_of(missing[:TEXTS_PER_CHUNK])
-        limit = state.chunk_characters
+        texts = call.texts_of(missing[:TEXTS_PER_CHUNK])
+        limit = call.chunk_characters
         chunk = next(chunks(texts, TEXTS_PER_CHUNK, limit))
-        yield missing[chunk], limit, _tokenize(texts[chunk], state.plan) if tokenize else None
+        tokens = _tokenize(texts[chunk], call.plan) if tokenize else None
+        yield Chunk(call, missing[chunk], limit, tokens, bar)
         missing = missing[chunk.stop :]
 
 
-def _encode_chunk(state: _EncodeState, codes: NDArray[np.intp], tokens: Tokens | None, bar: Any) -> None:
-    n_wanted = len(codes)
-    codes = _read_cache(state, codes)  # another thread or process may have encoded them meanwhile
-    bar.update(n_wanted - len(codes))
-    if not len(codes):
+def _take_turn(chunk: Chunk) -> None:
+    """Encode a chunk when it is its turn, unless another call has done so together with its own."""
+    plan, store, size = chunk.call.plan, chunk.call.store, chunk.call.estimate_tokens(chunk.codes)
+    turns, key = plan.model.turns, _key(chunk) if size <= _TOKENS_OF_SMALL_CHUNK else None
+    limit = max(plan.batch_tokens, _TOKENS_TOGETHER)
+
+    def encode(chunks: list[Chunk]) -> None:
+        with plan.model.lock:
+            _encode_chunks(chunks)
+
+    if store is None or isinstance(store, MemoryStore):
+        turns.take([chunk], encode, key=key, size=size, limit=limit)
+    else:
+        folder_lock = store.single_flight_lock(plan.base_recipe.fingerprint)
+
+        def encode_into_folder(chunks: list[Chunk]) -> None:
+            with folder_lock:
+                turns.take(chunks, encode)
+
+        turns_of_folder = plan.model.turns_by_store.setdefault(store, Turns())
+        turns_of_folder.take([chunk], encode_into_folder, key=key, size=size, limit=limit)
+    if chunk.error is not None:
+        raise chunk.error
+
+
+def _key(chunk: Chunk) -> Hashable | None:
+    """Return a key of what chunks must have in common to share a pass; None if the chunk is to have its own."""
+    plan, backend = chunk.call.plan, chunk.call.plan.model.backend
+    if backend.company != "any" or chunk.tokens is not None:
+        return None
+    # OpenVINO compiles the model for each choice of layers.
+    layers = frozenset(recipe.layers for recipe in plan.recipes) if backend.name == "openvino" else None
+    return plan.base_recipe, plan.settings.task, plan.batch_tokens, layers
+
+
+def _encode_chunks(chunks: list[Chunk]) -> None:
+    """Encode the chunk of this thread, and those of other calls together with it, or one by one if that fails."""
+    start = perf_counter()
+    if len(chunks) == 1:
+        _encode_chunk(chunks[0])
+    else:
+        try:
+            _encode_together(chunks)
+        except Exception:  # may be the fault of one of them, or of their number
+            for chunk in chunks:
+                with chunk.keeping_error():
+                    _encode_chunk(chunk)
+    chunks[0].seconds = perf_counter() - start
+
+
+def _encode_together(chunks: list[Chunk]) -> None:
+    """Encode chunks of several calls in one pass. Each call gets its own vectors, or its own error."""
+    recipes_of: dict[Chunk, dict[Recipe, int]] = {}
+    for chunk in chunks:
+        with chunk.keeping_error():
+            chunk.read_cache()
+            if len(chunk.codes):
+                recipes_of[chunk] = _recipes(chunk)
+    texts = list(dict.fromkeys(text for chunk in recipes_of for text in chunk.texts))
+    if not texts:
         return
-    texts, failure = state.texts_of(codes), None
-    recipes, is_done = dict(zip(state.plan.recipes, state.plan.dims, strict=True)), np.zeros(len(codes), dtype=bool)
-    if state.store is not None and state.vectors is not None:
-        n_chunks = len(state.texts.unique) / len(texts)
-        recipes = recipes_to_keep(state.store, recipes, single_poolings(state.plan), texts, n_chunks)
+    recipes = {recipe: dim for own in recipes_of.values() for recipe, dim in own.items()}
+    vectors = np.empty((len(texts), sum(recipes.values())), dtype=np.float32)
+    n_tokens = np.empty(len(texts), dtype=np.int64)
+    for positions, found, n_found in run_model(texts, None, chunks[0].call.plan, recipes):
+        vectors[positions], n_tokens[positions] = found, n_found
+    position_of = {text: position for position, text in enumerate(texts)}
+    for chunk, own in recipes_of.items():
+        rows = np.array([position_of[text] for text in chunk.texts])
+        vectors_by = _by_recipe(vectors[rows], recipes)
+        with chunk.keeping_error():
+            chunk.store(np.arange(len(rows)), {recipe: vectors_by[recipe] for recipe in own}, n_tokens[rows])
+
+
+def _encode_chunk(chunk: Chunk) -> None:
+    """Encode a chunk by itself."""
+    chunk.read_cache()
+    if not len(chunk.codes):
+        return
+    call, failure = chunk.call, None
+    recipes, is_done = _recipes(chunk), np.zeros(len(chunk.codes), dtype=bool)
     try:
-        for positions, vectors, n_tokens in run_model(
-            texts, tokens if len(codes) == n_wanted else None, state.plan, recipes
-        ):
-            _store_batch(state, codes[positions], vectors, n_tokens, recipes)
+        for positions, vectors, n_tokens in run_model(chunk.texts, chunk.tokens, call.plan, recipes):
+            chunk.store(positions, _by_recipe(vectors, recipes), n_tokens)
             is_done[positions] = True
-            bar.update(len(positions))
     except CannotComputeError as error:
         failure = str(error)
     if failure is not None:  # outside the except clause, whose traceback would keep the failed batches alive
-        fall_back_to_torch(state.plan.model, failure)
-        state.plan = make_plan(state.plan.settings)  # by another backend, so that its vectors are cached apart
-        with state.plan.model.lock:
-            _encode_chunk(state, codes[~is_done], None, bar)
+        fall_back_to_torch(call.plan.model, failure)
+        call.plan = make_plan(call.plan.settings)  # by another backend, so that its vectors are cached apart
+        chunk.codes, chunk.tokens = chunk.codes[~is_done], None
+        with call.plan.model.lock:
+            _encode_chunk(chunk)
+
+
+def _recipes(chunk: Chunk) -> dict[Recipe, int]:
+    """Return the recipes to compute for a chunk, with the dimensions of their vectors."""
+    call, recipes = chunk.call, dict(zip(chunk.call.plan.recipes, chunk.call.plan.dims, strict=True))
+    if call.store is None or call.vectors is None:
+        return recipes
+    n_chunks = len(call.texts.unique) / len(chunk.codes)
+    return recipes_to_keep(call.store, recipes, single_poolings(call.plan), chunk.texts, n_chunks)
+
+
+def _by_recipe(vectors: NDArray[np.float32], recipes: Mapping[Recipe, int]) -> dict[Recipe, NDArray[np.float32]]:
+    """Divide vectors by several recipes that stand side by side."""
+    columns = column_slices(list(recipes.values()))
+    return {recipe: vectors[:, own] for recipe, own in zip(recipes, columns, strict=True)}
 
 
 def _tokenize(texts: list[str], plan: Plan) -> Tokens:
@@ -306,32 +314,6 @@ def run_model(
         batches = average_windows(batches, tokens, n_prompt_tokens)
     for positions, vectors in batches:
         yield positions, vectors, tokens.n_tokens[positions]
-
-
-def _store_batch(
-    state: _EncodeState,
-    codes: NDArray[np.intp],
-    vectors: NDArray[np.float32],
-    n_tokens: NDArray[np.int64],
-    dims: dict[Recipe, int],
-) -> None:
-    """Cache the vectors of a batch, and finish those that were asked for."""
-    plan = state.plan
-    columns_of = dict(zip(dims, column_slices(list(dims.values())), strict=True))
-    vectors_by = {recipe: vectors[:, columns] for recipe, columns in columns_of.items()}
-    raw = np.concatenate([vectors_by[recipe] for recipe in plan.recipes], axis=1)
-    check_finite(raw, codes, state.texts, plan)
-    state.n_encoded += len(codes)
-    state.n_tokens[codes] = n_tokens
-    if state.store is not None:
-        try:
-            keep(state.store, state.texts_of(codes), n_tokens, vectors_by)
-        except CacheError as error:  # such as a full disk, which should not cost what was computed
-            if state.vectors is None:  # the vectors were wanted for the cache alone
-                raise
-            state.store, state.failure = None, error
-    if state.vectors is not None:
-        state.vectors[codes] = truncate_normalize(raw, plan)
 
 
 def warn(n_truncated: int, n_texts: int, plan: Plan, failure: CacheError | None) -> None:

@@ -39,9 +39,8 @@ def check_lengths(
         return
     codes = np.arange(len(texts.unique)) if codes is None else codes
     known = np.zeros(len(texts.unique), dtype=np.int64) if n_tokens is None else n_tokens.copy()
-    with plan.model.lock:
-        for chunk in chunks([texts.unique[code] for code in codes], TEXTS_PER_CHUNK, CHARACTERS_PER_CHUNK):
-            known[codes[chunk]] = _count_tokens([texts.unique[code] for code in codes[chunk]], plan, limit)
+    for chunk in chunks([texts.unique[code] for code in codes], TEXTS_PER_CHUNK, CHARACTERS_PER_CHUNK):
+        known[codes[chunk]] = _count_tokens([texts.unique[code] for code in codes[chunk]], plan, limit)
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)
@@ -58,7 +57,8 @@ def _count_tokens(texts: list[str], plan: Plan, limit: int) -> NDArray[np.int64]
     if spec is not None:
         return spec.tokenizer.tokenize(prompted, limit).n_tokens
     backend = cast("TorchBackend", plan.model.backend)
-    return [backend.count_tokens(text, plan.settings.task) for text in prompted]
+    with plan.model.lock:
+        return [backend.count_tokens(text, plan.settings.task) for text in prompted]
 
 
 def count_truncated(n_tokens: NDArray[np.int64], texts: Texts, plan: Plan) -> int:

@@ -170,8 +170,7 @@ def _layers(settings: Settings, model: LoadedModel) -> tuple[int, ...] | None:
         )
     numbers = tuple(sorted(layer % n_states for layer in asked))
     if set(numbers) != {spec.n_layers}:
-        with model.lock:
-            why_not = model.backend.why_no_layers
+        why_not = model.why_no_layers()
         if why_not is not None:
             raise ValueError(_not_supported("layers", settings.layers, model, why_not))
     return numbers

@@ -14,7 +14,7 @@ import pytest
 
 import skembed
 from skembed import EmbeddingCache, embed
-from skembed.encoding import encoder, plan, tokens
+from skembed.encoding import call, encoder, plan, tokens, turns
 from skembed.encoding.cache import disk_store, embedding_cache, memory_store, records
 from skembed.encoding.models import loading, registry
 from skembed.encoding.settings import Settings
@@ -64,7 +64,7 @@ def check(cache, model, right):
 @pytest.mark.parametrize("one_in", [7, pytest.param(1, marks=pytest.mark.exhaustive)])
 def test_after_an_interrupt_at_any_line_of_a_call_vectors_are_right(one_in, cache, tiny, right):
     n_struck, kept = 0, []
-    rooms = [embedding_cache, disk_store, encoder, memory_store, plan, records, tokens]
+    rooms = [call, embedding_cache, disk_store, encoder, memory_store, plan, records, tokens, turns]
     for strike in islice(at_each_line(rooms, lambda: use(cache, tiny), visits=2), 0, None, one_in):
         n_struck += strike(lambda: use(cache, tiny), keep=kept)
         check(cache, tiny, right)

@@ -15,6 +15,7 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
 
 from __future__ import annotations
 
+import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -154,6 +155,7 @@ class OpenVINOBackend:
 
     name = "openvino"
     device = "cpu"
+    company = "any"  # other models are not converted
     unsupported_reason = None  # a converted model is supported
     why_no_layers = None  # a converted model returns all layers
 
@@ -233,11 +235,7 @@ class OpenVINOBackend:
         lengths, is_first_row = tokens.lengths, tokens.is_first_row
         averages = {some for some, _ in layer_poolings}
         layers = tuple(sorted({layer for some in averages for layer in some}))
-        # A batch that is alone gets all cores, by a compiled model of its own.
-        is_alone = len(rows) == 1 or len(rows) * int(lengths[rows].max(initial=0)) <= batch_tokens
-        hint = ONE_AT_A_TIME if is_alone and layers == self._last_layer else SEVERAL_AT_A_TIME
-        if not is_alone:  # a few large batches would leave cores without one
-            batch_tokens = min(batch_tokens, max(int(lengths[rows].sum()) // _n_threads(), _BATCH_TOKENS))
+        hint, batch_tokens = self._spread(layers, lengths[rows], batch_tokens)
         while len(rows):
             is_done = np.zeros(len(lengths), dtype=bool)
             batches = (rows[batch] for batch in length_batches(lengths[rows], batch_tokens))
@@ -257,6 +255,22 @@ class OpenVINOBackend:
             if len(rows) and batch_tokens <= lengths[rows].max():
                 raise MemoryError(f"a single text does not fit into memory; lower max_seq_length. ({ran_out})")
             batch_tokens //= 2
+
+    def _spread(self, layers: tuple[int, ...], lengths: NDArray[np.int64], batch_tokens: int) -> tuple[str, int]:
+        """Choose how to give all cores work: they share the batches of one text, or each computes batches of its own.
+
+        Returns
+        -------
+        hint : str
+        batch_tokens : int
+            Fewer, where the batches would not be enough for the cores.
+        """
+        n_threads, longest = _n_threads(), int(lengths.max(initial=0))
+        if len(lengths) < max(n_threads, 2) and layers == self._last_layer:
+            return ONE_AT_A_TIME, batch_tokens  # by a compiled model of its own
+        if len(lengths) * longest <= n_threads * batch_tokens:
+            return SEVERAL_AT_A_TIME, min(batch_tokens, longest * math.ceil(len(lengths) / n_threads))
+        return SEVERAL_AT_A_TIME, batch_tokens
 
     def _run(
         self, layers: tuple[int, ...], hint: str, inputs: Iterator[tuple[Rows, NDArray[np.int64], Mask]]
@@ -386,7 +400,8 @@ def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
             is_token[1::2, shape[1] // 2 + 1 :] = 0
             pairs.append([np.where(is_token, np.resize(ids, shape), spec.pad_id).tolist(), is_token.tolist()])
         pooled_dim = conversion.post_pooling[0].takes if conversion.post_pooling else None
-        return {"tokens": pairs, "pooled_dim": pooled_dim or spec.hidden_dim * len(spec.own_pooling)}
+        pooled_dim = pooled_dim or spec.hidden_dim * len(spec.own_pooling)
+        return {"tokens": pairs, "pooled_dim": pooled_dim, "kept_layers": [spec.n_layers]}
 
     return Trials(conversion.folder, examples, is_private=is_private)
 

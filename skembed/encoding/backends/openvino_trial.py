@@ -373,7 +373,7 @@ def try_here(folder: str, asked: list[dict[str, Any]], examples: dict[str, Any],
 
 
 def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
-    """Compile and run a variant: as compiled, and as imported from a file. Store the one that is needed first.
+    """Compile and run a variant: as compiled, and as imported from a file. Store what most calls need.
 
     Parameters
     ----------
@@ -381,7 +381,7 @@ def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
     variant : Variant
     examples : dict
         "tokens": pairs of input ids and attention mask, each of shape (n_texts, n_tokens); "pooled_dim": dimensions of
-        a vector before the modules after the pooling.
+        a vector before the modules after the pooling. "kept_layers": the layers whose compiled model is stored.
     """
     if variant.layers is None:
         inputs = [{0: np.ones((n_texts, examples["pooled_dim"]), dtype=np.float32)} for n_texts in (1, 16)]
@@ -393,7 +393,7 @@ def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
         content = compiled.export_model().getvalue()
         del compiled
         _run_compiled(core().import_model(io.BytesIO(content), "CPU", variant.options()), inputs)
-        if variant.hint == ONE_AT_A_TIME:  # then the parent, which holds the lock of the folder, compiles nothing
+        if [*variant.layers] == examples["kept_layers"]:  # then the parent, which holds the lock, compiles nothing
             with suppress(OSError):
                 _write_blob(content, folder, variant)
 

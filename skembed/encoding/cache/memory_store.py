@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from itertools import count, islice, repeat
 
@@ -253,10 +252,6 @@ class MemoryStore(BaseStore):
         if not shelf.place_of:
             del contents.shelves[shelf.recipe]
             contents.n_bytes -= shelf.n_bytes
-
-    def single_flight_lock(self, fingerprint: str) -> AbstractContextManager[object]:  # noqa: ARG002 - as a DiskStore has it
-        """Return a no-op context: memory is private to the process."""
-        return nullcontext()
 
     def count(self) -> tuple[int, int]:
         """Return the number of distinct texts and the bytes in use."""

@@ -72,7 +72,12 @@ def _has_only_cpu() -> bool:
     """Return whether torch would find only a CPU, as far as that is known without importing it, which is slow."""
     if "torch" in sys.modules or sys.platform != "linux":
         return False
-    return not any(glob(pattern, root_dir=_DEVICE_FILES) for pattern in _ACCELERATORS)
+    return not _has_accelerator(_DEVICE_FILES)
+
+
+@cache  # reading the folder takes longer than the rest of finding a model
+def _has_accelerator(folder: str) -> bool:
+    return any(glob(pattern, root_dir=folder) for pattern in _ACCELERATORS)
 
 
 def resolve_backend(settings: Settings, devices: Sequence[str], *, is_live: bool) -> str:

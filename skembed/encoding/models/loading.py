@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from textwrap import shorten
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from skembed.encoding.forks import library_state
 from skembed.encoding.models.fingerprint import fingerprint_live
@@ -26,6 +26,7 @@ from skembed.encoding.models.folders import (
 )
 from skembed.encoding.progress import without_bars
 from skembed.encoding.settings import Settings
+from skembed.encoding.turns import Turns
 from skembed.errors import ModelNotFoundError
 
 if TYPE_CHECKING:
@@ -56,6 +57,10 @@ class LoadedModel:
         Whether its backend could not run it after all, so that the caller must get another one.
     lock : threading.RLock
         Locked while the model runs: one call at a time uses processor and devices best.
+    turns : Turns
+        The calls that wait for the model.
+    turns_by_store : mapping from DiskStore to Turns
+        The calls that wait to encode into a folder.
     """
 
     name: str
@@ -65,10 +70,25 @@ class LoadedModel:
     backend: TorchBackend | OpenVINOBackend
     is_current: Callable[[], bool]
     has_failed: bool = False
-    lock: threading.RLock = field(default_factory=threading.RLock)  # type: ignore[type-arg,unused-ignore]
+    lock: threading.RLock = field(init=False)  # type: ignore[type-arg,unused-ignore]
+    turns: Turns[Any] = field(init=False)
+    turns_by_store: weakref.WeakKeyDictionary[Any, Turns[Any]] = field(init=False)
+    _why_no_layers: tuple[str | None] | None = field(init=False, default=None)
 
     def __post_init__(self) -> None:
         all_models.add(self)
+        self.renew_locks()
+
+    def why_no_layers(self) -> str | None:
+        """Return why layers other than the last are not available; None if they are. Waits for the model only once."""
+        if self._why_no_layers is None:
+            with self.lock:
+                self._why_no_layers = (self.backend.why_no_layers,)
+        return self._why_no_layers[0]
+
+    def renew_locks(self) -> None:
+        """Start without anybody who uses the model or waits for it, as in a forked child."""
+        self.lock, self.turns, self.turns_by_store = threading.RLock(), Turns(), weakref.WeakKeyDictionary()
 
 
 all_models: weakref.WeakSet[LoadedModel] = weakref.WeakSet()  # shared or private, for a fork

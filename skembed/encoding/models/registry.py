@@ -232,7 +232,6 @@ def _convert(model: LoadedModel, dtype: str, settings: Settings) -> LoadedModel 
         dtype=backend.dtype,
         backend=backend,
         is_current=lambda: _can_run(backend, fingerprint) and is_current(),
-        lock=threading.RLock(),
     )
 
 
@@ -266,7 +265,7 @@ def _renew_after_fork() -> None:
     global _registry_lock, _key_locks
     _registry_lock, _key_locks = threading.RLock(), weakref.WeakValueDictionary()
     for model in all_models:
-        model.lock = threading.RLock()
+        model.renew_locks()
     for key, model in list(_loaded.items()):
         if model.backend.name == "openvino":
             _abandoned.append(_loaded.pop(key))

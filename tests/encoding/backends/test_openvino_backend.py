@@ -759,14 +759,15 @@ class TestAFirstUse:
         assert capsys.readouterr().err.count("skembed: converting") == 1
 
     @pytest.mark.slow
-    def test_compiles_once_what_its_trial_did_not_leave_behind(self, tiny, new_caches, monkeypatch):
+    def test_compiles_only_to_compare_vectors_what_its_trial_compiled(self, tiny, new_caches, monkeypatch):
         compiled, original = [], openvino_backend.compile_variant
         monkeypatch.setattr(openvino_trial, "_outcomes", {})  # as in a new process
         monkeypatch.setattr(
             openvino_backend, "compile_variant", lambda *asked: (compiled.append(asked[1]), original(*asked))[1]
         )
         embed(["a", "a b c d e f g h i j k"], model=tiny, cache=None)
-        assert [variant.dtype for variant in compiled] == ["float32"]  # to compare vectors
+        assert {variant.dtype for variant in compiled} == {"float32"}
+        assert len(compiled) == len(set(compiled))
 
 
 class TestTheSizeOfABatch:
@@ -785,19 +786,6 @@ class TestTheSizeOfABatch:
         monkeypatch.setattr(openvino_backend, "processor_flags", lambda: tuple(flags))
         monkeypatch.setattr(backend, "dtype", dtype)
         assert make_plan(Settings(model=tiny, dtype="float32")).batch_tokens == batch_tokens
-
-    @pytest.mark.slow
-    @pytest.mark.parametrize(("n_cores", "most"), [(1, 2048), (4, 640), (99, 512)])
-    def test_leaves_no_core_without_a_batch(self, n_cores, most, tiny, monkeypatch):
-        embed(["a", "b"], model=tiny, batch_tokens=3, **FLOAT32)  # compiled for the cores that are there
-        seen, original = [], openvino_backend.length_batches
-        monkeypatch.setattr(openvino_backend, "_n_threads", lambda: n_cores)
-        monkeypatch.setattr(
-            openvino_backend, "length_batches", lambda *asked: (seen.append(asked[1]), original(*asked))[1]
-        )
-        texts = [" ".join(words) for words in product(["fox", "dog"], repeat=8)]  # 256 of ten tokens each
-        embed(texts, model=tiny, batch_tokens=2048, **FLOAT32)
-        assert seen == [most]
 
 
 class TestAConversionThatIsKept:

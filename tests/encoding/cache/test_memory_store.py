@@ -623,13 +623,6 @@ def test_closing_frees_the_memory_and_a_closed_store_may_be_used_again():
     assert read(store, RECIPE, ["a"])[0][0, 0] == 2.0
 
 
-def test_the_lock_for_encoding_into_memory_never_waits():
-    store = MemoryStore()
-    with store.single_flight_lock(RECIPE.fingerprint), store.single_flight_lock(RECIPE.fingerprint):
-        write(store, RECIPE, ["a"])
-    assert known(store, RECIPE, ["a"]) == ["a"]
-
-
 def test_hits_and_misses_add_up_until_the_store_is_cleared():
     store = MemoryStore()
     store.record_hits(3, 4)

@@ -91,6 +91,7 @@ def test_a_package_with_a_file_that_is_not_the_official_one_is_not_used(name, mi
         file.write(b" ")
     monkeypatch.syspath_prepend(str(tmp_path))
     monkeypatch.delitem(__import__("sys").modules, folders._PACKAGE, raising=False)
+    monkeypatch.setattr(folders, "_find_package", folders._find_package.__wrapped__)
     with pytest.warns(UserWarning, match=rf"{name} is not the official one"):
         assert folders._packaged_folder() is None
 
