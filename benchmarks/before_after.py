@@ -34,7 +34,6 @@ from tempfile import TemporaryDirectory
 from time import perf_counter
 from typing import Any
 
-
 MOST = 1.03
 N_TEXTS = {"short": 800, "medium": 160, "long": 64}
 N_CALLS = 200
