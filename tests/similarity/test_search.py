@@ -1069,6 +1069,6 @@ def test_a_prompt_of_the_caller_is_shown_without_a_model(prompt):
 
 def test_a_missing_query_is_refused_before_anything_is_searched(embedder, monkeypatch):
     search = SemanticSearch(embedder, n_neighbors=1).fit(["a fox"])
-    monkeypatch.setattr(type(search._index), "nearest", lambda *_: pytest.fail("it was searched"))
+    monkeypatch.setattr(type(search._documents.index), "nearest", lambda *_: pytest.fail("it was searched"))
     with pytest.raises(ValueError, match=r"queries\[1\] is missing"):
         search.search(["fox", None])
