@@ -27,8 +27,9 @@ class _Memory:
 class GrowingArray:
     """An array with room behind it.
 
-    Memory without room is replaced by twice as much, so that a row is copied twice on average. While it is copied, both
-    are there. A second addition to the same array, after one that was interrupted or of a copy, is made in new memory.
+    Memory without room is replaced by twice as much, so that rows are copied twice on average, at most. While they are
+    copied, both are there. An array that grows a second time, because the first addition was interrupted or was made to
+    a copy, does so in new memory.
 
     Parameters
     ----------
@@ -162,19 +163,21 @@ class GrowingLabels:
         if not len(labels):
             return self
         last = self._parts[-1][-1:]
+        if _holds_objects(last):
+            last = pd.Index([""], dtype=object, name=last.name)  # where all are numbers, pandas would change the type
         joined = last.append(labels)
         if _kind(joined) != _kind(last):
             return type(self)(self.to_index().append(labels))
         parts, added = list(self._parts), joined[1:]
         while parts and len(parts[-1]) < _LARGER * len(added):
-            added = parts.pop().append(added)
+            added = _join([parts.pop(), added])
         grown = type(self)(added)
         grown._parts = [*parts, added]
         return grown
 
     def to_index(self) -> pd.Index[Any]:
         """Return all labels."""
-        return self._parts[0].append(self._parts[1:])
+        return _join(self._parts)
 
     def take(self, positions: NDArray[np.intp]) -> pd.Index[Any]:
         """Return some labels."""
@@ -185,9 +188,21 @@ class GrowingLabels:
             part.take(positions[part_of == number] - (ends[number] - len(part)))
             for number, part in enumerate(self._parts)
         ]
-        return taken[0].append(taken[1:]).take(np.argsort(by_part))
+        return _join(taken).take(np.argsort(by_part))
 
 
 def _kind(labels: pd.Index[Any]) -> Any:
     """Return what labels have in common that can be appended without converting the others."""
     return labels.names, [labels.get_level_values(level).dtype for level in range(labels.nlevels)]
+
+
+def _holds_objects(labels: pd.Index[Any]) -> bool:
+    return labels.nlevels == 1 and labels.dtype == object
+
+
+def _join(parts: list[pd.Index[Any]]) -> pd.Index[Any]:
+    """Join labels of one type, which they keep."""
+    if _holds_objects(parts[0]):  # pandas would make numbers of objects that are all numbers
+        values = np.concatenate([part.to_numpy() for part in parts])
+        return pd.Index(values, dtype=object, name=parts[0].name, tupleize_cols=False)
+    return parts[0].append(parts[1:])

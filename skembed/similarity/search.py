@@ -165,7 +165,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ------
         TypeError, ValueError
             As ``fit``; also if the vectors have another number of dimensions than those of the corpus. Then the corpus
-            stays as it was.
+            stays as it was, as it does after Ctrl-C.
+
+        Notes
+        -----
+        The first call after ``fit``, ``load`` or a copy reads all documents once, and moves them to memory with room
+        for as many again. That happens again each time their number has doubled; meanwhile, both copies are there. A
+        graph takes longer to insert a document the larger it is. ``corpus_`` is put together when it is read.
         """
         if not hasattr(self, "_documents"):
             return self._fit(X, y)

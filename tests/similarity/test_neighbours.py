@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 import sys
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -322,3 +323,85 @@ def test_different_vectors_with_equal_keys_get_different_numbers(monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", lambda seed: AllAlike())
     code_of, first_rows = distinct_rows(np.float32([[1, 2], [2, 1], [1, 2]]))
     assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0], [0, 1])
+
+
+# Growing
+
+
+@st.composite
+def growing(draw) -> tuple[np.ndarray, list[int]]:
+    """Return vectors with zeros, repeats and multiples, and where to cut them into the first and the additions."""
+    _, vectors, _ = draw(searches())
+    cuts = draw(st.lists(st.integers(1, len(vectors)), max_size=5))
+    return unit_vectors(vectors, None), sorted({*cuts, len(vectors)})
+
+
+def grown(vectors, edges, make) -> VectorIndex:
+    index = VectorIndex.from_vectors(vectors[: edges[0]], make)
+    for start, end in pairwise(edges):
+        index = index.appended(vectors[start:end])
+    return index
+
+
+@each_index
+@settings(max_examples=30, deadline=None)
+@given(rows=growing())
+def test_an_index_that_has_grown_is_that_of_all_rows(make, rows):
+    vectors, edges = rows
+    at_once, by_and_by = VectorIndex.from_vectors(vectors, make), grown(vectors, edges, make)
+    assert_array_equal(by_and_by.code_of, at_once.code_of)
+    assert_array_equal(by_and_by.index.vectors, at_once.index.vectors)
+    for n_neighbors in (1, len(vectors)):
+        for found, expected in zip(
+            by_and_by.nearest(vectors, n_neighbors), at_once.nearest(vectors, n_neighbors), strict=True
+        ):
+            assert_array_equal(found, expected)
+
+
+def test_copies_are_known_across_additions_even_if_all_keys_are_equal(monkeypatch):
+    monkeypatch.setattr(neighbours, "_keys_of", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
+    vectors = np.float32([[1, 2], [2, 1], [0, 0], [1, 2], [3, 1], [-0.0, 0], [2, 1], [3, 1], [0, 0]])
+    index = grown(vectors, [2, 4, 5, 9], ExactIndex)
+    assert index.code_of.tolist() == [0, 1, 2, 0, 3, 4, 1, 3, 2]
+    assert_array_equal(index.index.vectors, vectors[[0, 1, 2, 4, 5]])
+
+
+@each_index
+def test_an_addition_does_not_touch_the_vectors_that_are_there(make, clustered, monkeypatch):
+    index = VectorIndex.from_vectors(clustered[:400], make).appended(clustered[400:401])
+    n_read = {"hashed": 0, "compared": 0}
+    keys_of, take = neighbours._keys_of, type(index.index).take
+
+    def count_keys(vectors):
+        n_read["hashed"] += len(vectors)
+        return keys_of(vectors)
+
+    def count_taken(self, positions):
+        n_read["compared"] += len(positions)
+        return take(self, positions)
+
+    monkeypatch.setattr(neighbours, "_keys_of", count_keys)
+    monkeypatch.setattr(type(index.index), "take", count_taken)
+    for start in range(401, 1301, 100):
+        index = index.appended(np.concatenate([clustered[start : start + 90], clustered[:10]]))
+    assert n_read == {"hashed": 2 * 900, "compared": 9 * 10}  # once among themselves, once against those known
+
+
+@each_index
+def test_an_index_stays_as_it_was_when_another_grows_from_it(make, clustered):
+    index = VectorIndex.from_vectors(clustered[:300], make).appended(clustered[300:310])
+    expected = index.nearest(clustered[:400], 5)
+    ours, others = index.appended(clustered[310:350]), index.appended(clustered[350:400])
+    assert len(index.index) == len(index) == 310
+    assert_array_equal(index.nearest(clustered[:400], 5)[1], expected[1])
+    assert ours.nearest(clustered[310:350], 1)[1].ravel().tolist() == [*range(310, 350)]
+    assert others.nearest(clustered[350:400], 1)[1].ravel().tolist() == [*range(310, 360)]
+    assert others.nearest_others(3)[1].max() < 360
+    assert sorted(others.nearest(clustered[:1], 360)[1][0]) == [*range(360)]  # more than the walk finds
+
+
+@pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])
+@each_index
+def test_a_copy_knows_the_vectors_that_are_there(copied, make):
+    index = copied(grown(np.eye(4, dtype=np.float32), [2, 3, 4], make))
+    assert index.appended(np.eye(4, dtype=np.float32)[::-1]).code_of.tolist() == [0, 1, 2, 3, 3, 2, 1, 0]
