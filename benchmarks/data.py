@@ -48,11 +48,13 @@ def read_table(folder: str | None, name: str) -> pd.DataFrame:
 
 
 def read_corpus(folder: str | None, corpus: str) -> list[str]:
-    """Read the short (Banking77), medium (20 newsgroups) or long (SciFact) texts."""
+    """Read the short (Banking77), medium (20 newsgroups) or long (SciFact) texts, or the news (AG News)."""
     if corpus == "short":
         return read_table(folder, "banking77/banking77")["text"].tolist()
     if corpus == "medium":
         return read_table(folder, "twenty_newsgroups/twenty_newsgroups")["text"].tolist()
+    if corpus == "news":
+        return read_table(folder, "ag_news/ag_news")["text"].tolist()
     return title_and_text(read_table(folder, "scifact/corpus"))
 
 

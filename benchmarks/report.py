@@ -1,4 +1,4 @@
-"""What every benchmark reports with its figures: the machine, a markdown table, and the raw results as JSON."""
+"""What every benchmark reports with its figures: the machine, a markdown table, intervals, and raw results as JSON."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 PACKAGES = ("skembed", "sentence-transformers", "transformers", "torch", "tokenizers", "scikit-learn", "numpy")
@@ -90,6 +91,13 @@ def write_json(file: str | None, **results: Any) -> None:
     """Write the raw results, if a file was named."""
     if file is not None:
         Path(file).write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def interval_of_median(values: list[float]) -> tuple[float, float]:
+    """Return the 95 % bootstrap interval of the median."""
+    draws = np.random.default_rng(0).choice(values, size=(10_000, len(values)))
+    low, high = np.percentile(np.median(draws, axis=1), [2.5, 97.5])
+    return float(low), float(high)
 
 
 def verdict(holds: bool | None) -> str:

@@ -10,9 +10,12 @@
   query, and queries per second for 1,000 at once, 10 hits each; medians of the rounds, in turn. For comparison:
   sentence-transformers' util.semantic_search and scikit-learn's NearestNeighbors(metric="cosine"). recall@10 is the
   share of the true ten nearest that are among the ten found.
+- Additions: seconds in which partial_fit adds 1,000 random unit vectors of 384 dimensions to corpora of several sizes,
+  the first addition by itself and the median of others; how much of that is faiss' graph, which takes longer the larger
+  it is; and a query after an addition beside the same query again.
 
 Exit status 1 if a bound fails: nDCG@10 within 0.2 of 64.51; hnsw keeps 99 % of it; no rank differs, and no score by
-more than 1e-5.
+more than 1e-5; an addition to a large exact index takes at most twice as long as one to the smallest.
 """
 
 from __future__ import annotations
@@ -38,14 +41,21 @@ from sklearn.neighbors import NearestNeighbors
 
 import skembed
 from skembed import SemanticSearch
+from skembed.similarity.neighbours import HnswIndex
 
 PUBLISHED, TOLERANCE = 64.51, 0.2
 SMALLEST_SHARE = 0.99
 LARGEST_DIFFERENCE = 1e-5
 DIM, N_CLUSTERS, N_QUERIES = 384, 2_000, 1_000
 N_SINGLE_QUERIES = 20
+SIZES, N_ADDED = (10_000, 100_000, 1_000_000), 1_000
+LARGEST_RATIO = 2
 QUALITY_HEADER = ("what", "measured", "bound", "holds")
 SPEED_HEADER = ("search", "index made in", "one query, median", "1,000 at once", "queries/s", "recall@10")
+ADDITION_HEADER = (
+    "index", "documents", "first", "others, median", "of it the graph", "ratio", "bound", "holds",
+    "query after it", "query again",
+)  # fmt: skip
 
 Result = dict[str, Any]
 
@@ -59,8 +69,12 @@ def main() -> int:
     speed = measure_speed(arguments)
     print()
     print_report({"n_vectors": arguments.n_vectors, "repeats": arguments.repeats}, SPEED_HEADER, map(speed_row, speed))
-    write_json(arguments.json, machine=machine, n_vectors=arguments.n_vectors, quality=quality, speed=speed)
-    return 0 if all(result["holds"] for result in quality) else 1
+    additions = list(measure_additions(arguments))
+    print()
+    print_report({"added": N_ADDED, "repeats": arguments.repeats}, ADDITION_HEADER, map(addition_row, additions))
+    results = {"quality": quality, "speed": speed, "additions": additions}
+    write_json(arguments.json, machine=machine, n_vectors=arguments.n_vectors, **results)
+    return 0 if all(result["holds"] for result in [*quality, *additions]) else 1
 
 
 def parse_arguments() -> argparse.Namespace:
@@ -68,6 +82,8 @@ def parse_arguments() -> argparse.Namespace:
     add_data_argument(parser)
     add_json_argument(parser)
     parser.add_argument("--n-vectors", type=int, default=100_000, metavar="N", help="default: 100,000")
+    parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, metavar="N", help="corpora to add to")
+    parser.add_argument("--largest-graph", type=int, default=SIZES[-1], metavar="N", help="of the sizes, with hnsw")
     parser.add_argument("--repeats", type=int, default=5, help="timed rounds (default: 5)")
     return parser.parse_args()
 
@@ -141,6 +157,55 @@ def measure_speed(arguments: argparse.Namespace) -> list[Result]:
     return list(results.values())
 
 
+def measure_additions(arguments: argparse.Namespace) -> Iterator[Result]:
+    for index in ("auto", "hnsw"):
+        smallest = None
+        for size in arguments.sizes:
+            if index == "auto" or size <= arguments.largest_graph:
+                one = add_to(size, index, arguments.repeats)
+                smallest = smallest or one["median_s"]
+                one["ratio"] = one["median_s"] / smallest
+                yield {**one, "holds": index == "hnsw" or one["ratio"] <= LARGEST_RATIO}
+
+
+def add_to(size: int, index: str, repeats: int) -> Result:
+    rng = np.random.default_rng(0)
+    search = SemanticSearch(index=index).fit(unit(rng, size))
+    query, added_s, graph_s, after_s, again_s = unit(rng, 1), [], [], [], []
+    appended = HnswIndex.appended
+
+    def timed(*arguments: Any) -> Any:
+        start = perf_counter()
+        grown = appended(*arguments)
+        graph_s.append(perf_counter() - start)
+        return grown
+
+    with mock.patch.object(HnswIndex, "appended", timed):
+        for _ in range(1 + repeats):
+            rows = unit(rng, N_ADDED)
+            start = perf_counter()
+            search.partial_fit(rows)
+            added_s.append(perf_counter() - start)
+            after_s.append(seconds(search.kneighbors, query))
+            again_s.append(seconds(search.kneighbors, query))
+    names = {"auto": "exact", "hnsw": "hnsw"}
+    return {
+        "index": names[index],
+        "n_documents": size,
+        "first_s": added_s[0],
+        "median_s": median(added_s[1:]),
+        "graph_s": median(graph_s[1:]) if graph_s else None,
+        "query_after_s": median(after_s[1:]),
+        "query_again_s": median(again_s[1:]),
+    }
+
+
+def unit(rng: np.random.Generator, n: int) -> NDArray[np.float32]:
+    vectors = rng.standard_normal((n, DIM), dtype=np.float32)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
+
+
 def make_vectors(n_vectors: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Draw unit vectors around random centres, as texts lie around topics, and queries in the same way."""
     rng = np.random.default_rng(0)
@@ -190,6 +255,22 @@ def speed_row(result: Result) -> list[str]:
         f"{batch:.2f} s",
         f"{N_QUERIES / batch:,.0f}",
         f"{result['recall']:.4f}",
+    ]
+
+
+def addition_row(result: Result) -> list[str]:
+    graph = result["graph_s"]
+    return [
+        result["index"],
+        f"{result['n_documents']:,}",
+        f"{1000 * result['first_s']:.0f} ms",
+        f"{1000 * result['median_s']:.1f} ms",
+        "" if graph is None else f"{1000 * graph:.1f} ms",
+        f"{result['ratio']:.2f}",
+        "" if result["index"] == "hnsw" else f"<= {LARGEST_RATIO}",
+        verdict(result["holds"]),
+        f"{1000 * result['query_after_s']:.1f} ms",
+        f"{1000 * result['query_again_s']:.1f} ms",
     ]
 
 

@@ -230,9 +230,10 @@ def _encode_together(chunks: list[Chunk]) -> None:
         vectors[positions], n_tokens[positions] = found, n_found
     position_of = {text: position for position, text in enumerate(texts)}
     for chunk, own in recipes_of.items():
-        rows = np.array([position_of[text] for text in chunk.texts])
-        vectors_by = _by_recipe(vectors[rows], recipes)
         with chunk.keeping_error():
+            chunk.read_cache()  # which may have got some of the texts from another of the chunks
+            rows = np.array([position_of[text] for text in chunk.texts], dtype=np.intp)
+            vectors_by = _by_recipe(vectors[rows], recipes)
             chunk.store(np.arange(len(rows)), {recipe: vectors_by[recipe] for recipe in own}, n_tokens[rows])
 
 

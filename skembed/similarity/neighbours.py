@@ -1,10 +1,12 @@
 """Nearest neighbours among unit vectors by cosine: exact, or approximate for millions of vectors.
 
-Imports numpy, pandas, scikit-learn and ``skembed.encoding.forks``; faiss if it is installed.
+Imports numpy, pandas, scikit-learn, ``skembed.encoding.forks`` and the growing arrays beside it; faiss if it is
+installed.
 """
 
 from __future__ import annotations
 
+import copy
 import importlib.util
 import sys
 from collections.abc import Callable
@@ -18,6 +20,7 @@ from sklearn.neighbors import NearestNeighbors
 
 from skembed.encoding.forks import renew_in_child
 from skembed.optional import require
+from skembed.similarity.growing import GrowingArray, SortedPairs
 
 _N_SPARE = 8  # candidates beyond those asked for, because float32 may rank them in another order
 _TOLERANCE = 1e-5  # about ten times the error of cosines in float32
@@ -47,23 +50,35 @@ class ExactIndex:
     """
 
     def __init__(self, vectors: NDArray[np.float32]) -> None:
-        self.vectors = vectors
+        self._vectors = GrowingArray(vectors)
 
     def __len__(self) -> int:
-        return len(self.vectors)
+        return len(self._vectors)
+
+    @property
+    def n_positions(self) -> int:
+        """Number of positions, and the position of the next vector."""
+        return len(self)
 
     @property
     def dim(self) -> int:
         """Number of dimensions of the vectors."""
         return int(self.vectors.shape[1])
 
+    @property
+    def vectors(self) -> NDArray[np.float32]:
+        """A view of the vectors."""
+        return self._vectors.values
+
     def take(self, positions: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return a copy of some vectors."""
         return self.vectors[positions]
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """Append vectors."""
-        self.vectors = np.concatenate([self.vectors, vectors])
+    def appended(self, vectors: NDArray[np.float32]) -> Self:
+        """Return an index of these and further vectors."""
+        grown = copy.copy(self)
+        grown._vectors = self._vectors.appended(vectors)
+        return grown
 
     def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
         """Return the positions of the n nearest vectors of each query, compared in float32."""
@@ -73,14 +88,21 @@ class ExactIndex:
 class HnswIndex:
     """Searches a graph of neighbours, which finds nearly all of the nearest vectors in a fraction of the time.
 
+    A graph can grow but not forget. What an interrupted addition has left in it, and what was added to a copy of this
+    index, keeps its positions and is never found.
+
     Parameters
     ----------
     graph : faiss.IndexHNSWFlat
         Holds the vectors, which have unit length.
+    unused : ndarray of int, optional
+        Positions in the graph of vectors that are not of this index.
     """
 
-    def __init__(self, graph: Any) -> None:
+    def __init__(self, graph: Any, unused: NDArray[np.intp] | None = None) -> None:
         self.graph = graph
+        self._end = int(graph.ntotal)  # what is added behind it is of another index
+        self._unused = np.empty(0, dtype=np.intp) if unused is None else unused
 
     @classmethod
     def from_vectors(cls, vectors: NDArray[np.float32]) -> Self:
@@ -88,12 +110,20 @@ class HnswIndex:
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
         graph = faiss.IndexHNSWFlat(vectors.shape[1], _N_LINKS, faiss.METRIC_INNER_PRODUCT)
         graph.hnsw.efConstruction = _EF_CONSTRUCTION
-        index = cls(graph)
-        index.add(vectors)
-        return index
+        return cls(graph).appended(vectors)
 
     def __len__(self) -> int:
+        return self._end - len(self._unused)
+
+    @property
+    def n_positions(self) -> int:
+        """Number of positions, and the position of the next vector."""
         return int(self.graph.ntotal)
+
+    @property
+    def unused(self) -> NDArray[np.intp]:
+        """Positions of vectors that are not of this index."""
+        return np.append(self._unused, np.arange(self._end, self.n_positions))
 
     @property
     def dim(self) -> int:
@@ -102,36 +132,50 @@ class HnswIndex:
 
     @property
     def vectors(self) -> NDArray[np.float32]:
-        """A copy of the vectors."""
+        """A copy of the vectors at all positions."""
         return self._in_faiss().copy()
 
     def take(self, positions: NDArray[np.intp]) -> NDArray[np.float32]:
         """Return a copy of some vectors."""
         return self._in_faiss()[positions]
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """Append vectors."""
+    def appended(self, vectors: NDArray[np.float32]) -> Self:
+        """Return an index of these and further vectors, in the same graph."""
+        unused = self.unused
         self.graph.add(np.ascontiguousarray(vectors))
+        return type(self)(self.graph, unused)
 
     def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
         """Return the positions of n vectors for each query, nearly all of them its nearest."""
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
-        walk = faiss.SearchParametersHNSW(efSearch=max(_EF_SEARCH, 2 * n))
+        unused, width = self.unused, max(_EF_SEARCH, 2 * n)
+        if len(unused):  # the walk passes them, so it has to be wider
+            others = faiss.IDSelectorNot(faiss.IDSelectorBatch(unused))
+            walk = faiss.SearchParametersHNSW(efSearch=width * self.n_positions // len(self), sel=others)
+        else:
+            walk = faiss.SearchParametersHNSW(efSearch=width)
         positions: NDArray[np.intp] = self.graph.search(np.ascontiguousarray(queries), n, params=walk)[1]
         is_short = (positions < 0).any(axis=1)  # the walk through the graph ended before it had found enough
         if is_short.any():
-            positions[is_short] = _compare_with_all(self._in_faiss(), queries[is_short], n)
+            positions[is_short] = self._compare_with_all(queries[is_short], n)
         return positions
+
+    def _compare_with_all(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+        unused = self.unused
+        if not len(unused):
+            return _compare_with_all(self._in_faiss(), queries, n)
+        used = np.delete(np.arange(self.n_positions), unused)
+        return used[_compare_with_all(self.take(used), queries, n)]
 
     def _in_faiss(self) -> NDArray[np.float32]:
         """Return a view of faiss' memory, so that there is one copy of the vectors.
 
-        ``add`` moves that memory, and the view then points to nowhere. So no other class gets to see it.
+        An addition moves that memory, and the view then points to nowhere. So no other class gets to see it.
         """
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
         storage = faiss.downcast_index(self.graph.storage)
-        matrix: NDArray[np.float32] = faiss.rev_swig_ptr(storage.get_xb(), len(self) * self.dim)
-        return matrix.reshape(len(self), self.dim)
+        matrix: NDArray[np.float32] = faiss.rev_swig_ptr(storage.get_xb(), self.n_positions * self.dim)
+        return matrix.reshape(self.n_positions, self.dim)
 
 
 class VectorIndex:
@@ -149,7 +193,9 @@ class VectorIndex:
 
     def __init__(self, index: ExactIndex | HnswIndex, code_of: NDArray[np.intp]) -> None:
         self.index = index
-        self._set_codes(code_of)
+        self._code_of = GrowingArray(code_of)
+        self._rows_by_code = SortedPairs(code_of, np.arange(len(code_of)))
+        self._codes_by_key: SortedPairs | None = None  # made by the first addition
 
     @classmethod
     def from_vectors(
@@ -160,14 +206,34 @@ class VectorIndex:
         return cls(make(vectors[first_rows]), code_of)
 
     def __len__(self) -> int:
-        return len(self.code_of)
+        return len(self._code_of)
 
-    def add(self, vectors: NDArray[np.float32]) -> None:
-        """Append rows."""
-        n_known = len(self.index)
-        code_of, first_rows = distinct_rows(np.concatenate([self.index.vectors, vectors]))
-        self.index.add(vectors[first_rows[n_known:] - n_known])
-        self._set_codes(np.concatenate([self.code_of, code_of[n_known:]]))
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "_codes_by_key": None}  # another version of numpy may make other keys
+
+    @property
+    def code_of(self) -> NDArray[np.intp]:
+        """Position in the index of each row's vector."""
+        return self._code_of.values
+
+    def appended(self, vectors: NDArray[np.float32]) -> Self:
+        """Return an index of these and further rows, in time proportional to the further ones.
+
+        The first addition also reads the vectors that are there.
+        """
+        number_of, first_rows = distinct_rows(vectors)
+        distinct = vectors[first_rows]
+        known, keys = self._codes_by_key or self._read_keys(), _keys_of(distinct)
+        codes = self._known_codes(distinct, *known.take(*known.find(keys)))
+        is_new = codes < 0
+        codes[is_new] = self.index.n_positions + np.arange(is_new.sum())
+        code_of, rows = codes[number_of], np.arange(len(self), len(self) + len(vectors))
+        grown = copy.copy(self)
+        grown._codes_by_key = known.appended(keys[is_new], codes[is_new])
+        grown._rows_by_code = self._rows_by_code.appended(code_of, rows)
+        grown._code_of = self._code_of.appended(code_of)
+        grown.index = self.index.appended(distinct[is_new])  # last, because a graph keeps what it has got
+        return grown
 
     def nearest(self, queries: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest rows of each query, nearest first, ties in order of their rows.
@@ -191,7 +257,7 @@ class VectorIndex:
 
     def nearest_others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest rows of each row, without the row itself."""
-        codes = np.arange(len(self.index))
+        codes = np.arange(self.index.n_positions)
         blocks = blocks_of(len(codes), _QUERIES_PER_BLOCK)
         by_block = [self.nearest(self.index.take(codes[block]), n_neighbors + 1) for block in blocks]
         cosines, found = (np.concatenate(parts)[self.code_of] for parts in zip(*by_block, strict=True))
@@ -200,11 +266,22 @@ class VectorIndex:
         shape = (len(self), n_neighbors)
         return cosines[is_other].reshape(shape), found[is_other].reshape(shape)
 
-    def _set_codes(self, code_of: NDArray[np.intp]) -> None:
-        self.code_of = code_of
-        self._rows_by_code = np.argsort(code_of, kind="stable")
-        self._n_copies = np.bincount(code_of)
-        self._first_place = np.cumsum(self._n_copies) - self._n_copies  # of a vector's rows in _rows_by_code
+    def _read_keys(self) -> SortedPairs:
+        """Return the code of each vector under its key."""
+        codes = np.unique(self.code_of)
+        blocks = blocks_of(len(codes), _ROWS_PER_BLOCK)
+        return SortedPairs(np.concatenate([_keys_of(self.index.take(codes[block])) for block in blocks]), codes)
+
+    def _known_codes(
+        self, vectors: NDArray[np.float32], candidate_of: NDArray[np.intp], candidates: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Return the code of each vector, -1 for a new one, from the codes of vectors that have the same key."""
+        codes = np.full(len(vectors), -1)
+        for block in blocks_of(len(candidates), _ROWS_PER_BLOCK):
+            row, code = candidate_of[block], candidates[block]
+            is_same = (_bits_of(vectors[row]) == _bits_of(self.index.take(code))).all(axis=1)
+            codes[row[is_same]] = code[is_same]
+        return codes
 
     def _expand_to_rows(self, cosines: NDArray[np.float64], codes: NDArray[np.intp], n_neighbors: int) -> Any:
         """Replace ranked vectors by the rows that have them.
@@ -212,21 +289,20 @@ class VectorIndex:
         The rows of vectors with equal cosines are mixed, in order of their rows. So all rows of a tie are laid out and
         sorted before the surplus is dropped.
         """
-        rounded, n_copies = cosines.round(_DECIMALS), self._n_copies[codes]
+        starts, by_run = self._rows_by_code.find(codes)
+        rounded, n_copies = cosines.round(_DECIMALS), by_run.sum(axis=0)
         n_before = np.cumsum(n_copies, axis=1) - n_copies
         is_tied = np.diff(rounded, axis=1, prepend=np.inf) == 0
         n_before = np.maximum.accumulate(np.where(is_tied, 0, n_before), axis=1)  # rows before the first of its tie
         n_taken = np.clip(n_neighbors - n_before, 0, n_copies)
-        flat = n_taken.ravel()
-        number = np.arange(flat.sum()) - np.repeat(np.cumsum(flat) - flat, flat)  # of a row among those of its vector
-        rows = self._rows_by_code[np.repeat(self._first_place[codes].ravel(), flat) + number]
-        of_query = np.repeat(np.arange(len(codes)), n_taken.sum(axis=1))
-        order = np.lexsort((rows, -np.repeat(rounded.ravel(), flat), of_query))
+        n_earlier = np.cumsum(by_run, axis=0) - by_run  # copies in the runs before
+        place, rows = self._rows_by_code.take(starts, np.clip(n_taken - n_earlier, 0, by_run))
+        order = np.lexsort((rows, -rounded.ravel()[place], place // codes.shape[1]))
         n_of_query = n_taken.sum(axis=1)
         rank = np.arange(len(rows)) - np.repeat(np.cumsum(n_of_query) - n_of_query, n_of_query)
         chosen = order[rank < n_neighbors]
         shape = (len(codes), n_neighbors)
-        return np.repeat(cosines.ravel(), flat)[chosen].reshape(shape), rows[chosen].reshape(shape)
+        return cosines.ravel()[place[chosen]].reshape(shape), rows[chosen].reshape(shape)
 
 
 def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
@@ -249,18 +325,27 @@ def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArr
     >>> distinct_rows(np.float32([[1, 0], [0, 1], [1, 0]]))
     (array([0, 1, 0]), array([0, 1]))
     """
-    bits = np.ascontiguousarray(vectors).view(np.uint32)
-    factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
-    keys = np.empty(len(bits), dtype=np.uint64)
-    blocks = blocks_of(len(bits), _ROWS_PER_BLOCK)
-    for block in blocks:
-        keys[block] = (bits[block] * factors).sum(axis=1, dtype=np.uint64)  # modulo 2**64
-    code_of, _ = pd.factorize(keys)
+    bits, blocks = _bits_of(vectors), blocks_of(len(vectors), _ROWS_PER_BLOCK)
+    code_of, _ = pd.factorize(_keys_of(vectors))
     first_rows = np.unique(code_of, return_index=True)[1]
     if any((bits[block] != bits[first_rows[code_of[block]]]).any() for block in blocks):  # two vectors with one key
         code_of, _ = pd.factorize(np.array([row.tobytes() for row in bits], dtype=object))
         first_rows = np.unique(code_of, return_index=True)[1]
     return code_of, first_rows
+
+
+def _keys_of(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
+    """Compute a number from the bits of each vector; hardly any two vectors have the same."""
+    bits = _bits_of(vectors)
+    factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
+    keys = np.empty(len(bits), dtype=np.uint64)
+    for block in blocks_of(len(bits), _ROWS_PER_BLOCK):
+        keys[block] = (bits[block] * factors).sum(axis=1, dtype=np.uint64)  # modulo 2**64
+    return keys
+
+
+def _bits_of(vectors: NDArray[np.float32]) -> NDArray[np.uint32]:
+    return np.ascontiguousarray(vectors).view(np.uint32)
 
 
 def blocks_of(n: int, size: int) -> list[slice]:

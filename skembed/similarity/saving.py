@@ -139,25 +139,26 @@ def _read_documents(files: dict[str, Path], folder: Path) -> tuple[Any, ...]:
     """Return corpus, y, rows and index."""
     parquet = require("pyarrow.parquet", extra="parquet", needed_by="SemanticSearch.load")
     frame = parquet.read_table(files["corpus"]).to_pandas()
-    if "graph" in files:
-        index: Any = _read_graph(files["graph"])
-    else:
-        index = ExactIndex(read_vectors(parquet.read_table(files["vectors"])["vector"]))
     code_of = frame["vector"].to_numpy()
     rows = np.flatnonzero(code_of >= 0)
-    if len(index) != code_of.max() + 1:
+    codes = np.unique(code_of[rows])
+    if "graph" in files:
+        index: Any = _read_graph(files["graph"], codes)
+    else:
+        index = ExactIndex(read_vectors(parquet.read_table(files["vectors"])["vector"]))
+    if len(index) != len(codes) or index.n_positions <= codes.max():
         raise SavedSearchError(f"The vectors in {folder} are not those of the corpus there. Save the search again.")
     texts = frame[["text"]].astype(object)
     y = frame["y"].to_numpy() if "y" in frame else None
     return texts.where(texts.notna(), None), y, rows, VectorIndex(index, code_of[rows])
 
 
-def _read_graph(file: Path) -> HnswIndex:
+def _read_graph(file: Path, codes: NDArray[np.intp]) -> HnswIndex:
     faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
     graph = faiss.read_index(str(file))
     if not isinstance(graph, faiss.IndexHNSWFlat) or graph.metric_type != faiss.METRIC_INNER_PRODUCT:
         raise SavedSearchError(f"{file} is not a graph that skembed wrote. Save the search again.")
-    return HnswIndex(graph)
+    return HnswIndex(graph, np.setdiff1d(np.arange(graph.ntotal), codes))
 
 
 def _write_file(folder: Path, kind: str, ending: str, write: Any) -> dict[str, str]:

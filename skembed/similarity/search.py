@@ -1,6 +1,6 @@
 """Semantic search: the nearest documents of each query, as a table, as positions or as features.
 
-Imports scikit-learn, the embedders, and the neighbours, prompts and saving beside it.
+Imports scikit-learn, the embedders, and the documents, neighbours, prompts and saving beside it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
-from sklearn.utils.multiclass import type_of_target
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_choice, check_count
@@ -27,6 +26,7 @@ from skembed.encoding.plan import Plan
 from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError, warn_user
 from skembed.optional import require
+from skembed.similarity.documents import Documents
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.similarity.prompts import check_prompt, own_prompt, plan_side
 from skembed.similarity.saving import PARAMETERS, SavedSearch, load_search, save_search
@@ -147,7 +147,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._fit(X, y)
 
     def partial_fit(self, X: Any, y: Any = None) -> Self:
-        """Append documents to the corpus.
+        """Append documents to the corpus, in time proportional to their number.
 
         Parameters
         ----------
@@ -165,26 +165,26 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         ------
         TypeError, ValueError
             As ``fit``; also if the vectors have another number of dimensions than those of the corpus. Then the corpus
-            stays as it was.
+            stays as it was, as it does after Ctrl-C.
+
+        Notes
+        -----
+        The first call after ``fit``, ``load`` or a copy reads all documents once, and moves them to memory with room
+        for as many again. That happens again each time their number has doubled; meanwhile, both copies are there. A
+        graph takes longer to insert a document the larger it is. ``corpus_`` is put together when it is read.
         """
-        if not hasattr(self, "corpus_"):
+        if not hasattr(self, "_documents"):
             return self._fit(X, y)
-        n_before = len(self.corpus_)
-        column = read_column_for(self.embedder_, X)
+        column, embedder = read_column_for(self.embedder_, X), self.embedder_
         plan = self._plan_side(column, "document")
         vectors = self._embed_like_corpus(column, plan)
         y = _read_y(y, len(vectors))
-        if (y is None) != (self.y_ is None):
-            raise ValueError("y must be given to partial_fit if, and only if, it was given to fit.")
-        y = None if y is None else np.concatenate([self.y_, y])
-        if y is not None and _are_numbers(y) == hasattr(self, "classes_"):
-            raise ValueError("y must be of the same kind as in fit: numbers, or labels.")
-        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-        corpus = pd.concat([self.corpus_, _make_corpus(column, n_before)])
-        self._set_documents(corpus, y, np.concatenate([self._rows, n_before + rows]), self._index)
-        self._index.add(vectors[rows])  # last, after all that may raise
-        if plan is not None and isinstance(self.embedder_, SentenceEmbeddingTransformer):
-            self.embedder_._learn(plan)  # queries must be embedded by the same model
+        if plan is not None and isinstance(embedder, SentenceEmbeddingTransformer):
+            embedder = copy.copy(embedder)
+            embedder._learn(plan)  # queries must be embedded by the same model
+        labels = _labels_of(column, len(self._documents))
+        documents = self._documents.appended(labels, column.to_objects(), y, vectors)
+        self.__dict__.update(_documents=documents, embedder_=embedder)  # in one step, which no interrupt divides
         return self
 
     def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
@@ -223,7 +223,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors)
         else:
             n_hits = self._n_hits(n_neighbors, of_others=True)
-            if len(self._rows) < len(self.corpus_):
+            if len(self._documents.rows) < len(self._documents):
                 raise ValueError("Some documents have no text, and so no neighbours; pass those that have one as X.")
             cosines, positions = self._others(n_hits)
         return (1 - cosines, positions) if return_distance else positions
@@ -269,8 +269,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             "rank": np.tile(np.arange(1, n_hits + 1), len(scores)),
             "score": scores.ravel(),
             "position": found,
-            "id": self.corpus_.index.take(found).to_flat_index(),
-            "text": self.corpus_["text"].to_numpy().take(found),
+            "id": self._documents.labels.take(found).to_flat_index(),
+            "text": self._documents.texts.values.take(found),
         }
         return pd.DataFrame(table)
 
@@ -320,8 +320,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             As ``fit``; also if there are fewer than ``n_neighbors`` other documents.
         """
         self._fit(X, y)
-        features = np.full((len(self.corpus_), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
-        features[self._rows] = self._features(*self._others(self._n_hits(None, of_others=True)))
+        features = np.full((len(self._documents), len(self.get_feature_names_out())), np.nan, dtype=np.float32)
+        features[self._documents.rows.values] = self._features(*self._others(self._n_hits(None, of_others=True)))
         return features
 
     def get_feature_names_out(self, input_features: Any = None) -> NDArray[np.object_]:  # noqa: ARG002
@@ -366,7 +366,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         params = {name: getattr(self, name) for name in PARAMETERS}
-        saved = SavedSearch(self.corpus_, self.y_, self._rows, self._index, self.embedder_, self._model_tag, params)
+        rows, index = self._documents.rows.values, self._documents.index
+        saved = SavedSearch(self.corpus_, self.y_, rows, index, self.embedder_, self._model_tag, params)
         save_search(saved, path)
 
     @classmethod
@@ -412,8 +413,29 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         given, saved = load_search(path, embedder, local_files_only=local_files_only)
         search = cls(given, **saved.params)
         search.embedder_, search._model_tag = saved.embedder, saved.model_tag
-        search._set_documents(saved.corpus, saved.y, saved.rows, saved.index)
+        texts = saved.corpus["text"].to_numpy()
+        search._documents = Documents.of(saved.corpus.index, texts, saved.y, saved.rows, saved.index)
         return search
+
+    @property
+    def corpus_(self) -> pd.DataFrame:
+        """The documents under their index labels, put together when it is first read after an addition."""
+        check_is_fitted(self)
+        return self._documents.corpus
+
+    @property
+    def y_(self) -> NDArray[Any] | None:
+        """The target that ``fit`` was given."""
+        check_is_fitted(self)
+        return None if self._documents.y is None else self._documents.y.values
+
+    @property
+    def classes_(self) -> NDArray[Any]:
+        """The labels, sorted."""
+        check_is_fitted(self)
+        if self._documents.classes is None:
+            raise AttributeError("There is no classes_: fit was not given labels.")
+        return self._documents.classes
 
     @property
     def query_prompt_(self) -> str:
@@ -426,7 +448,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._shown_prompt("document")
 
     def __sklearn_is_fitted__(self) -> bool:
-        return hasattr(self, "corpus_")
+        return hasattr(self, "_documents")
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -441,8 +463,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_count("n_neighbors", self.n_neighbors)
         check_prompt("query", self.query_prompt)
         check_prompt("document", self.document_prompt)
-        for fitted in ("corpus_", "classes_"):
-            self.__dict__.pop(fitted, None)
+        self.__dict__.pop("_documents", None)
         self.embedder_ = resolve_embedder(self.embedder)
         column = read_column_for(self.embedder_, X, name)
         plan = self._plan_side(column, "document")
@@ -453,17 +474,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not len(rows):
             raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
         index = VectorIndex.from_vectors(vectors[rows], _INDEXES[self.index])
-        self._set_documents(_make_corpus(column, 0), y, rows, index)
+        self._documents = Documents.of(_labels_of(column, 0), column.to_objects(), y, rows, index)
         return self
-
-    def _set_documents(
-        self, corpus: pd.DataFrame, y: NDArray[Any] | None, rows: NDArray[np.intp], index: VectorIndex
-    ) -> None:
-        learned: dict[str, Any] = {"corpus_": corpus, "y_": y, "_rows": rows, "_index": index}
-        if y is not None and not _are_numbers(y):
-            learned["classes_"] = np.unique(y)  # raises for labels that cannot be sorted, before anything changes
-        self.__dict__.pop("classes_", None)
-        self.__dict__.update(learned)
 
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents of each row; NaN and -1 for rows without a text."""
@@ -484,14 +496,14 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
             _warn_of_blank_texts(queries)
         cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1, dtype=np.intp)
-        cosines[has_text], found = self._index.nearest(vectors[has_text], n_hits)
-        positions[has_text] = self._rows[found]
+        cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits)
+        positions[has_text] = self._documents.rows.values[found]
         return cosines, positions
 
     def _others(self, n_hits: int) -> Any:
         """Find the nearest documents of each document, without itself."""
-        cosines, found = self._index.nearest_others(n_hits)
-        return cosines, self._rows[found]
+        cosines, found = self._documents.index.nearest_others(n_hits)
+        return cosines, self._documents.rows.values[found]
 
     def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
         if self.y_ is None:
@@ -503,7 +515,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
         n_hits = check_count("n_neighbors", self.n_neighbors if asked is None else asked)
-        n_documents = len(self._rows) - of_others
+        n_documents = len(self._documents.rows) - of_others
         if n_hits > n_documents:
             what = "other documents" if of_others else "documents"
             raise ValueError(f"{n_hits} neighbours were asked for, but there are {n_documents} {what} with a text.")
@@ -511,7 +523,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
     def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:
         """Embed a column; raise ValueError if its vectors cannot be compared with those of the corpus."""
-        names, dim = (column.name, "the corpus"), self._index.index.dim
+        names, dim = (column.name, "the corpus"), self._documents.index.index.dim
         return embed_like(column, self.embedder_, plan, self._model_tag, dim, names)
 
     def _plan_side(self, column: Column, side: Literal["query", "document"]) -> Plan | None:
@@ -560,11 +572,6 @@ def _warn_of_blank_texts(queries: Column) -> None:
         )
 
 
-def _are_numbers(y: NDArray[Any]) -> bool:
-    """Return whether y holds numbers rather than labels: floats that are not all whole, as for scikit-learn."""
-    return str(type_of_target(y)).startswith("continuous")
-
-
 def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     if y is None:
         return None
@@ -574,7 +581,6 @@ def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     return values
 
 
-def _make_corpus(column: Column, n_before: int) -> pd.DataFrame:
-    """Return the texts of documents under their index labels, or positions from ``n_before``."""
-    labels = pd.RangeIndex(n_before, n_before + len(column)) if column.labels is None else column.labels
-    return pd.DataFrame({"text": pd.Series(column.to_objects(), index=labels, dtype=object)})
+def _labels_of(column: Column, n_before: int) -> pd.Index[Any]:
+    """Return the index labels of documents, or positions from ``n_before``."""
+    return pd.RangeIndex(n_before, n_before + len(column)) if column.labels is None else column.labels.copy()

