@@ -84,6 +84,7 @@ def parse_arguments() -> argparse.Namespace:
     add_json_argument(parser)
     parser.add_argument("--before", metavar="FOLDER", help="a checkout to compare with")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
+    parser.add_argument("--model", metavar="FOLDER", help="another model (default: all-MiniLM-L6-v2)")
     parser.add_argument(
         "--n-texts", type=int, default=3000, metavar="N", help="that requests are about (default: 3,000)"
     )

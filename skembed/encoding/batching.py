@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -47,6 +48,31 @@ def length_batches(
             n_rows = max(batch_tokens // max(int(ordered[start]), 1), 1)
             yield longest_first[start : min(start + n_rows, end)]
             start += n_rows
+
+
+def even_batch_tokens(lengths: NDArray[np.int64], n_batches: int) -> int:
+    """Return the smallest ``batch_tokens`` with which :func:`length_batches` makes at most ``n_batches`` batches.
+
+    The batches then take about the same time, so that as many processors begin and end together.
+
+    Examples
+    --------
+    >>> budget = even_batch_tokens(np.array([9, 3, 3, 3]), n_batches=2)
+    >>> budget, [rows.tolist() for rows in length_batches(np.array([9, 3, 3, 3]), budget)]
+    (9, [[0], [1, 2, 3]])
+    """
+    longest_first = sorted(lengths.tolist(), reverse=True)
+
+    def is_enough(batch_tokens: int) -> bool:
+        start = 0
+        for _ in range(n_batches):
+            if start < len(longest_first):
+                start += max(batch_tokens // max(longest_first[start], 1), 1)
+        return start >= len(longest_first)
+
+    longest = max(longest_first, default=0)
+    candidates = range(longest, longest * -(-len(longest_first) // n_batches) + 1)
+    return candidates[bisect_left(candidates, True, hi=len(candidates) - 1, key=is_enough)]
 
 
 def _same_length_spans(ordered: NDArray[np.int64], one_length_from: float) -> Iterator[tuple[int, int]]:

@@ -1,11 +1,14 @@
-"""Iterating in threads: producers continue while their items are consumed. Imports the standard library."""
+"""Threads: producers that continue while their items are consumed, and results for all who ask at once.
+
+Imports the standard library.
+"""
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from queue import SimpleQueue
-from typing import TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 
@@ -87,3 +90,30 @@ class LockedIterator(Iterator[Item]):
     def __next__(self) -> Item:
         with self._lock:
             return next(self._items)
+
+
+class SharedResult(Generic[Item]):
+    """What several threads ask for at once, computed for all of them together.
+
+    A result serves every thread that asked before its computation began, so that nobody gets an outdated one.
+
+    Examples
+    --------
+    >>> SharedResult().get(lambda: 3)
+    3
+    """
+
+    def __init__(self) -> None:
+        self._n_begun, self._lock = 0, threading.RLock()
+        self._found: tuple[int, Any] = 0, None  # the number of its computation, and the result
+
+    def get(self, compute: Callable[[], Item]) -> Item:
+        """Return a result that was computed after this call began."""
+        n_before = self._n_begun
+        with self._lock:
+            number, result = self._found
+            if number <= n_before:
+                number = self._n_begun = self._n_begun + 1
+                result = compute()
+                self._found = number, result
+            return cast("Item", result)

@@ -15,7 +15,6 @@ The folder of a converted model, written by ``openvino_conversion.py`` and read 
 
 from __future__ import annotations
 
-import math
 import os
 from collections import deque
 from collections.abc import Iterator, Sequence
@@ -45,7 +44,7 @@ from skembed.encoding.backends.openvino_trial import (
 )
 from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
 from skembed.encoding.backends.reader import CannotComputeError, dim_after
-from skembed.encoding.batching import length_batches
+from skembed.encoding.batching import even_batch_tokens, length_batches
 from skembed.encoding.tokens import Tokens
 from skembed.errors import warn_user
 
@@ -265,11 +264,11 @@ class OpenVINOBackend:
         batch_tokens : int
             Fewer, where the batches would not be enough for the cores.
         """
-        n_threads, longest = _n_threads(), int(lengths.max(initial=0))
+        n_threads = _n_threads()
         if len(lengths) < max(n_threads, 2) and layers == self._last_layer:
             return ONE_AT_A_TIME, batch_tokens  # by a compiled model of its own
-        if len(lengths) * longest <= n_threads * batch_tokens:
-            return SEVERAL_AT_A_TIME, min(batch_tokens, longest * math.ceil(len(lengths) / n_threads))
+        if lengths.sum() <= n_threads * batch_tokens:
+            return SEVERAL_AT_A_TIME, min(batch_tokens, even_batch_tokens(lengths, n_threads))
         return SEVERAL_AT_A_TIME, batch_tokens
 
     def _run(

@@ -23,6 +23,7 @@ from skembed.encoding.models.fingerprint import fingerprint_live, stamp_live
 from skembed.encoding.models.folders import check_model_folder, current_snapshot, folder_state, local_folder
 from skembed.encoding.models.loading import LoadedModel, all_models, copy_to_devices, dtype_of, load_named, make_loaded
 from skembed.encoding.settings import Settings
+from skembed.encoding.threads import SharedResult
 from skembed.errors import warn_user
 from skembed.paths import read_model_name
 
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
 _registry_lock = threading.RLock()  # never held for long
 _key_locks: weakref.WeakValueDictionary[tuple[Hashable, ...], Any] = weakref.WeakValueDictionary()
+_shared: weakref.WeakValueDictionary[tuple[Hashable, ...], SharedResult[LoadedModel]] = weakref.WeakValueDictionary()
 _loaded: dict[tuple[Hashable, ...], LoadedModel] = {}
 _not_convertible: set[str] = set()  # fingerprints of models that OpenVINO could not run
 _live_fingerprints: weakref.WeakKeyDictionary[Any, tuple[Hashable, str]] = weakref.WeakKeyDictionary()
@@ -54,7 +56,20 @@ def get_model(settings: Settings) -> LoadedModel:
         If OpenVINO is asked for in a process that was forked from one that has used it.
     """
     if isinstance(settings.model, (str, os.PathLike)):
-        return _get_named(read_model_name(settings.model), settings)
+        name = read_model_name(settings.model)
+        device = tuple(settings.device) if isinstance(settings.device, list) else settings.device
+        key = (
+            name,
+            device,
+            settings.backend,
+            settings.dtype,
+            settings.revision,
+            settings.local_files_only,
+            settings.trust_remote_code,
+        )
+        with _registry_lock:
+            shared = _shared.setdefault(key, SharedResult())
+        return shared.get(lambda: _get_named(name, settings))  # files are looked at once for all who ask
     return _get_live(settings.model, settings)
 
 
@@ -262,8 +277,9 @@ _abandoned: list[LoadedModel] = []  # by a fork: never used again and never free
 
 def _renew_after_fork() -> None:
     """Replace all locks in a forked child: one that another thread of the parent holds would never be released."""
-    global _registry_lock, _key_locks
+    global _registry_lock, _key_locks, _shared
     _registry_lock, _key_locks = threading.RLock(), weakref.WeakValueDictionary()
+    _shared = weakref.WeakValueDictionary()
     for model in all_models:
         model.renew_locks()
     for key, model in list(_loaded.items()):
