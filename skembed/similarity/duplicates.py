@@ -16,6 +16,7 @@ from sklearn.utils import Tags
 
 from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
+from skembed.similarity.near_pairs import near_pairs
 from skembed.similarity.neighbours import blocks_of, distinct_rows
 
 MISSING = -1  # the label of a row without a text
@@ -154,10 +155,13 @@ def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np
     """Return the group of each vector: the connected components of all pairs, joined before they fill the memory."""
     group_of = np.arange(len(vectors), dtype=np.int32)
     edges: list[NDArray[np.int32]] = []
-    for pairs in _find_pairs(vectors, threshold):
-        edges.append(np.stack(pairs).astype(np.int32))
-        if sum(found.shape[1] for found in edges) > _MAX_EDGES:
-            group_of, edges = _join_groups(group_of, edges), []
+    n_edges = 0
+    for position, other in near_pairs(vectors, threshold):
+        joins = group_of[position] != group_of[other]
+        edges.append(np.stack([position[joins], other[joins]]))
+        n_edges += edges[-1].shape[1]
+        if n_edges > _MAX_EDGES:
+            group_of, edges, n_edges = _join_groups(group_of, edges), [], 0
     return _join_groups(group_of, edges) if edges else group_of
 
 
@@ -166,16 +170,3 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
     graph = coo_array((np.ones(len(position), dtype=bool), (position, other)), shape=(len(group_of),) * 2)
     joined: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return joined[group_of]
-
-
-def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
-    for rows, others in itertools.combinations_with_replacement(blocks_of(len(vectors), _ROWS_PER_BLOCK), 2):
-        cosines = vectors[rows] @ vectors[others].T
-        if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
-            continue
-        position, other = np.nonzero(cosines >= threshold - _TOLERANCE)
-        position, other = position + rows.start, other + others.start
-        is_after = other > position
-        if is_after.any():
-            yield position[is_after], other[is_after]
