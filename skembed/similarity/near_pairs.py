@@ -13,7 +13,7 @@ from __future__ import annotations
 import importlib
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -29,7 +29,9 @@ from skembed.encoding.threads import LockedIterator, iterate_concurrently
 from skembed.processor import multiplies_bfloat16
 
 Pairs = tuple[NDArray[np.int32], NDArray[np.int32]]
-Find = Callable[[slice, slice], Pairs]
+Find = Callable[[slice, range], Pairs]
+
+_NONE = np.empty(0, np.int32), np.empty(0, np.int32)
 
 TOLERANCE = 1e-6  # a cosine so little below the threshold counts as equal to it
 
@@ -40,9 +42,11 @@ _NUMBERS_GATHERED = 2**18  # of pairs that are compared one by one
 _ROWS_READ = 4096  # at a time, as float64
 
 _FEWEST_TO_ROTATE = 8192  # vectors
+_ROWS_PER_DIM = 4  # to rotate: finding the axes of many dimensions takes long
+_LOWEST_CUT = 0.05  # of bounds: below it, they would exclude little
 _FEWEST_FOR_TORCH = 100_000  # vectors: importing torch takes a second or more
 _N_LEADING = (32, 48, 64, 96, 128, 192, 256)  # dimensions to choose from
-_SAMPLE_OF_AXES, _SAMPLE_OF_BOUNDS = 16_384, 2048
+_SAMPLE_OF_AXES, _SAMPLE_OF_BOUNDS = 8192, 2048
 _COST_OF_ONE_BY_ONE = 40  # times a pair's share of a matrix product: reading vectors from everywhere takes long
 _SPEED_OF_BFLOAT16 = 2.3  # times float32, with AVX512-BF16
 
@@ -70,7 +74,7 @@ class Leading(NamedTuple):
 
 def near_pairs(
     vectors: NDArray[np.float32], threshold: float, *, show: bool | str = "auto", device: str | None = None
-) -> Iterator[Pairs]:
+) -> Generator[Pairs]:
     """Yield all pairs of vectors whose cosine is at least the threshold, each pair once, in no particular order.
 
     Parameters
@@ -119,8 +123,11 @@ def _cuda_device(n_bytes: int) -> str | None:
         return None
     import torch
 
-    is_free = torch.cuda.mem_get_info(device)[0] > 2 * n_bytes + _BYTES_ON_DEVICE
-    return device if is_free else None
+    try:
+        n_free, _ = torch.cuda.mem_get_info(device)
+    except RuntimeError:  # in a forked child, for example
+        return None
+    return device if n_free > 2 * n_bytes + _BYTES_ON_DEVICE else None
 
 
 def _limits_torch() -> bool:
@@ -131,22 +138,30 @@ def _limits_torch() -> bool:
 # The blocks
 
 
-def _compare(comparison: OnProcessor | OnDevice, n: int, show: bool | str) -> Iterator[Pairs]:
+def _compare(comparison: OnProcessor | OnDevice, n: int, show: bool | str) -> Generator[Pairs]:
     """Compare all blocks, in as many threads as there are cores; each takes the next blocks when it is free."""
     n_rows, n_others = comparison.shape
     tasks = LockedIterator(_divide(n, n_rows, n_others))
-    n_strips = -(-n // n_rows)
-    n_blocks = sum(1 + (n - 1) // n_others - start // n_others for start in range(0, n, n_rows))
-    n_threads = min(comparison.n_threads, n_strips)
-    with progress(show, n_blocks, "Comparing", "block") as bar:
-        if n_threads < 2:
-            parts = _work(comparison, tasks)
+    n_threads = min(comparison.n_threads, -(-n // n_rows))
+    with progress(show, _count_blocks(n, n_rows, n_others), "Comparing", "block") as bar:
+        if n_threads < 2:  # no need to start and limit threads
+            parts, limit = _work(comparison, tasks), nullcontext()
         else:
-            parts = iterate_concurrently([_work(comparison, tasks) for _ in range(n_threads)], n_ahead=n_threads)
-        with comparison.limit(), closing(parts):
+            parts, limit = _in_threads(comparison, tasks, n_threads), comparison.limit()
+        with limit, closing(parts):
             for n_compared, pairs in parts:
                 yield pairs
                 bar.update(n_compared)
+
+
+def _in_threads(
+    comparison: OnProcessor | OnDevice, tasks: Iterator[tuple[slice, range]], n_threads: int
+) -> Generator[tuple[int, Pairs]]:
+    return iterate_concurrently([_work(comparison, tasks) for _ in range(n_threads)], n_ahead=n_threads)
+
+
+def _count_blocks(n: int, n_rows: int, n_others: int) -> int:
+    return sum(len(range(start - start % n_others, n, n_others)) for start in range(0, n, n_rows))
 
 
 def _divide(n: int, n_rows: int, n_others: int) -> Iterator[tuple[slice, range]]:
@@ -157,13 +172,12 @@ def _divide(n: int, n_rows: int, n_others: int) -> Iterator[tuple[slice, range]]
             yield slice(start, min(start + n_rows, n)), others[first : first + _BLOCKS_AT_A_TIME]
 
 
-def _work(comparison: OnProcessor | OnDevice, tasks: Iterator[tuple[slice, range]]) -> Iterator[tuple[int, Pairs]]:
+def _work(
+    comparison: OnProcessor | OnDevice, tasks: Iterator[tuple[slice, range]]
+) -> Generator[tuple[int, Pairs]]:
     with comparison.start() as find:
         for rows, starts in tasks:
-            found = [find(rows, slice(start, start + comparison.shape[1])) for start in starts]
-            position, other = (np.concatenate(part) for part in zip(*found, strict=True))
-            is_after = other > position
-            yield len(found), (position[is_after], other[is_after])
+            yield len(starts), find(rows, starts)
 
 
 class OnProcessor:
@@ -203,7 +217,7 @@ class OnProcessor:
             np.empty((2, n_gathered, self.vectors.shape[1]), np.float32),
         )
         with _one_thread_of_torch() if self._multiplies_bits() else nullcontext():
-            yield lambda rows, others: self._find(rows, others, memory)
+            yield lambda rows, starts: self._find(rows, starts, memory)
 
     def limit(self) -> AbstractContextManager[None]:
         """Limit the library behind numpy's products to one thread, for several of our own."""
@@ -212,14 +226,21 @@ class OnProcessor:
     def _multiplies_bits(self) -> bool:
         return self._leading is not None and self._leading.dtype == np.int16
 
-    def _find(self, rows: slice, others: slice, memory: _Memory) -> Pairs:
-        if self._leading is None:
-            return self._compare_all(rows, others, memory)
-        bounds = self._multiply(self._leading, rows, others, memory)
-        position, other = _pairs_at(np.greater_equal(bounds, self._lowest, out=memory.masks(bounds)), rows, others)
-        if len(position) * _COST_OF_ONE_BY_ONE > bounds.size:
-            return self._compare_all(rows, others, memory)
-        return self._compare_one_by_one(position, other, memory)
+    def _find(self, rows: slice, starts: range, memory: _Memory) -> Pairs:
+        found, candidates = [_NONE], [_NONE]
+        for start in starts:
+            others = slice(start, start + self.shape[1])
+            if self._leading is None:
+                found.append(self._compare_all(rows, others, memory))
+                continue
+            bounds = self._multiply(self._leading, rows, others, memory)
+            flat = memory.where(bounds, self._lowest)
+            if len(flat) * _COST_OF_ONE_BY_ONE > bounds.size:
+                found.append(self._compare_all(rows, others, memory))
+            else:
+                candidates.append(_pairs_at(flat, bounds.shape[1], rows, others))
+        found.append(self._compare_one_by_one(*_join(candidates), memory))
+        return _join(found)
 
     def _multiply(self, values: NDArray[Any], rows: slice, others: slice, memory: _Memory) -> NDArray[Any]:
         left, right = values[rows], values[others]
@@ -227,15 +248,14 @@ class OnProcessor:
         if values.dtype == np.float32:
             return np.dot(left, right.T, out=products)
         torch = sys.modules["torch"]
-        of_torch = (torch.from_numpy(bits).view(torch.bfloat16) for bits in (left, right, products))
-        first, second, out = of_torch
+        first, second, out = (torch.from_numpy(bits).view(torch.bfloat16) for bits in (left, right, products))
         torch.mm(first, second.T, out=out)
         return products
 
     def _compare_all(self, rows: slice, others: slice, memory: _Memory) -> Pairs:
         cosines = self._multiply(self.vectors, rows, others, memory)
-        lowest = np.float32(self.cut - self._error)
-        position, other = _pairs_at(np.greater_equal(cosines, lowest, out=memory.masks(cosines)), rows, others)
+        flat = memory.where(cosines, np.float32(self.cut - self._error))
+        position, other = _pairs_at(flat, cosines.shape[1], rows, others)
         return self._decide(position, other, cosines[position - rows.start, other - others.start])
 
     def _compare_one_by_one(self, position: NDArray[np.int32], other: NDArray[np.int32], memory: _Memory) -> Pairs:
@@ -268,19 +288,24 @@ class _Memory(NamedTuple):
     is_found: NDArray[np.bool_]
     gathered: NDArray[np.float32]
 
-    def masks(self, products: NDArray[Any]) -> NDArray[np.bool_]:
-        return self.is_found[: products.size].reshape(products.shape)
+    def where(self, products: NDArray[Any], lowest: Any) -> NDArray[np.intp]:
+        """Return where products are not below the lowest, in the flattened block."""
+        return np.flatnonzero(np.greater_equal(products.ravel(), lowest, out=self.is_found[: products.size]))
 
 
-def _pairs_at(is_found: NDArray[np.bool_], rows: slice, others: slice) -> Pairs:
-    """Return the pairs that are marked in a block, without those of the other half of the matrix."""
-    flat = np.flatnonzero(is_found.ravel())
-    position, other = np.divmod(flat, is_found.shape[1])
+def _pairs_at(flat: NDArray[np.intp], n_others: int, rows: slice, others: slice) -> Pairs:
+    """Return the pairs at places of a flattened block, without those of the other half of the matrix."""
+    position, other = np.divmod(flat, n_others)
     position, other = (position + rows.start).astype(np.int32), (other + others.start).astype(np.int32)
     if others.start >= rows.stop:
         return position, other
     is_after = other > position
     return position[is_after], other[is_after]
+
+
+def _join(parts: list[Pairs]) -> Pairs:
+    position, other = (np.concatenate(part) for part in zip(*parts, strict=True))
+    return position, other
 
 
 class OnDevice:
@@ -313,7 +338,10 @@ class OnDevice:
         """Limit nothing."""
         return nullcontext()
 
-    def _find(self, rows: slice, others: slice) -> Pairs:
+    def _find(self, rows: slice, starts: range) -> Pairs:
+        return _join([self._find_in_block(rows, slice(start, start + self.shape[1])) for start in starts])
+
+    def _find_in_block(self, rows: slice, others: slice) -> Pairs:
         bounds = self._values[rows] @ self._values[others].T
         flat = (bounds >= self._lowest).view(-1).nonzero().view(-1)
         position, other = flat // bounds.shape[1] + rows.start, flat % bounds.shape[1] + others.start
@@ -326,8 +354,9 @@ class OnDevice:
 
     def _reach(self, position: Any, other: Any) -> Any:
         left, right = (self.vectors[rows].double() for rows in (position, other))
-        lengths = left.norm(dim=1) * right.norm(dim=1)  # 0 for vectors of zeros
-        return (left * right).sum(dim=1) >= self.cut * lengths  # no matrix product, which could be rounded
+        lengths = left.norm(dim=1) * right.norm(dim=1)
+        lengths[lengths == 0] = 1
+        return (left * right).sum(dim=1) / lengths >= self.cut  # no matrix product, which could be rounded
 
 
 # Bounds
@@ -336,7 +365,7 @@ class OnDevice:
 def _find_leading(vectors: NDArray[np.float32], cut: float, *, dtype: str) -> Leading | None:
     """Choose the axes and the number of dimensions by their cost on a sample; None if bounds would not pay."""
     n, dim = vectors.shape
-    if n < max(_FEWEST_TO_ROTATE, 4 * dim) or cut < 0.05:
+    if n < max(_FEWEST_TO_ROTATE, _ROWS_PER_DIM * dim) or cut < _LOWEST_CUT:
         return None
     rows = np.random.default_rng(0).choice(n, min(n, _SAMPLE_OF_AXES), replace=False)
     axes = _principal_axes(vectors[rows])[:, : max(_N_LEADING) - 1]
@@ -359,7 +388,7 @@ def _cheapest(sample: NDArray[np.float32], axes: NDArray[np.float64], cut: float
     dim, speed = sample.shape[1], _SPEED_OF_BFLOAT16 if dtype == "bfloat16" else 1.0
     costs: dict[int | None, float] = {None: dim}
     for n_leading in _N_LEADING:
-        if n_leading < dim:
+        if n_leading / speed < min(costs.values()):
             values, margin = _lead(sample, axes[:, : n_leading - 1], dtype)
             half = len(values) // 2
             share = float((values[:half] @ values[half:].T >= cut - margin).mean())
