@@ -1,4 +1,4 @@
-"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders and neighbours."""
+"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders, near pairs."""
 
 from __future__ import annotations
 
@@ -58,15 +58,15 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     The groups are the connected components of the graph whose edges are the pairs, see
-    :func:`scipy.sparse.csgraph.connected_components`. A pair counts if the cosine of its vectors, which are unit vectors
-    in float32, is at least ``threshold - 1e-6`` in float64.
+    :func:`scipy.sparse.csgraph.connected_components`. A pair counts if the cosine of its vectors, which have unit
+    length and are in float32, is at least ``threshold - 1e-6`` in float64.
 
-    The result is exact, as if each pair were compared in all dimensions. Vectors are rotated to principal axes, and split
-    into their first coordinates and the rest. The cosine is the product of the first coordinates plus that of the
-    rests, which by the Cauchy-Schwarz inequality is at most the product of the rests' lengths. A pair whose bound is
-    below the threshold is not looked at again. The number of coordinates depends on a sample of the vectors; where
+    The result is exact, as if each pair were compared in all dimensions. Vectors are rotated to principal axes, and
+    divided into their first coordinates and the rest. The cosine is the product of the first coordinates plus that of
+    the rests, which by the Cauchy-Schwarz inequality is at most the product of the rests' lengths. A pair whose bound
+    is below the threshold is not looked at again. The number of coordinates depends on a sample of the vectors; where
     bounds exclude too few pairs, as at low thresholds, all dimensions are compared at once. The same bound serves
-    searches for the largest inner product [1]_.
+    searches for large inner products [1]_.
 
     References
     ----------
@@ -166,9 +166,7 @@ def _take(vectors: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.fl
     return vectors if len(rows) == len(vectors) else vectors[rows]
 
 
-def _cosines(
-    vectors: NDArray[np.float32], position: NDArray[np.intp], other: NDArray[np.intp]
-) -> NDArray[np.float32]:
+def _cosines(vectors: NDArray[np.float32], position: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float32]:
     cosines = np.empty(len(position), np.float32)
     for block in blocks_of(len(position), _ROWS_PER_BLOCK):
         np.einsum("ij,ij->i", vectors[position[block]], vectors[other[block]], out=cosines[block])

@@ -16,9 +16,11 @@ from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from threadpoolctl import threadpool_info
 
+from skembed.similarity import bounds
 from skembed.similarity import near_pairs as module
 from skembed.similarity.near_pairs import OnDevice, OnProcessor, near_pairs
 
+DIMS = st.integers(1, 70)
 WAYS = ["float32", "bfloat16", "device"]
 THRESHOLDS = [0.3, 0.5, 0.8, 0.9, 0.95, 0.99, 1.0]
 
@@ -50,7 +52,7 @@ def compare(vectors, threshold, way, n_leading=None, shape=None):
     dtype = "float32" if way == "device" else way
     leading = None
     if n_leading is not None:
-        leading = module._lead(vectors, module._principal_axes(vectors)[:, : n_leading - 1], dtype)
+        leading = bounds.lead(vectors, bounds.principal_axes(vectors)[:, : n_leading - 1], dtype)
     if way == "device":
         comparison = OnDevice(vectors, threshold - 1e-6, leading, "cpu")
     else:
@@ -60,11 +62,13 @@ def compare(vectors, threshold, way, n_leading=None, shape=None):
 
 
 @st.composite
-def clustered(draw, dims=st.integers(1, 70)) -> np.ndarray:
+def clustered(draw, dims=DIMS) -> np.ndarray:
     """Return unit vectors around centres, some of them copies, some of zeros."""
     numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     n_rows, dim = draw(st.integers(2, 60)), draw(dims)
-    centres = numbers.normal(size=(draw(st.integers(1, 12)), dim)) / np.arange(1, dim + 1) ** draw(st.sampled_from([0, 1]))
+    centres = numbers.normal(size=(draw(st.integers(1, 12)), dim)) / np.arange(1, dim + 1) ** draw(
+        st.sampled_from([0, 1])
+    )
     noise = numbers.normal(size=(n_rows, dim)) * draw(st.sampled_from([0.0, 0.03, 0.2, 0.5, 1.0]))
     vectors = centres[numbers.integers(len(centres), size=n_rows)] + noise
     vectors[numbers.integers(n_rows, size=draw(st.integers(0, 3)))] = 0
@@ -78,9 +82,10 @@ shapes = st.tuples(st.integers(1, 70), st.integers(1, 70))
 def large_inputs_begin_at(n_rows):
     """Rotate even so few vectors, and compare them in several threads."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "_FEWEST_TO_ROTATE", n_rows)
-        patch.setattr(module, "_ROWS_PER_DIM", 0)
-        patch.setattr(module, "_N_LEADING", (2, 4, 8, 16))
+        patch.setattr(bounds, "_FEWEST_VECTORS", n_rows)
+        patch.setattr(bounds, "_VECTORS_PER_DIM", 0)
+        patch.setattr(bounds, "_N_LEADING", (2, 4, 8, 16))
+        patch.setattr(module, "_FEWEST_FOR_TORCH", n_rows)
         patch.setattr(module, "_ROWS_PER_BLOCK", 8)
         patch.setattr(module, "_OTHERS_PER_BLOCK", {"float32": 8, "bfloat16": 16})
         patch.setattr(module.joblib, "cpu_count", lambda: 3)
@@ -144,11 +149,14 @@ def test_fewer_than_two_vectors_have_no_pairs(n, dim, threshold):
 
 
 @settings(deadline=None)
-@given(clustered(), st.sampled_from([-1.0, 0.0, *THRESHOLDS]), st.sampled_from([1, 10**6]), st.sampled_from([None, "cpu"]))
-def test_whatever_is_chosen_for_large_inputs_the_pairs_are_exact(vectors, threshold, from_many, device):
+@given(
+    clustered(), st.sampled_from([-1.0, 0.0, *THRESHOLDS]), st.sampled_from([1, 10**6]), st.sampled_from([None, "cpu"])
+)
+def test_whatever_is_chosen_for_large_inputs_the_pairs_are_exact(vectors, threshold, fewest_for_torch, device):
     with large_inputs_begin_at(2) as patch:
-        patch.setattr(module, "_FEWEST_FOR_TORCH", from_many)
-        patch.setattr(module, "_COST_OF_ONE_BY_ONE", 2)
+        patch.setattr(module, "_FEWEST_FOR_TORCH", fewest_for_torch)
+        patch.setattr(module, "COST_OF_ONE_BY_ONE", 2)
+        patch.setattr(bounds, "COST_OF_ONE_BY_ONE", 2)
         assert listed(near_pairs(vectors, threshold, device=device)) == true_pairs(vectors, threshold)
 
 
@@ -165,7 +173,7 @@ def test_vectors_close_to_few_axes_lose_no_pair_to_rounding(way):
 @given(clustered(), st.integers(1, 70))
 def test_products_of_leading_coordinates_are_at_least_the_cosine_less_the_margin(way, vectors, n_leading):
     dtype = "bfloat16" if way == "bfloat16" else "float32"
-    leading = module._lead(vectors, module._principal_axes(vectors)[:, : min(n_leading, vectors.shape[1]) - 1], dtype)
+    leading = bounds.lead(vectors, bounds.principal_axes(vectors)[:, : min(n_leading, vectors.shape[1]) - 1], dtype)
     assert (leading.values @ leading.values.T >= cosines_of(vectors) - leading.margin).all()
     assert leading.margin < (0.02 if dtype == "bfloat16" else 2e-5)
 
@@ -173,8 +181,8 @@ def test_products_of_leading_coordinates_are_at_least_the_cosine_less_the_margin
 @given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-2, max_value=2), min_size=1))
 def test_bits_are_those_of_torchs_bfloat16(numbers):
     numbers = np.array(numbers, np.float32)
-    assert_array_equal(module._bits(numbers), torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy())
-    assert_array_equal(module._from_bits(module._bits(numbers)), torch.from_numpy(numbers).bfloat16().float().numpy())
+    assert_array_equal(bounds.to_bits(numbers), torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy())
+    assert_array_equal(bounds.from_bits(bounds.to_bits(numbers)), torch.from_numpy(numbers).bfloat16().float().numpy())
 
 
 # What is chosen
@@ -206,9 +214,9 @@ def test_small_inputs_are_not_rotated():
 
 @pytest.mark.parametrize("has_bfloat16", [True, False])
 def test_bounds_are_computed_in_bfloat16_where_the_processor_multiplies_it(has_bfloat16):
-    if not module._limits_torch():
+    if not module._can_limit_torch():
         pytest.skip("this torch has no limit for one thread")
-    comparison = choose(FLAT, 0.95, multiplies_bfloat16=lambda: has_bfloat16)
+    comparison = choose(FLAT, 0.95, speed_of_bfloat16=lambda: 2.0 if has_bfloat16 else 1.0)
     assert comparison._leading.dtype == ("int16" if has_bfloat16 else "float32")
 
 
