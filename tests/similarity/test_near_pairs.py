@@ -13,7 +13,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.testing import assert_array_equal
 from threadpoolctl import threadpool_info
 
 from skembed.similarity import bounds
@@ -166,23 +165,6 @@ def test_vectors_close_to_few_axes_lose_no_pair_to_rounding(way):
     vectors = unit(numbers.normal(size=(300, 3)) @ numbers.normal(size=(3, 64)) + 1e-6 * numbers.normal(size=(300, 64)))
     for threshold in (0.5, 0.9, 0.999, 0.999999):
         assert compare(vectors, threshold, way, 4) == true_pairs(vectors, threshold)
-
-
-@pytest.mark.parametrize("way", WAYS)
-@settings(deadline=None)
-@given(clustered(), st.integers(1, 70))
-def test_products_of_leading_coordinates_are_at_least_the_cosine_less_the_margin(way, vectors, n_leading):
-    dtype = "bfloat16" if way == "bfloat16" else "float32"
-    leading = bounds.lead(vectors, bounds.principal_axes(vectors)[:, : min(n_leading, vectors.shape[1]) - 1], dtype)
-    assert (leading.values @ leading.values.T >= cosines_of(vectors) - leading.margin).all()
-    assert leading.margin < (0.02 if dtype == "bfloat16" else 2e-5)
-
-
-@given(st.lists(st.floats(width=32, allow_nan=False, allow_infinity=False, min_value=-2, max_value=2), min_size=1))
-def test_bits_are_those_of_torchs_bfloat16(numbers):
-    numbers = np.array(numbers, np.float32)
-    assert_array_equal(bounds.to_bits(numbers), torch.from_numpy(numbers).bfloat16().view(torch.int16).numpy())
-    assert_array_equal(bounds.from_bits(bounds.to_bits(numbers)), torch.from_numpy(numbers).bfloat16().float().numpy())
 
 
 # What is chosen

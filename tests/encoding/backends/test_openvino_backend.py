@@ -302,12 +302,6 @@ class TestChoice:
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
     @pytest.mark.slow
-    def test_an_unknown_processor_has_no_bfloat16(self, monkeypatch):
-        monkeypatch.setattr(openvino_trial, "Path", lambda _: Path("/no/such/file"))
-        monkeypatch.setattr(openvino_backend, "processor_flags", openvino_trial.processor_flags.__wrapped__)
-        assert openvino_backend.multiplies_bfloat16() is False
-
-    @pytest.mark.slow
     def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
         monkeypatch.setattr(openvino_backend, "multiplies_bfloat16", lambda: False)
         embed(["a"], model=tiny, cache=None)
