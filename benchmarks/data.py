@@ -16,7 +16,8 @@ first row = column names) with at least these columns:
     abt_buy/abt_buy_table_b.csv.gz                 id, text
     abt_buy/abt_buy_pairs.csv.gz                   id_a, id_b, label
 
-``split`` is train, dev or test, as in the sources. No row of this data is part of skembed.
+duplicates.py also reads every other file of that kind in the folder. ``split`` is train, dev or test, as in the
+sources. No row of this data is part of skembed.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ import numpy as np
 import pandas as pd
 
 CORPORA = ("short", "medium", "long")
+COLUMNS_OF_TEXT = ("text", "text_a", "text_b", "title", "subject", "description")
 
 
 def add_data_argument(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +58,16 @@ def read_corpus(folder: str | None, corpus: str) -> list[str]:
     if corpus == "news":
         return read_table(folder, "ag_news/ag_news")["text"].tolist()
     return title_and_text(read_table(folder, "scifact/corpus"))
+
+
+def read_all_texts(folder: str | None) -> list[str]:
+    """Read the distinct texts of all files in the folder."""
+    if folder is None:
+        raise SystemExit(f"Name the data folder with --data or SKEMBED_DATA.\n\n{__doc__}")
+    files = sorted(Path(folder).glob("*/*.csv.gz"))
+    tables = (read_table(folder, f"{file.parent.name}/{file.name.removesuffix('.csv.gz')}") for file in files)
+    columns = (table[column] for table in tables for column in COLUMNS_OF_TEXT if column in table)
+    return list(dict.fromkeys(text for column in columns for text in column if text))
 
 
 def title_and_text(documents: pd.DataFrame) -> list[str]:

@@ -43,7 +43,7 @@ FLOORS = [  # what it is for, and its files and folders; "encoding/" are those t
     ("engine: parameters", "encoding/settings"),
     ("engine: vectors kept", "encoding/cache/"),
     ("engine: data", "encoding/ (texts, vectors, tokens, batching, recipes, threads, forks ...)"),
-    ("ground", "errors  checks  compat  optional  paths  atomic  locks"),
+    ("ground", "errors  checks  compat  optional  paths  processor  atomic  locks"),
 ]
 
 

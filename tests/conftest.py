@@ -69,7 +69,7 @@ def _one_backend(request, monkeypatch):
     if request.config.getoption("--backend") == "torch" or is_of_torch:
         monkeypatch.setattr("skembed.encoding.models.devices._has_openvino", lambda: False)
     else:
-        monkeypatch.setattr("skembed.encoding.backends.openvino_backend._has_native_bfloat16", lambda: False)
+        monkeypatch.setattr("skembed.encoding.backends.openvino_backend.multiplies_bfloat16", lambda: False)
         if "forkserver" in multiprocessing.get_all_start_methods():  # not on Windows
             monkeypatch.setattr("skembed.encoding.backends.openvino_trial._run_child", run_trial)
 

@@ -13,7 +13,7 @@ import pytest
 import skembed
 
 PACKAGE = Path(skembed.__file__).parent
-GROUND = ["atomic", "checks", "compat", "errors", "locks", "optional", "paths"]
+GROUND = ["atomic", "checks", "compat", "errors", "locks", "optional", "paths", "processor"]
 FLOORS = [  # from the ground up; a folder stands for all of its files that are not named by themselves
     [f"skembed.{name}" for name in GROUND],
     ["skembed.encoding"],

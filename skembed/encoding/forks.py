@@ -19,7 +19,7 @@ Hold = tuple[Callable[[], object], Callable[[], object]]  # what acquires before
 # The order of acquiring: whoever holds one of these may wait for one further down, never for one further up.
 _HELD = ("tokenizers", "caches", "bars")
 # The order of renewing in the child, which begins by noting what it can no longer use.
-_RENEWED = ("openvino", "torch", "faiss", "models", "training")
+_RENEWED = ("openvino", "torch", "faiss", "blas", "models", "training")
 
 _holds: dict[str, Callable[[], Iterable[Hold]]] = {}
 _renewals: dict[str, Callable[[], None]] = {}

@@ -1,9 +1,7 @@
-"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders and neighbours."""
+"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders, near pairs."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
 from typing import Any, Self
 
 import numpy as np
@@ -16,20 +14,20 @@ from sklearn.utils import Tags
 
 from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
+from skembed.similarity.near_pairs import near_pairs
 from skembed.similarity.neighbours import blocks_of, distinct_rows
 
 MISSING = -1  # the label of a row without a text
 _MAX_EDGES = 2**22  # in memory at a time: 32 MiB
-_ROWS_PER_BLOCK = 2048  # of vectors that are compared with as many others: 16 MiB of cosines
-_TOLERANCE = 1e-6  # the error of cosines in float32 is about 1e-7
+_ROWS_PER_BLOCK = 2048  # whose scores are computed together
 
 
 class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     """Group texts that say nearly the same.
 
     Two rows are in one group if their cosine is at least ``threshold``, or if a chain of such rows connects them. All
-    pairs of distinct vectors are compared, block by block: time grows with the square of the number of rows, memory
-    with the number of rows.
+    pairs of distinct vectors are compared, nearly all of them in a few dimensions only: time grows with the square of
+    the number of rows, memory with the number of rows. A CUDA device is used from 100,000 distinct vectors on.
 
     Parameters
     ----------
@@ -60,7 +58,20 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     Notes
     -----
     The groups are the connected components of the graph whose edges are the pairs, see
-    :func:`scipy.sparse.csgraph.connected_components`. A cosine within 1e-6 of the threshold counts as equal to it.
+    :func:`scipy.sparse.csgraph.connected_components`. A pair counts if the cosine of its vectors, which have unit
+    length and are in float32, is at least ``threshold - 1e-6`` in float64.
+
+    The result is exact, as if each pair were compared in all dimensions. Vectors are rotated to principal axes, and
+    divided into their first coordinates and the rest. The cosine is the product of the first coordinates plus that of
+    the rests, which by the Cauchy-Schwarz inequality is at most the product of the rests' lengths. A pair whose bound
+    is below the threshold is not looked at again. The number of coordinates depends on a sample of the vectors; where
+    bounds exclude too few pairs, as at low thresholds, all dimensions are compared at once. The same bound serves
+    searches for large inner products [1]_.
+
+    References
+    ----------
+    .. [1] C. Teflioudi, R. Gemulla and O. Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product", SIGMOD
+       2015, section 4.
 
     Examples
     --------
@@ -128,14 +139,14 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         column = read_column_for(self.embedder_, X, name)
         vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
-        code_of, first_rows = distinct_rows(vectors[rows])
-        group_of = pd.factorize(_group_vectors(vectors[rows[first_rows]], float(self.threshold))[code_of])[0]
+        code_of, first_rows = distinct_rows(_take(vectors, rows))
+        group_of = pd.factorize(_group_vectors(_take(vectors, rows[first_rows]), float(self.threshold))[code_of])[0]
         self.labels_ = np.full(len(vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
         is_other = rows != self.representatives_[group_of]
         position, representative = rows[is_other], self.representatives_[group_of][is_other]
-        score = np.einsum("ij,ij->i", vectors[position], vectors[representative]).clip(-1, 1)
+        score = _cosines(vectors, position, representative)
         table = {"position": position, "representative": representative, "score": score}
         labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
         self.duplicates_ = pd.DataFrame(table, index=labels[position])
@@ -150,14 +161,29 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return tags
 
 
+def _take(vectors: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
+    """Return some rows in their order; if they are all rows, without a copy."""
+    return vectors if len(rows) == len(vectors) else vectors[rows]
+
+
+def _cosines(vectors: NDArray[np.float32], position: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float32]:
+    cosines = np.empty(len(position), np.float32)
+    for block in blocks_of(len(position), _ROWS_PER_BLOCK):
+        np.einsum("ij,ij->i", vectors[position[block]], vectors[other[block]], out=cosines[block])
+    return cosines.clip(-1, 1)
+
+
 def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
     """Return the group of each vector: the connected components of all pairs, joined before they fill the memory."""
     group_of = np.arange(len(vectors), dtype=np.int32)
     edges: list[NDArray[np.int32]] = []
-    for pairs in _find_pairs(vectors, threshold):
-        edges.append(np.stack(pairs).astype(np.int32))
-        if sum(found.shape[1] for found in edges) > _MAX_EDGES:
-            group_of, edges = _join_groups(group_of, edges), []
+    n_edges = 0
+    for position, other in near_pairs(vectors, threshold):
+        joins = group_of[position] != group_of[other]
+        edges.append(np.stack([position[joins], other[joins]]))
+        n_edges += edges[-1].shape[1]
+        if n_edges > _MAX_EDGES:
+            group_of, edges, n_edges = _join_groups(group_of, edges), [], 0
     return _join_groups(group_of, edges) if edges else group_of
 
 
@@ -166,16 +192,3 @@ def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) ->
     graph = coo_array((np.ones(len(position), dtype=bool), (position, other)), shape=(len(group_of),) * 2)
     joined: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return joined[group_of]
-
-
-def _find_pairs(vectors: NDArray[np.float32], threshold: float) -> Iterator[tuple[NDArray[np.intp], NDArray[np.intp]]]:
-    """Yield, block by block, the pairs of vectors whose cosine is at least the threshold, each pair once."""
-    for rows, others in itertools.combinations_with_replacement(blocks_of(len(vectors), _ROWS_PER_BLOCK), 2):
-        cosines = vectors[rows] @ vectors[others].T
-        if cosines.max() < threshold - _TOLERANCE:  # nearly always, and fast to check
-            continue
-        position, other = np.nonzero(cosines >= threshold - _TOLERANCE)
-        position, other = position + rows.start, other + others.start
-        is_after = other > position
-        if is_after.any():
-            yield position[is_after], other[is_after]

@@ -142,14 +142,14 @@ def test_a_broken_chain_connects_nothing():
 @pytest.mark.parametrize("threshold", [0.5, 0.9, 0.97])
 def test_the_blocks_in_which_vectors_are_compared_change_nothing(n_rows, threshold, random_vectors, monkeypatch):
     whole = NearDuplicates(threshold=threshold).fit(random_vectors)
-    monkeypatch.setattr("skembed.similarity.duplicates._ROWS_PER_BLOCK", n_rows)
+    monkeypatch.setattr("skembed.similarity.near_pairs._ROWS_PER_BLOCK", n_rows)
     in_blocks = NearDuplicates(threshold=threshold).fit(random_vectors)
     assert_array_equal(in_blocks.labels_, whole.labels_)
     assert_frame_equal(in_blocks.duplicates_, whole.duplicates_)
 
 
 def test_a_chain_across_blocks_connects_them(monkeypatch):
-    monkeypatch.setattr("skembed.similarity.duplicates._ROWS_PER_BLOCK", 1)
+    monkeypatch.setattr("skembed.similarity.near_pairs._ROWS_PER_BLOCK", 1)
     rows = np.random.default_rng(0).permutation(len(ON_A_CIRCLE))
     assert set(NearDuplicates(threshold=0.98).fit(ON_A_CIRCLE[rows]).labels_) == {0}
 

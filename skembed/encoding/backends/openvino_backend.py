@@ -40,13 +40,13 @@ from skembed.encoding.backends.openvino_trial import (
     export_blob,
     import_blob,
     openvino,
-    processor_flags,
 )
 from skembed.encoding.backends.pooling import LayerPoolings, Mask, Rows, Vectors, mean_of, pool_side_by_side
 from skembed.encoding.backends.reader import CannotComputeError, dim_after
 from skembed.encoding.batching import even_batch_tokens, length_batches
 from skembed.encoding.tokens import Tokens
 from skembed.errors import warn_user
+from skembed.processor import multiplies_bfloat16, processor_flags
 
 SMALLEST_COSINE = 0.9999  # promised between the vectors of any text in bfloat16 and in float32
 
@@ -120,8 +120,6 @@ LONG_PROBE_TEXTS = [
 
 _POST_POOLING = Variant(None, "float32")
 _LONGEST_EXAMPLE = 256  # tokens of the longest text that a compiled model is tried on
-_AMX_FLAG = "amx_bf16"
-_BF16_FLAGS = {"avx512_bf16", _AMX_FLAG}
 
 # As many batches as there are cores run at a time, and their activations should stay in the processor's cache. AMX
 # multiplies several times as fast, and needs larger batches for that. Figures: benchmarks/README.md, "Size of a batch".
@@ -191,7 +189,7 @@ class OpenVINOBackend:
 
     def best_batch_tokens(self) -> int:
         """Choose the most tokens of a batch, padding included, with which the processor is fastest."""
-        is_on_amx = self.dtype == "bfloat16" and _AMX_FLAG in processor_flags()
+        is_on_amx = self.dtype == "bfloat16" and "amx_bf16" in processor_flags()
         return _BATCH_TOKENS_ON_AMX if is_on_amx else _BATCH_TOKENS
 
     def embed_tokens(
@@ -381,7 +379,7 @@ def usual_key() -> str:
 
 def fastest_dtype() -> str:
     """Return the precision in which the processor is fastest."""
-    return "bfloat16" if _has_native_bfloat16() else "float32"
+    return "bfloat16" if multiplies_bfloat16() else "float32"
 
 
 def trials_of(conversion: Conversion, *, is_private: bool) -> Trials:
@@ -442,7 +440,7 @@ def find_converted(folder: Path, dtype: str, model_name: str) -> OpenVINOBackend
 def make_backend(conversion: Conversion, dtype: str, model_name: str) -> OpenVINOBackend:
     """Create a backend in a precision; see :func:`find_converted`."""
     cannot = None
-    if dtype == "auto" and _has_native_bfloat16():
+    if dtype == "auto" and multiplies_bfloat16():
         try:
             backend = OpenVINOBackend(conversion, "bfloat16", model_name)
             if _keeps_vectors(backend, np.load(conversion.folder / PROBE, allow_pickle=False)):
@@ -493,8 +491,3 @@ def _n_threads() -> int:
     """Return the number of cores for this process, at most ``OMP_NUM_THREADS``, which joblib sets for its workers."""
     n_cores, limit = joblib.cpu_count(), os.environ.get("OMP_NUM_THREADS", "")
     return min(n_cores, int(limit)) if limit.isdecimal() and int(limit) > 0 else int(n_cores)
-
-
-def _has_native_bfloat16() -> bool:
-    """Return whether the processor multiplies bfloat16 natively (AVX512-BF16 or AMX); only Linux tells."""
-    return not _BF16_FLAGS.isdisjoint(processor_flags())

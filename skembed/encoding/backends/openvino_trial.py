@@ -29,6 +29,7 @@ import numpy as np
 from skembed.atomic import UNFINISHED, atomic_write
 from skembed.compat import import_openvino, is_out_of_memory
 from skembed.locks import FOREVER, locked
+from skembed.processor import processor_flags
 
 openvino = import_openvino()
 
@@ -123,16 +124,6 @@ class Variant:
 def core() -> Any:
     """Return the OpenVINO core of this process, which starts OpenVINO's threads."""
     return openvino.Core()
-
-
-@cache
-def processor_flags() -> tuple[str, ...]:
-    """Return the processor's feature flags; only Linux lists them."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace").splitlines()
-    except OSError:
-        return ()
-    return tuple(sorted({flag for line in lines if line.startswith("flags") for flag in line.split()[2:]}))
 
 
 def _processor() -> tuple[Any, ...]:

@@ -37,17 +37,26 @@ def suitable_threads(n_multiplications: float) -> Iterator[None]:
 
     ``torch.set_num_threads`` would also limit threads that start meanwhile, for as long as they live.
     """
-    library = _library()
     n_threads = torch.get_num_threads()
-    is_small = library is not None and n_threads > 1 and n_multiplications <= _MOST_ON_ONE_THREAD
-    if library is None or not (is_small and _are_cores_busy(n_threads)):
+    is_small = can_limit_threads() and n_threads > 1 and n_multiplications <= _MOST_ON_ONE_THREAD
+    if not (is_small and _are_cores_busy(n_threads)):
         try:
             yield
         finally:
             global _several_ended_at
             _several_ended_at = time.monotonic()
         return
-    of_mkl = None
+    with one_thread():
+        yield
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Limit torch to one thread, for calls from this thread only, where that is possible."""
+    library, n_threads, of_mkl = _library(), torch.get_num_threads(), None
+    if library is None:
+        yield
+        return
     try:  # around all of it, because an interrupt may come at any line
         of_mkl = library.MKL_Set_Num_Threads_Local(1)
         library.omp_set_num_threads(1)
@@ -55,6 +64,11 @@ def suitable_threads(n_multiplications: float) -> Iterator[None]:
     finally:
         library.MKL_Set_Num_Threads_Local(of_mkl or 0)  # 0: the same as other threads
         library.omp_set_num_threads(n_threads)
+
+
+def can_limit_threads() -> bool:
+    """Return whether ``one_thread`` has an effect."""
+    return _library() is not None
 
 
 def _are_cores_busy(n_threads: int) -> bool:

@@ -51,7 +51,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
 ]
 native_bfloat16 = pytest.mark.skipif(
-    not openvino_backend._has_native_bfloat16(), reason="the processor has no native bfloat16"
+    not openvino_backend.multiplies_bfloat16(), reason="the processor has no native bfloat16"
 )
 
 
@@ -280,7 +280,7 @@ class TestChoice:
 
     @pytest.mark.slow
     def test_bfloat16_that_changes_vectors_is_not_taken(self, tiny, monkeypatch):
-        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: True)
+        monkeypatch.setattr(openvino_backend, "multiplies_bfloat16", lambda: True)
         monkeypatch.setattr(openvino_backend, "_SMALLEST_PROBE_COSINE", 1.1)
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
@@ -295,7 +295,7 @@ class TestChoice:
             vectors = original(backend, texts, *rest)
             return vectors if backend.dtype == "float32" else less_near(vectors, lost)
 
-        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: True)
+        monkeypatch.setattr(openvino_backend, "multiplies_bfloat16", lambda: True)
         monkeypatch.setattr(openvino_backend.OpenVINOBackend, "_compile", compile_in_float32)
         embed(["a"], model=tiny, cache=None)
         skembed.unload_models()
@@ -309,19 +309,13 @@ class TestChoice:
         model = SentenceTransformer(make_bert(tmp_path / "model"), device="cpu")
         model.max_seq_length = openvino_backend.SHORT_TEXT
         model.save(str(tmp_path / "model"), create_model_card=False)
-        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: True)
+        monkeypatch.setattr(openvino_backend, "multiplies_bfloat16", lambda: True)
         embed(["a"], model=str(tmp_path / "model"), cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 
     @pytest.mark.slow
-    def test_an_unknown_processor_has_no_bfloat16(self, monkeypatch):
-        monkeypatch.setattr(openvino_trial, "Path", lambda _: Path("/no/such/file"))
-        monkeypatch.setattr(openvino_backend, "processor_flags", openvino_trial.processor_flags.__wrapped__)
-        assert openvino_backend._has_native_bfloat16() is False
-
-    @pytest.mark.slow
     def test_a_processor_without_bfloat16_computes_in_single_precision(self, tiny, monkeypatch):
-        monkeypatch.setattr(openvino_backend, "_has_native_bfloat16", lambda: False)
+        monkeypatch.setattr(openvino_backend, "multiplies_bfloat16", lambda: False)
         embed(["a"], model=tiny, cache=None)
         assert [model.dtype for model in registry._loaded.values()] == ["float32"]
 

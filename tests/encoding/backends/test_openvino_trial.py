@@ -33,7 +33,7 @@ from skembed.encoding.backends import openvino_backend, openvino_conversion, ope
 
 pytestmark = pytest.mark.filterwarnings("ignore::skembed.TruncationWarning")
 native_bfloat16 = pytest.mark.skipif(
-    not openvino_backend._has_native_bfloat16(), reason="the processor has no native bfloat16"
+    not openvino_backend.multiplies_bfloat16(), reason="the processor has no native bfloat16"
 )
 slow = pytest.mark.slow
 
@@ -375,7 +375,7 @@ class TestWithoutAnInterpreter:
     @native_bfloat16
     def test_float32_that_was_tried_is_taken_where_bfloat16_was_not(self, run):
         forget = (
-            "from skembed.encoding.backends import openvino_backend as it; it._has_native_bfloat16 = lambda: False\n"
+            "from skembed.encoding.backends import openvino_backend as it; it.multiplies_bfloat16 = lambda: False\n"
         )
         run(forget + self.PRINT)
         (_, ran), said = run(self.EMPTY + self.PRINT)
