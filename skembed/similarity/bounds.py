@@ -27,14 +27,19 @@ class Leading(NamedTuple):
 
     Attributes
     ----------
-    values : ndarray of float32, shape (n, k)
-        Coordinates on ``k - 1`` axes, and the length of the rest; rounded, perhaps to numbers of bfloat16.
+    values : ndarray of float32 or int16, shape (n, k)
+        Coordinates on ``k - 1`` axes, and the length of the rest; as int16, the bits of numbers of bfloat16.
     margin : float
         The product of two rows, added up in float32, is at most this much below the cosine.
     """
 
-    values: NDArray[np.float32]
+    values: NDArray[Any]
     margin: float
+
+    @property
+    def numbers(self) -> NDArray[np.float32]:
+        """The values as float32."""
+        return from_bits(self.values) if self.values.dtype == np.int16 else self.values
 
 
 def find_leading(vectors: NDArray[np.float32], cut: float, *, dtype: str, speed: float = 1.0) -> Leading | None:
@@ -71,8 +76,9 @@ def _cheapest(
     costs: dict[int | None, float] = {None: dim}
     for n_leading in _N_LEADING:
         if n_leading / speed < min(costs.values()):
-            values, margin = lead(sample, axes[:, : n_leading - 1], dtype)
-            share = float((values[:half] @ values[half:].T >= cut - margin).mean())
+            leading = lead(sample, axes[:, : n_leading - 1], dtype)
+            numbers = leading.numbers
+            share = float((numbers[:half] @ numbers[half:].T >= cut - leading.margin).mean())
             costs[n_leading] = n_leading / speed + dim * min(1.0, COST_OF_ONE_BY_ONE * share)
     return min(costs, key=lambda n_leading: costs[n_leading])
 
@@ -89,7 +95,7 @@ def principal_axes(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
 
 def lead(vectors: NDArray[np.float32], axes: NDArray[np.float64], dtype: str) -> Leading:
     """Return the coordinates on orthonormal axes and the length of the rest, with the margin of their products."""
-    values = np.empty((len(vectors), axes.shape[1] + 1), np.float32)
+    values = np.empty((len(vectors), axes.shape[1] + 1), np.int16 if dtype == "bfloat16" else np.float32)
     largest = 0.0  # length of what rounding takes from a row, or adds
     for start in range(0, len(vectors), _ROWS_READ):
         unit, lengths = normalise(vectors[start : start + _ROWS_READ])
@@ -99,8 +105,10 @@ def lead(vectors: NDArray[np.float32], axes: NDArray[np.float64], dtype: str) ->
         exact[:, -1] = np.sqrt(of_rest.clip(0))
         rounded = exact.astype(np.float32)
         if dtype == "bfloat16":
-            rounded = from_bits(to_bits(rounded))
-        values[start : start + _ROWS_READ] = rounded
+            bits = values[start : start + _ROWS_READ] = to_bits(rounded)
+            rounded = from_bits(bits)
+        else:
+            values[start : start + _ROWS_READ] = rounded
         largest = max(largest, float(np.linalg.norm(exact - rounded, axis=1).max(initial=0)))
     return Leading(values, _margin(largest, values.shape[1]))
 

@@ -181,9 +181,8 @@ class OnProcessor:
             lowest = np.array([cut - leading.margin], np.float32)
             # Torch rounds products to bfloat16. The lowest bound is rounded alike, which keeps their order. Positive
             # numbers of bfloat16 have the order of their bits as integers, which numpy compares fast.
-            is_rounded = dtype == "bfloat16"
-            self._leading = to_bits(leading.values) if is_rounded else leading.values
-            self._lowest = to_bits(lowest)[0] if is_rounded else lowest[0]
+            self._leading = leading.values
+            self._lowest = (to_bits(lowest) if dtype == "bfloat16" else lowest)[0]
 
     @contextmanager
     def start(self) -> Iterator[Find]:

@@ -34,7 +34,7 @@ def test_products_of_leading_coordinates_are_at_least_the_cosine_less_the_margin
     axes = bounds.principal_axes(unit)[:, : min(n_leading, unit.shape[1]) - 1]
     leading = bounds.lead(unit, axes, dtype)
     cosines = exact(unit) @ exact(unit).T
-    assert (leading.values @ leading.values.T >= cosines - leading.margin).all()
+    assert (leading.numbers @ leading.numbers.T >= cosines - leading.margin).all()
     assert leading.margin < (0.02 if dtype == "bfloat16" else 2e-5)
 
 
