@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.batching import as_slice, chunks, length_batches, positions_by_value
+from skembed.encoding.batching import as_slice, chunks, even_batch_tokens, length_batches, positions_by_value
 
 LENGTHS = st.lists(st.integers(0, 300), max_size=60).map(lambda lengths: np.array(lengths, dtype=np.int64))
 BATCH_TOKENS = st.integers(1, 1000)
@@ -165,3 +165,16 @@ def test_positions_are_grouped_by_value_in_ascending_order(values):
 def test_a_slice_names_the_same_positions(positions):
     positions = np.array(positions, dtype=np.intp)
     assert np.arange(10)[as_slice(positions)].tolist() == positions.tolist()
+
+
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=40), st.integers(1, 6))
+def test_even_batches_are_no_more_than_asked_for_and_with_one_token_less_they_would_be(lengths, n_batches):
+    lengths = np.array(lengths)
+    batch_tokens = even_batch_tokens(lengths, n_batches)
+    assert len(list(length_batches(lengths, batch_tokens))) <= n_batches
+    fewer = batch_tokens - 1
+    assert fewer < lengths.max() or len(list(length_batches(lengths, fewer))) > n_batches
+
+
+def test_no_rows_need_no_tokens():
+    assert even_batch_tokens(np.array([], dtype=np.int64), 2) == 0

@@ -1,4 +1,4 @@
-"""Iterating in threads: no item lost, errors raised by the consumer, no thread left."""
+"""Threads: no item lost, errors raised by the consumer, no thread left; nobody gets an outdated result."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from skembed.encoding.threads import LockedIterator, iterate_concurrently
+from skembed.encoding.threads import LockedIterator, SharedResult, iterate_concurrently
 
 
 @pytest.fixture(autouse=True)
@@ -117,3 +117,41 @@ def test_threads_that_share_an_iterator_get_each_item_once():
 
     shared = LockedIterator(slowly())
     assert sorted(iterate_concurrently([shared, shared, shared], n_ahead=4)) == list(range(200))
+
+
+class TestSharedResult:
+    def test_is_computed_again_for_each_call_of_one_thread(self):
+        shared, numbers = SharedResult(), iter(range(9))
+        assert [shared.get(lambda: next(numbers)) for _ in range(3)] == [0, 1, 2]
+
+    def test_those_who_asked_before_a_computation_began_share_it(self):
+        shared, n_computed, is_computing, may_end = SharedResult(), [], threading.Event(), threading.Event()
+
+        def compute():
+            n_computed.append(1)
+            is_computing.set()
+            assert may_end.wait(30)
+            return len(n_computed)
+
+        found = []
+        threads = [threading.Thread(target=lambda: found.append(shared.get(compute))) for _ in range(6)]
+        threads[0].start()
+        assert is_computing.wait(30)
+        for thread in threads[1:]:
+            thread.start()
+        time.sleep(0.2)  # until they wait; a thread that asks later may compute once more
+        may_end.set()
+        for thread in threads:
+            thread.join(30)
+        assert found[0] == 1  # the others asked while the first computation was under way, which is not theirs
+        assert set(found[1:]) == {2}
+
+    def test_after_an_error_the_next_one_computes_for_itself(self):
+        shared = SharedResult()
+        with pytest.raises(ZeroDivisionError):
+            shared.get(lambda: 1 / 0)
+        assert shared.get(lambda: 2) == 2
+
+    def test_a_signal_handler_amid_a_computation_gets_a_result_of_its_own(self):
+        shared = SharedResult()
+        assert shared.get(lambda: [1, *shared.get(lambda: [2])]) == [1, 2]
