@@ -8,8 +8,8 @@ A server of several threads calls ``skembed.embed([text], cache=None)`` or ``Sen
 with its defaults) for each request, on one shared model. Every contestant runs in a process of its own. The processes
 are there at the same time, but only one of them works: in each round, each of them in turn answers requests for some
 seconds with each number of threads, in reverse order every other round. Every thread asks for its next text as soon as
-it has a vector. Texts are short (Banking77), no text comes twice in a round, and texts that were asked for in a batch
-are compared with the vectors of a single call.
+it has a vector. Texts are short (Banking77). The vectors of 200 requests are compared with those of one call for the
+same texts.
 
 Requests a second, the median and the 99th percentile of a request are medians over the rounds. "Ratio" is the requests
 a second divided by those of one thread. "In one call" is the number of texts a second if the same texts are passed in
@@ -167,17 +167,20 @@ def ask_from_threads(embed: Callable[[list[str]], Any], n_threads: int, texts: l
         start = perf_counter()
         embed(texts)
         return {"rate": len(texts) / (perf_counter() - start)}
-    to_do, lock, taken, found = iter(texts * 1000), threading.Lock(), [], {}
+    to_do, lock, taken, found, errors = iter(texts * 1000), threading.Lock(), [], {}, []
     end = perf_counter() + seconds
 
     def ask() -> None:
-        while perf_counter() < end:
-            with lock:
-                text = next(to_do)
-            start = perf_counter()
-            vectors = embed([text])
-            taken.append(perf_counter() - start)
-            found[text] = vectors[0]
+        try:
+            while perf_counter() < end:
+                with lock:
+                    text = next(to_do)
+                start = perf_counter()
+                vectors = embed([text])
+                taken.append(perf_counter() - start)
+                found[text] = vectors[0]
+        except Exception as error:
+            errors.append(error)
 
     start = perf_counter()
     threads = [threading.Thread(target=ask) for _ in range(n_threads)]
@@ -185,6 +188,8 @@ def ask_from_threads(embed: Callable[[list[str]], Any], n_threads: int, texts: l
         thread.start()
     for thread in threads:
         thread.join()
+    if errors:
+        raise errors[0]
     rate = len(taken) / (perf_counter() - start)
     checked = list(found)[:200]
     nearness = (np.stack([found[text] for text in checked]) * embed(checked)).sum(axis=1)

@@ -51,7 +51,7 @@ def length_batches(
 
 
 def even_batch_tokens(lengths: NDArray[np.int64], n_batches: int) -> int:
-    """Return the smallest ``batch_tokens`` with which :func:`length_batches` makes at most ``n_batches`` batches.
+    """Return the fewest ``batch_tokens`` that hold any row, and make at most ``n_batches`` of :func:`length_batches`.
 
     The batches then take about the same time, so that as many processors begin and end together.
 

@@ -7,7 +7,7 @@ files beside it and the three folders below.
 from __future__ import annotations
 
 from collections.abc import Generator, Hashable, Iterable, Iterator, Mapping
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, cast
 
@@ -130,7 +130,8 @@ def _encode(texts: Texts, plan: Plan, vectors: NDArray[np.float32] | None, bar: 
         with progress(plan.settings.show_progress_bar, len(missing)) if bar is None else nullcontext(bar) as shown:
             _encode_missing(call, missing, shown)
     if call.store is not None:
-        call.store.record_hits(len(texts.unique) - call.n_encoded, call.n_encoded)
+        n_encoded = min(call.n_encoded, len(texts.unique))  # after an interrupt, a text may have been encoded twice
+        call.store.record_hits(len(texts.unique) - n_encoded, n_encoded)
     return call
 
 
@@ -140,8 +141,7 @@ def _encode_missing(call: Call, missing: NDArray[np.intp], bar: Any) -> None:
     to_do = _chunks(call, missing, bar, tokenize=tokenizes_ahead)
     with closing(iterate_concurrently([to_do], _CHUNKS_AHEAD) if tokenizes_ahead else to_do) as all_chunks:
         for chunk in all_chunks:
-            _take_turn(chunk)
-            seconds = _SECONDS_PER_CHUNK if call.plan.model.turns.is_empty else _SECONDS_WHILE_OTHERS_WAIT
+            seconds = _SECONDS_WHILE_OTHERS_WAIT if _take_turn(chunk) else _SECONDS_PER_CHUNK
             longer = chunk.limit * min(max(seconds / max(chunk.seconds, 1e-3), 0.1), 4.0)
             call.chunk_characters = int(min(max(longer, 1), CHARACTERS_PER_CHUNK))
 
@@ -162,29 +162,39 @@ def _chunks(call: Call, missing: NDArray[np.intp], bar: Any, *, tokenize: bool) 
         missing = missing[chunk.stop :]
 
 
-def _take_turn(chunk: Chunk) -> None:
-    """Encode a chunk when it is its turn, unless another call has done so together with its own."""
+def _take_turn(chunk: Chunk) -> bool:
+    """Encode a chunk when it is its turn, unless another call has done so together with its own.
+
+    Returns
+    -------
+    bool
+        Whether others wait.
+    """
     plan, store, size = chunk.call.plan, chunk.call.store, chunk.call.estimate_tokens(chunk.codes)
     turns, key = plan.model.turns, _key(chunk) if size <= _TOKENS_OF_SMALL_CHUNK else None
-    limit = max(plan.batch_tokens, _TOKENS_TOGETHER)
+    queue, limit = turns, max(plan.batch_tokens, _TOKENS_TOGETHER)
 
-    def encode(chunks: list[Chunk]) -> None:
+    def encode_locked(chunks: list[Chunk]) -> None:
         with plan.model.lock:
-            _encode_chunks(chunks)
+            _encode_all(chunks)
 
-    if store is None or isinstance(store, MemoryStore):
-        turns.take([chunk], encode, key=key, size=size, limit=limit)
+    if store is None or isinstance(store, MemoryStore) or turns.is_within:
+        turns.take([chunk], encode_locked, key=key, size=size, limit=limit)
     else:
         folder_lock = store.single_flight_lock(plan.base_recipe.fingerprint)
 
         def encode_into_folder(chunks: list[Chunk]) -> None:
             with folder_lock:
-                turns.take(chunks, encode)
+                turns.take(chunks, encode_locked)
 
-        turns_of_folder = plan.model.turns_by_store.setdefault(store, Turns())
-        turns_of_folder.take([chunk], encode_into_folder, key=key, size=size, limit=limit)
+        queue = plan.model.turns_by_store.setdefault(store, Turns())
+        queue.take([chunk], encode_into_folder, key=key, size=size, limit=limit)
     if chunk.error is not None:
-        raise chunk.error
+        try:
+            raise chunk.error
+        finally:
+            chunk.error = None  # otherwise the error and its traceback keep each other alive
+    return not (turns.is_empty and queue.is_empty)
 
 
 def _key(chunk: Chunk) -> Hashable | None:
@@ -194,22 +204,27 @@ def _key(chunk: Chunk) -> Hashable | None:
         return None
     # OpenVINO compiles the model for each choice of layers.
     layers = frozenset(recipe.layers for recipe in plan.recipes) if backend.name == "openvino" else None
-    return plan.base_recipe, plan.settings.task, plan.batch_tokens, layers
+    return plan.base_recipe, plan.settings.task, plan.settings.batch_tokens, layers
 
 
-def _encode_chunks(chunks: list[Chunk]) -> None:
+def _encode_all(chunks: list[Chunk]) -> None:
     """Encode the chunk of this thread, and those of other calls together with it, or one by one if that fails."""
-    start = perf_counter()
+    start, is_done = perf_counter(), False
+    for chunk in chunks:
+        chunk.error = None  # of an attempt that was interrupted
     if len(chunks) == 1:
-        _encode_chunk(chunks[0])
+        _encode_alone(chunks[0])
+        is_done = True
     else:
-        try:
+        with suppress(Exception):  # which may be the fault of one of them, or of their number
             _encode_together(chunks)
-        except Exception:  # may be the fault of one of them, or of their number
-            for chunk in chunks:
-                with chunk.keeping_error():
-                    _encode_chunk(chunk)
-    chunks[0].seconds = perf_counter() - start
+            is_done = True
+    for chunk in chunks if not is_done else ():  # after the error is gone, whose traceback keeps the batches alive
+        chunk.error = None
+        with chunk.keeping_error():
+            _encode_alone(chunk)
+    for chunk in chunks:
+        chunk.seconds = perf_counter() - start
 
 
 def _encode_together(chunks: list[Chunk]) -> None:
@@ -237,7 +252,7 @@ def _encode_together(chunks: list[Chunk]) -> None:
             chunk.store(np.arange(len(rows)), {recipe: vectors_by[recipe] for recipe in own}, n_tokens[rows])
 
 
-def _encode_chunk(chunk: Chunk) -> None:
+def _encode_alone(chunk: Chunk) -> None:
     """Encode a chunk by itself."""
     chunk.read_cache()
     if not len(chunk.codes):
@@ -255,7 +270,7 @@ def _encode_chunk(chunk: Chunk) -> None:
         call.plan = make_plan(call.plan.settings)  # by another backend, so that its vectors are cached apart
         chunk.codes, chunk.tokens = chunk.codes[~is_done], None
         with call.plan.model.lock:
-            _encode_chunk(chunk)
+            _encode_alone(chunk)
 
 
 def _recipes(chunk: Chunk) -> dict[Recipe, int]:

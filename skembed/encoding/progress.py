@@ -50,7 +50,9 @@ def say(show: Any, line: str) -> None:
 
 
 def _is_shown(show: Any) -> bool:
-    is_watched = (sys.stderr is not None and sys.stderr.isatty()) or "ipykernel" in sys.modules
+    if sys.stderr is None:
+        return False
+    is_watched = sys.stderr.isatty() or "ipykernel" in sys.modules
     is_hidden = not is_watched if isinstance(show, str) else not show
     return not is_hidden and os.environ.get("TQDM_DISABLE", "0").lower() in ("", "0", "false")
 

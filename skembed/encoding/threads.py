@@ -93,7 +93,7 @@ class LockedIterator(Iterator[Item]):
 
 
 class SharedResult(Generic[Item]):
-    """What several threads ask for at once, computed for all of them together.
+    """What several threads ask for at once, computed once for all of them.
 
     A result serves every thread that asked before its computation began, so that nobody gets an outdated one.
 

@@ -10,13 +10,15 @@ from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 
+_PATIENCE = 0.5  # seconds in which a thread should notice that it is first
+
 
 class _Ticket(Generic[Item]):
     """A place in the queue, and what is to be done for it."""
 
     def __init__(self, items: list[Item], key: Hashable | None, size: float) -> None:
         self.items, self.key, self.size = items, key, size
-        self.thread, self.is_done = threading.get_ident(), False
+        self.thread, self.has_begun, self.is_done = threading.get_ident(), False, False
         self.gate: Any = threading.Lock()  # its thread waits here
         self.gate.acquire()
 
@@ -26,7 +28,8 @@ class Turns(Generic[Item]):
 
     Whoever is first does the work of others together with its own, if they have the same key, up to a limit. Nobody
     waits for others to come, and there is no thread but those of the callers. A thread that an interrupt strikes leaves
-    the queue; the work of the others is left to the next one.
+    the queue; the work of the others is left to the next one. A thread that does not come when it is first, because a
+    signal handler keeps it, is passed by the others. So ``work`` must lock what only one thread may use.
 
     Examples
     --------
@@ -43,6 +46,11 @@ class Turns(Generic[Item]):
         """Whether no thread works or waits."""
         return not self._tickets
 
+    @property
+    def is_within(self) -> bool:
+        """Whether this thread works or waits already, so that this is a signal handler or a hook."""
+        return any(ticket.thread == threading.get_ident() for ticket in list(self._tickets))
+
     def take(
         self,
         items: list[Item],
@@ -57,16 +65,16 @@ class Turns(Generic[Item]):
         Parameters
         ----------
         items : list
-            What to work on. ``work`` may get the items of other threads after them. If it raises an exception, that is
-            raised here, and the other threads take turns of their own.
         work : callable
+            Called with a list of items: these, and perhaps those of others after them. It must keep errors that concern
+            only the items of others. If it raises one, that is raised here, and the others take turns of their own.
         key : hashable or None, default=None
             Items of equal keys may be worked on together. None: these are worked on alone.
         size, limit : float, default=0
             The size of these items, and the largest sum of sizes to work on together.
         """
-        if any(ticket.thread == threading.get_ident() for ticket in list(self._tickets)):
-            work(items)  # in a signal handler, amid a turn of this thread, which cannot be waited for
+        if self.is_within:
+            work(items)  # amid a turn of this thread or its waiting, which cannot be waited for
             return
         ticket = _Ticket(items, key, size)
         try:
@@ -74,6 +82,7 @@ class Turns(Generic[Item]):
                 self._tickets.append(ticket)
                 self._wait(ticket)
                 if not ticket.is_done:
+                    ticket.has_begun = True
                     together = self._together(ticket, limit)
                     work([item for each in together for item in each.items])
                     for each in together:
@@ -87,8 +96,13 @@ class Turns(Generic[Item]):
         return next((ticket for ticket in list(self._tickets) if not ticket.is_done), None)
 
     def _wait(self, ticket: _Ticket[Item]) -> None:
-        while not ticket.is_done and self._first() is not ticket:
-            ticket.gate.acquire()
+        while not ticket.is_done:
+            first = self._first()
+            if first is None or first is ticket:
+                return
+            is_woken = ticket.gate.acquire(timeout=_PATIENCE)
+            if not is_woken and not first.has_begun and first is self._first():
+                return
 
     def _together(self, first: _Ticket[Item], limit: float) -> list[_Ticket[Item]]:
         together, size = [first], first.size

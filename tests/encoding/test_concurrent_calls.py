@@ -201,6 +201,60 @@ def test_a_pass_that_fails_is_computed_again_call_by_call(error, together, tiny,
     assert_allclose(np.vstack([found[0], found[2]]), embed(["fox", "a"], model=tiny), atol=1e-5)
 
 
+def test_an_error_knows_nothing_of_other_calls(together, monkeypatch):
+    def failing(texts, *rest):
+        raise ArithmeticError(str(texts))
+
+    monkeypatch.setattr(encoder, "_tokenize", failing)
+    found, _ = together([{"texts": ["fox"]}, {"texts": ["dog"]}])
+    assert [str(error) for error in found] == ["['fox']", "['dog']"]
+    assert [error.__context__ for error in found] == [None, None]
+
+
+def test_a_budget_that_depends_on_free_memory_keeps_no_calls_apart(together, tiny, monkeypatch):
+    budgets, backend = iter(range(5000, 6000)), get_model(Settings(model=tiny, dtype="float32")).backend
+    monkeypatch.setattr(type(backend), "best_batch_tokens", lambda _: next(budgets))
+    _, passes = together([{"texts": [text]} for text in ("a", "b", "c")])
+    assert passes == [["a", "b", "c"]]
+
+
+def test_a_call_of_a_signal_handler_into_a_folder_waits_for_nobody_behind_its_own_thread(tiny, tmp_path, monkeypatch):
+    """The main thread waits for the model; behind it waits another call into the same folder."""
+    cache, model, original = EmbeddingCache(tmp_path), get_model(Settings(model=tiny)), encoder.run_model
+    is_busy, may_go, threads, found = threading.Event(), threading.Event(), [], []
+
+    def run_model(texts, *rest):
+        if texts == [BUSY]:
+            is_busy.set()
+            assert may_go.wait(60)
+        yield from original(texts, *rest)
+
+    def start(text, cache):
+        n_before = len(model.turns._tickets)
+        threads.append(threading.Thread(target=embed, args=([text],), kwargs={"model": tiny, "cache": cache}))
+        threads[-1].start()
+        while len(model.turns._tickets) == n_before:
+            time.sleep(0.001)
+
+    def handle(*_):
+        start("behind", cache)
+        threading.Timer(0.1, may_go.set).start()
+        found.append(embed(["handler"], model=tiny, cache=cache))
+
+    monkeypatch.setattr(encoder, "run_model", run_model)
+    start(BUSY, None)
+    before = signal.signal(signal.SIGALRM, handle)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        found.append(embed(["main"], model=tiny, cache=None))
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    for thread in threads:
+        thread.join(60)
+    assert len(found) == 2
+    assert cache.stats()["texts"] == 2
+
+
 def test_a_vector_that_is_not_finite_is_the_error_of_its_call_alone(together, monkeypatch):
     real = encoder._by_recipe
 
@@ -234,28 +288,35 @@ def test_a_backend_that_fails_is_replaced_for_every_call(together, tiny, monkeyp
     assert sum("OpenVINO cannot run" in str(each.message) for each in caught) <= 1
 
 
-def test_a_warning_of_truncated_texts_names_the_line_of_its_own_call(tiny):
-    long = "fox " * 100
-    outcomes, barrier = [], threading.Barrier(2)
+def test_a_warning_of_truncated_texts_names_the_line_of_its_own_call(tiny, monkeypatch):
+    long, passes, original = "fox " * 100, [], encoder.run_model
+    model = get_model(Settings(model=tiny))
+    calls = [
+        lambda: embed(["fox"], model=tiny, cache=None),
+        lambda: embed([long], model=tiny, cache=None),  # line one
+        lambda: embed([f"a {long}", f"b {long}"], model=tiny, cache=None),  # line two
+    ]
 
-    def one():
-        barrier.wait()
-        outcomes.append(embed([long], model=tiny, cache=None))  # line one
+    def run_model(texts, *rest):
+        passes.append(len(texts))
+        while len(passes) == 1 and len(model.turns._tickets) < len(calls):
+            time.sleep(0.001)
+        yield from original(texts, *rest)
 
-    def two():
-        barrier.wait()
-        outcomes.append(embed([f"a {long}", f"b {long}"], model=tiny, cache=None))  # line two
-
+    monkeypatch.setattr(encoder, "run_model", run_model)
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always", TruncationWarning)
-        threads = [threading.Thread(target=function) for function in (one, two)]
-        for thread in threads:
+        threads = [threading.Thread(target=call) for call in calls]
+        for n_waiting, thread in enumerate(threads):
             thread.start()
+            while len(model.turns._tickets) <= n_waiting:
+                time.sleep(0.001)
         for thread in threads:
-            thread.join()
+            thread.join(60)
     lines = Path(__file__).read_text(encoding="utf-8").splitlines()
     told = {lines[each.lineno - 1].rpartition("# ")[2]: str(each.message)[:8] for each in caught}
     assert told == {"line one": "1 of 1 t", "line two": "2 of 2 t"}
+    assert passes == [1, 3]
 
 
 def test_an_interrupt_hands_the_waiting_calls_on(tiny, monkeypatch):
@@ -311,7 +372,7 @@ def test_chunks_are_short_while_others_wait(tiny, monkeypatch):
     sizes, original = [], encoder.run_model
 
     class Busy:
-        is_empty = False
+        is_empty = is_within = False
 
         def take(self, items, work, **_):
             work(items)
@@ -411,10 +472,11 @@ def test_interrupts_of_the_main_thread_harm_no_other_call(n_interrupts, tiny):
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
-    n_then = list(n_done)
-    time.sleep(1)
+    n_then, until = list(n_done), time.monotonic() + 60
+    while not all(now > then for now, then in zip(n_done, n_then, strict=True)) and time.monotonic() < until:
+        time.sleep(0.01)
     is_over.set()
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert all(now > then for now, then in zip(n_done, n_then, strict=True))
+    assert time.monotonic() < until, "a thread is stuck"

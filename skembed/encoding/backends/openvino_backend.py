@@ -254,7 +254,9 @@ class OpenVINOBackend:
             batch_tokens //= 2
 
     def _spread(self, layers: tuple[int, ...], lengths: NDArray[np.int64], batch_tokens: int) -> tuple[str, int]:
-        """Choose how to give all cores work: they share the batches of one text, or each computes batches of its own.
+        """Choose how all cores get work.
+
+        They share each batch if there are few texts, fewer than cores; otherwise each computes batches of its own.
 
         Returns
         -------
@@ -263,7 +265,8 @@ class OpenVINOBackend:
             Fewer, where the batches would not be enough for the cores.
         """
         n_threads = _n_threads()
-        if len(lengths) < max(n_threads, 2) and layers == self._last_layer:
+        is_single = len(lengths) == 1 or (len(lengths) < n_threads and lengths.sum() <= batch_tokens)
+        if is_single and layers == self._last_layer:
             return ONE_AT_A_TIME, batch_tokens  # by a compiled model of its own
         if lengths.sum() <= n_threads * batch_tokens:
             return SEVERAL_AT_A_TIME, min(batch_tokens, even_batch_tokens(lengths, n_threads))

@@ -384,8 +384,8 @@ def _run(folder: Path, variant: Variant, examples: dict[str, Any]) -> None:
         content = compiled.export_model().getvalue()
         del compiled
         _run_compiled(core().import_model(io.BytesIO(content), "CPU", variant.options()), inputs)
-        is_rare = variant.dtype == "float32" and variant.hint == SEVERAL_AT_A_TIME  # beside bfloat16: many short texts
-        if [*variant.layers] == examples["kept_layers"] and not is_rare:
+        is_for_many_texts = variant.dtype == "float32" and variant.hint == SEVERAL_AT_A_TIME
+        if [*variant.layers] == examples["kept_layers"] and not is_for_many_texts:  # else compiled when it is needed
             with suppress(OSError):  # the parent, which holds the lock of the folder, then compiles nothing
                 _write_blob(content, folder, variant)
 

@@ -60,7 +60,7 @@ class LoadedModel:
     turns : Turns
         The calls that wait for the model.
     turns_by_store : mapping from DiskStore to Turns
-        The calls that wait to encode into a folder.
+        The calls that wait to encode into a folder; the first of them waits in ``turns``, too.
     """
 
     name: str
