@@ -21,11 +21,13 @@ from sklearn.neighbors import NearestNeighbors
 from skembed.encoding.forks import renew_in_child
 from skembed.optional import require
 from skembed.similarity.growing import GrowingArray, SortedPairs
+from skembed.similarity.largest import largest_products
 
 _N_SPARE = 8  # candidates beyond those asked for, because float32 may rank them in another order
 _TOLERANCE = 1e-5  # about ten times the error of cosines in float32
 _DECIMALS = 12  # cosines that agree to so many are ties
 _QUERIES_PER_BLOCK = 1024
+_PAIRS_FOR_TORCH, _PAIRS_FOR_IMPORT = 2**22, 2**26  # of a query and a vector; importing torch takes a second or more
 _ROWS_PER_BLOCK = 8192
 _NUMBERS_PER_BLOCK = 2**22  # of float64 vectors or of candidates, compared together: 32 MiB
 _N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 40, 256  # see benchmarks/search.py
@@ -41,7 +43,7 @@ renew_in_child("faiss", _run_on_one_thread)
 
 
 class ExactIndex:
-    """Compares queries with all vectors, with faiss if it is installed and scikit-learn otherwise.
+    """Compares queries with all vectors, with faiss if it is installed and scikit-learn or torch otherwise.
 
     Parameters
     ----------
@@ -431,6 +433,9 @@ def _compare_with_all(vectors: NDArray[np.float32], queries: NDArray[np.float32]
         faiss = require("faiss", extra="faiss", needed_by="an exact index")
         positions = faiss.knn(queries, vectors, n, metric=faiss.METRIC_INNER_PRODUCT)[1]
         return positions
+    is_large = len(queries) * len(vectors) >= (_PAIRS_FOR_TORCH if "torch" in sys.modules else _PAIRS_FOR_IMPORT)
+    if is_large:
+        return largest_products(vectors, queries, n)
     with config_context(assume_finite=True):  # they are finite, and checking it takes as long as a query
         finder = NearestNeighbors(n_neighbors=n, algorithm="brute", metric="cosine").fit(vectors)
         positions = finder.kneighbors(queries, return_distance=False)
