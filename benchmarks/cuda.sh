@@ -36,6 +36,6 @@ check() { # SECONDS NAME ARGUMENTS...: run a benchmark for at most so long
 check 180 encode --device cuda --corpora short news window --n-texts 10000 20000 4000 --repeats 5 \
     --json "$out/encode_cuda.json" "$@"
 check 100 serving --device cuda --repeats 3 --seconds 2 --json "$out/serving_cuda.json" "$@"
-check 120 duplicates --device cuda --json "$out/duplicates_cuda.json" "$@"
-check 70 out_of_memory "$@"
+check 120 duplicates --device cuda --n-rows 1000000 --json "$out/duplicates_cuda.json" "$@"
+check 70 out_of_memory --json "$out/out_of_memory_cuda.json" "$@"
 exit "$failed"

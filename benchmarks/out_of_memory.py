@@ -21,7 +21,7 @@ from typing import Any
 
 import torch
 from memory import WORDS
-from report import describe_machine, print_report, verdict
+from report import add_json_argument, describe_machine, print_report, verdict, write_json
 
 import skembed
 
@@ -35,13 +35,14 @@ HEADER = ("what", "measured", "bound", "holds")
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", default="all-MiniLM-L6-v2", metavar="FOLDER", help="another model of that shape")
-    model = parser.parse_args().model
+    add_json_argument(parser)
+    arguments = parser.parse_args()
     if not torch.cuda.is_available():
         raise SystemExit("There is no CUDA device.")
     warnings.simplefilter("ignore", skembed.TruncationWarning)
     random = Random(0)
     texts = [" ".join(random.choices(WORDS, k=N_WORDS)) + f" {number}" for number in range(N_TEXTS)]
-    params: dict[str, Any] = {"model": model, "device": "cuda", "dtype": "float32", "cache": None}
+    params: dict[str, Any] = {"model": arguments.model, "device": "cuda", "dtype": "float32", "cache": None}
     expected = skembed.embed(texts, **params, batch_tokens=FITTING_TOKENS)
     limit = limit_memory(GB)
     vectors = skembed.embed(texts, **params, batch_tokens=TOO_MANY_TOKENS)
@@ -52,7 +53,9 @@ def main() -> int:
         ("peak of torch's memory", f"{peak / GB:.2f} GB", f"at most {limit / GB:.2f} GB", peak <= limit),
         ("smallest cosine", f"{cosine:.7f}", f"at least {SMALLEST_COSINE}", cosine >= SMALLEST_COSINE),
     ]
-    print_report(describe_machine(), HEADER, [[*row, verdict(holds)] for *row, holds in rows])
+    machine = describe_machine()
+    print_report(machine, HEADER, [[*row, verdict(holds)] for *row, holds in rows])
+    write_json(arguments.json, machine=machine, results=rows)
     return 0 if all(holds for *_, holds in rows) else 1
 
 
