@@ -902,7 +902,7 @@ class TestAConversionThatIsKept:
         assert [path.name for path in new_caches.iterdir() if path.name.startswith(".")] == []
 
 
-class TestABatchThatIsAlone:
+class TestATextThatIsAlone:
     """A served request gets all cores, from a compiled model of its own."""
 
     @pytest.fixture
@@ -918,12 +918,12 @@ class TestABatchThatIsAlone:
 
     @pytest.mark.slow
     def test_needs_nothing_that_several_need(self, tiny, hints):
-        embed(["a", "b"], model=tiny, **FLOAT32)
+        embed(["a"], model=tiny, **FLOAT32)
         skembed.unload_models()
         hints.clear()
-        embed(["a", "b"], model=tiny, **FLOAT32)
+        embed(["a"], model=tiny, **FLOAT32)
         assert hints == ["LATENCY"]
-        embed(["a", "b"], model=tiny, batch_tokens=3, **FLOAT32)
+        embed(["a", "b"], model=tiny, **FLOAT32)
         embed(["c", "d"], model=tiny, batch_tokens=3, **FLOAT32)
         assert hints == ["LATENCY", "THROUGHPUT"]
 
