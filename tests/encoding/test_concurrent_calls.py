@@ -435,6 +435,9 @@ def test_mixed_calls_of_many_threads_get_their_own_vectors(n_calls, tiny):
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="signals as on Unix")
+@pytest.mark.filterwarnings(  # an interrupt may leave a file open until it is garbage-collected
+    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
+)
 @pytest.mark.parametrize("n_interrupts", [60, pytest.param(2000, marks=pytest.mark.exhaustive)])
 def test_interrupts_of_the_main_thread_harm_no_other_call(n_interrupts, tiny):
     texts = [f"fox number {number}" for number in range(60)]
