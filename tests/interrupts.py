@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from random import Random
-from time import perf_counter
+from time import perf_counter, sleep
 from types import CodeType, FrameType, ModuleType
 from typing import Any
 
@@ -121,6 +121,14 @@ def interrupted_at_random(action: Callable[[], object], check: Callable[[], obje
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, before)
     return n_struck
+
+
+def wait_until_all_advance(counts: list[int], seconds: float = 60) -> None:
+    """Wait until each of several counters has advanced; fail if one does not, because its thread is stuck."""
+    before, until = list(counts), perf_counter() + seconds
+    while not all(now > then for now, then in zip(counts, before, strict=True)):
+        assert perf_counter() < until, f"a thread is stuck: {counts}, {before} before"
+        sleep(0.01)
 
 
 def _traced(modules: Sequence[ModuleType], action: Callable[[], object], on_line: Callable[[Line], None]) -> None:

@@ -22,6 +22,7 @@ from skembed.encoding.backends.reader import CannotComputeError
 from skembed.encoding.models.registry import get_model
 from skembed.encoding.settings import Settings
 from skembed.errors import CacheError
+from tests.interrupts import interrupted_at_random, wait_until_all_advance
 
 BUSY = "the model is busy with this text"
 
@@ -456,30 +457,12 @@ def test_interrupts_of_the_main_thread_harm_no_other_call(n_interrupts, tiny):
                 failures.append(rows)
             n_done[number] += 1
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
     threads = [threading.Thread(target=keep_calling, args=(number,), daemon=True) for number in range(4)]
     for thread in threads:
         thread.start()
-    n_struck = 0
-    try:
-        while n_struck < n_interrupts:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 1e-3 + 2e-2 * (n_struck % 23) / 23)
-                while True:
-                    embed(["a dog"], model=tiny, cache=None)
-            except KeyboardInterrupt:
-                n_struck += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    n_then, until = list(n_done), time.monotonic() + 60
-    while not all(now > then for now, then in zip(n_done, n_then, strict=True)) and time.monotonic() < until:
-        time.sleep(0.01)
+    interrupted_at_random(lambda: embed(["a dog"], model=tiny, cache=None), lambda: None, n_interrupts)
+    wait_until_all_advance(n_done)
     is_over.set()
     for thread in threads:
         thread.join(60)
     assert failures == []
-    assert time.monotonic() < until, "a thread is stuck"

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from skembed.encoding import turns as room
 from skembed.encoding.turns import Turns
-from tests.interrupts import at_each_line
+from tests.interrupts import at_each_line, interrupted_at_random, wait_until_all_advance
 
 
 class Crowd:
@@ -157,29 +157,11 @@ def test_interrupts_at_random_moments_harm_no_other_thread(n_interrupts):
                 failures.append(number)
             n_done[number] += 1
 
-    def interrupt(*_):
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGALRM, interrupt)
     threads = [threading.Thread(target=keep_taking, args=(number,), daemon=True) for number in range(6)]
     for thread in threads:
         thread.start()
-    n_struck = 0
-    try:
-        while n_struck < n_interrupts:
-            try:
-                signal.setitimer(signal.ITIMER_REAL, 1e-4 + 2e-3 * (n_struck % 17) / 17)
-                while True:
-                    turns.take([[]], work, key="x", limit=9)
-            except KeyboardInterrupt:
-                n_struck += 1
-    finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, before)
-    n_then, until = list(n_done), time.monotonic() + 30
-    while not all(now > then for now, then in zip(n_done, n_then, strict=True)):
-        assert time.monotonic() < until, "a thread is stuck"
-        time.sleep(0.01)
+    interrupted_at_random(lambda: turns.take([[]], work, key="x", limit=9), lambda: None, n_interrupts)
+    wait_until_all_advance(n_done)
     is_over.set()
     for thread in threads:
         thread.join(10)
