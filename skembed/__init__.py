@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from skembed import errors
 
 if TYPE_CHECKING:  # for type checkers, which do not read the table below
-    from skembed.classification.descriptions import NearestDescription as NearestDescription
+    from skembed.classification.classifier import SentenceEmbeddingClassifier as SentenceEmbeddingClassifier
     from skembed.embedding import embed as embed
     from skembed.encoding.cache.embedding_cache import EmbeddingCache as EmbeddingCache
     from skembed.encoding.cache.embedding_cache import clear_cache as clear_cache
@@ -45,7 +45,7 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
 __version__ = "0.1.0.dev0"
 
 _NAMES_IN = {
-    "skembed.classification.descriptions": ("NearestDescription",),
+    "skembed.classification.classifier": ("SentenceEmbeddingClassifier",),
     "skembed.embedding": ("embed",),
     "skembed.encoding.cache.embedding_cache": ("EmbeddingCache", "clear_cache"),
     "skembed.encoding.models.registry": ("unload_models",),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Iterator, Sequence
+from itertools import compress
 from typing import Any, Literal
 
 import numpy as np
@@ -137,7 +138,7 @@ def plan_of(embedder: Any, *columns: Column) -> Plan | None:
     return plan
 
 
-def fit_embedder(embedder: Any, columns: Sequence[Column]) -> Any:
+def fit_embedder(embedder: Any, columns: Sequence[Column], targets: Sequence[Any] | None = None) -> Plan | None:
     """Fit an embedder on the texts of several columns together, so that their vectors can be compared.
 
     Parameters
@@ -146,21 +147,32 @@ def fit_embedder(embedder: Any, columns: Sequence[Column]) -> Any:
         From ``resolve_embedder``. A fitted one is not fitted again.
     columns : sequence of Column
         Columns of vectors are ignored. Without texts, the embedder is not fitted.
+    targets : sequence of ndarray, default=None
+        For each column, the labels or the indicator of its rows.
 
     Returns
     -------
-    transformer
-        The embedder itself.
+    Plan or None
+        The plan by which it embeds them; see :func:`plan_of`.
+
+    Raises
+    ------
+    ValueError
+        If the embedder is a fine-tuner that would be trained without labels, unless its loss is one for texts alone.
     """
-    texts = [column.to_objects() for column in columns if column.texts is not None]
-    if not texts:
-        return embedder
     if isinstance(embedder, SentenceEmbeddingTransformer):
-        embedder._learn(embedder._plan())
-    elif not is_fitted(embedder):
-        _refuse_texts_alone(embedder)
-        embedder.fit(pd.Series(np.concatenate(texts)), None)
-    return embedder
+        plan = plan_of(embedder, *columns)
+        if plan is not None:
+            embedder._learn(plan)
+        return plan
+    are_texts = [column.texts is not None for column in columns]
+    if any(are_texts) and not is_fitted(embedder):
+        texts = [column.to_series() for column in compress(columns, are_texts)]
+        y = None if targets is None else np.concatenate(list(compress(targets, are_texts)))
+        if y is None:
+            _refuse_texts_alone(embedder)
+        embedder.fit(texts[0] if len(texts) == 1 else pd.concat(texts, ignore_index=True), y)
+    return plan_of(embedder, *columns)
 
 
 def embed_column(
