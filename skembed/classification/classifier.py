@@ -180,7 +180,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
             only, or the classifier takes no weights; the message names the position.
         """
         check_number(
-            "description_weight", self.description_weight, "a number of at least 0", lambda weight: weight >= 0
+            "description_weight", self.description_weight, "a number >= 0", lambda weight: 0 <= weight < np.inf
         )
         embedder = resolve_embedder(self.embedder)
         examples = None if X is None else read_column_for(embedder, X)

@@ -44,8 +44,7 @@ def read_descriptions(descriptions: Any) -> tuple[list[Any], NDArray[Any]]:
         raise TypeError(f"descriptions must be a mapping of labels to texts or lists of texts; got {kind}.")
     keys = read_labels(list(descriptions), "list(descriptions)")
     check_one_kind(keys, lambda position: f"list(descriptions)[{position}]")
-    if len(keys):
-        check_classification_targets(keys)
+    _check_discrete(keys)
     lists = [_list_descriptions(label, value) for label, value in descriptions.items()]
     texts = [text for each in lists for text in each]
     return texts, keys.repeat([len(each) for each in lists])
@@ -89,13 +88,19 @@ def read_targets(y: Any, n_rows: int, keys: NDArray[Any]) -> tuple[NDArray[Any],
         return classes, [labels, keys]
     if sets.origin != "lists":  # predictions have the columns of y, so that scorers can compare them
         classes = np.concatenate([labels, np.setdiff1d(keys, labels)]) if len(keys) else labels
-    of_one_label = np.eye(len(classes), dtype=np.int8)
+    of_one_label = np.eye(len(classes), dtype=np.int64)
     return classes, [to_indicator(sets, classes), of_one_label[pd.Index(classes).get_indexer(keys)]]
 
 
-def to_indicator(sets: LabelSets, classes: NDArray[Any]) -> NDArray[np.int8]:
+def _check_discrete(labels: NDArray[Any]) -> None:
+    """Raise ValueError for numbers that are no classes."""
+    if len(labels) and labels.dtype.kind == "f":  # for others it would warn where classes have one example each
+        check_classification_targets(labels)
+
+
+def to_indicator(sets: LabelSets, classes: NDArray[Any]) -> NDArray[np.int64]:
     """Return an indicator whose columns are all classes, among them those of the sets."""
-    indicator = np.zeros((len(sets.indicator), len(classes)), dtype=np.int8)
+    indicator = np.zeros((len(sets.indicator), len(classes)), dtype=np.int64)
     indicator[:, pd.Index(classes).get_indexer(sets.classes)] = sets.indicator
     return indicator
 
@@ -107,7 +112,7 @@ def _read_one_label(y: Any) -> NDArray[Any]:
         y = y.iloc[:, 0] if isinstance(y, pd.DataFrame) else y
     labels = read_labels(y, "y")
     check_one_kind(labels, lambda position: place("y", y, position))
-    check_classification_targets(labels)
+    _check_discrete(labels)
     return labels
 
 
@@ -148,6 +153,7 @@ def check_empty(y: Any, sample_weight: Any) -> None:
 
 
 def read_weights(sample_weight: Any, n_rows: int) -> NDArray[np.float64] | None:
+    """Read weights of examples; raise ValueError, which names the position, unless each is a finite number."""
     if sample_weight is None:
         return None
     weights = np.asarray(sample_weight, dtype=np.float64)

@@ -67,14 +67,15 @@ class LabelSets:
     ----------
     classes : ndarray, shape (n_classes,)
         The distinct labels: the columns of an indicator in their order, else sorted.
-    indicator : ndarray of int8, shape (n_rows, n_classes)
-        1 where a row has a label.
+    indicator : ndarray of int64, shape (n_rows, n_classes)
+        1 where a row has a label. Not of a smaller type: scikit-learn numbers the classes of an int8 matrix in int8, and
+        confuses those beyond 127.
     origin : {"lists", "frame", "array"}
         What they were read from. The classes of an array are the numbers of its columns.
     """
 
     classes: NDArray[Any]
-    indicator: NDArray[np.int8]
+    indicator: NDArray[np.int64]
     origin: str
 
 
@@ -194,7 +195,7 @@ def _read_lists(y: Any, name: str, allow_empty: bool) -> LabelSets:
     labels = pd.Series(labels).infer_objects().to_numpy()
     check_one_kind(labels, lambda position: f"A label in {place(name, y, int(owners[position]))}")
     classes, codes = np.unique(labels, return_inverse=True)
-    indicator = np.zeros((len(rows), len(classes)), dtype=np.int8)
+    indicator = np.zeros((len(rows), len(classes)), dtype=np.int64)
     indicator[owners, codes] = 1
     if kind_of(classes) != "texts" and set(classes.tolist()) <= {0, 1} and indicator.sum() < len(labels):
         raise ValueError(
@@ -225,7 +226,7 @@ def _read_indicator(y: Any, name: str) -> LabelSets:
             f"{place(name, y, row)} has {values[row, column]:g} in column {labels[column]!r}; an indicator has 1 for "
             "the labels of a row and 0 for the others, as MultiLabelBinarizer makes it."
         )
-    return LabelSets(labels, values.astype(np.int8), "array" if columns is None else "frame")
+    return LabelSets(labels, values.astype(np.int64), "array" if columns is None else "frame")
 
 
 def _to_numbers(y: Any) -> NDArray[np.float64]:
