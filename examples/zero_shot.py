@@ -11,12 +11,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from sklearn.metrics import ConfusionMatrixDisplay
 
-from skembed import NearestDescription
+from skembed import SentenceEmbeddingClassifier
 
 folder = Path(__file__).parent if "__file__" in globals() else Path()
 df = pd.read_csv(folder / "data" / "support_tickets.csv")
-by_name = NearestDescription().fit({label: label for label in df["label"].unique()})
-described = NearestDescription().fit(
+by_name = SentenceEmbeddingClassifier({label: label for label in df["label"].unique()}).fit()
+described = SentenceEmbeddingClassifier(
     {
         "billing": ["My invoice is wrong.", "I was charged twice."],
         "bug": ["The app crashes.", "The page shows an error."],
@@ -25,7 +25,7 @@ described = NearestDescription().fit(
         "returns": ["I want to send this back.", "I would like a refund for the item I returned."],
         "shipping": ["Where is my parcel?", "My order has not arrived."],
     }
-)
+).fit()
 print(f"names alone: accuracy {by_name.score(df['text'], df['label']):.2f}")
 print(f"descriptions: accuracy {described.score(df['text'], df['label']):.2f}")
 

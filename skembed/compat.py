@@ -86,6 +86,16 @@ def column_positions(X: Any, columns: Any) -> list[int]:
     return list(_get_column_indices(X, columns))
 
 
+def fit_binary(estimator: Any, X: Any, y: Any, label: Any, fit_params: Mapping[str, Any]) -> Any:
+    """Fit a clone of a classifier to 0 and 1 as OneVsRestClassifier does.
+
+    If y is constant, that is a predictor of the constant, with a warning that names the label.
+    """
+    from sklearn.multiclass import _fit_binary
+
+    return _fit_binary(estimator, X, y, fit_params=fit_params, classes=[f"not {label}", label])
+
+
 def forward_hooks(module: Any) -> dict[int, Callable[..., Any]]:
     """Return the hooks that run before and after the forward of a torch module, by their numbers.
 

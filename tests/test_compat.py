@@ -19,6 +19,7 @@ from packaging.version import Version
 from pandas.api.extensions import ExtensionArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
+from sklearn.tree import DecisionTreeClassifier
 from transformers import masking_utils
 
 from skembed import VectorArray, compat
@@ -385,6 +386,20 @@ class TestColumnsOfScikitLearn:
         pd.testing.assert_series_equal(compat.select_columns(frame, "a"), frame["a"])
         pd.testing.assert_frame_equal(compat.select_columns(frame, ["c", "a"]), frame[["c", "a"]])
         pd.testing.assert_series_equal(compat.select_columns(frame, 1), frame["b"])
+
+
+class TestOneVsRestOfScikitLearn:
+    def test_a_clone_is_fitted_with_its_parameters(self):
+        tree = DecisionTreeClassifier()
+        fitted = compat.fit_binary(tree, np.eye(3), np.array([0, 1, 1]), "a", {"sample_weight": [1, 0, 1]})
+        assert fitted.tree_.weighted_n_node_samples[0] == 2
+        assert not hasattr(tree, "tree_")
+
+    @pytest.mark.parametrize(("value", "label"), [(0, "not a"), (1, "a")])
+    def test_a_constant_is_predicted_with_a_warning_that_names_the_label(self, value, label):
+        with pytest.warns(UserWarning, match=f"Label {label} is present in all"):
+            fitted = compat.fit_binary(DecisionTreeClassifier(), np.eye(3), np.full(3, value), "a", {})
+        assert fitted.predict_proba(np.eye(2))[:, 1].tolist() == [value, value]
 
 
 class TestJobsOfJoblib:

@@ -25,9 +25,9 @@ from skembed import (
     EmbeddingMapDisplay,
     ModelChangedError,
     NearDuplicates,
-    NearestDescription,
     PairSimilarity,
     SemanticSearch,
+    SentenceEmbeddingClassifier,
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
@@ -39,6 +39,7 @@ from tests.training.fast import FAST
 TEXTS = ["a quick fox", "a lazy dog", "the wrong address", "login", "the update", "a fox jumps"]
 OTHERS = ["a fox", "a dog", "an address", "log in", "an update", "foxes"]
 LABELS = ["fox", "dog", "mail", "app", "app", "fox"]
+DESCRIPTIONS = dict(zip("abcdef", TEXTS, strict=True))
 
 
 @pytest.fixture(autouse=True)
@@ -56,14 +57,17 @@ def pairs() -> pd.DataFrame:
 USES = {
     "search": lambda e: (s := SemanticSearch(e, n_neighbors=2).fit(TEXTS)) and (s.kneighbors(OTHERS)[0], s),
     "duplicates": lambda e: (s := NearDuplicates(e, threshold=-1).fit(TEXTS)) and (s.duplicates_["score"], s),
-    "descriptions": lambda e: (s := NearestDescription(e).fit(dict(zip("abcdef", TEXTS, strict=True)))) and (
+    "descriptions": lambda e: (s := SentenceEmbeddingClassifier(DESCRIPTIONS, embedder=e).fit()) and (
+        s.decision_function(OTHERS), s
+    ),
+    "classifier": lambda e: (s := SentenceEmbeddingClassifier(DESCRIPTIONS, embedder=e).fit(TEXTS, LABELS)) and (
         s.decision_function(OTHERS), s
     ),
     "pairs": lambda e: (s := PairSimilarity(e).fit(pairs())) and (s.transform(pairs()), s),
     "map": lambda e: (EmbeddingMapDisplay.from_texts(TEXTS, embedder=e, method="pca").positions, None),
     "heat map": lambda e: (SimilarityDisplay.from_texts(TEXTS, OTHERS, embedder=e).similarities, None),
 }  # fmt: skip
-ESTIMATORS = ["search", "duplicates", "descriptions", "pairs"]
+ESTIMATORS = ["search", "duplicates", "descriptions", "classifier", "pairs"]
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 each_estimator = pytest.mark.parametrize("use", [USES[name] for name in ESTIMATORS], ids=ESTIMATORS)
 
@@ -166,7 +170,7 @@ class TestNotFitted:
         assert not is_fitted(embedder)
         assert estimator is None or is_fitted(estimator.embedder_)
 
-    @each_use
+    @pytest.mark.parametrize("use", [USES[name] for name in USES if name != "classifier"])
     @pytest.mark.parametrize("wrap", [lambda e: e, make_pipeline, make_union], ids=["alone", "pipeline", "union"])
     def test_a_fine_tuner_refuses_texts_without_labels(self, use, wrap, tiny, monkeypatch):
         monkeypatch.setattr("skembed.training.trainer.train", lambda *_, **__: pytest.fail("it was trained"))
@@ -221,6 +225,7 @@ QUESTIONS = {
     "search": lambda s: s.search("fox"),
     "duplicates": lambda s: s.set_params(embedder=s.embedder_).fit(TEXTS),
     "descriptions": lambda s: s.predict(["fox"]),
+    "classifier": lambda s: s.predict(["fox"]),
     "pairs": lambda s: s.transform(pairs()),
     "map": lambda s: EmbeddingMapDisplay.from_estimator(s, TEXTS),
 }
@@ -296,7 +301,11 @@ class TestMessages:
 AFTER_ANOTHER_FIT = {
     "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
     "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
-    "descriptions": (lambda e: NearestDescription(e).fit({"a": "fox", "b": "dog"}), lambda s: s.predict(["fox"])),
+    "descriptions": (
+        lambda e: SentenceEmbeddingClassifier({"a": "fox", "b": "dog"}, embedder=e).fit(),
+        lambda s: s.predict(["fox"]),
+    ),
+    "classifier": (lambda e: SentenceEmbeddingClassifier(embedder=e).fit(TEXTS, LABELS), lambda s: s.predict(["fox"])),
 }
 
 
@@ -378,16 +387,16 @@ class TestSearch:
 
     def test_a_map_of_what_predicts_is_that_of_the_embedder_that_it_has(self):
         descriptions = {"fox": "a quick brown fox", "dog": "the lazy dog", "mail": "a wrong address and update"}
-        classifier = NearestDescription(TfidfVectorizer()).fit(descriptions)
+        classifier = SentenceEmbeddingClassifier(descriptions, embedder=TfidfVectorizer()).fit()
         made = EmbeddingMapDisplay.from_estimator(classifier, TEXTS, method="pca")
         vectors = classifier.embedder_.transform(TEXTS).toarray()
         expected = EmbeddingMapDisplay.from_embeddings(vectors, method="pca")
         assert_allclose(made.positions, expected.positions, atol=1e-6)
 
-    @pytest.mark.parametrize("of", [NearestDescription, NearDuplicates])
+    @pytest.mark.parametrize("of", [SentenceEmbeddingClassifier, NearDuplicates])
     def test_a_map_behind_other_steps_is_that_of_the_embedder_too(self, of):
         upper = FunctionTransformer(lambda texts: [text.lower() for text in texts])
-        pipe = make_pipeline(upper, of(TfidfVectorizer())).fit(TEXTS, LABELS)
+        pipe = make_pipeline(upper, of(embedder=TfidfVectorizer())).fit(TEXTS, LABELS)
         shouted = [text.upper() for text in TEXTS]
         made = EmbeddingMapDisplay.from_estimator(pipe, shouted, labels=LABELS, method="pca")
         vectors = pipe[-1].embedder_.transform(TEXTS).toarray()

@@ -12,15 +12,16 @@ import skembed
 from skembed import (
     EmbeddingMapDisplay,
     NearDuplicates,
-    NearestDescription,
     PairSimilarity,
     SemanticSearch,
+    SentenceEmbeddingClassifier,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
 )
 from skembed.encoding import columns, plan, texts
 
 TEXTS = ["a fox", "the dog", "a parcel", "the quick brown fox"]
+LABELS = ["a", "b", "c", "a"]
 FRAME = pd.DataFrame({"text": TEXTS, "other": TEXTS[::-1]})
 
 
@@ -56,6 +57,10 @@ def embedder(tiny):
     return SentenceEmbeddingTransformer(tiny, cache=None, missing="nan")
 
 
+def described(embedder) -> SentenceEmbeddingClassifier:
+    return SentenceEmbeddingClassifier({"a": TEXTS[0], "b": TEXTS[1]}, embedder=embedder)
+
+
 CALLS = {
     "embed": (lambda embedder: skembed.embed(TEXTS, model=embedder.model), 1, 1),
     "text.embed": (lambda embedder: FRAME["text"].text.embed(model=embedder.model), 1, 1),
@@ -77,7 +82,8 @@ CALLS = {
     "search, kneighbors": (lambda embedder: SemanticSearch(embedder).fit(TEXTS).kneighbors(["a dog"], 1), 2, 2),
     "search, transform": (lambda embedder: SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).transform(["a"]), 2, 2),
     "duplicates": (lambda embedder: NearDuplicates(embedder).fit(TEXTS), 1, 1),
-    "descriptions": (lambda embedder: NearestDescription(embedder).fit(TEXTS[:2], ["a", "b"]).predict(TEXTS), 2, 2),
+    "descriptions": (lambda embedder: described(embedder).fit().predict(TEXTS), 2, 2),
+    "classifier": (lambda embedder: described(embedder).fit(TEXTS, LABELS).predict(TEXTS), 2, 3),
     "map": (lambda embedder: EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder), 1, 1),
     "similarities": (lambda embedder: SimilarityDisplay.from_texts(TEXTS, embedder=embedder), 2, 1),
 }
@@ -124,7 +130,9 @@ class Walked(list):
         "search": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).search(X, k=1),
         "kneighbors": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).kneighbors(X, 1),
         "duplicates": lambda embedder, X: NearDuplicates(embedder).fit(X),
-        "descriptions": lambda embedder, X: NearestDescription(embedder).fit(TEXTS[:2], ["a", "b"]).predict(X),
+        "descriptions": lambda embedder, X: described(embedder).fit().predict(X),
+        "classifier": lambda embedder, X: described(embedder).fit(TEXTS, LABELS).predict(X),
+        "classifier, fit": lambda embedder, X: described(embedder).fit(X, [*LABELS, "c"][: len(X)]),
         "map": lambda embedder, X: EmbeddingMapDisplay.from_texts(X, embedder=embedder),
         "similarities": lambda embedder, X: SimilarityDisplay.from_texts(X, embedder=embedder),
     }.values(),

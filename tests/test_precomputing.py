@@ -38,9 +38,9 @@ from skembed import (
     CacheError,
     EmbeddingCache,
     NearDuplicates,
-    NearestDescription,
     PairSimilarity,
     SemanticSearch,
+    SentenceEmbeddingClassifier,
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     embed,
@@ -366,7 +366,13 @@ OWN = {  # name: (estimator around an embedder, X, how many texts go through the
     "search": (lambda e: SemanticSearch(e, n_neighbors=2), TEXTS, 80, 2),  # with the prompt of each side
     "search without prompts": (lambda e: SemanticSearch(e, query_prompt=None), TEXTS, 40, 1),
     "duplicates": (NearDuplicates, TEXTS, 40, 1),
-    "descriptions": (NearestDescription, TEXTS, 40, 1),
+    "classifier": (lambda e: SentenceEmbeddingClassifier(embedder=e), TEXTS, 40, 1),
+    "classifier with descriptions": (
+        lambda e: SentenceEmbeddingClassifier(dict.fromkeys(LABELS[:2], "a fox"), embedder=e),
+        TEXTS,
+        41,
+        1,
+    ),
     "search after a step": (lambda e: make_pipeline(FunctionTransformer(), SemanticSearch(e)), TEXTS, 80, 2),
 }
 
@@ -379,9 +385,9 @@ def use(estimator, X) -> None:
             getattr(estimator, method)(X)
 
 
-@pytest.mark.parametrize("prefix", ["", "nearestdescription__"], ids=["alone", "in a pipeline"])
+@pytest.mark.parametrize("prefix", ["", "sentenceembeddingclassifier__"], ids=["alone", "in a pipeline"])
 def test_embedders_tried_in_place_of_one_without_a_model_are_computed(prefix, tiny, counted):
-    classifier = NearestDescription(TfidfVectorizer())
+    classifier = SentenceEmbeddingClassifier(embedder=TfidfVectorizer())
     estimator = make_pipeline(FunctionTransformer(), classifier) if prefix else classifier
     grid = {f"{prefix}embedder": [SentenceEmbeddingTransformer(tiny), TfidfVectorizer()]}
     assert report(precompute(GridSearchCV(estimator, grid), TEXTS)) == (40, 1, 1)
@@ -437,7 +443,7 @@ def test_after_it_every_candidate_of_a_search_over_the_embedder_only_reads(kind,
 
 def test_the_default_embedder_of_skembeds_own_estimators_is_found(counted):
     few = ["a fox", "a parcel", "a dog"]
-    for estimator in (NearDuplicates(), SemanticSearch(n_neighbors=1), NearestDescription()):
+    for estimator in (NearDuplicates(), SemanticSearch(n_neighbors=1), SentenceEmbeddingClassifier()):
         assert precompute(estimator, few).texts == 3
     assert sorted(counted) == sorted(few)
     assert precompute(PairSimilarity(), [("a fox", "a cat"), ("a dog", None)]).texts == 3
@@ -454,10 +460,32 @@ def test_a_pair_of_columns_in_a_column_transformer_is_found(tiny, counted):
 
 def test_descriptions_in_a_mapping_are_found(tiny, counted):
     descriptions = {"fox": ["a fox", "foxes"], "parcel": "a parcel"}
-    classifier = NearestDescription(SentenceEmbeddingTransformer(tiny))
-    assert report(precompute(classifier, descriptions)) == (3, 1, 1)
-    classifier.fit(descriptions)
+    classifier = SentenceEmbeddingClassifier(descriptions, embedder=SentenceEmbeddingTransformer(tiny))
+    assert report(precompute(classifier, None)) == (3, 1, 1)
+    classifier.fit()
     assert len(counted) == 3
+    assert report(precompute(clone(classifier).set_params(description_weight=0), TEXTS)) == (40, 1, 1)
+
+
+def test_descriptions_that_are_tried_are_computed(tiny, counted):
+    classifier = SentenceEmbeddingClassifier(
+        {"a": "one"}, embedder=SentenceEmbeddingTransformer(tiny), classifier=LogisticRegression()
+    )
+    grid = {
+        "descriptions": [None, {"a": "two"}, {"a": ["two", "three"]}],
+        "description_weight": [0, 1],
+        "classifier__C": [1, 10],
+        "embedder__pooling": ["mean", "cls"],
+    }
+    search = GridSearchCV(classifier, grid, cv=2, error_score="raise")
+    assert report(precompute(search, TEXTS)) == (42, 1, 2)
+    search.fit(TEXTS, np.array(["a", "b"])[np.array(LABELS) == LABELS[0]])
+    assert len(counted) == 42
+
+
+def test_vectors_as_descriptions_are_left_alone(tiny):
+    embedder = SentenceEmbeddingTransformer(tiny)
+    assert report(precompute(SentenceEmbeddingClassifier({"a": np.eye(2)}, embedder=embedder), TEXTS)) == (40, 1, 1)
 
 
 def test_vectors_are_left_alone(tiny, counted):

@@ -12,13 +12,14 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import softmax
-from sklearn import config_context
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
+from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
+from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skembed.checks import check_number
@@ -31,12 +32,12 @@ from skembed.classification.targets import (
     read_weights,
     to_indicator,
 )
+from skembed.compat import fit_binary
 from skembed.embedders import (
     embed_column,
     embed_like,
     fit_embedder,
     model_tag,
-    nested_estimators,
     plan_of,
     read_column_for,
     resolve_embedder,
@@ -76,7 +77,8 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         learns from both. If a fine-tuner was fitted again since, to other weights, a ValueError is raised.
     classifier : classifier, default=None
         Learns from the vectors; it is cloned. None: ``LogisticRegression(C=10, max_iter=1000)``. Where rows have
-        several labels, a OneVsRestClassifier around it. The default ``C=1`` of LogisticRegression is too small for
+        several labels, a OneVsRestClassifier around it, in which a description is a row for its own label alone: it
+        says nothing about the other labels. The default ``C=1`` of LogisticRegression is too small for
         vectors of unit length.
     description_weight : float, default=1.0
         Weight of each single description; that of an example is 1. 0 leaves them out. A classifier whose ``fit`` takes
@@ -217,10 +219,14 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
             weights = np.append(weights, np.full(len(described), self.description_weight))
         classifier = self._new_classifier(weights, has_several=targets[0].ndim == 2)
         vectors, tag = _embed(columns, embedder, fit_embedder(embedder, columns, targets))
-        self.classifier_ = _fit_classifier(classifier, vectors, np.concatenate(targets), weights)
-        self.classes_, self.embedder_, self._has_several = classes, embedder, targets[0].ndim == 2
+        target, has_several = np.concatenate(targets), targets[0].ndim == 2
+        if has_several:
+            _fit_one_vs_rest(classifier, vectors, target, weights, len(examples), classes)
+        else:
+            classifier.fit(vectors, target, **({} if weights is None else {"sample_weight": weights}))
+        self.classes_, self.embedder_, self.classifier_, self._has_several = classes, embedder, classifier, has_several
         self._model_tag, self._dim = tag, vectors.shape[1]
-        self._vectors = self._class_of = None
+        self._vectors, self._class_of = vectors[:0], np.array([], dtype=np.intp)  # of a fit without examples
 
     def _new_classifier(self, weights: NDArray[np.float64] | None, *, has_several: bool) -> Any:
         """Return an unfitted classifier; raise ValueError if there are weights and it takes none."""
@@ -289,7 +295,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
             return [[label] for label in predicted.tolist()]
         return [self.classes_[row.astype(bool)].tolist() for row in predicted]
 
-    @available_if(_decides_by("predict_proba"))
+    @available_if(_decides_by("predict_proba"))  # type: ignore[untyped-decorator]
     def predict_proba(self, X: Any) -> NDArray[Any]:
         """Compute the probability of each label for each text.
 
@@ -316,7 +322,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         probabilities, _ = self._decide("predict_proba", read_column_for(self.embedder_, X))
         return self._to_all_classes(probabilities, 0)
 
-    @available_if(_decides_by("decision_function"))
+    @available_if(_decides_by("decision_function"))  # type: ignore[untyped-decorator]
     def decision_function(self, X: Any) -> NDArray[Any]:
         """Compute a score of each label for each text.
 
@@ -393,7 +399,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         plan = plan_of(self.embedder_, column)
         names = ("X", "the descriptions" if self.classifier_ is None else "the examples")
         vectors = embed_like(column, self.embedder_, plan, self._model_tag, self._dim, names)
-        is_missing = np.isnan(vectors).any(axis=1)
+        is_missing: NDArray[np.bool_] = np.isnan(vectors).any(axis=1)
         # classifiers of scikit-learn refuse to predict no rows, so that they get one, which is dropped
         known = np.zeros((1, self._dim), np.float32) if is_missing.all() else vectors[~is_missing]
         decided = np.asarray(getattr(self._decider, method)(known))[: np.count_nonzero(~is_missing)]
@@ -423,7 +429,8 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         embedder, (texts, _) = resolve_embedder(self.embedder), read_descriptions(self.descriptions)
-        return [(embedder, column) for column in (X, texts) if column is not None and len(column)]
+        columns = [X, texts if self.description_weight else None]
+        return [(embedder, column) for column in columns if column is not None and len(column)]
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -485,21 +492,32 @@ def _embed(columns: Sequence[Column], embedder: Any, plan: Plan | None) -> tuple
     return np.concatenate(vectors), tag
 
 
-def _fit_classifier(
-    classifier: Any, vectors: NDArray[np.float32], targets: NDArray[Any], weights: NDArray[np.float64] | None
-) -> Any:
-    if weights is None:
-        return classifier.fit(vectors, targets)
-    if not isinstance(classifier, OneVsRestClassifier) or targets.ndim == 1:
-        return classifier.fit(vectors, targets, sample_weight=weights)
-    with config_context(enable_metadata_routing=True):  # without it, OneVsRestClassifier takes no weights
-        _request_weights(classifier.estimator)
-        return classifier.fit(vectors, targets, sample_weight=weights)
+def _fit_one_vs_rest(
+    classifier: OneVsRestClassifier,
+    vectors: NDArray[np.float32],
+    indicator: NDArray[np.int64],
+    weights: NDArray[np.float64] | None,
+    n_examples: int,
+    classes: NDArray[Any],
+) -> None:
+    """Fit a classifier for each label on all examples and the descriptions of that label.
 
-
-def _request_weights(estimator: Any) -> None:
-    """Ask scikit-learn to pass weights to an estimator and to those in it that take them."""
-    if has_fit_parameter(estimator, "sample_weight"):
-        estimator.set_fit_request(sample_weight=True)
-    for part in nested_estimators(estimator):
-        _request_weights(part)
+    A description says that texts like it have its label, and nothing about other labels: that of an intent is no
+    example against the domain of that intent. OneVsRestClassifier itself would fit all labels on the same rows.
+    """
+    base, n_classes = classifier.estimator, len(classes)
+    rows_of_all = np.eye(n_classes, dtype=np.int64)
+    classifier.set_params(estimator=DummyClassifier()).fit(rows_of_all, rows_of_all)  # prepares all but estimators_
+    is_used = np.ones((n_classes, len(vectors)), dtype=bool)
+    is_used[:, n_examples:] = indicator[n_examples:].T == 1
+    classifier.estimators_ = Parallel(n_jobs=classifier.n_jobs, verbose=classifier.verbose)(
+        delayed(fit_binary)(
+            base,
+            vectors[rows],
+            target[rows],
+            label,
+            {} if weights is None else {"sample_weight": weights[rows]},
+        )
+        for rows, target, label in zip(is_used, indicator.T, classes.tolist(), strict=True)
+    )
+    classifier.set_params(estimator=base).n_features_in_ = vectors.shape[1]

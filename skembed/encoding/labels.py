@@ -68,8 +68,8 @@ class LabelSets:
     classes : ndarray, shape (n_classes,)
         The distinct labels: the columns of an indicator in their order, else sorted.
     indicator : ndarray of int64, shape (n_rows, n_classes)
-        1 where a row has a label. Not of a smaller type: scikit-learn numbers the classes of an int8 matrix in int8, and
-        confuses those beyond 127.
+        1 where a row has a label. Not of a smaller type: scikit-learn numbers the columns of an int8 matrix in int8,
+        and confuses those beyond 127.
     origin : {"lists", "frame", "array"}
         What they were read from. The classes of an array are the numbers of its columns.
     """
@@ -211,7 +211,7 @@ def _read_indicator(y: Any, name: str) -> LabelSets:
     check_one_kind(labels, lambda position: f"{name}.columns[{position}]")
     repeated = pd.Index(labels).duplicated()
     if repeated.any():
-        raise ValueError(f"{name} has several columns {labels[repeated.argmax()]!r}; each label needs one.")
+        raise ValueError(f"{name} has several columns {labels[repeated][:1].tolist()[0]!r}; each label needs one.")
     try:
         values = _to_numbers(y)
     except (TypeError, ValueError):
@@ -223,7 +223,7 @@ def _read_indicator(y: Any, name: str) -> LabelSets:
     if is_bad.any():
         row, column = np.argwhere(is_bad)[0].tolist()
         raise ValueError(
-            f"{place(name, y, row)} has {values[row, column]:g} in column {labels[column]!r}; an indicator has 1 for "
+            f"{place(name, y, row)} has {values[row, column]:g} in column {labels[column : column + 1].tolist()[0]!r}; an indicator has 1 for "
             "the labels of a row and 0 for the others, as MultiLabelBinarizer makes it."
         )
     return LabelSets(labels, values.astype(np.int64), "array" if columns is None else "frame")
