@@ -10,9 +10,10 @@ import warnings
 
 import numpy as np
 import pytest
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_checks
 
-from skembed import SentenceEmbeddingTransformer
+from skembed import SentenceEmbeddingClassifier, SentenceEmbeddingTransformer
 
 NO_SENSE_FOR_TEXTS = {
     "check_positive_only_tag_during_fit": "does arithmetic on X",
@@ -25,25 +26,36 @@ NO_SENSE_FOR_TEXTS = {
     "check_estimator_sparse_matrix": "makes X sparse",
     "check_array_api_input": "arrays of numbers on other devices",
     "check_n_features_in": "a text is not a number of features; scikit-learn's text vectorizers have none either",
-    "check_transformer_data_not_an_array": "passes a column as nested lists, which are refused; arrays are welcome",
     "check_fit2d_predict1d": "expects one dimension to be refused; for texts it is the usual one",
     "check_fit1d": "expects one dimension to be refused; for texts it is the usual one",
 }
+NO_SENSE = {
+    SentenceEmbeddingTransformer: {
+        **NO_SENSE_FOR_TEXTS,
+        "check_transformer_data_not_an_array": "passes a column as nested lists, which are refused; arrays are welcome",
+    },
+    SentenceEmbeddingClassifier: {
+        **NO_SENSE_FOR_TEXTS,
+        "check_n_features_in_after_fitting": "a text is not a number of features",
+        "check_classifiers_train": "passes a column as nested lists, which are refused; see test_classifier.py",
+        "check_classifiers_multilabel_representation_invariance": "expects lists of 0 and 1 to be an indicator; here, "
+        "lists hold labels",
+    },
+}
 
 
-class _ListedAsNumeric(SentenceEmbeddingTransformer):
-    """Lists the checks as for numbers, because scikit-learn omits most of them for strings."""
+def _all_checks(estimator_class):
+    class ListedAsNumeric(estimator_class):
+        """Lists the checks as for numbers, because scikit-learn omits most of them for strings."""
 
-    def __sklearn_tags__(self):
-        tags = super().__sklearn_tags__()
-        tags.input_tags.string, tags.input_tags.two_d_array = False, True
-        return tags
+        def __sklearn_tags__(self):
+            tags = super().__sklearn_tags__()
+            tags.input_tags.string, tags.input_tags.two_d_array = False, True
+            return tags
 
-
-def _all_checks():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        checks = [check for _, check in estimator_checks.estimator_checks_generator(_ListedAsNumeric())]
+        checks = [check for _, check in estimator_checks.estimator_checks_generator(ListedAsNumeric())]
     return {f"{check.func.__name__}{'-' * number}": check for number, check in _numbered(checks)}
 
 
@@ -52,40 +64,57 @@ def _numbered(checks):
     return [(names[:position].count(names[position]), check) for position, check in enumerate(checks)]
 
 
-CHECKS = _all_checks()
+CHECKS = {estimator_class: _all_checks(estimator_class) for estimator_class in NO_SENSE}
 
 
-def _as_texts(estimator, X, kernel=None):
+def _as_texts(estimator, X, kernel=None, X_test=None):
     """Write each row of numbers as one text of digits, which scikit-learn's checks can still read as a number."""
+    if X_test is not None:
+        return _as_texts(estimator, X), _as_texts(estimator, X_test)
     rows = np.asarray(X)
     rows = rows.reshape(len(rows), -1) if rows.ndim > 1 else rows[:, None]
     return np.array([[str(abs(int(row.real.sum() * 1000)))] for row in rows], dtype=object)
 
 
-@pytest.fixture
-def transformer(tiny, monkeypatch):
-    monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", _as_texts)
-    return SentenceEmbeddingTransformer(tiny)
+def _make(estimator_class, model, check=""):
+    transformer = SentenceEmbeddingTransformer(model)
+    if estimator_class is SentenceEmbeddingTransformer:
+        return transformer
+    # the iterations of LogisticRegression end at a tolerance that is larger than that check's
+    classifier = DecisionTreeClassifier(random_state=0) if check.startswith("check_sample_weight_equiv") else None
+    return estimator_class(embedder=transformer, classifier=classifier)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", sorted(name for name in CHECKS if name.rstrip("-") not in NO_SENSE_FOR_TEXTS))
-def test_scikit_learns_check_passes_on_texts(name, transformer):
-    check = CHECKS[name]
-    check.func("SentenceEmbeddingTransformer", transformer, *check.args[1:], **check.keywords)
+@pytest.mark.parametrize(
+    ("estimator_class", "name"),
+    [
+        (estimator_class, name)
+        for estimator_class, checks in CHECKS.items()
+        for name in sorted(checks)
+        if name.rstrip("-") not in NO_SENSE[estimator_class]
+    ],
+)
+def test_scikit_learns_check_passes_on_texts(estimator_class, name, tiny, monkeypatch):
+    monkeypatch.setattr(estimator_checks, "_enforce_estimator_tags_X", _as_texts)
+    check = CHECKS[estimator_class][name]
+    estimator = _make(estimator_class, tiny, name)
+    check.func(estimator_class.__name__, estimator, *check.args[1:], **check.keywords)
 
 
-def test_every_check_left_out_is_one_that_exists():
-    known = {name.rstrip("-") for name in CHECKS} | {
-        "check_array_api_input"
-    }  # scikit-learn 1.6 does not have all of them
-    assert set(NO_SENSE_FOR_TEXTS) <= known
+@pytest.mark.parametrize("estimator_class", NO_SENSE)
+def test_every_check_left_out_is_one_that_exists(estimator_class):
+    known = {name.rstrip("-") for name in CHECKS[estimator_class]}
+    known |= {"check_array_api_input", "check_classifiers_multilabel_representation_invariance"}  # not in every version
+    assert set(NO_SENSE[estimator_class]) <= known
 
 
-def test_most_checks_run():
-    assert len(CHECKS) - len(NO_SENSE_FOR_TEXTS) >= 30
+@pytest.mark.parametrize("estimator_class", NO_SENSE)
+def test_most_checks_run(estimator_class):
+    assert len(CHECKS[estimator_class]) - len(NO_SENSE[estimator_class]) >= 30
 
 
 @pytest.mark.filterwarnings("ignore:Can't test estimator")
-def test_check_estimator_itself_passes(tiny):
-    estimator_checks.check_estimator(SentenceEmbeddingTransformer(tiny))
+@pytest.mark.parametrize("estimator_class", NO_SENSE)
+def test_check_estimator_itself_passes(estimator_class, tiny):
+    estimator_checks.check_estimator(_make(estimator_class, tiny))

@@ -479,7 +479,7 @@ def test_descriptions_that_are_tried_are_computed(tiny, counted):
     }
     search = GridSearchCV(classifier, grid, cv=2, error_score="raise")
     assert report(precompute(search, TEXTS)) == (42, 1, 2)
-    search.fit(TEXTS, np.array(["a", "b"])[np.array(LABELS) == LABELS[0]])
+    search.fit(TEXTS, ["a" if label == LABELS[0] else "b" for label in LABELS])
     assert len(counted) == 42
 
 

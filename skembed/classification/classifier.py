@@ -434,6 +434,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
+        tags.input_tags.one_d_array, tags.input_tags.two_d_array = True, False  # a text has no number of features
         tags.input_tags.string = True
         tags.classifier_tags.multi_label = True
         return tags

@@ -222,8 +222,9 @@ def _read_indicator(y: Any, name: str) -> LabelSets:
     is_bad = (values != 0) & (values != 1)
     if is_bad.any():
         row, column = np.argwhere(is_bad)[0].tolist()
+        label = labels.tolist()[column]
         raise ValueError(
-            f"{place(name, y, row)} has {values[row, column]:g} in column {labels[column : column + 1].tolist()[0]!r}; an indicator has 1 for "
+            f"{place(name, y, row)} has {values[row, column]:g} in column {label!r}; an indicator has 1 for "
             "the labels of a row and 0 for the others, as MultiLabelBinarizer makes it."
         )
     return LabelSets(labels, values.astype(np.int64), "array" if columns is None else "frame")
