@@ -19,8 +19,8 @@ has fewer), and accuracy on all test rows:
 - clinc150: requests to an assistant, 150 intents. "oos" is left out of training and test: it means that a text has none
   of the intents, so that it has neither a name nor examples to learn from. To find such texts is another task.
 - clinc150_several: each text of clinc150 has two labels, its intent and its domain, 160 in all, and the name of each
-  is a description; plain is a OneVsRestClassifier around it. The figure is micro-averaged F1. Without examples nothing
-  says how many labels a text has, so there is no row for 0. "all" are all training rows.
+  is a description; plain is a OneVsRestClassifier around that logistic regression. The figure is micro-averaged F1.
+  Without examples nothing says how many labels a text has, so there is no row for 0. "all" are all training rows.
 
 Draw number k is the same for both classifiers and all tasks, and a larger draw contains the smaller ones. Figures are
 means of five draws, in percent, with their standard errors; "difference" is that of pairs on the same draw.

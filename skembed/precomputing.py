@@ -89,9 +89,8 @@ def precompute(estimator: BaseEstimator, X: Any) -> Bunch:
         StackingClassifier or another estimator around any of these; or a search around that: GridSearchCV,
         RandomizedSearchCV, HalvingGridSearchCV, HalvingRandomSearchCV, or OptunaSearchCV of Optuna. Only clones of
         steps before a transformer in a Pipeline are fitted, to find the texts that it will get. A
-        :class:`SentenceEmbeddingFineTuner`
-        has no vectors before it is fitted; it counts if it is not fitted again: as the fitted embedder of an
-        estimator, or in a FrozenEstimator.
+        :class:`SentenceEmbeddingFineTuner` has no vectors before it is fitted; it counts if it is not fitted again: as
+        the fitted embedder of an estimator, or in a FrozenEstimator.
     X : array-like or frame
         The input that will be passed to ``fit``.
 

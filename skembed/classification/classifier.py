@@ -399,7 +399,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         plan = plan_of(self.embedder_, column)
         names = ("X", "the descriptions" if self.classifier_ is None else "the examples")
         vectors = embed_like(column, self.embedder_, plan, self._model_tag, self._dim, names)
-        is_missing: NDArray[np.bool_] = np.isnan(vectors).any(axis=1)
+        is_missing: NDArray[np.bool_] = np.isnan(vectors[:, 0])  # a vector is missing as a whole
         # classifiers of scikit-learn refuse to predict no rows, so that they get one, which is dropped
         known = np.zeros((1, self._dim), np.float32) if is_missing.all() else vectors[~is_missing]
         decided = np.asarray(getattr(self._decider, method)(known))[: np.count_nonzero(~is_missing)]
