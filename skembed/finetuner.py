@@ -36,7 +36,7 @@ from skembed.errors import ModelChangedError, warn_user
 from skembed.optional import require
 from skembed.paths import read_path
 from skembed.training.data import TrainingData, make_examples, read_examples
-from skembed.training.losses import find_doubt, name_loss
+from skembed.training.losses import ADAPTATIONS, find_doubt, name_loss
 from skembed.training.settings import TrainingSettings
 from skembed.transformer import TUNED_MARK, clone_sharing
 
@@ -296,7 +296,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             some of them, teach nothing; the message says why. If the loss was 0 from the first step to the last.
         """
         settings, encoding = self._training_settings(), self._settings()
-        self._fit(settings, encoding, read_examples(X, y, missing=encoding.missing))
+        self._fit(settings, encoding, read_examples(X, self._learned(y), missing=encoding.missing))
         return self
 
     def fit_transform(self, X: Any, y: Any = None) -> NDArray[np.float32]:
@@ -328,7 +328,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         texts = read_texts(X, missing=encoding.missing)
         if encoding.long_texts == "error":
             check_lengths(texts, make_plan(encoding))
-        self._fit(self._training_settings(), encoding, make_examples([texts], y))
+        self._fit(self._training_settings(), encoding, make_examples([texts], self._learned(y)))
         return self._embed_texts(texts)
 
     def transform(self, X: Any) -> NDArray[np.float32]:
@@ -420,6 +420,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         check_is_fitted(self)
         prefix = type(self).__name__.lower()
         return np.array([f"{prefix}{column}" for column in range(self._plan().finished_dim)], dtype=object)
+
+    def _learned(self, y: Any) -> Any:
+        """Return what is learned of y: nothing by a loss for texts alone, which may stand before a classifier."""
+        return None if isinstance(self.loss, str) and self.loss in ADAPTATIONS else y
 
     def _fit(self, settings: TrainingSettings, encoding: Settings, data: TrainingData) -> None:
         """Train on examples that were read, and warn about those that teach nothing."""

@@ -27,7 +27,7 @@ from skembed.training.data import TrainingData
 from skembed.training.losses import describe_loss
 from skembed.training.settings import TrainingSettings
 
-_ORDER = 2  # version of the order of examples; trainings interrupted under another version start anew
+_ORDER = 3  # version of the order of examples; trainings interrupted under another version start anew
 _IN_KEY = (
     "pooling", "normalize_embeddings", "truncate_dim", "prompt", "prompt_name", "task", "max_seq_length", "missing",
 )  # fmt: skip

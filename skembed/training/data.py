@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import train_test_split
 
 from skembed.encoding.containers import read_columns
-from skembed.encoding.labels import place, read_labels
+from skembed.encoding.labels import has_several_labels, kind_of, place, read_label_sets, read_labels
 from skembed.encoding.texts import MISSING, Texts, read_texts
 
 # Kinds of examples, as messages call them.
 KINDS = {
     "texts": "texts alone",
     "classes": "texts with class labels",
+    "label_sets": "texts with several labels a row",
     "positives": "pairs that belong together",
     "scores": "pairs with scores",
     "binary": "pairs with 0 or 1",
@@ -38,10 +37,11 @@ class TrainingData:
         One of KINDS.
     columns : tuple of list of str
         One column of texts, two of pairs, or three of triplets (anchor, positive, negative), of equal length.
-    labels : ndarray of shape (n_examples,) or None
-        Scores as float64; positions in ``classes`` as int64.
+    labels : ndarray or None
+        Scores as float64, shape (n_examples,); positions in ``classes`` as int64, shape (n_examples,); of several
+        labels a row an indicator as int64, shape (n_examples, n_classes).
     classes : ndarray or None
-        The distinct labels, sorted.
+        The distinct labels, sorted; those of an indicator in the order of its columns.
     """
 
     kind: str
@@ -93,8 +93,9 @@ def make_examples(columns: Sequence[Texts], y: Any) -> TrainingData:
     ----------
     columns : sequence of 1 to 3 Texts
         Examples with a missing text are left out.
-    y : column of length n_examples or None
-        Floats are scores; strings and integers are classes; for a pair, 0 and 1 say whether it belongs together.
+    y : column of length n_examples, indicator of shape (n_examples, n_labels), or None
+        Floats are scores; strings and integers are classes; for a pair, 0 and 1 say whether it belongs together. Lists,
+        tuples, sets and the rows of an indicator are the labels of a text.
 
     Returns
     -------
@@ -107,6 +108,8 @@ def make_examples(columns: Sequence[Texts], y: Any) -> TrainingData:
     """
     if y is None:
         kind, labels, classes = ("texts", "positives", "triplets")[len(columns) - 1], None, None
+    elif has_several_labels(y):
+        kind, (labels, classes) = "label_sets", _read_label_sets(y, len(columns[0]), len(columns))
     else:
         kind, labels, classes = _read_targets(y, len(columns[0]), len(columns))
     texts = tuple(np.array([*column.unique, None], dtype=object)[column.codes].tolist() for column in columns)
@@ -118,18 +121,36 @@ def make_examples(columns: Sequence[Texts], y: Any) -> TrainingData:
     return examples
 
 
+def _read_label_sets(y: Any, n_rows: int, n_columns: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    sets = read_label_sets(y, "y")
+    _check_length(len(sets.indicator), n_rows)
+    if n_columns > 1:
+        raise ValueError(
+            f"y has several labels a row, and X has {n_columns} columns of texts. Several labels belong to a text; pass "
+            "one column of texts, or one score or class for each pair."
+        )
+    if kind_of(sets.classes) == "floats":
+        raise TypeError(f"y holds lists of floats, e.g. {sets.classes.tolist()[0]!r}; labels are strings or integers.")
+    return sets.indicator, sets.classes
+
+
+def _check_length(n_labels: int, n_rows: int) -> None:
+    if n_labels != n_rows:
+        raise ValueError(f"X has {n_rows} rows and y has {n_labels}; each example needs its label.")
+
+
 def _read_targets(y: Any, n_rows: int, n_columns: int) -> tuple[str, NDArray[Any], NDArray[Any] | None]:
     labels = read_labels(y, "y")
-    if len(labels) != n_rows:
-        raise ValueError(f"X has {n_rows} rows and y has {len(labels)}; each example needs its label.")
+    _check_length(len(labels), n_rows)
     if n_columns == 3:
         raise ValueError("X has three columns, which are triplets; these have no labels: pass y=None.")
     _check_types(labels, y)
     if labels.dtype.kind == "f":
         if n_columns == 1:
             raise ValueError(
-                "y holds floats, which are scores of pairs, but X has one column of texts. Class labels are strings or "
-                "integers, e.g. y.astype(int); scores need two columns in X, the texts that are compared."
+                f"y holds floats, e.g. {labels.tolist()[0]!r}. Floats are scores of pairs, but X has one column of texts. "
+                "If they are classes, pass strings or integers, e.g. y.astype(int); if they are scores, pass two columns "
+                "in X, the texts that are compared."
             )
         if not np.isfinite(labels).all():
             row = int(np.argmin(np.isfinite(labels)))
@@ -165,12 +186,19 @@ def _check_targets(examples: TrainingData) -> None:
         raise ValueError("X has no texts to learn from.")
     labels, classes = examples.labels, examples.classes
     if labels is not None and (labels == labels[0]).all():
-        one_class = "" if classes is None else f"y has one class only, {classes.tolist()[labels[0]]!r}"
-        raise ValueError(f"{one_class or f'All scores in y are {labels[0]:g}'}; there is no difference to learn.")
+        if labels.ndim == 2:
+            what = "All rows of y have the same labels"
+        elif classes is None:
+            what = f"All scores in y are {labels[0]:g}"
+        else:
+            what = f"y has one class only, {classes.tolist()[labels[0]]!r}"
+        raise ValueError(f"{what}; there is no difference to learn.")
 
 
 def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingData, TrainingData]:
-    """Split examples into those for training and those for validation, stratified by class.
+    """Split examples into those for training and those for validation, by class as far as that is possible.
+
+    Of each class, its share of the examples is set aside, rounded up or down at random, and at least one is kept.
 
     Parameters
     ----------
@@ -186,72 +214,20 @@ def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingD
     Raises
     ------
     ValueError
-        If there are too few examples of a class for both.
+        If no example can be set aside.
     """
-    stratify = examples.labels if examples.kind in _WITH_CLASSES else None
-    try:
-        kept, aside = train_test_split(
-            np.arange(len(examples)), test_size=fraction, random_state=seed, shuffle=True, stratify=stratify
-        )
-    except ValueError as error:
+    n, rng = len(examples), np.random.default_rng(seed)
+    classes = np.zeros(n) if examples.labels is None or examples.kind not in _WITH_CLASSES else examples.labels
+    order = np.lexsort([rng.random(n), classes])  # by class; at random within a class
+    n_aside = int(np.ceil(fraction * n))
+    is_aside = np.zeros(n, dtype=bool)  # of the ordered examples: every so many of them
+    is_aside[((np.arange(n_aside) + rng.random()) * n / n_aside).astype(int)] = True
+    is_first = np.append(True, np.diff(classes[order]) != 0)
+    n_kept = np.add.reduceat(~is_aside, np.flatnonzero(is_first))
+    is_aside[np.flatnonzero(is_first)[n_kept == 0]] = False
+    if not is_aside.any():
         raise ValueError(
-            f"early_stopping=True sets validation_fraction={fraction} of the {len(examples)} examples aside, and there "
-            f"are too few: {error} Pass more examples, a larger fraction, or early_stopping=False."
-        ) from error
-    return examples.take(np.sort(kept)), examples.take(np.sort(aside))
-
-
-def draw_pairs(
-    texts: Sequence[str], labels: NDArray[np.int64], n_pairs_per_text: int, rng: np.random.Generator
-) -> tuple[list[str], list[str], NDArray[np.int64]]:
-    """Pair each text with others of its class and of other classes.
-
-    Parameters
-    ----------
-    texts : sequence of str, length n_texts
-    labels : ndarray of int, shape (n_texts,)
-    n_pairs_per_text : int
-        Half of them are of the same class, if that has other texts. A partner is drawn again only when all others have
-        been drawn.
-    rng : Generator
-
-    Returns
-    -------
-    left, right : list of str, length n_pairs
-    same : ndarray of int, shape (n_pairs,)
-        1 for two texts of one class, 0 for texts of two classes.
-
-    Notes
-    -----
-    As in SetFit: Tunstall et al. (2022), https://arxiv.org/abs/2209.11055.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> draw_pairs(["a", "b", "c"], np.array([0, 0, 1]), 2, np.random.default_rng(0))
-    (['a', 'a', 'b', 'b', 'c'], ['b', 'c', 'a', 'c', 'b'], array([1, 0, 1, 0, 0]))
-    """
-    distinct = pd.DataFrame({"text": pd.Series(texts, dtype=object), "label": labels}).drop_duplicates()
-    texts, labels = distinct["text"].tolist(), distinct["label"].to_numpy()
-    left, right, same = [], [], []
-    for label in np.unique(labels):
-        inside, outside = np.flatnonzero(labels == label), np.flatnonzero(labels != label)
-        for position, row in enumerate(inside.tolist()):
-            others = np.delete(inside, position)
-            for is_same, partners, n in ((1, others, n_pairs_per_text // 2), (0, outside, -(-n_pairs_per_text // 2))):
-                for partner in _in_turn(partners, n, rng):
-                    if texts[partner] != texts[row]:  # a text with two labels does not differ from itself
-                        left.append(texts[row])
-                        right.append(texts[partner])
-                        same.append(is_same)
-    return left, right, np.array(same, dtype=np.int64)
-
-
-def _in_turn(partners: NDArray[np.intp], n: int, rng: np.random.Generator) -> list[int]:
-    """Draw n rows; a row is drawn again only when all others have been drawn."""
-    if len(partners) == 0:
-        return []
-    rounds = [rng.permutation(partners) for _ in range(n // len(partners))]
-    rest = rng.choice(partners, n % len(partners), replace=False)
-    drawn: list[int] = np.concatenate([*rounds, rest]).tolist()
-    return drawn
+            f"early_stopping=True sets validation_fraction={fraction} of the {n} examples aside, and there are too few: "
+            "each class must keep one. Pass more examples, or early_stopping=False."
+        )
+    return examples.take(np.sort(order[~is_aside])), examples.take(np.sort(order[is_aside]))

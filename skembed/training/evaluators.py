@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -10,6 +9,7 @@ from sentence_transformers.base.evaluation import BaseEvaluator
 from sentence_transformers.sentence_transformer import evaluation
 
 from skembed.training.data import TrainingData
+from skembed.training.pairs import Partners
 
 _PAIRS_PER_VALIDATION_TEXT = 32
 
@@ -26,21 +26,22 @@ def make_evaluator(data: TrainingData, validation: TrainingData, rng: np.random.
     -------
     evaluator or None
         Its score is Spearman's correlation of cosines and scores; the average precision of cosines for pairs that
-        belong together or not (for texts with class labels: pairs of a text set aside with one of training); or the
-        share of triplets whose anchor is nearer to the positive. None for other kinds of examples, for which the loss
-        has to do.
+        belong together or not; or the share of triplets whose anchor is nearer to the positive. Texts with labels are
+        paired with those of training: with one label a text, pairs belong together or not; with several, the overlap
+        of their labels is a score. None for other kinds of examples, for which the loss has to do.
     """
     columns: Any = validation.columns
     labels: Any = validation.labels
     evaluators: Any = evaluation  # whose types do not distinguish columns
     evaluator: Any = None
-    if validation.kind == "scores":
+    has_labels = validation.kind in ("classes", "label_sets")
+    pairs: Any = pair_with_training(validation, data, rng) if has_labels else (*columns, labels)
+    if validation.kind in ("scores", "label_sets"):
         evaluator = evaluators.EmbeddingSimilarityEvaluator(
-            *columns, labels.tolist(), main_similarity="cosine", write_csv=False
+            pairs[0], pairs[1], pairs[2].tolist(), main_similarity="cosine", write_csv=False
         )
         evaluator.primary_metric = "spearman_cosine"
     elif validation.kind in ("binary", "classes"):
-        pairs: Any = (*columns, labels) if validation.kind == "binary" else pair_with_training(validation, data, rng)
         evaluator = evaluators.BinaryClassificationEvaluator(
             pairs[0], pairs[1], pairs[2].tolist(), similarity_fn_names=["cosine"], write_csv=False
         )
@@ -55,22 +56,28 @@ def make_evaluator(data: TrainingData, validation: TrainingData, rng: np.random.
 def pair_with_training(
     validation: TrainingData, data: TrainingData, rng: np.random.Generator
 ) -> tuple[list[str], list[str], np.ndarray[Any, Any]]:
-    """Pair texts with class labels that were set aside with some of those that are trained on.
+    """Pair texts with labels that were set aside with some of those that are trained on.
 
     Returns
     -------
     left, right : list of str
-        Texts set aside, texts of training; never the same text twice.
-    same : ndarray of int
-        1 for two texts of one class, else 0.
+        Texts set aside, texts of training; never the same text twice. Half of the pairs share a label, if there are
+        such.
+    alike : ndarray
+        As of :func:`skembed.training.pairs.draw_pairs`.
     """
-    left, right, same = [], [], []
-    labels: Any = data.labels
-    texts: Any = zip(validation.columns[0], validation.labels, strict=True)  # type: ignore[arg-type]
-    for text, label in texts:
-        others = (row for row in rng.permutation(len(data)) if data.columns[0][row] != text)
-        rows = np.fromiter(islice(others, _PAIRS_PER_VALIDATION_TEXT), dtype=np.intp)
-        left += [text] * len(rows)
-        right += [data.columns[0][row] for row in rows]
-        same.append(labels[rows] == label)
-    return left, right, np.concatenate(same).astype(np.int64)
+    texts, n = validation.columns[0] + data.columns[0], len(validation)
+    labels: Any = np.concatenate([np.asarray(validation.labels), np.asarray(data.labels)])
+    partners = Partners(labels, np.arange(len(texts)) >= n)
+    rows = []
+    for row in range(n):
+        half = _PAIRS_PER_VALIDATION_TEXT // 2
+        drawn = partners.draw_alike(row, half, rng) + partners.draw_others(row, half, rng)
+        rows += [(row, other) for other in dict.fromkeys(drawn) if texts[row] != texts[other]]
+    left, right = np.array(rows, dtype=np.intp).reshape(-1, 2).T
+    alike = partners.similarity(left, right)
+    return (
+        [texts[row] for row in left.tolist()],
+        [texts[row] for row in right.tolist()],
+        alike.astype(np.int64) if labels.ndim == 1 else alike,
+    )

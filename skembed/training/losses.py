@@ -1,4 +1,4 @@
-"""Losses of sentence-transformers by name, the data each learns from, and its columns. Imports data; no torch."""
+"""Losses by name, the data each learns from, and its columns. Imports data and pairs; no torch."""
 
 from __future__ import annotations
 
@@ -10,30 +10,31 @@ from typing import Any, Literal
 
 import numpy as np
 
-from skembed.training.data import KINDS, TrainingData, draw_pairs
+from skembed.training.data import KINDS, TrainingData
+from skembed.training.pairs import draw_pairs
 
 TEXT_COLUMNS = ("text_a", "text_b", "text_c")
 
 
 @dataclass(frozen=True)
 class Objective:
-    """A loss of sentence-transformers, and the data it learns from.
+    """A loss, and the data it learns from.
 
     Attributes
     ----------
-    class_name : str
-        Name of its class in ``sentence_transformers.sentence_transformer.losses``.
+    class_name : str or None
+        Name of its class in ``sentence_transformers.sentence_transformer.losses``; None: those of ADAPTATIONS.
     reads : tuple of str
         Kinds of training data that it learns from.
     batches : {"any", "no_duplicates", "group_by_label"}
         How its batches must be composed.
     draws_pairs : bool
-        Whether it compares pairs, so that pairs are drawn from texts with class labels.
+        Whether it compares pairs, so that pairs are drawn from texts with labels.
     options : dict
         Parameters whose default in sentence-transformers does not suit vectors of length 1.
     """
 
-    class_name: str
+    class_name: str | None
     reads: tuple[str, ...]
     batches: Literal["any", "no_duplicates", "group_by_label"] = "any"
     draws_pairs: bool = False
@@ -43,10 +44,12 @@ class Objective:
 _LARGE_BATCH = 128  # examples; from this size it pays to compute a batch twice rather than to keep all of it
 _PAIRS = ("classes", "binary")
 _RANKED = ("positives", "triplets", "texts")
+_DEGREES = ("scores", *_PAIRS, "label_sets")  # for losses that learn how alike two texts are
 _MARGIN = {"margin": 0.5}
+ADAPTATIONS = ("tsdae", "mlm")  # losses that adapt a model to texts, without labels; see adaptation.py
 OBJECTIVES = {
-    "cosent": Objective("CoSENTLoss", ("scores", *_PAIRS), draws_pairs=True),
-    "cosine_similarity": Objective("CosineSimilarityLoss", ("scores", *_PAIRS), draws_pairs=True),
+    "cosent": Objective("CoSENTLoss", _DEGREES, draws_pairs=True),
+    "cosine_similarity": Objective("CosineSimilarityLoss", _DEGREES, draws_pairs=True),
     "contrastive": Objective("ContrastiveLoss", _PAIRS, draws_pairs=True),
     "online_contrastive": Objective("OnlineContrastiveLoss", _PAIRS, draws_pairs=True),
     "batch_all_triplet": Objective("BatchAllTripletLoss", ("classes",), "group_by_label", options=_MARGIN),
@@ -57,9 +60,11 @@ OBJECTIVES = {
     "multiple_negatives_ranking": Objective("MultipleNegativesRankingLoss", _RANKED, "no_duplicates"),
     "cached_multiple_negatives_ranking": Objective("CachedMultipleNegativesRankingLoss", _RANKED, "no_duplicates"),
     "triplet": Objective("TripletLoss", ("triplets",), options={"triplet_margin": 0.5}),
+    **{name: Objective(None, ("texts",)) for name in ADAPTATIONS},
 }
 AUTO = {
     "classes": "cosine_similarity",
+    "label_sets": "cosine_similarity",
     "scores": "cosent",
     "binary": "contrastive",
     "pair_classes": "softmax",
@@ -102,7 +107,7 @@ def name_loss(loss: Any, data: TrainingData, batch_size: int) -> str:
             raise ValueError(f"loss must be 'auto' or one of {', '.join(map(repr, OBJECTIVES))}; got {loss!r}.")
     else:
         class_name = _class_of(loss).__name__
-        known = {objective.class_name: name for name, objective in OBJECTIVES.items()}
+        known = {objective.class_name: name for name, objective in OBJECTIVES.items() if objective.class_name}
         name = known.get(class_name, class_name)
     objective = OBJECTIVES.get(name)
     if objective is not None and data.kind not in objective.reads:
@@ -157,7 +162,7 @@ def to_columns(
     data : TrainingData
     loss_name : str
     n_pairs_per_text : int
-        Number of pairs drawn for each text with a class label, for losses that compare pairs.
+        Number of pairs drawn for each text with labels, for losses that compare pairs.
     rng : Generator
 
     Returns
@@ -168,30 +173,33 @@ def to_columns(
     Raises
     ------
     ValueError
-        If pairs are to be drawn, but no two texts have the same class, or all have.
+        If pairs are to be drawn, but no two texts share a label, or all pairs are equally alike.
     """
     columns, labels = data.columns, data.labels
-    if data.kind == "texts":  # SimCSE: a text and itself under different dropout (Gao et al., 2021)
+    if loss_name in ADAPTATIONS:
+        columns = (list(dict.fromkeys(columns[0])),)
+    elif data.kind == "texts":  # SimCSE: a text and itself under different dropout (Gao et al., 2021)
         distinct = list(dict.fromkeys(columns[0]))
         columns = (distinct, distinct)
     elif labels is not None and compares_drawn_pairs(loss_name, data):
         left, right, labels = draw_pairs(columns[0], labels, n_pairs_per_text, rng)
         columns = (left, right)
         if len(set(labels.tolist())) < 2:
+            what = "of one class, or none of two classes" if data.kind == "classes" else "that share labels, or all do"
             raise ValueError(
-                "There are no two different texts of one class, or none of two classes; both are needed to learn what "
-                "is similar and what is not."
+                f"There are no two different texts {what}; both are needed to learn what is similar and what is not."
             )
     laid_out = dict(zip(TEXT_COLUMNS, columns, strict=False))
     if labels is not None:
-        as_float = loss_name == "cosine_similarity" or data.kind == "scores"
+        as_float = loss_name == "cosine_similarity" or labels.dtype.kind == "f"
         laid_out["label"] = (labels.astype(np.float32) if as_float else labels).tolist()
     return laid_out
 
 
 def compares_drawn_pairs(loss_name: str, data: TrainingData) -> bool:
-    """Return whether the examples are pairs drawn from texts with class labels, many pairs of few texts."""
-    return data.kind == "classes" and loss_name in OBJECTIVES and OBJECTIVES[loss_name].draws_pairs
+    """Return whether the examples are pairs drawn from texts with labels, many pairs of few texts."""
+    has_labels = data.kind in ("classes", "label_sets")
+    return has_labels and loss_name in OBJECTIVES and OBJECTIVES[loss_name].draws_pairs
 
 
 def check_batches(columns: dict[str, list[Any]], loss_name: str, batch_size: int) -> None:

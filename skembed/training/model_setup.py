@@ -23,8 +23,9 @@ from skembed.encoding.backends.torch_reader import input_module, route_through
 from skembed.encoding.plan import Plan
 from skembed.encoding.settings import TASKS
 from skembed.optional import require
+from skembed.training.adaptation import make_adaptation
 from skembed.training.data import TrainingData
-from skembed.training.losses import OBJECTIVES, TEXT_COLUMNS, compares_drawn_pairs
+from skembed.training.losses import ADAPTATIONS, OBJECTIVES, TEXT_COLUMNS, compares_drawn_pairs
 from skembed.training.settings import TrainingSettings
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ if TYPE_CHECKING:
 
 _PROMPT_NAME = "fine_tuning"
 _MOST_TEXTS_PER_PART = 32  # of a batch whose gradients are cached
+_OF_ALL_DIMENSIONS = {  # losses that cannot be computed of the first dimensions of a vector
+    "softmax": "has a layer for all dimensions",
+    "tsdae": "rebuilds a text from all dimensions of its vector",
+    "mlm": "learns from tokens, not from the vector of a text",
+}
 
 
 def private_copy(plan: Plan) -> SentenceTransformer:
@@ -106,9 +112,15 @@ def make_loss(
     Returns
     -------
     torch.nn.Module
+
+    Raises
+    ------
+    ValueError
+        If a parameter makes no sense with the loss, or the loss does not fit the model.
     """
-    if settings.matryoshka_dims is not None and loss_name == "softmax":
-        raise ValueError("loss='softmax' has a layer for all dimensions; pass matryoshka_dims=None with this loss.")
+    _check_parameters(settings, loss_name)
+    if loss_name in ADAPTATIONS:
+        return make_adaptation(loss_name, model)
     made: nn.Module
     needs_sizes = loss_name == "softmax" and inspect.isclass(settings.loss)  # numbers of dimensions and classes
     if isinstance(settings.loss, str) or needs_sizes:
@@ -122,6 +134,18 @@ def make_loss(
     if settings.matryoshka_dims is not None:  # see Kusupati et al. (2022), https://arxiv.org/abs/2205.13147
         made = losses.MatryoshkaLoss(model, made, matryoshka_dims=_descending_dims(model, settings.matryoshka_dims))
     return made
+
+
+def _check_parameters(settings: TrainingSettings, loss_name: str) -> None:
+    if settings.matryoshka_dims is not None and loss_name in _OF_ALL_DIMENSIONS:
+        raise ValueError(
+            f"loss={loss_name!r} {_OF_ALL_DIMENSIONS[loss_name]}; pass matryoshka_dims=None with this loss."
+        )
+    if settings.lora_rank is not None and loss_name == "tsdae":
+        raise ValueError(
+            "loss='tsdae' shares all weights between the model and a decoder, so that it cannot train adapters alone; "
+            "pass lora_rank=None, or loss='mlm'."
+        )
 
 
 def _descending_dims(model: SentenceTransformer, dims: Sequence[int]) -> list[int]:
@@ -139,7 +163,7 @@ def _make_named(loss_name: str, model: SentenceTransformer, data: TrainingData, 
         options |= {"embedding_dimension": model.get_embedding_dimension(), "num_labels": len(data.classes)}
     if loss_name == "cached_multiple_negatives_ranking":
         options["mini_batch_size"] = min(part_size, _MOST_TEXTS_PER_PART)
-    made: nn.Module = getattr(losses, objective.class_name)(model, **options)
+    made: nn.Module = getattr(losses, str(objective.class_name))(model, **options)
     return made
 
 

@@ -34,7 +34,9 @@ from skembed.training.settings import TrainingSettings
 
 _HISTORY_ROWS = 50  # approximate number of rows of the history, without those at the ends of epochs
 _CHECKPOINTS = 10  # approximate number of checkpoints of a training without early stopping
-_LOSSES_BY_EXAMPLE = ("contrastive", "cosine_similarity", "softmax", "triplet")  # which average over the examples
+_LOSSES_BY_EXAMPLE = (  # which average over the examples, or over their tokens
+    "contrastive", "cosine_similarity", "mlm", "softmax", "triplet", "tsdae",
+)  # fmt: skip
 _LOSS_METRIC = "eval_loss"  # the validation score of a training without evaluator
 
 
