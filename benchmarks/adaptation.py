@@ -5,9 +5,9 @@
     python benchmarks/adaptation.py --data FOLDER --tasks banking77 --losses tsdae --learning-rate 1e-5
 
 The default model is adapted to 5,000 texts by each loss for texts alone, with default settings otherwise. Then
-``LogisticRegression(C=10, max_iter=1000)`` learns the task from a few labelled vectors (8 a label), before and after the
-adaptation, from the same examples in the same five draws. Accuracy in percent; the gain is a mean over the draws, with
-its standard error.
+``LogisticRegression(C=10, max_iter=1000)`` learns the task from the vectors of a few labelled texts, 8 a label, before
+and after the adaptation, from the same texts in the same five draws. Accuracy in percent; the gain is a mean over the
+draws, with its standard error.
 
 - banking77: 5,000 of the training rows; tested on the test rows.
 - stackoverflow_titles: 5,000 rows; examples and the 5,000 test rows are others.

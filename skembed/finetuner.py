@@ -37,6 +37,7 @@ from skembed.optional import require
 from skembed.paths import read_path
 from skembed.training.data import TrainingData, make_examples, read_examples
 from skembed.training.losses import ADAPTATIONS, find_doubt, name_loss
+from skembed.training.saving import read_tuner, write_tuner
 from skembed.training.settings import TrainingSettings
 from skembed.transformer import TUNED_MARK, clone_sharing
 
@@ -61,6 +62,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     X                           y                                ``loss="auto"``
     ==========================  ===============================  ==================================================
     texts                       classes: strings or integers     "cosine_similarity" of pairs drawn from the classes
+    texts                       several labels a row             "cosine_similarity" of pairs, as alike as their labels
     pairs, shape (n, 2)         scores: floats, on any scale     "cosent"
     pairs, shape (n, 2)         0 or 1: do they belong together  "contrastive"
     pairs, shape (n, 2)         classes, e.g. those of NLI       "softmax"
@@ -68,6 +70,12 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     triplets, shape (n, 3)      None                             "multiple_negatives_ranking"
     texts                       None                             the same, of each text with itself (SimCSE)
     ==========================  ===============================  ==================================================
+
+    Several labels a row are lists, tuples or sets of strings or integers, or an indicator: an array, frame or sparse
+    matrix of 0 and 1 with a column for each label.
+
+    With ``loss="tsdae"`` or ``loss="mlm"`` the model is adapted to texts alone, e.g. to many texts of a domain before
+    a few of them are labelled. These losses ignore y, so that they can stand in a Pipeline before a classifier.
 
     Parameters
     ----------
@@ -77,9 +85,10 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         A name: "cosent", "cosine_similarity", "contrastive", "online_contrastive", "batch_all_triplet",
         "batch_hard_triplet", "batch_semi_hard_triplet", "batch_hard_soft_margin_triplet", "softmax",
         "multiple_negatives_ranking", "cached_multiple_negatives_ranking" (the same loss with less memory and more time;
-        "auto" uses it for batches of 128 and more) or "triplet". Triplet losses have a margin of 0.5. Or a loss of
-        sentence-transformers: an object, a class, or a :func:`functools.partial` of a class. A loss that has no name
-        here receives X and y as they are, with classes as numbers.
+        "auto" uses it for batches of 128 and more), "triplet", "tsdae" or "mlm". Triplet losses have a margin of 0.5.
+        Several labels a row are learned by "cosine_similarity" and "cosent". Or a loss of sentence-transformers: an
+        object, a class, or a :func:`functools.partial` of a class. A loss that has no name here receives X and y as
+        they are, with classes as numbers and several labels as rows of 0 and 1.
     epochs : int, default=1
         Number of passes over the examples.
     batch_size : int, default=16
@@ -91,16 +100,18 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     weight_decay : float, default=0.0
         Weight decay of AdamW.
     n_pairs_per_text : int, default=20
-        Number of pairs, 2 or more, drawn for each text with a class label, half of them within its class. Used by
-        losses that compare pairs.
+        Number of pairs, 2 or more, drawn for each text with labels, by losses that compare pairs. Half of them are with
+        texts of its class, or with texts that share a label with it, in turn for each of its labels; a text that is
+        alone in its class has none of these. The other half are with texts of the other classes or sets of labels, each
+        in its turn, so that rare ones get their share.
     lora_rank : int, default=None
         Train low-rank adapters of this rank instead of all weights, and merge them at the end. Adapters need less
-        memory and a higher ``learning_rate``.
+        memory and a higher ``learning_rate``. Not with "tsdae".
     matryoshka_dims : sequence of int, default=None
         Dimensions after which ``truncate_dim`` may cut vectors: the loss is computed after each of them. Several
-        poolings are then cut as one vector, as they were trained.
+        poolings are then cut as one vector, as they were trained. Not with "softmax", "tsdae" and "mlm".
     validation_fraction : float, default=0.1
-        Share of the examples that early stopping sets aside.
+        Share of the examples that early stopping sets aside; of each class about this share, and never all.
     early_stopping : bool, default=False
         Whether to stop when the validation score has not improved for ``n_iter_no_change`` epochs, and to return to
         the best epoch.
@@ -165,10 +176,23 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     Reimers & Gurevych (2019), https://arxiv.org/abs/1908.10084; for texts alone, SimCSE by Gao et al. (2021),
     https://arxiv.org/abs/2104.08821.
 
+    With several labels a row, two texts are as alike as their labels overlap: the number of labels they share over the
+    number of all labels they have, the coefficient of Jaccard (1912), as in the contrastive loss of Lin, Qin, Wang,
+    Zhou & Yang (2023), https://arxiv.org/abs/2212.00552. It is the cosine that "cosine_similarity" learns.
+
+    "tsdae" deletes 60 % of the tokens of a text, and a decoder rebuilds the text from the vector of what is left (Wang,
+    Reimers & Gurevych, 2021, https://arxiv.org/abs/2104.06979). "mlm" hides 15 % of the tokens and guesses them, as in
+    the pre-training of BERT (Devlin et al., 2019, https://arxiv.org/abs/1810.04805); on texts of a domain see
+    Gururangan et al. (2020), https://arxiv.org/abs/2004.10964. Decoder and head use the model's own weights as far as
+    it has them; the others, new and random, are trained too, and not kept. Both are for models that begin with a
+    transformer. "tsdae" needs one that transformers can also run as a decoder, such as BERT and RoBERTa, and vectors
+    of its own number of dimensions; "mlm" needs a mask token. An error says so for other models.
+
     The validation score depends on the examples. For scores it is Spearman's correlation of cosines and scores. For
     pairs that belong together or not it is the average precision of their cosines; for texts with classes, that of
-    pairs of a text set aside and one of training. For triplets it is the share in the right order. Otherwise it is
-    minus the loss.
+    pairs of a text set aside and one of training; with several labels, Spearman's correlation of the cosines of such
+    pairs and the overlap of their labels. For triplets it is the share in the right order. Otherwise it is minus the
+    loss.
 
     For "multiple_negatives_ranking" the other examples of a batch are negatives, so examples that share a text are put
     into different batches. If the most frequent text is in more examples than there would be batches, there are as many
@@ -272,8 +296,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         ----------
         X : column of texts, or frame, array or list of rows with 2 or 3 columns of texts
             Texts, pairs or triplets (anchor, positive, negative).
-        y : column of length n_examples, default=None
-            Classes, scores, or 0 and 1; see the table above.
+        y : column of length n_examples, or indicator of shape (n_examples, n_labels), default=None
+            Classes, several labels a row, scores, or 0 and 1; see the table above. Ignored by "tsdae" and "mlm".
 
         Returns
         -------
@@ -305,7 +329,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         Parameters
         ----------
         X : column of texts
-        y : column of length n_texts, default=None
+        y : column of length n_texts, or indicator of shape (n_texts, n_labels), default=None
 
         Returns
         -------
@@ -365,8 +389,9 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save the tuned model as a folder of sentence-transformers, with safetensors.
 
-        ``SentenceTransformer(path)`` and ``SentenceEmbeddingTransformer(path)`` load it. From then on this estimator
-        reads the model from the folder, and a pickle of it holds the path instead of the weights.
+        ``SentenceTransformer(path)`` and ``SentenceEmbeddingTransformer(path)`` load the model; :meth:`load` also
+        restores this estimator, from a file ``fine_tuner.json`` in the folder. From then on this estimator reads the
+        model from the folder, and a pickle of it holds the path instead of the weights.
 
         When a model that was trained with several poolings is loaded with ``pooling="default"``, ``truncate_dim`` cuts
         them as one vector; name the poolings to cut each of them.
@@ -391,10 +416,77 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         folder.parent.mkdir(parents=True, exist_ok=True)
         with atomic_folder(folder) as unfinished, without_bars():
             self.model_.save_pretrained(str(unfinished))
-        state = FolderState(folder, trust_remote_code=self.trust_remote_code)
+            state = FolderState(unfinished, trust_remote_code=self.trust_remote_code)
+            write_tuner(unfinished, self, state.fingerprint if state.is_complete else None)
         fingerprint = state.fingerprint if state.is_complete else fingerprint_live(self.model_)
         # In one statement: an interrupt leaves either the model in memory or the one in the folder.
         self._saved, self.model_fingerprint_, self._tuned, self._loaded = str(folder), fingerprint, None, None
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, trust_remote_code: bool = False) -> Self:
+        """Load a fitted fine-tuner from a folder that ``save`` wrote.
+
+        Nothing is unpickled, and the model is read when it is first used.
+
+        Parameters
+        ----------
+        path : path
+            The folder.
+        trust_remote_code : bool, default=False
+            Parameter of the loaded fine-tuner, which the folder does not decide: whether Python code in the folder may
+            run.
+
+        Returns
+        -------
+        SentenceEmbeddingFineTuner
+            Fitted, with the parameters of the one that was saved. JSON does not hold objects: in place of a loaded
+            model it has the folder, of a loss its name or "auto", of a RandomState None, and of a cache other than
+            "memory" and "disk" a cache in memory.
+
+        Raises
+        ------
+        FileNotFoundError
+            If the folder holds no fine-tuner, but perhaps a model.
+        ValueError
+            If ``fine_tuner.json`` is damaged, or of another version of skembed.
+        ModelChangedError
+            If the folder holds another model than the one that was saved with it.
+
+        Warns
+        -----
+        UserWarning
+            If the model, the loss or ``random_state`` was an object; it matters if the fine-tuner is fitted again.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> from skembed import SentenceEmbeddingFineTuner
+        >>> texts = ["A lovely film.", "I enjoyed it.", "What a bore.", "I left early."]
+        >>> tuner = SentenceEmbeddingFineTuner(n_pairs_per_text=2, batch_size=4).fit(texts, [1, 1, 0, 0])
+        >>> folder = f"{tempfile.mkdtemp()}/tuned"
+        >>> tuner.save(folder)
+        >>> SentenceEmbeddingFineTuner.load(folder).transform(["A dull evening."]).shape
+        (1, 384)
+        """
+        folder = Path(os.path.abspath(read_path(path, "path")))
+        saved = read_tuner(folder)
+        if unknown := sorted(set(saved.parameters) - set(cls._get_param_names())):
+            raise ValueError(f"{folder} was saved by another version of skembed: {cls.__name__} has no {unknown[0]!r}.")
+        tuner = cls(**{"model": str(folder), **saved.parameters, "trust_remote_code": trust_remote_code})
+        state = FolderState(folder, trust_remote_code=trust_remote_code)
+        if saved.fingerprint not in (None, state.fingerprint):
+            raise ModelChangedError(_another_model(str(folder)))
+        tuner._tuned, tuner._saved, tuner._loaded = None, str(folder), None
+        for name, value in {**saved.attributes, "model_fingerprint_": state.fingerprint}.items():
+            setattr(tuner, name, value)
+        if not state.is_complete:
+            tuner.model_fingerprint_ = make_plan(tuner._tuned_settings()).model.fingerprint
+        if objects := [name for name in saved.replaced if name != "cache"]:
+            kept = ", ".join(f"{name}={getattr(tuner, name)!r}" for name in objects)
+            warn_user(
+                f"A file does not hold objects, as {' and '.join(objects)} had. The loaded fine-tuner has {kept}."
+            )
+        return tuner
 
     @property
     def model_(self) -> SentenceTransformer:
@@ -467,19 +559,22 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
 
     def _plan(self) -> Plan:
         """Return the plan of an encoding with the tuned model, which has adopted the settings it was trained with."""
+        settings = self._tuned_settings()
+        if self._saved is None:
+            return make_plan(settings, self._load_tuned(settings))
+        plan = make_plan(settings)
+        if plan.model.fingerprint != self.model_fingerprint_:
+            raise ModelChangedError(_another_model(self._saved))
+        return plan
+
+    def _tuned_settings(self) -> Settings:
+        """Return the settings for the tuned model, in memory or in its folder."""
         own: dict[str, Any] = dict.fromkeys(("prompt", "prompt_name", "task", "max_seq_length"))
         if isinstance(self.pooling, str) or self.matryoshka_dims is not None:
             own["pooling"] = "default"  # several poolings stay named otherwise, so that truncate_dim cuts each of them
         if self._saved is None:
-            settings = replace(self._settings(), model=self._tuned, **own)
-            return make_plan(settings, self._load_tuned(settings))
-        plan = make_plan(replace(self._settings(), model=self._saved, revision=None, **own))
-        if plan.model.fingerprint != self.model_fingerprint_:
-            raise ModelChangedError(
-                f"The folder {self._saved!r} does not hold the model that was saved there: its weights, tokenizer or "
-                "configuration differ. Restore it, or fit again."
-            )
-        return plan
+            return replace(self._settings(), model=self._tuned, **own)
+        return replace(self._settings(), model=self._saved, revision=None, **own)
 
     def _model_note(self, plan: Plan | None = None) -> str | None:  # noqa: ARG002 - the weights decide
         """Return the name and fingerprint of the weights after the last training, saved or not; None before it."""
@@ -502,7 +597,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             raise ValueError(
                 "The embedder is a SentenceEmbeddingFineTuner that is not fitted, and the texts it would be trained on "
                 "have no labels. Fit it on labelled texts first, and pass the fitted one. To train on the texts alone, "
-                "choose a loss for that, e.g. loss='multiple_negatives_ranking'."
+                "choose a loss for that: 'tsdae', 'mlm' or 'multiple_negatives_ranking'."
             )
 
     def _check_cache(self, *, is_saved: bool) -> None:
@@ -553,6 +648,13 @@ def _check_first_device(device: str) -> None:
             f"device={device!r}: training uses the first visible CUDA device; choose it with the environment "
             "variable CUDA_VISIBLE_DEVICES, and pass device='cuda'."
         )
+
+
+def _another_model(folder: str) -> str:
+    return (
+        f"The folder {folder!r} does not hold the model that was saved there: its weights, tokenizer or configuration "
+        "differ. Restore it, or fit again."
+    )
 
 
 def _copy_for_pickle(model: Any) -> Any:

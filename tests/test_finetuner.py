@@ -99,6 +99,8 @@ class TestLearning:
             ("classes", "batch_hard_triplet", "batch_hard_triplet"),
             ("classes", "batch_semi_hard_triplet", "batch_semi_hard_triplet"),
             ("classes", "batch_hard_soft_margin_triplet", "batch_hard_soft_margin_triplet"),
+            ("label_sets", "auto", "cosine_similarity"),
+            ("label_sets", "cosent", "cosent"),
             ("scores", "auto", "cosent"),
             ("binary", "auto", "contrastive"),
             ("binary", "online_contrastive", "online_contrastive"),
@@ -138,6 +140,47 @@ class TestLearning:
             cosines = (embed(texts) * embed(others)).sum(axis=1)
             agreement.append(np.corrcoef(cosines, near)[0, 1])
         assert agreement[1] > agreement[0] + 0.2
+
+    @pytest.mark.slow
+    def test_texts_come_together_as_far_as_they_share_labels(self, corpus, tiny):  # noqa: F811
+        rows = np.arange(48)
+        texts = [
+            f"{text} {'fox' if row % 2 else 'dog'} {'app' if row % 3 else 'week'}" for row, text in enumerate(corpus)
+        ]
+        labels = [[f"animal {row % 2}", f"thing {row % 3 > 0}"] for row in rows]
+        tuner = SentenceEmbeddingFineTuner(tiny, epochs=6, **FAST).fit(texts[:36], labels[:36])
+        vectors = tuner.transform(texts)
+        cosines = vectors[36:] @ vectors[:36].T
+        n_shared = (rows[36:, None] % 2 == rows[:36] % 2).astype(int) + (
+            (rows[36:, None] % 3 > 0) == (rows[:36] % 3 > 0)
+        )
+        means = [cosines[n_shared == n].mean() for n in (0, 1, 2)]
+        assert means[0] + 0.05 < means[1] < means[2] - 0.05
+
+    @pytest.mark.slow
+    @pytest.mark.parametrize("several", [False, True])
+    def test_descriptions_of_a_classifier_join_the_training(self, several, labelled, tuner, monkeypatch):
+        texts, labels = labelled
+        given = [[label, "animal"] for label in labels.tolist()] if several else labels
+        trained, original = [], trainer.train
+        monkeypatch.setattr(trainer, "train", lambda run, key: trained.append(run.data) or original(run, key))
+        descriptions = {"dog": "a lazy dog", "bird": ["a bird", "an eagle"]}
+        classifier = skembed.SentenceEmbeddingClassifier(descriptions, embedder=tuner).fit(texts, given)
+        data, classes = trained[0], classifier.classes_.tolist()
+        assert data.columns[0] == [*texts, "a lazy dog", "a bird", "an eagle"]
+        if several:
+            assert [classes[row.argmax()] for row in data.labels[-3:]] == ["dog", "bird", "bird"]
+            assert data.labels[-3:].sum() == 3
+        else:
+            assert data.classes[data.labels[-3:]].tolist() == ["dog", "bird", "bird"]
+        assert len(classifier.predict(texts)) == len(texts)
+
+    @pytest.mark.parametrize("counts", [(1, 1, 46), (2,) * 24, (1,) * 20 + (14, 14)])
+    def test_classes_of_one_or_two_texts_are_learned_too(self, counts, corpus, tiny):  # noqa: F811
+        labels = np.repeat(np.arange(len(counts)), counts)
+        parameters = {**FAST, "early_stopping": True, "validation_fraction": 0.2}
+        tuner = SentenceEmbeddingFineTuner(tiny, **parameters).fit(corpus, labels)
+        assert np.isfinite(tuner.history_["validation_score"].dropna()).all()
 
     def test_a_loss_object_is_used_but_not_changed(self, training_data, tiny, reference):  # noqa: F811
         X, y = training_data["binary"]
@@ -459,6 +502,102 @@ class TestKeeping:
             tuner.transform(labelled[0])
         tuner.save(tmp_path / "tuned")
         assert_allclose(tuner.transform(labelled[0]), vectors, atol=1e-6)
+
+
+@pytest.mark.slow
+class TestLoading:
+    def test_a_loaded_tuner_transforms_as_before_and_has_its_parameters_and_history(self, labelled, tuner, tmp_path):
+        parameters = {"pooling": ("mean", "max"), "matryoshka_dims": [16], "truncate_dim": 20, "prompt": "a dog: "}
+        tuner.set_params(**parameters, early_stopping=True, validation_fraction=0.3).fit(*labelled)
+        vectors = tuner.transform(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        loaded = SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
+        assert_allclose(loaded.transform(labelled[0]), vectors, atol=1e-6)
+        assert loaded.get_params() == tuner.get_params()
+        assert type(loaded.pooling) is tuple and type(loaded.matryoshka_dims) is list
+        pd.testing.assert_frame_equal(loaded.history_, tuner.history_)
+        for name in ("loss_", "n_iter_", "embedding_dim_", "model_fingerprint_"):
+            assert getattr(loaded, name) == getattr(tuner, name)
+        assert loaded.get_feature_names_out().tolist() == tuner.get_feature_names_out().tolist()
+
+    def test_a_loaded_tuner_can_be_fitted_again_to_the_same_model(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        loaded = SentenceEmbeddingFineTuner.load(str(tmp_path / "tuned"))
+        assert_allclose(clone(loaded).fit(*labelled).transform(["a fox"]), loaded.transform(["a fox"]), atol=1e-6)
+
+    def test_a_loaded_tuner_is_the_embedder_that_was_saved(self, labelled, tuner, tmp_path):
+        search = skembed.SemanticSearch(tuner.fit(*labelled)).fit(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        loaded = SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
+        assert loaded._model_note() == tuner._model_note() == search.embedder_._model_note()
+
+    def test_objects_are_replaced_and_a_warning_names_them(self, labelled, tiny, tmp_path):
+        given = {"loss": losses.CosineSimilarityLoss, "random_state": np.random.RandomState(0)}
+        live = SentenceTransformer(tiny, device="cpu")
+        tuner = SentenceEmbeddingFineTuner(live, **{**FAST, **given}).fit(*labelled)
+        tuner.save(tmp_path / "tuned")
+        with pytest.warns(UserWarning, match="does not hold objects, as model and loss and random_state had") as caught:
+            loaded = SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
+        assert [warning.filename for warning in caught] == [__file__]
+        assert (loaded.model, loaded.loss, loaded.random_state) == (
+            str(tmp_path / "tuned"), "cosine_similarity", None,
+        )  # fmt: skip
+        assert_allclose(loaded.transform(["a fox"]), tuner.transform(["a fox"]), atol=1e-6)
+
+    @pytest.mark.parametrize("make_cache", [str, EmbeddingCache], ids=["folder", "EmbeddingCache"])
+    def test_a_file_chooses_no_folder_for_a_cache(self, make_cache, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).set_params(cache=make_cache(tmp_path / "cache")).save(tmp_path / "tuned")
+        assert SentenceEmbeddingFineTuner.load(tmp_path / "tuned").cache == "memory"
+
+    def test_a_file_does_not_decide_whether_code_runs(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).set_params(trust_remote_code=True).save(tmp_path / "tuned")
+        assert "trust_remote_code" not in (tmp_path / "tuned" / "fine_tuner.json").read_text()
+        assert not SentenceEmbeddingFineTuner.load(tmp_path / "tuned").trust_remote_code
+        assert SentenceEmbeddingFineTuner.load(tmp_path / "tuned", trust_remote_code=True).trust_remote_code
+
+    def test_a_moved_folder_is_loaded_from_its_new_place(self, labelled, tuner, tmp_path):
+        vectors = tuner.fit(*labelled).transform(labelled[0])
+        tuner.save(tmp_path / "tuned")
+        (tmp_path / "tuned").rename(tmp_path / "elsewhere")
+        assert_allclose(
+            SentenceEmbeddingFineTuner.load(tmp_path / "elsewhere").transform(labelled[0]), vectors, atol=1e-6
+        )
+
+    def test_a_model_without_a_fine_tuner_is_named(self, tiny):
+        with pytest.raises(
+            FileNotFoundError, match=r"it holds a model and no fine_tuner\.json.*SentenceEmbeddingTransf"
+        ):
+            SentenceEmbeddingFineTuner.load(tiny)
+
+    @pytest.mark.parametrize("name", [".", "nowhere"])
+    def test_a_folder_of_something_else_is_named(self, name, tmp_path):
+        with pytest.raises(FileNotFoundError, match="No fine-tuner is saved in"):
+            SentenceEmbeddingFineTuner.load(tmp_path / name)
+
+    def test_another_model_in_the_folder_is_refused(self, labelled, tuner, tmp_path, model_folder):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        SentenceTransformer(model_folder("roberta")).save_pretrained(str(tmp_path / "tuned"))
+        with pytest.raises(ModelChangedError, match="does not hold the model that was saved there"):
+            SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
+
+    def test_a_damaged_file_or_one_of_another_version_is_one_clear_error(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).save(tmp_path / "tuned")
+        file = tmp_path / "tuned" / "fine_tuner.json"
+        text = file.read_text()
+        damages = [text[: len(text) // 2], "[]", "{}", "", text.replace('"epochs": 1', '"epochs": 2')]
+        damages += [text.replace('"version": 1', '"version": 99'), "[" * 100_000]
+        for damaged in damages:
+            file.write_text(damaged)
+            with pytest.raises(ValueError, match=r"fine_tuner\.json (is damaged|has version 99)"):
+                SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
+
+    def test_a_parameter_that_this_version_does_not_know_is_named(self, labelled, tuner, tmp_path, monkeypatch):
+        tuner.fit(*labelled)
+        params = {**tuner.get_params(), "tomorrow": 1}
+        monkeypatch.setattr(SentenceEmbeddingFineTuner, "get_params", lambda self, deep=True: params)
+        tuner.save(tmp_path / "tuned")
+        with pytest.raises(ValueError, match="another version of skembed.*has no 'tomorrow'"):
+            SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
 
 
 class TestScikitLearn:

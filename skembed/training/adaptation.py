@@ -5,13 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, cast
 
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.losses import DenoisingAutoEncoderLoss
 from torch import Tensor, nn
+from transformers import (
+    MODEL_FOR_CAUSAL_LM_MAPPING,
+    MODEL_FOR_MASKED_LM_MAPPING,
+    AutoModelForMaskedLM,
+    DataCollatorForLanguageModeling,
+    PreTrainedModel,
+)
 
 _DELETED = 0.6  # share of the tokens that TSDAE deletes, the best one in its paper
 _MASKED = 0.15  # share of the tokens that BERT's pre-training hides
@@ -68,11 +75,10 @@ class Denoising(nn.Module):
                 f"loss='tsdae' rebuilds texts from vectors of {own_dim} dimensions, those of the transformer, and the "
                 f"model's vectors have {dim}. Use loss='mlm', or another pooling."
             )
+        if type(network.config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+            raise ValueError(_no_class("tsdae", network, "decoder", "loss='mlm'"))
         with _saved(model):
-            try:
-                self.loss = DenoisingAutoEncoderLoss(model)
-            except (ValueError, KeyError, AttributeError, AssertionError, OSError) as error:
-                raise ValueError(_no_class("tsdae", network, "decoder", "loss='mlm'")) from error
+            self.loss = DenoisingAutoEncoderLoss(model)
         if not _reads_vector(self.loss.decoder, own_dim):
             raise ValueError(_no_class("tsdae", network, "decoder that reads a vector", "loss='mlm'"))
         self.model = model
@@ -80,8 +86,10 @@ class Denoising(nn.Module):
     def forward(self, sentence_features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         """Compute the loss of a batch of texts."""
         whole = sentence_features[0]
+        n_prompt = int(torch.as_tensor(whole.get("prompt_length", 0)).flatten()[0])  # the pooling may leave it out
+        stays = _is_special(self.model.tokenizer, whole["input_ids"]) | (whole["attention_mask"].cumsum(1) <= n_prompt)
         with _same_numbers_unless(self.model.training):
-            damaged = delete_tokens(whole, _is_special(self.model.tokenizer, whole["input_ids"]), _DELETED)
+            damaged = delete_tokens(whole, stays, _DELETED)
         loss: Tensor = self.loss([damaged, whole], labels)
         return loss
 
@@ -102,23 +110,20 @@ class MaskedLanguage(nn.Module):
     """
 
     def __init__(self, model: SentenceTransformer) -> None:
-        from transformers import AutoModelForMaskedLM, DataCollatorForLanguageModeling
-
         super().__init__()
-        network, tokenizer = model.transformers_model, model.tokenizer
+        network, tokenizer = cast("PreTrainedModel", model.transformers_model), model.tokenizer
         if getattr(tokenizer, "mask_token_id", None) is None:
             raise ValueError(
                 "loss='mlm' hides tokens, and the model's tokenizer has no mask token. Use loss='tsdae' or "
                 "loss='multiple_negatives_ranking'."
             )
+        if type(network.config) not in MODEL_FOR_MASKED_LM_MAPPING:
+            others = "loss='tsdae' or loss='multiple_negatives_ranking'"
+            raise ValueError(_no_class("mlm", network, "head that guesses tokens", others))
         self.model = model
         self._collator = DataCollatorForLanguageModeling(tokenizer, mlm_probability=_MASKED)
         with _saved(model) as folder:
-            try:
-                self.head: Any = AutoModelForMaskedLM.from_pretrained(folder)
-            except (ValueError, KeyError) as error:
-                others = "loss='tsdae' or loss='multiple_negatives_ranking'"
-                raise ValueError(_no_class("mlm", network, "head that guesses tokens", others)) from error
+            self.head: Any = AutoModelForMaskedLM.from_pretrained(folder)
         setattr(self.head, self.head.base_model_prefix, network)
         self.head.tie_weights()
 
@@ -131,17 +136,19 @@ class MaskedLanguage(nn.Module):
         guessed = self.head(**{**features, "input_ids": hidden.to(ids.device)}).logits
         right = right.to(ids.device)
         n_hidden = (right >= 0).sum().clamp(min=1)  # a batch of short texts may have none
-        return nn.functional.cross_entropy(guessed.flatten(0, 1), right.flatten(), reduction="sum") / n_hidden
+        loss: Tensor = nn.functional.cross_entropy(guessed.flatten(0, 1), right.flatten(), reduction="sum") / n_hidden
+        return loss
 
 
-def delete_tokens(features: dict[str, Tensor], is_special: Tensor, share: float) -> dict[str, Tensor]:
-    """Delete tokens of texts at random; special tokens, and at least one other of each text, stay.
+def delete_tokens(features: dict[str, Tensor], stays: Tensor, share: float) -> dict[str, Tensor]:
+    """Delete tokens of texts at random; those that must stay do, and at least one other of each text.
 
     Parameters
     ----------
     features : dict of str to Tensor
         Of a batch of texts, padded on either side.
-    is_special : Tensor of bool, shape (n_texts, n_tokens)
+    stays : Tensor of bool, shape (n_texts, n_tokens)
+        Which tokens must stay, e.g. special ones.
     share : float
         Expected share of the other tokens that is deleted.
 
@@ -151,8 +158,8 @@ def delete_tokens(features: dict[str, Tensor], is_special: Tensor, share: float)
         Padded on the right, to the length of the longest text.
     """
     is_token = features["attention_mask"].bool()
-    chance = torch.rand(is_token.shape).to(is_token.device).masked_fill(is_special | ~is_token, -1.0)
-    is_kept = is_token & (is_special | (chance >= share) | (chance == chance.amax(dim=1, keepdim=True)))
+    chance = torch.rand(is_token.shape).to(is_token.device).masked_fill(stays | ~is_token, -1.0)
+    is_kept = is_token & (stays | (chance >= share) | (chance == chance.amax(dim=1, keepdim=True)))
     order = (~is_kept).int().argsort(dim=1, stable=True)[:, : int(is_kept.sum(dim=1).max())]
     tensors = {name: value for name, value in features.items() if getattr(value, "shape", None) == is_token.shape}
     shortened = {name: value.gather(1, order) for name, value in tensors.items()}

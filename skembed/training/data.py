@@ -126,8 +126,8 @@ def _read_label_sets(y: Any, n_rows: int, n_columns: int) -> tuple[NDArray[np.in
     _check_length(len(sets.indicator), n_rows)
     if n_columns > 1:
         raise ValueError(
-            f"y has several labels a row, and X has {n_columns} columns of texts. Several labels belong to a text; pass "
-            "one column of texts, or one score or class for each pair."
+            f"y has several labels a row, and X has {n_columns} columns of texts. Several labels are learned of "
+            "single texts; pass one column of texts, or one score or class for each pair."
         )
     if kind_of(sets.classes) == "floats":
         raise TypeError(f"y holds lists of floats, e.g. {sets.classes.tolist()[0]!r}; labels are strings or integers.")
@@ -148,9 +148,9 @@ def _read_targets(y: Any, n_rows: int, n_columns: int) -> tuple[str, NDArray[Any
     if labels.dtype.kind == "f":
         if n_columns == 1:
             raise ValueError(
-                f"y holds floats, e.g. {labels.tolist()[0]!r}. Floats are scores of pairs, but X has one column of texts. "
-                "If they are classes, pass strings or integers, e.g. y.astype(int); if they are scores, pass two columns "
-                "in X, the texts that are compared."
+                f"y holds floats, e.g. {labels.tolist()[0]!r}. Floats are scores of pairs, but X has one column of "
+                "texts. If they are classes, pass strings or integers, e.g. y.astype(int); if they are scores, pass "
+                "two columns in X, the texts that are compared."
             )
         if not np.isfinite(labels).all():
             row = int(np.argmin(np.isfinite(labels)))
@@ -227,7 +227,7 @@ def split(examples: TrainingData, fraction: float, seed: int) -> tuple[TrainingD
     is_aside[np.flatnonzero(is_first)[n_kept == 0]] = False
     if not is_aside.any():
         raise ValueError(
-            f"early_stopping=True sets validation_fraction={fraction} of the {n} examples aside, and there are too few: "
-            "each class must keep one. Pass more examples, or early_stopping=False."
+            f"early_stopping=True sets validation_fraction={fraction} of the {n} examples aside, and there are too few "
+            "of each class to do so and keep one. Pass more examples, or early_stopping=False."
         )
     return examples.take(np.sort(order[~is_aside])), examples.take(np.sort(order[is_aside]))

@@ -65,7 +65,8 @@ class Partners:
         of_left, of_right = self.group_of[left], self.group_of[right]
         n_shared = self._labels[of_left].multiply(self._labels[of_right]).sum(axis=1)
         n_all = counts[of_left] + counts[of_right] - n_shared
-        return np.divide(n_shared, n_all, out=np.zeros(len(left)), where=n_all > 0)
+        overlap: NDArray[np.float64] = np.divide(n_shared, n_all, out=np.zeros(len(left)), where=n_all > 0)
+        return overlap
 
     def _labels_of(self, row: int) -> list[int]:
         group, bounds = self.group_of[row], self._labels.indptr

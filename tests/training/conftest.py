@@ -21,6 +21,7 @@ def training_data(corpus):
     texts, pairs = corpus, list(zip(corpus, corpus[1:] + corpus[:1], strict=True))
     return {
         "classes": (texts, ["a", "b"] * 24),
+        "label_sets": (texts, [["a", "c"], ["b", "c"], ["a"], ["b", "d"]] * 12),
         "scores": (pairs, np.linspace(0, 5, 48)),
         "binary": (pairs, [0, 1] * 24),
         "pair_classes": (pairs, ["a", "b", "c"] * 16),

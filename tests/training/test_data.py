@@ -1,4 +1,4 @@
-"""Training data: what X and y are taken for, what is refused and where, and how pairs are drawn."""
+"""Training data: what X and y are taken for, what is refused and where, and what is set aside."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from datasets import Dataset
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
+from scipy.sparse import csc_matrix, csr_array
 
-from skembed.training.data import draw_pairs, read_examples, split
+from skembed.training.data import TrainingData, read_examples, split
 
 TEXTS = ["one", "two", "three", "four"]
 PAIRS = [("one", "two"), ("three", "four"), ("five", "six"), ("seven", "eight")]
@@ -31,6 +32,8 @@ def read(X, y, missing="error"):
         (TEXTS, [0, 1, 0, 1], "classes"),
         (TEXTS, [True, False, True, False], "classes"),
         (TEXTS, pd.Categorical(["u", "v", "u", "v"]), "classes"),
+        (TEXTS, [["a"], ["a", "b"], ["b"], ["c"]], "label_sets"),
+        (TEXTS, [{1}, {1, 2}, {2}, {3}], "label_sets"),
         (PAIRS, None, "positives"),
         (PAIRS, [0.5, 1.0, 0.0, 3.2], "scores"),
         (PAIRS, [0.0, 1.0, 0.0, 1.0], "scores"),
@@ -101,13 +104,52 @@ FRAME = pd.DataFrame({"left": ["a", None, "c"], "right": ["d", "e", "f"]}, index
             TypeError,
             r"y\[1\] is Timestamp; labels must be strings or integers",
         ),
-        (TEXTS, [0.0, 1.0, 0.0, 1.0], ValueError, r"y holds floats.*e\.g\. y\.astype\(int\)"),
+        (TEXTS, [0.0, 1.0, 0.0, 1.0], ValueError, r"y holds floats, e\.g\. 0\.0.*e\.g\. y\.astype\(int\)"),
+        (TEXTS, [["a"]] * 4, ValueError, "All rows of y have the same labels"),
+        (TEXTS, np.ones((4, 2)), ValueError, "All rows of y have the same labels"),
+        (TEXTS, [["a"], ["b"]], ValueError, "X has 4 rows and y has 2"),
+        (TEXTS, [["a"], [], ["b"], ["a"]], ValueError, r"y\[1\] has no labels"),
+        (TEXTS, [["a"], "b", ["b"], ["a"]], TypeError, r"y\[1\] is str"),
+        (TEXTS, [["a"], ["b", 1], ["b"], ["a"]], TypeError, r"A label in y\[1\] is int"),
+        (TEXTS, [[1.0], [2.0], [1.0], [2.0]], TypeError, r"y holds lists of floats, e\.g\. 1\.0"),
+        (TEXTS, np.full((4, 2), 0.5), ValueError, r"y\[0\] has 0\.5 in column 0"),
+        (PAIRS, [["a"], ["b"], ["a"], ["b"]], ValueError, "y has several labels a row, and X has 2 columns"),
         (TRIPLETS, [0, 1, 0, 1], ValueError, "which are triplets; these have no labels"),
     ],
 )
 def test_invalid_training_data_is_one_clear_error(X, y, error, message):
     with pytest.raises(error, match=message):
         read(X, y)
+
+
+SETS = [["b"], ["c", "a"], ["a"], ["b"]]
+ROWS = np.array([[0, 1, 0], [1, 0, 1], [1, 0, 0], [0, 1, 0]])
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        SETS,
+        [tuple(row) for row in SETS],
+        [set(row) for row in SETS],
+        pd.Series(SETS, index=list("wxyz")),
+        np.array([*SETS, None], dtype=object)[:-1],
+        pd.DataFrame(ROWS, columns=list("abc")),
+        pd.DataFrame(ROWS.astype(bool), columns=list("abc")),
+    ],
+    ids=["lists", "tuples", "sets", "series", "objects", "frame", "bools"],
+)
+def test_several_labels_a_row_come_in_any_container(y):
+    data = read(TEXTS, y)
+    assert_array_equal(data.labels, ROWS)
+    assert data.classes.tolist() == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize("make", [np.asarray, csr_array, csc_matrix])
+def test_the_columns_of_an_indicator_without_names_are_numbered(make):
+    data = read(TEXTS, make(ROWS))
+    assert_array_equal(data.labels, ROWS)
+    assert data.classes.tolist() == [0, 1, 2]
 
 
 @pytest.mark.parametrize("missing", ["nan", "zero"])
@@ -128,46 +170,27 @@ class TestSplit:
         assert np.bincount(aside.labels).tolist() == [2, 6]
         assert sorted(kept.columns[0] + aside.columns[0]) == sorted(data.columns[0])
 
-    def test_too_few_examples_of_a_class_are_an_error_that_says_what_to_do(self):
-        with pytest.raises(
-            ValueError, match=r"early_stopping=True sets validation_fraction=0\.5 of the 4 examples asid"
-        ):
-            split(read(TEXTS, ["a", "b", "c", "c"]), 0.5, seed=0)
+    @given(st.lists(st.integers(1, 30), min_size=2, max_size=200), st.floats(0.01, 0.99), st.integers(0, 99))
+    def test_of_each_class_its_share_is_set_aside_and_one_example_kept(self, sizes, fraction, seed):
+        labels = np.repeat(np.arange(len(sizes)), sizes)
+        data = TrainingData("classes", ([str(row) for row in range(len(labels))],), labels, np.arange(len(sizes)))
+        try:
+            kept, aside = split(data, fraction, seed)
+        except ValueError:  # classes of one example each
+            assert fraction * max(sizes) < 1 or max(sizes) == 1
+            return
+        n_kept, n_aside = (np.bincount(part.labels, minlength=len(sizes)) for part in (kept, aside))
+        share = np.ceil(fraction * len(labels)) / len(labels) * np.array(sizes)
+        assert_array_equal(n_kept + n_aside, sizes)
+        assert n_kept.min() >= 1
+        assert (n_aside <= np.ceil(share)).all()
+        assert (n_aside >= np.minimum(np.floor(share), np.array(sizes) - 1)).all()
 
+    def test_rows_with_several_labels_are_set_aside_at_random(self):
+        kept, aside = split(read([str(number) for number in range(40)], [["a", "b"], ["b"]] * 20), 0.25, seed=0)
+        assert (len(kept), len(aside)) == (30, 10)
+        assert aside.labels.shape == (10, 2)
 
-labelled = st.lists(st.tuples(st.text(max_size=3), st.integers(0, 3)), min_size=2, max_size=20)
-
-
-class TestDrawnPairs:
-    @settings(deadline=None)
-    @given(labelled, st.integers(1, 9), st.integers(0, 99))
-    def test_a_pair_has_two_texts_and_a_label_for_whether_they_share_a_class(self, rows, n_pairs, seed):
-        texts, labels = [text for text, _ in rows], np.array([label for _, label in rows])
-        left, right, same = draw_pairs(texts, labels, n_pairs, np.random.default_rng(seed))
-        classes_of = {text: {label for other, label in rows if other == text} for text in texts}
-        assert len(left) == len(right) == len(same)
-        for one, other, is_same in zip(left, right, same, strict=True):
-            assert one != other
-            together = classes_of[one] & classes_of[other]
-            assert together if is_same else len(classes_of[one] | classes_of[other]) > 1
-
-    @settings(deadline=None)
-    @given(st.integers(2, 6), st.integers(1, 30))
-    def test_half_of_the_pairs_are_of_one_class_and_each_text_comes_first_equally_often(self, n_texts, n_pairs):
-        texts, labels = [str(number) for number in range(2 * n_texts)], np.repeat([0, 1], n_texts)
-        left, _, same = draw_pairs(texts, labels, n_pairs, np.random.default_rng(0))
-        assert {left.count(text) for text in texts} == {n_pairs}
-        assert same.sum() == 2 * n_texts * (n_pairs // 2)
-
-    def test_no_partner_is_drawn_twice_before_all_others_were_drawn(self):
-        texts, labels = [str(number) for number in range(10)], np.repeat([0, 1], 5)
-        left, right, _ = draw_pairs(texts, labels, 8, np.random.default_rng(0))
-        assert len(set(zip(left, right, strict=True))) == len(left)
-
-    def test_a_text_alone_in_its_class_has_only_pairs_of_two_classes(self):
-        left, _, same = draw_pairs(["a", "b", "c"], np.array([0, 0, 1]), 4, np.random.default_rng(0))
-        assert [int(value) for text, value in zip(left, same, strict=True) if text == "c"] == [0, 0]
-
-    def test_a_repeated_text_counts_once(self):
-        left, _, _ = draw_pairs(["a", "a", "b", "c"], np.array([0, 0, 0, 1]), 2, np.random.default_rng(0))
-        assert left.count("a") == 2
+    def test_classes_of_one_example_each_are_an_error_that_says_what_to_do(self):
+        with pytest.raises(ValueError, match=r"sets validation_fraction=0\.5 of the 4 examples aside.*too few of each"):
+            split(read(TEXTS, list("abcd")), 0.5, seed=0)

@@ -12,12 +12,22 @@ from sentence_transformers.base.sampler import GroupByLabelBatchSampler
 from sentence_transformers.sentence_transformer import losses
 
 from skembed.training.data import KINDS, TrainingData
-from skembed.training.losses import AUTO, OBJECTIVES, check_batches, describe_loss, find_doubt, name_loss, to_columns
+from skembed.training.losses import (
+    ADAPTATIONS,
+    AUTO,
+    OBJECTIVES,
+    check_batches,
+    describe_loss,
+    find_doubt,
+    name_loss,
+    to_columns,
+)
 
 LEFT, RIGHT, OTHER = ["a", "b", "c", "d"], ["e", "f", "g", "h"], ["i", "j", "k", "l"]
 BY_KIND = {
     "texts": TrainingData("texts", (LEFT,)),
     "classes": TrainingData("classes", (LEFT,), np.array([0, 0, 1, 1]), np.array(["x", "y"])),
+    "label_sets": TrainingData("label_sets", (LEFT,), np.array([[1, 0], [1, 1], [0, 1], [0, 1]]), np.array(["x", "y"])),
     "positives": TrainingData("positives", (LEFT, RIGHT)),
     "scores": TrainingData("scores", (LEFT, RIGHT), np.array([0.5, 1.0, 0.0, -1.0])),
     "binary": TrainingData("binary", (LEFT, RIGHT), np.array([0, 1, 0, 1]), np.array([0, 1])),
@@ -35,9 +45,9 @@ def test_every_kind_of_data_has_a_default_loss():
     assert all(kind in OBJECTIVES[name].reads for kind, name in AUTO.items())
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES.values(), ids=list(OBJECTIVES))
-def test_every_loss_is_one_of_sentence_transformers(objective):
-    assert hasattr(losses, objective.class_name)
+@pytest.mark.parametrize("name", sorted(set(OBJECTIVES) - set(ADAPTATIONS)))
+def test_every_loss_but_those_for_adaptation_is_one_of_sentence_transformers(name):
+    assert hasattr(losses, OBJECTIVES[name].class_name)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -73,6 +83,14 @@ def test_a_class_has_its_name_here_or_its_class_name(loss, name):
             r"learns from .* Integers are classes; y\.astype\(float\) makes them scores",
         ),
         ("contrastive", "scores", ValueError, r"learns from .* Floats are scores; y\.astype\(int\) makes them 0 and 1"),
+        (
+            "contrastive",
+            "label_sets",
+            ValueError,
+            "X and y are texts with several labels a row. Losses for these are 'auto', 'cosent', 'cosine_similarity'",
+        ),
+        ("batch_hard_triplet", "label_sets", ValueError, "Losses for these are 'auto', 'cosent', 'cosine_similarity'"),
+        ("tsdae", "positives", ValueError, "loss='tsdae' learns from texts alone"),
         (lambda model: None, "scores", TypeError, "or a loss of sentence-transformers; got function"),
         (3, "scores", TypeError, "loss must be a name or a loss of sentence-transformers; got int"),
         ("triplet", "scores", ValueError, "learns from triplets; X and y are pairs with scores.*'auto', 'cosent', "),
@@ -115,6 +133,28 @@ class TestLayout:
         assert list(columns) == ["text_a", "text_b", "label"]
         assert columns["text_a"] == ["a", "a", "b", "b", "c", "c", "d", "d"]
         assert columns["label"] == [1, 0] * 4
+
+    @pytest.mark.parametrize("loss_name", ["cosine_similarity", "cosent"])
+    def test_several_labels_become_pairs_as_alike_as_their_labels(self, loss_name):
+        columns = laid_out("label_sets", loss_name)
+        alike = dict(zip(zip(columns["text_a"], columns["text_b"], strict=True), columns["label"], strict=True))
+        assert {type(label) for label in columns["label"]} == {float}
+        assert alike["a", "b"] == 0.5
+        assert set(columns["label"]) == {0, 0.5, 1}
+
+    def test_several_labels_go_to_a_loss_of_ones_own_as_rows_of_0_and_1(self):
+        assert laid_out("label_sets", "SomeLossOfOnesOwn")["label"] == [[1, 0], [1, 1], [0, 1], [0, 1]]
+
+    @pytest.mark.parametrize("rows", [[[1, 0], [0, 1]], [[1, 1], [1, 1]]])
+    def test_several_labels_of_which_no_two_texts_share_any_or_all_do_are_refused(self, rows):
+        data = TrainingData("label_sets", (["a", "b"],), np.array(rows), np.array(["x", "y"]))
+        with pytest.raises(ValueError, match="no two different texts that share labels, or all do"):
+            to_columns(data, "cosine_similarity", 2, np.random.default_rng(0))
+
+    @pytest.mark.parametrize("loss_name", ADAPTATIONS)
+    def test_a_loss_for_adaptation_gets_each_text_once(self, loss_name):
+        data = TrainingData("texts", (["a", "b", "a"],))
+        assert to_columns(data, loss_name, 2, np.random.default_rng(0)) == {"text_a": ["a", "b"]}
 
     @pytest.mark.parametrize("loss_name", ["batch_all_triplet", "SomeLossOfOnesOwn"])
     def test_other_losses_get_the_class_labels_as_they_are(self, loss_name):

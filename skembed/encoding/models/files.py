@@ -74,7 +74,8 @@ _NOT_IN_TOKENIZER_CONFIG = _OF_WRITER | {
 }  # fmt: skip
 _NOT_IN_MODEL_CONFIG = {"__version__", "similarity_fn_name", "requirements"}
 _HARMLESS_KWARGS = {"dtype", "torch_dtype", "attn_implementation", "trust_remote_code", "model_max_length"}
-_NOT_READ_BY_CODE = {".git", ".cache", "__pycache__"}
+TUNER_FILE = "fine_tuner.json"  # which SentenceEmbeddingFineTuner.save adds to a model; no library reads it
+_NOT_READ_BY_CODE = {".git", ".cache", "__pycache__", TUNER_FILE}
 
 Stamp = tuple[int, ...]  # a cheap sign that a file or folder has not changed
 
@@ -282,7 +283,7 @@ class _Finder:
         known = {*_TRANSFORMER_CONFIGS, *_SHARDED_WEIGHTS, *_PROCESSORS, "config.json", "modules.json"}
         known |= {"config_sentence_transformers.json", "tokenizer_config.json", "tokenizer.json", "README.txt"}
         known |= {"special_tokens_map.json", "added_tokens.json", "generation_config.json"}
-        known |= {"trainer_state.json", "requirements.txt"}
+        known |= {"trainer_state.json", "requirements.txt", TUNER_FILE}
         for file in sorted(folder.iterdir()):
             if file.suffix in _VOCABULARIES and file.name not in known and not file.is_dir():
                 self._add_binary(f"{label}.vocabulary.{file.name}", file)
