@@ -21,6 +21,9 @@ has fewer), and accuracy on all test rows:
 - clinc150_several: each text of clinc150 has two labels, its intent and its domain, 160 in all, and the name of each
   is a description; plain is a OneVsRestClassifier around that logistic regression. The figure is micro-averaged F1.
   Without examples nothing says how many labels a text has, so there is no row for 0. "all" are all training rows.
+- clinc150_tuned, only if it is named: the same labels with 4 examples of each intent, without descriptions. plain is
+  SentenceEmbeddingClassifier, "descriptions" is the same on top of a SentenceEmbeddingFineTuner (learning_rate=1e-4,
+  n_pairs_per_text=10, otherwise default settings) that learned from the same examples; two draws.
 
 Draw number k is the same for both classifiers and all tasks, and a larger draw contains the smaller ones. Figures are
 means of five draws, in percent, with their standard errors; "difference" is that of pairs on the same draw.
@@ -35,6 +38,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +58,7 @@ N_EXAMPLES = ("0", "1", "2", "4", "8", "16", "64")
 LEAST_ACCURACY = {"0": 63.5, "1": 69.0, "4": 79.0, "8": 84.5}  # on banking77
 LARGEST_LOSS = 0.3  # at 16 and 64 on banking77, beside plain
 TASKS = ("banking77", "clinc150", "clinc150_several")
+TUNED = "clinc150_tuned"
 HEADER = ("task", "examples a label", "plain", "descriptions", "difference", "bound", "holds")
 
 Result = dict[str, Any]
@@ -65,12 +70,13 @@ def main() -> int:
     results = []
     for task in arguments.tasks:
         table, vectors = read_task(arguments.data, task.partition("_")[0], arguments.vectors)
-        sizes = arguments.examples
+        sizes = arguments.examples if task != TUNED else ["4"]
         if task == "clinc150_several":
             sizes = [*(size for size in sizes if size != "0"), *(["all"] if "all" not in sizes else [])]
         for size in sizes:
-            n_draws = 1 if size in ("0", "all") else arguments.draws
-            scores = np.array([measure(task, table, vectors, size, draw) for draw in range(n_draws)])
+            n_draws = 1 if size in ("0", "all") else min(arguments.draws, 2) if task == TUNED else arguments.draws
+            run = partial(measure_tuned, table) if task == TUNED else partial(measure, task, table, vectors)
+            scores = np.array([run(size, draw) for draw in range(n_draws)])
             results.append(judge(summarize(task, size, scores)))
             print(" ".join(row(results[-1])), file=sys.stderr, flush=True)
     print_report(machine, HEADER, map(row, results))
@@ -82,7 +88,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(parser)
     add_json_argument(parser)
-    parser.add_argument("--tasks", nargs="+", choices=TASKS, default=TASKS, help="default: all")
+    parser.add_argument("--tasks", nargs="+", choices=(*TASKS, TUNED), default=TASKS, help="default: the first three")
     parser.add_argument("--examples", nargs="+", choices=(*N_EXAMPLES, "all"), default=N_EXAMPLES, help="default: all")
     parser.add_argument("--draws", type=int, default=5, help="default: 5")
     parser.add_argument("--vectors", metavar="FOLDER", type=Path, help="keep the vectors of the texts there")
@@ -119,15 +125,36 @@ def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: 
     score: Callable[..., float] = accuracy_score
     targets, names = table["label"], sorted(set(table["label"]))
     if task == "clinc150_several":
-        binarizer = MultiLabelBinarizer()
-        indicator = binarizer.fit_transform(table[["label", "domain"]].to_numpy().tolist())
-        targets, names = pd.DataFrame(indicator, columns=binarizer.classes_), binarizer.classes_.tolist()
-        plain, score = OneVsRestClassifier(plain), lambda true, predicted: f1_score(true, predicted, average="micro")
+        targets = intents_and_domains(table)
+        names, plain, score = targets.columns.tolist(), OneVsRestClassifier(plain), micro_f1
     described = skembed.SentenceEmbeddingClassifier({name: name.replace("_", " ") for name in names})
     X, y = (vectors[rows], targets.iloc[rows]) if size != "0" else (None, None)
     true = targets[is_test].to_numpy()
     of_plain = np.nan if X is None else 100 * score(true, plain.fit(X, y).predict(vectors[is_test]))
     return of_plain, 100 * score(true, described.fit(X, y).predict(vectors[is_test]))
+
+
+def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> tuple[float, float]:
+    """Return the scores for several labels without and with a model that is tuned on the same examples, in percent."""
+    rows, is_test = draw_rows(table, size, draw), (table["split"] == "test").to_numpy()
+    targets, texts = intents_and_domains(table), table["text"]
+    tuner = skembed.SentenceEmbeddingFineTuner(learning_rate=1e-4, n_pairs_per_text=10, random_state=draw)
+    scores = []
+    for embedder in (None, tuner):
+        classifier = skembed.SentenceEmbeddingClassifier(embedder=embedder).fit(texts.iloc[rows], targets.iloc[rows])
+        scores.append(100 * micro_f1(targets[is_test].to_numpy(), classifier.predict(texts[is_test])))
+    return scores[0], scores[1]
+
+
+def intents_and_domains(table: pd.DataFrame) -> pd.DataFrame:
+    """Return an indicator of the two labels of each text."""
+    binarizer = MultiLabelBinarizer()
+    indicator = binarizer.fit_transform(table[["label", "domain"]].to_numpy().tolist())
+    return pd.DataFrame(indicator, columns=binarizer.classes_)
+
+
+def micro_f1(true: NDArray[Any], predicted: NDArray[Any]) -> float:
+    return float(f1_score(true, predicted, average="micro"))
 
 
 def summarize(task: str, size: str, scores: NDArray[np.float64]) -> Result:
@@ -151,7 +178,7 @@ def judge(result: Result) -> Result:
     elif task == "clinc150" and size in ("1", "2", "4", "8"):
         error = result["difference"]["standard_error"] or 0.0
         bound, holds = "difference above 2 standard errors", difference > 2 * error
-    elif task == "clinc150_several":
+    elif task in ("clinc150_several", TUNED):
         bound, holds = "difference above 0", difference > 0
     return {**result, "bound": bound, "holds": holds}
 

@@ -13,7 +13,7 @@ import pytest
 from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils import estimator_checks
 
-from skembed import SentenceEmbeddingClassifier, SentenceEmbeddingTransformer
+from skembed import SentenceEmbeddingClassifier, SentenceEmbeddingFineTuner, SentenceEmbeddingTransformer
 
 NO_SENSE_FOR_TEXTS = {
     "check_positive_only_tag_during_fit": "does arithmetic on X",
@@ -34,6 +34,10 @@ NO_SENSE = {
         **NO_SENSE_FOR_TEXTS,
         "check_transformer_data_not_an_array": "passes a column as nested lists, which are refused; arrays are welcome",
     },
+    SentenceEmbeddingFineTuner: {
+        **NO_SENSE_FOR_TEXTS,
+        "check_transformer_data_not_an_array": "passes a column as nested lists, which are refused; arrays are welcome",
+    },
     SentenceEmbeddingClassifier: {
         **NO_SENSE_FOR_TEXTS,
         "check_n_features_in_after_fitting": "a text is not a number of features",
@@ -42,6 +46,9 @@ NO_SENSE = {
         "lists hold labels",
     },
 }
+
+
+SLOW = (SentenceEmbeddingFineTuner,)  # each of its checks trains a model several times
 
 
 def _all_checks(estimator_class):
@@ -80,6 +87,8 @@ def _make(estimator_class, model, check=""):
     transformer = SentenceEmbeddingTransformer(model)
     if estimator_class is SentenceEmbeddingTransformer:
         return transformer
+    if estimator_class is SentenceEmbeddingFineTuner:
+        return SentenceEmbeddingFineTuner(model, n_pairs_per_text=2, batch_size=2, random_state=0, cache=None)
     # the iterations of LogisticRegression end at a tolerance that is larger than that check's
     classifier = DecisionTreeClassifier(random_state=0) if check.startswith("check_sample_weight_equiv") else None
     return estimator_class(embedder=transformer, classifier=classifier)
@@ -89,7 +98,7 @@ def _make(estimator_class, model, check=""):
 @pytest.mark.parametrize(
     ("estimator_class", "name"),
     [
-        (estimator_class, name)
+        pytest.param(estimator_class, name, marks=[pytest.mark.slow] if estimator_class in SLOW else [])
         for estimator_class, checks in CHECKS.items()
         for name in sorted(checks)
         if name.rstrip("-") not in NO_SENSE[estimator_class]
@@ -115,6 +124,8 @@ def test_most_checks_run(estimator_class):
 
 
 @pytest.mark.filterwarnings("ignore:Can't test estimator")
-@pytest.mark.parametrize("estimator_class", NO_SENSE)
+@pytest.mark.parametrize(
+    "estimator_class", [pytest.param(each, marks=[pytest.mark.slow] if each in SLOW else []) for each in NO_SENSE]
+)
 def test_check_estimator_itself_passes(estimator_class, tiny):
     estimator_checks.check_estimator(_make(estimator_class, tiny))

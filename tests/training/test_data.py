@@ -8,7 +8,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from datasets import Dataset
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 from scipy.sparse import csc_matrix, csr_array
@@ -170,6 +170,7 @@ class TestSplit:
         assert np.bincount(aside.labels).tolist() == [2, 6]
         assert sorted(kept.columns[0] + aside.columns[0]) == sorted(data.columns[0])
 
+    @settings(deadline=None)
     @given(st.lists(st.integers(1, 30), min_size=2, max_size=200), st.floats(0.01, 0.99), st.integers(0, 99))
     def test_of_each_class_its_share_is_set_aside_and_one_example_kept(self, sizes, fraction, seed):
         labels = np.repeat(np.arange(len(sizes)), sizes)
