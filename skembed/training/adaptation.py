@@ -85,6 +85,7 @@ class Denoising(nn.Module):
 
     def forward(self, sentence_features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:
         """Compute the loss of a batch of texts."""
+        self.loss.decoder.train(self.model.training)  # the trainer tells only the model of a validation
         whole = sentence_features[0]
         n_prompt = int(torch.as_tensor(whole.get("prompt_length", 0)).flatten()[0])  # the pooling may leave it out
         stays = _is_special(self.model.tokenizer, whole["input_ids"]) | (whole["attention_mask"].cumsum(1) <= n_prompt)
@@ -129,10 +130,13 @@ class MaskedLanguage(nn.Module):
 
     def forward(self, sentence_features: Sequence[dict[str, Tensor]], labels: Tensor | None) -> Tensor:  # noqa: ARG002
         """Compute the loss of a batch of texts."""
+        self.head.train(self.model.training)
         features = {name: value for name, value in sentence_features[0].items() if name in _READ_BY_HEAD}
         ids = features["input_ids"]
         with _same_numbers_unless(self.model.training):
-            hidden, right = self._collator.torch_mask_tokens(ids.cpu(), _is_special(self.model.tokenizer, ids).cpu())
+            hidden, right = self._collator.torch_mask_tokens(
+                ids.cpu().clone(), _is_special(self.model.tokenizer, ids).cpu()
+            )
         guessed = self.head(**{**features, "input_ids": hidden.to(ids.device)}).logits
         right = right.to(ids.device)
         n_hidden = (right >= 0).sum().clamp(min=1)  # a batch of short texts may have none
