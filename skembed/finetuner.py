@@ -483,9 +483,7 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
             tuner.model_fingerprint_ = make_plan(tuner._tuned_settings()).model.fingerprint
         if objects := [name for name in saved.replaced if name != "cache"]:
             kept = ", ".join(f"{name}={getattr(tuner, name)!r}" for name in objects)
-            warn_user(
-                f"A file does not hold objects, as {' and '.join(objects)} had. The loaded fine-tuner has {kept}."
-            )
+            warn_user(f"A file does not hold objects. In their place the loaded fine-tuner has {kept}.")
         return tuner
 
     @property
