@@ -49,7 +49,7 @@ _NO_WORDS = re.compile(
 _DAMAGED_ENTITY = re.compile(r"(?<!&)(#\d{2,5};|\b(?:amp|apos|gt|hellip|lt|nbsp|quot);)")
 _CLEANED = {0x2019: "'", 0x2010: "-", 0x2011: "-"} | dict.fromkeys(map(ord, "\u00ad\u200b\u2060\ufeff"))
 
-_ENDINGS = {"", "s", "es", "e", "n", "en", "er"}  # of short words: car and cars, but not car and card
+_ENDINGS = {"", "s", "es", "e", "n", "en", "er", "ing"}  # of short words: car and cars, but not car and card
 _MORE_ENDINGS = _ENDINGS | {
     "a",
     "o",

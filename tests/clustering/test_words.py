@@ -125,6 +125,7 @@ def test_every_text_is_read_and_every_word_is_shown_as_it_stands_there(text):
         ("fee", "fees"),
         ("city", "cities"),
         ("work", "working"),
+        ("ride", "riding"),
         ("verify", "verified"),
         ("exchange", "exchanging"),
         ("top-up", "topup"),
