@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 _MOST_CATEGORIES = 20  # of a legend
 MOST_NUMBERS, _MOST_TICK_LABELS = 20, 50  # rows or columns with numbers in their cells, with names
-_COLORS = (  # Paul Tol's "muted", safe for colour-blind people, https://sronpersonalpages.nl/~pault; then shades of it
+COLORS = (  # Paul Tol's "muted", safe for colour-blind people, https://sronpersonalpages.nl/~pault; then shades of it
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#882255", "#999933"),
     *("#9990C3", "#70383F", "#88BB99", "#4B7082", "#7A7040", "#D4A1CC", "#255E54", "#C391AA", "#545419"),
 )
 GREY, _DARK_GREY = "#CCCCCC", "#888888"
+TITLE: dict[str, Any] = {"fontsize": "x-large", "fontweight": "bold"}
+NOTE: dict[str, Any] = {"fontsize": "medium", "color": "0.35"}
 MARKERS = dict(  # of matplotlib → of plotly
     zip("os^DvPX*", ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"], strict=True)
 )
@@ -58,7 +60,7 @@ class Layer:
 def split_by_look(labels: pd.Series[Any] | None, rows: NDArray[np.intp]) -> list[Layer]:
     """Group rows by the look of their labels; grey ones come last."""
     if labels is None:
-        layers = [Layer("", rows, _COLORS[0])]
+        layers = [Layer("", rows, COLORS[0])]
     elif pd.api.types.is_float_dtype(labels.dtype):
         scores = labels.iloc[rows].to_numpy(np.float64, na_value=np.nan)
         is_finite = np.isfinite(scores)
@@ -76,7 +78,7 @@ def _category_layers(labels: pd.Categorical, rows: NDArray[np.intp]) -> list[Lay
     n_named = len(by_frequency) if len(by_frequency) <= _MOST_CATEGORIES else _MOST_CATEGORIES - 1
     named, others = sorted(by_frequency[:n_named]), by_frequency[n_named:]
     layers = [
-        Layer(str(names[code]) or '""', rows[codes == code], _COLORS[i % len(_COLORS)], markers[i % len(markers)])
+        Layer(str(names[code]) or '""', rows[codes == code], COLORS[i % len(COLORS)], markers[i % len(markers)])
         for i, code in enumerate(named)
     ]
     layers.append(Layer(f"{len(others)} others", rows[np.isin(codes, others)], _DARK_GREY))
@@ -163,17 +165,22 @@ def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) ->
 
 def spread_colors(places: NDArray[np.float64]) -> list[str]:
     """Choose a colour for each place; of many places, those of the same colour are far from each other."""
-    n_colors = len(_COLORS) if len(places) <= len(_COLORS) else _MOST_REPEATED
+    n_colors = len(COLORS) if len(places) <= len(COLORS) else _MOST_REPEATED
     chosen: list[int] = []
     for number, place in enumerate(places):
         nearest = np.full(n_colors, np.inf)  # distance of each colour
         np.minimum.at(nearest, chosen, np.linalg.norm(places[:number] - place, axis=1))
         chosen.append(int(nearest.argmax()))
-    return [_COLORS[color] for color in chosen]
+    return [COLORS[color] for color in chosen]
 
 
 def write_names(
-    ax: Axes, places: NDArray[np.float64], texts: list[str], colors: list[str], points: NDArray[np.float64], weights: Any
+    ax: Axes,
+    places: NDArray[np.float64],
+    texts: list[str],
+    colors: list[str],
+    points: NDArray[np.float64],
+    weights: Any,
 ) -> int:
     """Write names on a map, each as near to its place as there is room; return how many there is room for.
 
@@ -198,7 +205,8 @@ def write_names(
     from matplotlib.patheffects import withStroke
 
     per_pixel = 72 / ax.figure.dpi  # typographic points
-    fontsize = float(np.interp(len(texts), [8, 30], [13, 9.5]))
+    width = per_pixel * ax.get_window_extent().width
+    fontsize = float(np.clip(np.interp(len(texts), [8, 30], [13, 9.5]), 6, max(6, width / 40)))
     style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": fontsize, "fontweight": "bold"}
     sizes = per_pixel * np.array([_size_of(ax, text, style) for text in texts]) + 4
     anchors, marks = (per_pixel * ax.transData.transform(where) for where in (places, points))
@@ -253,6 +261,11 @@ def write_numbers(ax: Axes, im: AxesImage, similarities: NDArray[np.floating[Any
             number = f"{round(float(cosine), 2) + 0:.2f}"  # + 0: not "-0.00"
             color = "black" if brightness[row, column] > 0.5 else "white"
             ax.text(column, row, number, ha="center", va="center", color=color, fontsize=min(10, width / 3.2))
+
+
+def room_in(ax: Axes) -> int:
+    """Return about how many letters of medium size fit into the width of axes."""
+    return max(10, int(ax.get_window_extent().width * 72 / ax.figure.dpi / 5.5))
 
 
 def counted(number: int, noun: str) -> str:

@@ -1,4 +1,7 @@
-"""What the displays read: columns, texts, vectors and features. Imports embedders; matplotlib when it is needed."""
+"""What the displays read: columns, texts, vectors, features and topics.
+
+Imports embedders and projections; matplotlib when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +64,8 @@ def read_topics(topics: Any, length: int) -> NDArray[np.intp]:
     column = read_one_column(topics, "topics", length)
     if column is None or not (pd.api.types.is_integer_dtype(column.dtype) or column.isna().all()):
         raise TypeError("topics must be whole numbers, one for each row, and -1 for none.")
-    return np.maximum(column.fillna(-1).to_numpy(np.intp), -1)
+    numbers: NDArray[np.intp] = np.maximum(column.fillna(-1).to_numpy(np.intp), -1)
+    return numbers
 
 
 def read_names(names: Any, topics: NDArray[np.intp]) -> pd.Series[Any]:

@@ -50,7 +50,9 @@ def place_boxes(
     middles = np.full_like(anchors, np.nan)
     edges = [np.arange(start, end + _STEP, _STEP) for start, end in inside.reshape(2, 2).T]
     grid = np.stack(np.meshgrid(*edges), axis=-1).reshape(-1, 2)
-    sums = np.histogram2d(*marks.T, bins=edges, weights=weights)[0].cumsum(axis=0).cumsum(axis=1)
+    sums: NDArray[np.float64] = (
+        np.histogram2d(marks[:, 0], marks[:, 1], bins=edges, weights=weights)[0].cumsum(axis=0).cumsum(axis=1)
+    )
     for _ in range(_ROUNDS):
         for number, (anchor, size) in enumerate(zip(anchors, sizes, strict=True)):
             middles[number] = np.nan
@@ -60,22 +62,24 @@ def place_boxes(
             is_free = _lie_within(boxes, inside) & ~_meet(boxes, taken).any(axis=1)
             if is_free.any():
                 apart = np.abs(tried - anchor)
-                beyond = np.linalg.norm((apart - size / 2).clip(0), axis=1)
-                cost = beyond + _OF_OFF_MIDDLE * np.linalg.norm(apart, axis=1) + _OF_HIDING * _within(boxes, sums, inside)
+                cost = np.linalg.norm((apart - size / 2).clip(0), axis=1)  # from the edge
+                cost += _OF_OFF_MIDDLE * np.linalg.norm(apart, axis=1) + _OF_HIDING * _within(boxes, sums, inside)
                 middles[number] = tried[np.where(is_free, cost, np.inf).argmin()]
     return middles
 
 
 def _lie_within(boxes: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.bool_]:
-    lies: NDArray[np.bool_] = (boxes[:, :2] >= area[:2]).all(axis=1) & (boxes[:, 2:] <= area[2:]).all(axis=1)
+    lies: NDArray[np.bool_] = (np.hstack([boxes[:, :2] - area[:2], area[2:] - boxes[:, 2:]]) >= 0).all(axis=1)
     return lies
 
 
 def _meet(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Return whether each box overlaps each of the others; several times as fast as the areas."""
     left, bottom, right, top = boxes.T[..., None]
-    meets: NDArray[np.bool_] = (left < others[:, 2]) & (right > others[:, 0])
-    return meets & (bottom < others[:, 3]) & (top > others[:, 1])
+    meets: NDArray[np.bool_] = (
+        (left < others[:, 2]) & (right > others[:, 0]) & (bottom < others[:, 3]) & (top > others[:, 1])
+    )
+    return meets
 
 
 def _within(boxes: NDArray[np.float64], sums: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -152,7 +152,7 @@ class TopicMapDisplay:
             ax = plt.subplots(figsize=_figure_size(self.positions[rows]), layout="constrained")[1]
         self.ax_: Axes = ax
         self.figure_: Figure | SubFigure = ax.figure
-        ax.set_title(self._title(), loc="left", fontsize="x-large", fontweight="bold")
+        ax.set_title(self._title(), loc="left", **drawing.TITLE)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
         sizes = np.bincount(self.topics[rows][self.topics[rows] >= 0])
@@ -179,7 +179,9 @@ class TopicMapDisplay:
         require("plotly.graph_objects", package="plotly", needed_by=f"{type(self).__name__}.plot_interactive")
         named = pd.Categorical(pd.Series(self.topics).map(self.names), categories=self.names.unique())
         labels = pd.Series(named, name="topic")
-        figure = EmbeddingMapDisplay(self.positions, labels=labels, texts=self.texts, index=self.index).plot_interactive()
+        figure = EmbeddingMapDisplay(
+            self.positions, labels=labels, texts=self.texts, index=self.index
+        ).plot_interactive()
         return figure.update_layout(title_text=self._title(), xaxis_title_text="", yaxis_title_text="")
 
     def _draw_topics(
@@ -192,9 +194,9 @@ class TopicMapDisplay:
         colors[drawn] = drawing.spread_colors(places)
         order = np.random.default_rng(0).permutation(len(rows))
         order = order[np.argsort(topics[order] >= 0, kind="stable")]  # grey ones at the back
-        style = drawing.point_style(len(rows))
+        style: dict[str, Any] = {"c": list(colors[topics[order]]), **drawing.point_style(len(rows))}
         style["alpha"] = max(style["alpha"], 0.65)
-        self.ax_.scatter(*points[order].T, c=list(colors[topics[order]]), **{**style, **scatter_kw})
+        self.ax_.scatter(*points[order].T, **{**style, **scatter_kw})
         named = drawn[:_MOST_NAMED]
         names = [drawing.wrapped(self.names[topic], 20, 3) for topic in named]
         shares = np.append(1 / np.maximum(sizes, 1), 0)[topics]  # each point's of its topic
@@ -213,16 +215,15 @@ class TopicMapDisplay:
     def _explain(self, n_unnamed: int) -> None:
         """Write below the map how to read it, and what is not on it."""
         has_place = ~np.isnan(self.positions).any(axis=1)
-        counts = [
+        counts: list[tuple[str, Any, str]] = [
             ("Not named", n_unnamed, "smaller topic"),
             ("Not drawn", np.count_nonzero(~has_place & (self.topics >= 0)), "text"),
             ("Grey, without a topic", np.count_nonzero(has_place & (self.topics < 0)), "text"),
             ("Left out, without a text", np.count_nonzero(self._is_left_out()), "row"),
         ]
         notes = [f"{what}: {drawing.counted(number, noun)}." for what, number, noun in counts if number]
-        width = self.ax_.get_window_extent().width / self.figure_.dpi * 72
-        text = textwrap.fill(" ".join(["Similar texts are close together.", *notes]), max(20, int(width / 5.5)))
-        self.ax_.set_xlabel(text, loc="left", color="0.35")
+        text = textwrap.fill(" ".join(["Similar texts are close together.", *notes]), drawing.room_in(self.ax_))
+        self.ax_.set_xlabel(text, loc="left", **drawing.NOTE)
 
 
 def _figure_size(points: NDArray[np.float64]) -> tuple[float, float]:

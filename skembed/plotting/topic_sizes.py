@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure, SubFigure
 
 _MOST_BARS, _MOST_PANELS, _MOST_GROUPS = 30, 12, 8
+_COLOR = "#44AA99"
 _PERIODS = {"h": "hour", "D": "day", "W": "week", "M": "month", "Q": "quarter", "Y": "year"}  # by pandas' letters
 _CYCLES = {"h": 24, "M": 12, "Q": 4}  # periods after which a new day or year begins
 
@@ -48,9 +49,9 @@ class TopicSizesDisplay:
 
     Notes
     -----
-    Sizes of all texts are horizontal bars, one for each topic, up to 30. Sizes of periods are panels with the same axes,
-    one for each topic, up to 12; bars of groups, up to 8, are on top of each other. The largest topics and groups are
-    drawn, and the picture says how many are not.
+    Sizes of all texts are horizontal bars, one for each topic, up to 30. Sizes of periods are panels with the
+    same axes, one for each topic, up to 12; bars of groups, up to 8, are on top of each other. The largest topics and
+    groups are drawn, and the picture says how many are not.
 
     Examples
     --------
@@ -69,11 +70,13 @@ class TopicSizesDisplay:
         sizes = sizes if isinstance(sizes, pd.DataFrame) else pd.Series(sizes)
         topics = sizes.columns if isinstance(sizes, pd.DataFrame) else sizes.index
         if not pd.api.types.is_integer_dtype(topics.dtype):
-            raise TypeError("sizes must have the numbers of topics in its index, or in its columns if it is a DataFrame.")
+            raise TypeError(
+                "sizes must have the numbers of topics in its index, or in its columns if it is a DataFrame."
+            )
         self.sizes: Any = sizes.drop(-1, axis=sizes.ndim - 1, errors="ignore")
         if self.sizes.size == 0:
             raise ValueError(f"sizes must have at least one topic; got the shape {self.sizes.shape}.")
-        self.names = inputs.read_names(names, self._topics())
+        self.names = inputs.read_names(names, self._totals().index.to_numpy())
 
     @classmethod
     def from_estimator(
@@ -140,11 +143,187 @@ class TopicSizesDisplay:
             If matplotlib is not installed.
         """
         plt = inputs.import_pyplot(type(self))
-        is_table = isinstance(self.sizes, pd.DataFrame)
-        totals = self.sizes.sum() if is_table else self.sizes
-        shown = totals.sort_values(ascending=False, kind="stable").index[: _MOST_PANELS if is_table else _MOST_BARS]
+        most = _MOST_PANELS if self._is_table else _MOST_BARS
+        shown = self._totals().sort_values(ascending=False, kind="stable").index[:most]
         if ax is None:
-            ax = plt.subplots(figsize=_figure_size(len(shown), is_table), layout="constrained")[1]
+            ax = plt.subplots(figsize=_figure_size(len(shown), self._is_table), layout="constrained")[1]
         self.ax_: Axes = ax
         self.figure_: Figure | SubFigure = ax.figure
-        ...
+        if self._is_table:
+            self._plot_panels(shown, normalize)
+        else:
+            self._plot_bars(shown)
+        return self
+
+    @property
+    def _is_table(self) -> bool:
+        return isinstance(self.sizes, pd.DataFrame)
+
+    def _totals(self) -> pd.Series[Any]:
+        """Return the number of texts of each topic."""
+        totals: pd.Series[Any] = self.sizes.sum() if self._is_table else self.sizes
+        return totals
+
+    def _title(self) -> str:
+        totals = self._totals()
+        return f"{drawing.counted(int(totals.sum()), 'text')}, {drawing.counted(len(totals), 'topic')}"
+
+    def _not_drawn(self, shown: pd.Index[Any]) -> str:
+        rest = self._totals().drop(shown)
+        what = f"{drawing.counted(len(rest), 'smaller topic')} with {drawing.counted(int(rest.sum()), 'text')}"
+        return f"Not drawn: {what}." if len(rest) else ""
+
+    def _plot_bars(self, shown: pd.Index[Any]) -> None:
+        ax, sizes = self.ax_, self.sizes[shown]
+        self.axes_: NDArray[np.object_] = np.array([ax], dtype=object)
+        bars = ax.barh(range(len(shown)), sizes, color=_COLOR)
+        share = sizes / max(self.sizes.sum(), 1)
+        ax.bar_label(
+            bars, [f"{size:,} ({_percent(of_all)})" for size, of_all in zip(sizes, share, strict=True)], padding=4
+        )
+        ax.set_yticks(range(len(shown)), [drawing.wrapped(self.names[topic], 40, 2) for topic in shown])
+        ax.set(xticks=[], xlim=(0, 1.25 * max(sizes.max(), 1)), ylim=(len(shown) - 0.4, -0.6))  # room for the numbers
+        ax.tick_params(length=0)
+        ax.spines[["top", "right", "bottom"]].set_visible(False)
+        ax.set_title(self._title(), loc="left", **drawing.TITLE)
+        ax.set_xlabel(self._not_drawn(shown), loc="left", **drawing.NOTE)
+
+    def _plot_panels(self, shown: pd.Index[Any], normalize: bool) -> None:
+        groups = _split_by_group(self.sizes)
+        groups = _to_shares(groups) if normalize else groups
+        index = next(iter(groups.values())).index
+        part, n_columns = _part_of_figure(self.ax_), _n_columns(len(shown))
+        panels = part.subplots(-(-len(shown) // n_columns), n_columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for panel in panels[len(shown) :]:
+            panel.remove()
+        self.axes_ = panels[: len(shown)]
+        for topic, panel in zip(shown, self.axes_, strict=True):
+            _stack_bars(panel, {group: table[topic] for group, table in groups.items()})
+            panel.set_title(
+                drawing.wrapped(self.names[topic], drawing.room_in(panel), 2), loc="left", fontsize="medium"
+            )
+        for panel in self.axes_[-n_columns:]:  # the lowest of each column
+            panel.tick_params(labelbottom=True)
+            _label_values(panel, index)
+        _label_heights(self.axes_[0], normalize)
+        self._explain_panels(part, index, normalize, shown)
+
+    def _explain_panels(self, part: Any, index: pd.Index[Any], normalize: bool, shown: pd.Index[Any]) -> None:
+        """Write above and below the panels what they show, and beside them the colours of groups."""
+        by = _name_of(index)
+        bars = f"Bars: {'share of the texts' if normalize else 'texts'} of each {by}."
+        part.suptitle(f"{self._title()}, by {by}", x=0.01, ha="left", **drawing.TITLE)
+        part.supxlabel(f"{bars} {self._not_drawn(shown)}", x=0.01, ha="left", **drawing.NOTE)
+        if self.sizes.index.nlevels > 1:
+            name = self.sizes.index.names[0]
+            handles, groups = self.axes_[0].get_legend_handles_labels()
+            part.legend(
+                handles[::-1], groups[::-1], title=name, loc="outside right upper", frameon=False, alignment="left"
+            )
+
+
+def _figure_size(n_shown: int, is_table: bool) -> tuple[float, float]:
+    if not is_table:
+        return 9, 1.2 + 0.36 * n_shown
+    n_columns = _n_columns(n_shown)
+    return max(6, 3.2 * n_columns), 1.4 + 2 * -(-n_shown // n_columns)
+
+
+def _n_columns(n_panels: int) -> int:
+    return n_panels if n_panels <= 3 else int(np.ceil(np.sqrt(n_panels)))
+
+
+def _part_of_figure(ax: Axes) -> Any:
+    """Return a subfigure in the place of axes."""
+    spec = ax.get_subplotspec()
+    if spec is None:
+        raise ValueError("ax must be in a grid, such as one of plt.subplots, to make room for panels.")
+    ax.set_axis_off()
+    return ax.figure.add_subfigure(spec)
+
+
+def _percent(share: float) -> str:
+    return "< 1 %" if 0 < share < 0.005 else f"{100 * share:.0f} %"
+
+
+def _split_by_group(sizes: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """Return the sizes of each group, the largest first, all with the same rows; of "" without groups."""
+    if not isinstance(sizes.index, pd.MultiIndex):
+        return {"": sizes[sizes.index.notna()]}
+    groups = sizes.index.get_level_values(0).astype(object).fillna("missing")
+    largest = sizes.sum(axis=1).groupby(groups).sum().sort_values(ascending=False, kind="stable").index
+    n_named = len(largest) if len(largest) <= _MOST_GROUPS else _MOST_GROUPS - 1
+    others = f"{len(largest) - n_named} others"
+    names = pd.Series(
+        [drawing.wrapped(group, 20, 2) for group in largest[:n_named]] + [others] * (len(largest) - n_named), largest
+    )
+    tables = sizes.groupby([groups.map(names.to_dict()), sizes.index.get_level_values(1)]).sum()
+    index = sizes.index.remove_unused_levels().levels[1]
+    return {name: tables.loc[[name]].droplevel(0).reindex(index, fill_value=0) for name in names.unique()}
+
+
+def _to_shares(tables: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """Divide sizes by the number of texts in their period, of all topics and groups."""
+    totals = np.sum([table.sum(axis=1).to_numpy() for table in tables.values()], axis=0)
+    return {group: table.div(np.where(totals > 0, totals, 1), axis=0) for group, table in tables.items()}
+
+
+def _stack_bars(ax: Axes, sizes: dict[str, pd.Series[Any]]) -> None:
+    """Draw the bars of groups on top of each other."""
+    colors = drawing.COLORS if len(sizes) > 1 else (_COLOR,)
+    bottom: Any = 0
+    for (group, heights), color in zip(sizes.items(), colors, strict=False):
+        width = 0.85 if len(heights) <= 40 else 1  # gaps between thin bars would flicker
+        ax.bar(_places_of(heights.index), heights, width, bottom, color=color, label=group)
+        bottom = bottom + heights
+    ax.spines[["top", "right", "left"]].set_visible(False)
+    ax.tick_params(length=0)
+    ax.grid(axis="y", color="0.9")
+    ax.set_axisbelow(True)
+
+
+def _places_of(index: pd.Index[Any]) -> NDArray[np.int64]:
+    """Return where along the axis values are: periods by their number, so that one without texts leaves a gap."""
+    is_period = isinstance(index, pd.PeriodIndex)
+    return index.astype("int64").to_numpy() if is_period else np.arange(len(index))
+
+
+def _label_values(ax: Axes, index: pd.Index[Any]) -> None:
+    """Label a few periods or values."""
+    if isinstance(index, pd.PeriodIndex):
+        places = _places_of(index)
+        step = _tick_step(places.max() - places.min() + 1, _CYCLES.get(_letter_of(index), 1))
+        ticks = np.arange(-(-places.min() // step) * step, places.max() + 1, step)
+        labels = [str(pd.Period(ordinal=tick, freq=index.freqstr)).partition("/")[0] for tick in ticks.tolist()]
+    else:
+        ticks = np.arange(0, len(index), 1 if len(index) <= 12 else -(-len(index) // 8))
+        labels = [drawing.wrapped(value, 16, 1) for value in index[ticks]]
+    is_crowded = len("  ".join(labels)) > drawing.room_in(ax)
+    style: dict[str, Any] = {"rotation": 45, "ha": "right", "rotation_mode": "anchor"} if is_crowded else {}
+    ax.set_xticks(ticks, labels, fontsize="small", **style)
+
+
+def _label_heights(ax: Axes, normalize: bool) -> None:
+    if normalize:
+        ax.yaxis.set_major_formatter(lambda share, _: f"{round(100 * share, 6):g} %")
+    else:
+        ax.locator_params(axis="y", integer=True)
+        ax.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
+
+
+def _tick_step(n_periods: int, cycle: int) -> int:
+    """Return the distance of about four ticks, so that one falls on the start of each year or day."""
+    least = -(-n_periods // 4)
+    divisors = [step for step in range(least, cycle + 1) if cycle % step == 0]
+    return divisors[0] if divisors else -(-least // cycle) * cycle
+
+
+def _letter_of(index: pd.PeriodIndex) -> str:
+    return index.freqstr.partition("-")[0]
+
+
+def _name_of(index: pd.Index[Any]) -> str:
+    """Return what the rows of sizes are: "month", or the name of the values."""
+    if isinstance(index, pd.PeriodIndex):
+        return _PERIODS.get(_letter_of(index), "period")
+    return "value" if index.name is None else str(index.name)
