@@ -204,6 +204,8 @@ def write_names(
     """
     from matplotlib.patheffects import withStroke
 
+    if not texts:
+        return 0
     per_pixel = 72 / ax.figure.dpi  # typographic points
     width = per_pixel * ax.get_window_extent().width
     fontsize = float(np.clip(np.interp(len(texts), [8, 30], [13, 9.5]), 6, max(6, width / 40)))
@@ -270,7 +272,7 @@ def room_in(ax: Axes) -> int:
 
 def counted(number: int, noun: str) -> str:
     """Return a number with its noun: "1 row", "5,574 rows"."""
-    return f"{number:,} {noun}{'s' * (number != 1)}"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _lines(value: Any, width: int, most_lines: int) -> list[str]:

@@ -56,6 +56,7 @@ class EmbeddingMapDisplay:
     See Also
     --------
     SimilarityDisplay : Heat map of the cosines of a few dozen rows.
+    TopicMapDisplay : Map of the topics of a topic model, with their names on it.
 
     Notes
     -----

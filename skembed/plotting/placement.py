@@ -69,7 +69,7 @@ def place_boxes(
 
 
 def _lie_within(boxes: NDArray[np.float64], area: NDArray[np.float64]) -> NDArray[np.bool_]:
-    lies: NDArray[np.bool_] = (np.hstack([boxes[:, :2] - area[:2], area[2:] - boxes[:, 2:]]) >= 0).all(axis=1)
+    lies: NDArray[np.bool_] = np.hstack([boxes[:, :2] - area[:2], area[2:] - boxes[:, 2:]]).min(axis=1) >= 0
     return lies
 
 

@@ -155,12 +155,10 @@ class TopicMapDisplay:
         ax.set_title(self._title(), loc="left", **drawing.TITLE)
         ax.set(xticks=[], yticks=[])
         ax.spines[:].set_visible(False)
-        sizes = np.bincount(self.topics[rows][self.topics[rows] >= 0])
-        drawn = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]  # topics, the largest first
-        self._explain(n_unnamed=len(drawn[_MOST_NAMED:]))  # the layout makes room for it
+        self._explain(n_named=min(len(self.names), _MOST_NAMED))  # the layout makes room for it
         drawing.frame_points(ax, self.positions[rows], margin=0.02)
-        n_named = self._draw_topics(rows, drawn, sizes, scatter_kw or {})
-        self._explain(n_unnamed=len(drawn) - n_named)
+        n_named = self._draw_topics(rows, scatter_kw or {})
+        self._explain(n_named)
         return self
 
     def plot_interactive(self) -> PlotlyFigure:
@@ -184,39 +182,41 @@ class TopicMapDisplay:
         ).plot_interactive()
         return figure.update_layout(title_text=self._title(), xaxis_title_text="", yaxis_title_text="")
 
-    def _draw_topics(
-        self, rows: NDArray[np.intp], drawn: NDArray[np.intp], sizes: NDArray[np.intp], scatter_kw: dict[str, Any]
-    ) -> int:
+    def _draw_topics(self, rows: NDArray[np.intp], scatter_kw: dict[str, Any]) -> int:
         """Draw the points, mixed so that no topic hides another, and the names; return how many there is room for."""
-        points, topics = self.positions[rows], self.topics[rows]
-        places = np.array([densest_place(points[topics == topic]) for topic in drawn]).reshape(-1, 2)
-        colors = np.full(len(sizes) + 1, drawing.GREY, dtype=object)  # the last one is that of topic -1
-        colors[drawn] = drawing.spread_colors(places)
+        points, codes = (
+            self.positions[rows],
+            self.names.index.get_indexer(pd.Index(self.topics[rows])),
+        )  # -1 without a topic
+        sizes = np.bincount(codes[codes >= 0], minlength=len(self.names))
+        largest = np.argsort(-sizes, kind="stable")[: np.count_nonzero(sizes)]
+        places = np.array([densest_place(points[codes == code]) for code in largest]).reshape(-1, 2)
+        colors = np.full(len(sizes) + 1, drawing.GREY, dtype=object)  # the last one is that of -1
+        colors[largest] = drawing.spread_colors(places)
         order = np.random.default_rng(0).permutation(len(rows))
-        order = order[np.argsort(topics[order] >= 0, kind="stable")]  # grey ones at the back
-        style: dict[str, Any] = {"c": list(colors[topics[order]]), **drawing.point_style(len(rows))}
+        order = order[np.argsort(codes[order] >= 0, kind="stable")]  # grey ones at the back
+        style: dict[str, Any] = {"c": list(colors[codes[order]]), **drawing.point_style(len(rows))}
         style["alpha"] = max(style["alpha"], 0.65)
         self.ax_.scatter(*points[order].T, **{**style, **scatter_kw})
-        named = drawn[:_MOST_NAMED]
-        names = [drawing.wrapped(self.names[topic], 20, 3) for topic in named]
-        shares = np.append(1 / np.maximum(sizes, 1), 0)[topics]  # each point's of its topic
+        named = largest[:_MOST_NAMED]
+        names = [drawing.wrapped(name, 20, 3) for name in self.names.iloc[named]]
+        shares = np.append(1 / np.maximum(sizes, 1), 0)[codes]  # each point's of its topic
         return drawing.write_names(self.ax_, places[: len(named)], names, list(colors[named]), points, shares)
 
     def _title(self) -> str:
         n_rows = int((~self._is_left_out()).sum())
-        n_topics = len(np.unique(self.topics[self.topics >= 0]))
-        return f"{drawing.counted(n_rows, 'text')}, {drawing.counted(n_topics, 'topic')}"
+        return f"{drawing.counted(n_rows, 'text')}, {drawing.counted(len(self.names), 'topic')}"
 
     def _is_left_out(self) -> NDArray[np.bool_]:
         """Return which rows have neither a position nor a topic: those without a text."""
         left_out: NDArray[np.bool_] = np.isnan(self.positions).any(axis=1) & (self.topics < 0)
         return left_out
 
-    def _explain(self, n_unnamed: int) -> None:
+    def _explain(self, n_named: int) -> None:
         """Write below the map how to read it, and what is not on it."""
         has_place = ~np.isnan(self.positions).any(axis=1)
         counts: list[tuple[str, Any, str]] = [
-            ("Not named", n_unnamed, "smaller topic"),
+            ("Not named", len(self.names) - n_named, "smaller topic"),
             ("Not drawn", np.count_nonzero(~has_place & (self.topics >= 0)), "text"),
             ("Grey, without a topic", np.count_nonzero(has_place & (self.topics < 0)), "text"),
             ("Left out, without a text", np.count_nonzero(self._is_left_out()), "row"),

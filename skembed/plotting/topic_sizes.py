@@ -67,15 +67,7 @@ class TopicSizesDisplay:
     """
 
     def __init__(self, sizes: Any, *, names: Any = None) -> None:
-        sizes = sizes if isinstance(sizes, pd.DataFrame) else pd.Series(sizes)
-        topics = sizes.columns if isinstance(sizes, pd.DataFrame) else sizes.index
-        if not pd.api.types.is_integer_dtype(topics.dtype):
-            raise TypeError(
-                "sizes must have the numbers of topics in its index, or in its columns if it is a DataFrame."
-            )
-        self.sizes: Any = sizes.drop(-1, axis=sizes.ndim - 1, errors="ignore")
-        if self.sizes.size == 0:
-            raise ValueError(f"sizes must have at least one topic; got the shape {self.sizes.shape}.")
+        self.sizes: Any = _read_sizes(sizes)
         self.names = inputs.read_names(names, self._totals().index.to_numpy())
 
     @classmethod
@@ -220,6 +212,20 @@ class TopicSizesDisplay:
             part.legend(
                 handles[::-1], groups[::-1], title=name, loc="outside right upper", frameon=False, alignment="left"
             )
+
+
+def _read_sizes(sizes: Any) -> Any:
+    """Return sizes without those of topic -1; raise for sizes that are not those of topics."""
+    table: Any = sizes if isinstance(sizes, pd.DataFrame) else pd.Series(sizes)
+    topics = table.columns if isinstance(table, pd.DataFrame) else table.index
+    if not pd.api.types.is_integer_dtype(topics.dtype):
+        raise TypeError("sizes must have the numbers of topics in its index, or in its columns if it is a DataFrame.")
+    if not topics.is_unique:
+        raise ValueError(f"sizes has topic {topics[topics.duplicated()][0]} twice; add them up first.")
+    table = table.drop(-1, axis=table.ndim - 1, errors="ignore")
+    if table.size == 0:
+        raise ValueError(f"sizes must have at least one topic, and a DataFrame one row; got the shape {table.shape}.")
+    return table
 
 
 def _figure_size(n_shown: int, is_table: bool) -> tuple[float, float]:
