@@ -166,11 +166,11 @@ def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) ->
 def spread_colors(places: NDArray[np.float64]) -> list[str]:
     """Choose a colour for each place; of many places, those of the same colour are far from each other."""
     n_colors = len(COLORS) if len(places) <= len(COLORS) else _MOST_REPEATED
-    chosen: list[int] = []
+    chosen = np.empty(len(places), dtype=np.intp)
     for number, place in enumerate(places):
         nearest = np.full(n_colors, np.inf)  # distance of each colour
-        np.minimum.at(nearest, chosen, np.linalg.norm(places[:number] - place, axis=1))
-        chosen.append(int(nearest.argmax()))
+        np.minimum.at(nearest, chosen[:number], np.linalg.norm(places[:number] - place, axis=1))
+        chosen[number] = nearest.argmax()
     return [COLORS[color] for color in chosen]
 
 

@@ -18,7 +18,7 @@ def boxes_of(middles, sizes) -> np.ndarray:
     return np.hstack([middles - sizes / 2, middles + sizes / 2])
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     boxes=st.lists(
         st.tuples(st.floats(0, 300), st.floats(0, 200), st.floats(1, 150), st.floats(1, 60)), min_size=1, max_size=12

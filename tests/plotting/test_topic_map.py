@@ -16,7 +16,7 @@ from sklearn.cluster import KMeans
 from sklearn.frozen import FrozenEstimator
 from sklearn.pipeline import make_pipeline
 
-from skembed import EmbeddingMapDisplay, TopicMapDisplay
+from skembed import EmbeddingMapDisplay, TopicMapDisplay, TruncationWarning
 from skembed.plotting import projections
 from tests.plotting.drawn import TEXTS, notes_of, points_of
 
@@ -314,6 +314,12 @@ class TestOfAModel:
         with pytest.raises(TypeError, match=r"holds no fitted TopicModel\.$"):
             TopicMapDisplay.from_estimator(fit(topic_model), TEXTS)
         assert counted == []
+
+    def test_a_warning_about_cut_texts_points_to_the_users_line(self, topic_model):
+        topic_model.fit(TEXTS)
+        with pytest.warns(TruncationWarning) as caught:
+            TopicMapDisplay.from_estimator(topic_model, ["fox " * 999, "a fox"])
+        assert {warning.filename for warning in caught} == {__file__}
 
     def test_an_unknown_method_is_an_error_before_anything_is_embedded(self, topic_model, counted):
         with pytest.raises(ValueError, match="method must be one of 'auto', 'pca', 'tsne', 'umap'; got 'mds'"):
