@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.frames.vectors import VectorDtype as VectorDtype
     from skembed.plotting.embedding_map import EmbeddingMapDisplay as EmbeddingMapDisplay
     from skembed.plotting.similarity import SimilarityDisplay as SimilarityDisplay
+    from skembed.plotting.topic_map import TopicMapDisplay as TopicMapDisplay
+    from skembed.plotting.topic_sizes import TopicSizesDisplay as TopicSizesDisplay
     from skembed.plotting.training_curve import TrainingCurveDisplay as TrainingCurveDisplay
     from skembed.precomputing import precompute as precompute
     from skembed.similarity.duplicates import NearDuplicates as NearDuplicates
@@ -56,6 +58,8 @@ _NAMES_IN = {
     "skembed.frames.vectors": ("VectorArray", "VectorDtype"),
     "skembed.plotting.embedding_map": ("EmbeddingMapDisplay",),
     "skembed.plotting.similarity": ("SimilarityDisplay",),
+    "skembed.plotting.topic_map": ("TopicMapDisplay",),
+    "skembed.plotting.topic_sizes": ("TopicSizesDisplay",),
     "skembed.plotting.training_curve": ("TrainingCurveDisplay",),
     "skembed.precomputing": ("precompute",),
     "skembed.similarity.duplicates": ("NearDuplicates",),
