@@ -480,7 +480,7 @@ def _order_by_content(
     """Return the first row of each distinct vector and how many rows have it, by checksums of its texts or numbers."""
     code_of, first_rows = distinct_rows(vectors)
     if column.texts is None:
-        keys = keys_of(vectors[first_rows])
+        keys = keys_of(vectors)[first_rows]
     else:
         sums = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in column.texts.unique]
         keys_of_rows = np.frombuffer(b"".join(sums), dtype=np.uint64)[column.texts.codes[rows]]
