@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_count
 from skembed.clustering.centers import find_centers, nearest_centers
-from skembed.clustering.hierarchy import cut, link_topics, merge_centers, upper_part
+from skembed.clustering.hierarchy import cut, merge_all, merge_centers, upper_part
 from skembed.clustering.names import make_names, name_with, top_terms
 from skembed.clustering.periods import count_by_period
 from skembed.clustering.terms import TermCounts, count_terms
@@ -75,8 +75,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     centers_ : ndarray of float32, shape (n_topics, dim)
         Mean direction of the vectors of each topic, of unit length.
     hierarchy_ : ndarray of float64, shape (n_topics - 1, 4)
-        Which topics are alike, as :func:`scipy.cluster.hierarchy.linkage` gives it: average linkage of the centres,
-        by the cosine distance.
+        Which topics are alike: the centres, merged by Ward's method, as :func:`scipy.cluster.hierarchy.linkage` gives
+        it.
     n_topics_ : int
         Number of topics. It is less than ``n_topics`` only if vectors are too near to each other to be told apart.
     embedder_ : transformer
@@ -401,7 +401,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         self.n_topics_ = int(np.count_nonzero(sizes))
         self.centers_ = self._all_centers = centers[np.argsort(number_of)[: self.n_topics_]]
         self._topic_of_center = np.arange(self.n_topics_)
-        self.hierarchy_ = link_topics(self.centers_)
+        self.hierarchy_ = merge_all(self.centers_)
         return number_of[nearest]
 
     def _name_topics(
