@@ -22,7 +22,7 @@ def blobs(n_topics: int, n_each: int = 30, dim: int = 24, noise: float = 0.1, se
     """Return unit vectors around well separated centres, and the centre of each."""
     numbers = np.random.default_rng(seed)
     middles = numbers.normal(size=(n_topics, dim)) / np.sqrt(dim)
-    topics = np.repeat(np.arange(n_topics), n_each)
+    topics = numbers.permutation(np.repeat(np.arange(n_topics), n_each))
     return unit(middles[topics] + noise * numbers.normal(size=(len(topics), dim)) / np.sqrt(dim)), topics
 
 
@@ -55,10 +55,11 @@ def test_as_many_topics_are_found_as_there_are(n_topics, seed):
     assert found == nearest
 
 
+@pytest.mark.parametrize(("n", "dim"), [(30, 384), (100, 100), (200, 384)])
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_in_noise_few_topics_are_found(seed):
-    noise = unit(np.random.default_rng(seed).normal(size=(200, 24)))
-    assert choose_n_topics(noise, np.random.RandomState(0)) <= 4
+def test_in_noise_there_are_no_topics(n, dim, seed):
+    noise = unit(np.random.default_rng(seed).normal(size=(n, dim)))
+    assert choose_n_topics(noise, np.random.RandomState(seed)) == 1
 
 
 @pytest.mark.parametrize(("n", "expected"), [(1, 1), (3, 1), (4, 2), (15, 2)])
@@ -73,7 +74,7 @@ def test_there_are_at_least_eight_vectors_a_topic(n):
 
 
 def test_the_same_seed_chooses_the_same_number():
-    vectors = unit(np.random.default_rng(0).normal(size=(150, 5)))
+    vectors = unit(np.random.default_rng(0).normal(size=(70, 5)))
     assert len({choose_n_topics(vectors, np.random.RandomState(3)) for _ in range(3)}) == 1
 
 
@@ -90,7 +91,7 @@ def test_vectors_without_spread_have_a_number_of_topics(vectors):
 def test_centres_are_as_many_as_asked_for_and_of_unit_length(n_topics, is_many, request):
     if is_many:
         request.getfixturevalue("small")
-    vectors, topics = blobs(n_topics)
+    vectors, topics = blobs(n_topics, n_each=140 // n_topics)
     found = find(vectors, n_topics)
     assert found.shape == (n_topics, 24)
     assert found.dtype == np.float32
@@ -123,6 +124,7 @@ def test_the_weight_of_a_vector_is_how_often_it_counts(is_many, request):
     assert_allclose(find(vectors, 1, weights), expected, atol=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # two averages are equal
 def test_more_topics_than_the_tree_has_leaves_have_centres(small):
     vectors = unit(np.random.default_rng(0).normal(size=(150, 5)))
     for n_topics in (61, 100, 101, 150):
@@ -135,7 +137,7 @@ def test_more_topics_than_the_tree_has_leaves_have_centres(small):
 def test_the_same_vectors_have_the_same_centres(is_many, request):
     if is_many:
         request.getfixturevalue("small")
-    vectors = unit(np.random.default_rng(0).normal(size=(150, 5)))
+    vectors = unit(np.random.default_rng(0).normal(size=(70, 5)))
     assert_array_equal(find(vectors, 6), find(vectors.copy(), 6))
     assert_array_equal(find(vectors, "auto"), find(vectors.copy(), "auto"))
 
@@ -178,7 +180,7 @@ def test_the_rows_beside_a_vector_change_nothing(seed, size, spread):
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_centres_decides_no_tie(seed):
     numbers = np.random.default_rng(seed)
-    found = unit(numbers.integers(-1, 2, size=(6, 3)) + [0, 0, 3])
+    found = unit(numbers.integers(-1, 2, size=(6, 3)) + np.array([0, 0, 3]))
     vectors = np.vstack([found, np.zeros((1, 3)), np.eye(3), -np.eye(3)]).astype(np.float32)
     order = numbers.permutation(6)
     one, other = nearest_centers(vectors, found)[0], nearest_centers(vectors, found[order])[0]

@@ -6,13 +6,9 @@ import importlib
 
 import matplotlib.pyplot
 import numpy as np
-import pandas as pd
 import pytest
-from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.cluster import KMeans
 
-from skembed import SentenceEmbeddingTransformer
-from skembed.embedders import resolve_embedder, unit_vectors
+from skembed import SentenceEmbeddingTransformer, TopicModel
 
 
 @pytest.fixture(autouse=True)
@@ -33,39 +29,10 @@ def embedder(tiny) -> SentenceEmbeddingTransformer:
     return SentenceEmbeddingTransformer(tiny, missing="nan")
 
 
-class Topics(ClusterMixin, BaseEstimator):
-    """What the displays need of a topic model: two topics, with their names and sizes."""
-
-    def __init__(self, embedder=None):
-        self.embedder = embedder
-
-    def fit(self, X, y=None):
-        self.embedder_ = resolve_embedder(self.embedder, missing="nan")
-        vectors = unit_vectors(X, self.embedder_)
-        self.centers_ = KMeans(2, n_init=1, random_state=0).fit(vectors[~np.isnan(vectors).any(axis=1)])
-        self.labels_ = self.predict(vectors)
-        sizes = np.bincount(self.labels_[self.labels_ >= 0], minlength=2)
-        index = pd.RangeIndex(2, name="topic")
-        self.topics_ = pd.DataFrame({"size": sizes, "name": ["first, one", "second, one"]}, index=index)
-        return self
-
-    def predict(self, X):
-        vectors = unit_vectors(X, self.embedder_)
-        has_text = ~np.isnan(vectors).any(axis=1)
-        labels = np.full(len(vectors), -1)
-        labels[has_text] = self.centers_.predict(vectors[has_text])
-        return labels
-
-    def over(self, times, freq=None, by=None):
-        times = pd.Series(times) if freq is None else pd.Series(times).dt.to_period(freq)
-        labels = pd.Series(self.labels_, name="topic")
-        return pd.crosstab([times] if by is None else [pd.Series(by, name="product"), times], labels)
-
-
 @pytest.fixture
-def topic_model(embedder) -> Topics:
-    """A topic model that is not fitted."""
-    return Topics(embedder)
+def topic_model(embedder) -> TopicModel:
+    """A model of two topics that is not fitted."""
+    return TopicModel(2, embedder=embedder)
 
 
 @pytest.fixture

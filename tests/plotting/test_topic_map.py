@@ -245,7 +245,7 @@ class TestOfAModel:
         topic_model.fit(TEXTS)
         display = TopicMapDisplay.from_estimator(topic_model, TEXTS)
         assert_array_equal(display.topics, topic_model.labels_)
-        assert display.names.tolist() == ["first, one", "second, one"]
+        assert display.names.tolist() == topic_model.topics_["name"].tolist()
         assert display.texts.tolist() == TEXTS
         expected = EmbeddingMapDisplay.from_texts(TEXTS, embedder=topic_model.embedder)
         assert_allclose(display.positions, expected.positions, atol=1e-5)
