@@ -178,7 +178,7 @@ def test_the_rows_beside_a_vector_change_nothing(seed, size, spread):
 @given(st.integers(0, 2**32 - 1))
 def test_the_order_of_the_centres_decides_no_tie(seed):
     numbers = np.random.default_rng(seed)
-    found = unit(numbers.integers(-1, 2, size=(6, 3)) + [0, 0, 3])
+    found = unit(numbers.integers(-1, 2, size=(6, 3)) + np.array([0, 0, 3]))
     vectors = np.vstack([found, np.zeros((1, 3)), np.eye(3), -np.eye(3)]).astype(np.float32)
     order = numbers.permutation(6)
     one, other = nearest_centers(vectors, found)[0], nearest_centers(vectors, found[order])[0]
