@@ -25,6 +25,7 @@ _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
 _FEW = 1000  # vectors
 _MOST_STEPS = 100
+_SCORE_OF_NOISE = 0.001  # random vectors reach less, and texts some 0.05 and more
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
@@ -132,7 +133,7 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
     Returns
     -------
     int
-        1 if no candidate does better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or 1 if
+        1 if no candidate does clearly better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or 1 if
         there are fewer than 4.
 
     References
@@ -154,7 +155,7 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
     noise = _random_vectors_like(sample, random_state)
     separation = _silhouettes(sample, candidates) - _silhouettes(noise, candidates)
     scores = separation * _stability(sample, candidates, random_state).clip(0) ** 2
-    return candidates[int(scores.argmax())] if scores.max() > 0 else 1
+    return candidates[int(scores.argmax())] if scores.max() > _SCORE_OF_NOISE else 1
 
 
 def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[np.float32]]:
