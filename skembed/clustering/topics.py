@@ -36,7 +36,7 @@ from skembed.encoding.distinct import distinct_rows, keys_of
 
 MISSING = -1  # the topic of a row without a text
 _DECIMALS = 5  # cosines that agree to so many are ties between examples
-_SHOWN = 120  # characters of an example in the table of a notebook
+_SHOWN, _MOST_SHOWN = 120, 60  # characters of an example, and topics, in the table of a notebook
 
 
 class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -480,7 +480,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def _topics_html(self) -> str:
         if not hasattr(self, "topics_"):
             return ""
-        return f"<div>{self.topics_.style.format(_to_html).to_html()}</div>"
+        formatters = dict.fromkeys(self.topics_.columns, _to_html)
+        with pd.option_context("display.max_colwidth", None):
+            return self.topics_.to_html(escape=False, formatters=formatters, border=0, max_rows=_MOST_SHOWN)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()

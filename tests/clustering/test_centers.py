@@ -110,7 +110,7 @@ def test_of_few_vectors_no_start_of_k_means_is_better(seed, n_topics):
 def test_of_many_vectors_k_means_is_hardly_better(small):
     vectors, _ = blobs(8, noise=0.8)
     means = KMeans(8, n_init=10, random_state=0).fit(vectors)
-    assert inertia(vectors, find(vectors, 8)) <= inertia(vectors, unit(means.cluster_centers_)) * 1.05
+    assert inertia(vectors, find(vectors, 8)) <= inertia(vectors, unit(means.cluster_centers_)) * 1.1
 
 
 @pytest.mark.parametrize("is_many", [False, True], ids=["few", "many"])
@@ -124,13 +124,12 @@ def test_the_weight_of_a_vector_is_how_often_it_counts(is_many, request):
     assert_allclose(find(vectors, 1, weights), expected, atol=1e-5)
 
 
-@pytest.mark.filterwarnings("ignore:Number of distinct clusters")  # two averages are equal
-def test_more_topics_than_the_tree_has_leaves_have_centres(small):
+def test_more_topics_than_the_tree_has_leaves_have_nearly_as_many_centres(small):
     vectors = unit(np.random.default_rng(0).normal(size=(150, 5)))
     for n_topics in (61, 100, 101, 150):
         found = find(vectors, n_topics)
-        assert found.shape == (n_topics, 5)
-        assert np.isfinite(found).all()
+        assert 0.9 * n_topics < len(found) <= n_topics  # some averages are equal
+        assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
 
 
 @pytest.mark.parametrize("is_many", [False, True], ids=["few", "many"])

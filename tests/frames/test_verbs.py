@@ -446,6 +446,9 @@ def test_a_column_of_vectors_has_the_verbs_itself(verb, make, column, vectors, c
     expected = call(column.text, verb, prompt="", **asked)
     counted.clear()
     made = call(make(vectors).text, verb, **asked)
+    if verb == "cluster":  # vectors have no words for a name
+        assert set(made.pop("name")) == {"topic 0", "topic 1"}
+        expected = expected.drop(columns="name")
     assert_close(made, expected)
     assert counted == []
     if verb == "search":
@@ -761,13 +764,19 @@ class TestCluster:
         found = asked.text.cluster(2, model=minilm_folder)["cluster"]
         assert found[0] == found[2] != found[1] == found[3]
 
-    @pytest.mark.parametrize("params", [{}, {"n_clusters": "auto"}], ids=["by default", "auto"])
-    def test_their_number_is_that_of_a_topic_model(self, params):
-        numbers = np.random.default_rng(0)
-        vectors = np.repeat(np.eye(5), 12, axis=0) + 0.1 * numbers.normal(size=(60, 5))
-        made = pd.Series(VectorArray(vectors)).text.cluster(**params)
-        assert made["cluster"].tolist() == TopicModel().fit(vectors).labels_.tolist()
-        assert made["cluster"].nunique() == 5
+    def test_their_number_is_that_of_the_separate_groups_by_default(self):
+        centres = np.random.default_rng(0).normal(size=(5, 16))
+        vectors = centres.repeat(40, axis=0) + 0.2 * np.random.default_rng(1).normal(size=(200, 16))
+        found = pd.Series(VectorArray(vectors)).text.cluster()["cluster"]
+        assert found.nunique() == 5
+        assert (found.groupby(np.arange(5).repeat(40)).nunique() == 1).all()
+
+    def test_a_name_is_made_of_words_of_the_texts_and_missing_where_they_are(self, column):
+        column.iloc[1] = None
+        names = column.text.cluster(2)["name"]
+        assert names.iloc[0] == names.iloc[2] != names.iloc[3]
+        assert "quick" in names.iloc[0]
+        assert pd.isna(names.iloc[1])
 
     def test_they_are_the_topics_of_a_topic_model_with_their_names(self, column, tiny):
         made = column.text.cluster(3, model=tiny)
