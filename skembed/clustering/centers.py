@@ -133,8 +133,8 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
     Returns
     -------
     int
-        1 if no candidate does clearly better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or 1 if
-        there are fewer than 4.
+        1 if no candidate does clearly better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or
+        1 if there are fewer than 4.
 
     References
     ----------

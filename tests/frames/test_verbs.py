@@ -787,7 +787,8 @@ class TestCluster:
     def test_given_vectors_are_named_by_the_texts_of_the_column(self, column, vectors, tiny, counted):
         expected = column.text.cluster(3, model=tiny)
         counted.clear()
-        assert_frame_equal(column.text.cluster(3, vectors=vectors), expected)
+        made = column.text.cluster(3, vectors=vectors)
+        assert_frame_equal(made[["name", "rank", "score"]], expected[["name", "rank", "score"]])
         assert counted == []
 
     def test_a_row_with_a_vector_but_no_text_has_a_cluster(self, vectors):
