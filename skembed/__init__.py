@@ -14,6 +14,7 @@ from skembed import errors
 
 if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.classification.descriptions import NearestDescription as NearestDescription
+    from skembed.clustering.topics import TopicModel as TopicModel
     from skembed.embedding import embed as embed
     from skembed.encoding.cache.embedding_cache import EmbeddingCache as EmbeddingCache
     from skembed.encoding.cache.embedding_cache import clear_cache as clear_cache
@@ -48,6 +49,7 @@ __version__ = "0.1.0.dev0"
 
 _NAMES_IN = {
     "skembed.classification.descriptions": ("NearestDescription",),
+    "skembed.clustering.topics": ("TopicModel",),
     "skembed.embedding": ("embed",),
     "skembed.encoding.cache.embedding_cache": ("EmbeddingCache", "clear_cache"),
     "skembed.encoding.models.registry": ("unload_models",),

@@ -6,27 +6,26 @@ The vectors come in an order by their content, so that nothing depends on the or
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.sparse import coo_array, csr_array
-from scipy.sparse.csgraph import connected_components
-from scipy.spatial.distance import squareform
+from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
 
+from skembed.clustering.hierarchy import cut, merge_all
 from skembed.encoding.distinct import blocks_of
 
 _N_IN_TREE = 5000  # vectors that are merged one by one, in time and memory that grow with their square
-_N_IN_KMEANS = 50_000
+_N_IN_KMEANS = 20_000
+_N_NEAREST = 15
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
 _FEWEST_TO_COUNT = 2 * _VECTORS_A_TOPIC  # vectors from which a number of topics can be told
-_ROWS_PER_BLOCK = 8192
+_ROWS_PER_BLOCK, _QUERIES_PER_BLOCK = 8192, 1024
 _DOUBT = 1e-5  # about ten times the error of cosines in float32
 
 Vectors = NDArray[np.float32]
@@ -38,9 +37,10 @@ def find_centers(
 ) -> Vectors:
     """Find the centres of topics.
 
-    Ward's method merges a sample of the vectors into topics, k-means refines them on a larger sample, and the centres
-    are the means of all vectors that are nearest to them. Starting from Ward's topics, k-means finds a better solution
-    than from the best of ten random starts if there are many topics, and a similar one if some vectors are missing.
+    Each vector of a sample is averaged with its nearest ones, which leaves out much of what is particular to single
+    texts. Ward's method merges these averages into topics, and k-means refines them; a centre is the mean of the
+    vectors themselves. From Ward's topics, k-means finds a better solution than from the best of ten random starts if
+    there are many topics, and a similar one if some vectors are missing.
 
     Parameters
     ----------
@@ -57,20 +57,21 @@ def find_centers(
     Returns
     -------
     ndarray of float32, shape (n_topics, dim)
-        Of unit length. Fewer than ``n_topics`` if vectors are too near to each other to be told apart.
+        Of unit length.
     """
-    sample = vectors[order[:_N_IN_TREE]]
-    tree = merge_all(sample)
     if n_topics == "auto":
-        n_topics = choose_n_topics(sample, tree, random_state)
-    is_cut = n_topics <= len(sample)
-    start = _means(sample, cut(tree, n_topics), n_topics) if is_cut else vectors[order[:n_topics]]
+        n_topics = choose_n_topics(vectors[order[:_N_IN_TREE]], random_state)
+    sample = vectors[order[: max(_N_IN_KMEANS, n_topics)]]
+    averages = _average_with_nearest(sample)
+    leaves = averages[:_N_IN_TREE]
+    has_leaves = n_topics <= len(leaves)
+    start = _means(leaves, cut(merge_all(leaves), n_topics), n_topics) if has_leaves else averages[:n_topics]
     with threadpool_limits(1, user_api="openmp"):  # several threads add in any order, and the last digits vary
-        means = KMeans(n_topics, init=start, n_init=1).fit(vectors[order[: max(_N_IN_KMEANS, n_topics)]])
-    return _mean_of_nearest(vectors, order, _to_unit_length(means.cluster_centers_))
+        topic_of = KMeans(n_topics, init=start, n_init=1).fit_predict(averages)
+    return _to_unit_length(_means(sample, topic_of, n_topics))
 
 
-def choose_n_topics(sample: Vectors, tree: NDArray[np.float64], random_state: np.random.RandomState) -> int:
+def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int:
     """Choose the number of topics that are best separated and are found again.
 
     For each of up to 40 candidates, from 2 to one topic per 8 vectors or 500, the score is the product of
@@ -85,8 +86,6 @@ def choose_n_topics(sample: Vectors, tree: NDArray[np.float64], random_state: np
     ----------
     sample : ndarray of float32, shape (n, dim)
         Distinct vectors of unit length.
-    tree : ndarray of float64, shape (n - 1, 4)
-        From ``merge_all``.
     random_state : RandomState
 
     Returns
@@ -101,8 +100,8 @@ def choose_n_topics(sample: Vectors, tree: NDArray[np.float64], random_state: np
        Expression Data", ICDM 2004: the distance to centres in place of the mean distance to members.
     .. [2] R. Tibshirani, G. Walther and T. Hastie, "Estimating the Number of Clusters in a Data Set via the Gap
        Statistic", Journal of the Royal Statistical Society B 63, 2001.
-    .. [3] T. Lange, V. Roth, M. L. Braun and J. M. Buhmann, "Stability-Based Validation of Clustering Solutions", Neural
-       Computation 16, 2004.
+    .. [3] T. Lange, V. Roth, M. L. Braun and J. M. Buhmann, "Stability-Based Validation of Clustering Solutions",
+       Neural Computation 16, 2004.
     .. [4] N. X. Vinh, J. Epps and J. Bailey, "Information Theoretic Measures for Clusterings Comparison", Journal of
        Machine Learning Research 11, 2010.
     """
@@ -112,30 +111,9 @@ def choose_n_topics(sample: Vectors, tree: NDArray[np.float64], random_state: np
     most = min(n // _VECTORS_A_TOPIC, _MOST_TOPICS)
     candidates = np.unique(np.geomspace(2, most, _N_CANDIDATES).round().astype(int)).tolist()
     noise = _random_vectors_like(sample, random_state)
-    separation = _silhouettes(sample, tree, candidates) - _silhouettes(noise, merge_all(noise), candidates)
+    separation = _silhouettes(sample, candidates) - _silhouettes(noise, candidates)
     scores = separation * _stability(sample, candidates, random_state).clip(0) ** 2
     return candidates[int(scores.argmax())] if scores.max() > 0 else 1
-
-
-def merge_all(vectors: Vectors) -> NDArray[np.float64]:
-    """Merge unit vectors into larger and larger groups by Ward's method; return the merges as scipy's linkage does."""
-    if len(vectors) < 2:
-        return np.empty((0, 4))
-    squares = 2 - 2 * vectors.astype(np.float64) @ vectors.T.astype(np.float64)
-    distances = np.sqrt(squares.clip(0))
-    np.fill_diagonal(distances, 0)
-    return linkage(squareform(distances, checks=False), "ward")
-
-
-def cut(tree: NDArray[np.float64], n_groups: int) -> NDArray[np.int32]:
-    """Return the group of each leaf after all but ``n_groups - 1`` merges, numbered in order of the leaves."""
-    n_leaves = len(tree) + 1
-    n_merges = n_leaves - n_groups
-    children = tree[:n_merges, :2].astype(np.intp).ravel()
-    parents = np.repeat(np.arange(n_leaves, n_leaves + n_merges), 2)
-    graph = coo_array((np.ones(2 * n_merges, dtype=bool), (children, parents)), shape=(n_leaves + n_merges,) * 2)
-    group_of: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return group_of[:n_leaves]
 
 
 def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[np.float32]]:
@@ -167,24 +145,26 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
     return nearest, cosines.clip(-1, 1)
 
 
-def _mean_of_nearest(vectors: Vectors, order: Codes, centers: Vectors) -> Vectors:
-    """Return the mean direction of the vectors nearest to each centre, without the centres that are nearest to none."""
-    sums, counts = np.zeros(centers.shape), np.zeros(len(centers), dtype=np.intp)
-    for block in blocks_of(len(order), _ROWS_PER_BLOCK):
-        rows = vectors[order[block]]
-        nearest, _ = nearest_centers(rows, centers)
-        sums += _sum_by_group(rows, nearest, len(centers))
-        counts += np.bincount(nearest, minlength=len(centers))
-    return _to_unit_length(sums[counts > 0])
+def _average_with_nearest(vectors: Vectors) -> Vectors:
+    """Average each vector with its 15 nearest ones, fewer of less than 1,500 vectors."""
+    n_nearest = min(_N_NEAREST, len(vectors) // 100)
+    if not n_nearest:
+        return vectors
+    averages = np.empty_like(vectors)
+    for block in blocks_of(len(vectors), _QUERIES_PER_BLOCK):
+        nearest = np.argpartition(-(vectors[block] @ vectors.T), n_nearest, axis=1)[:, : n_nearest + 1]
+        averages[block] = vectors[nearest].mean(axis=1)
+    return averages
 
 
-def _silhouettes(vectors: Vectors, tree: NDArray[np.float64], numbers: list[int]) -> NDArray[np.float64]:
-    """Compute the mean simplified silhouette of the topics of a tree, for each number of topics."""
-    return np.array([_silhouette(vectors, _means(vectors, cut(tree, number), number)) for number in numbers])
+def _silhouettes(vectors: Vectors, numbers: list[int]) -> NDArray[np.float64]:
+    """Compute the mean simplified silhouette of Ward's topics, for each number of topics."""
+    tree = merge_all(vectors)
+    return np.array([_silhouette(vectors, _centers(vectors, cut(tree, number), number)) for number in numbers])
 
 
 def _silhouette(vectors: Vectors, centers: Vectors) -> float:
-    centers = _means(vectors, (vectors @ centers.T).argmax(axis=1), len(centers))
+    centers = _centers(vectors, (vectors @ centers.T).argmax(axis=1), len(centers))
     distances = 1 - vectors @ centers.T
     nearest, second = np.partition(distances, 1, axis=1)[:, :2].T.clip(0)
     return float((1 - nearest / np.maximum(second, 1e-12)).mean())
@@ -192,20 +172,21 @@ def _silhouette(vectors: Vectors, centers: Vectors) -> float:
 
 def _stability(sample: Vectors, numbers: list[int], random_state: np.random.RandomState) -> NDArray[np.float64]:
     """Compute how well the topics of two halves agree about the whole sample, for each number of topics."""
-    agreements = np.zeros((_N_SPLITS, len(numbers)))
+    agreements: NDArray[np.float64] = np.zeros((_N_SPLITS, len(numbers)))
     for split in range(_N_SPLITS):
         rows = random_state.permutation(len(sample))
-        halves = [sample[rows[: len(rows) // 2]], sample[rows[len(rows) // 2 :]]]
-        for column, (one, other) in enumerate(zip(*(_topics_from(half, sample, numbers) for half in halves))):
-            agreements[split, column] = adjusted_mutual_info_score(one, other)
-    return agreements.mean(axis=0)
+        half, rest = sample[rows[: len(rows) // 2]], sample[rows[len(rows) // 2 :]]
+        pairs = zip(_topics_from(half, sample, numbers), _topics_from(rest, sample, numbers), strict=True)
+        agreements[split] = [adjusted_mutual_info_score(one, other) for one, other in pairs]
+    mean: NDArray[np.float64] = agreements.mean(axis=0)
+    return mean
 
 
 def _topics_from(half: Vectors, sample: Vectors, numbers: list[int]) -> Iterator[Codes]:
     """Yield the topics of the sample by the nearest centres of a part of it, for each number of topics."""
     tree = merge_all(half)
     for number in numbers:
-        yield (sample @ _means(half, cut(tree, number), number).T).argmax(axis=1)
+        yield (sample @ _centers(half, cut(tree, number), number).T).argmax(axis=1)
 
 
 def _random_vectors_like(sample: Vectors, random_state: np.random.RandomState) -> Vectors:
@@ -215,15 +196,18 @@ def _random_vectors_like(sample: Vectors, random_state: np.random.RandomState) -
     return _to_unit_length(weights @ (sample - mean) + mean)
 
 
-def _means(vectors: Vectors, group_of: NDArray[np.integer], n_groups: int) -> Vectors:
-    return _to_unit_length(_sum_by_group(vectors, group_of, n_groups))
+def _centers(vectors: Vectors, group_of: NDArray[np.integer[Any]], n_groups: int) -> Vectors:
+    return _to_unit_length(_means(vectors, group_of, n_groups))
 
 
-def _sum_by_group(vectors: Vectors, group_of: NDArray[np.integer], n_groups: int) -> NDArray[np.float64]:
-    members = csr_array((np.ones(len(vectors)), (group_of, np.arange(len(vectors)))), shape=(n_groups, len(vectors)))
-    return members @ vectors.astype(np.float64)
+def _means(vectors: Vectors, group_of: NDArray[np.integer[Any]], n_groups: int) -> NDArray[np.float64]:
+    sizes = np.bincount(group_of, minlength=n_groups).clip(1)
+    members = csr_array((1 / sizes[group_of], (group_of, np.arange(len(vectors)))), shape=(n_groups, len(vectors)))
+    means: NDArray[np.float64] = members @ vectors.astype(np.float64)
+    return means
 
 
-def _to_unit_length(vectors: NDArray[np.floating]) -> Vectors:
+def _to_unit_length(vectors: NDArray[np.floating[Any]]) -> Vectors:
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0).astype(np.float32)
+    unit: Vectors = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths > 0).astype(np.float32)
+    return unit
