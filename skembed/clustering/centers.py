@@ -21,6 +21,7 @@ from skembed.encoding.distinct import blocks_of
 _N_IN_TREE = 5000  # vectors that are merged one by one, in time and memory that grow with their square
 _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
+_MOST_TO_TRY_AT_RANDOM, _CLEARLY = 1000, 0.99
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
@@ -40,7 +41,8 @@ def find_centers(
     Each vector of a sample is averaged with its nearest ones, which leaves out much of what is particular to single
     texts. Ward's method merges these averages into topics, and k-means refines them; a centre is the mean of the
     vectors themselves. From Ward's topics, k-means finds a better solution than from the best of ten random starts if
-    there are many topics, and a similar one if some vectors are missing.
+    there are many topics, and a similar one if some vectors are missing. Of few vectors, random starts are tried, too,
+    and taken if the result is better by one percent.
 
     Parameters
     ----------
@@ -52,7 +54,7 @@ def find_centers(
     n_topics : int or "auto"
         At most the number of distinct vectors.
     random_state : RandomState
-        Divides the sample into halves for "auto".
+        Divides the sample into halves for "auto", and draws random starts for up to 1,000 vectors.
 
     Returns
     -------
@@ -66,9 +68,19 @@ def find_centers(
     leaves = averages[:_N_IN_TREE]
     has_leaves = n_topics <= len(leaves)
     start = _means(leaves, cut(merge_all(leaves), n_topics), n_topics) if has_leaves else averages[:n_topics]
+    topic_of = _refine(averages, start, random_state)
+    return _centers(sample, topic_of, n_topics)
+
+
+def _refine(vectors: Vectors, start: NDArray[np.floating[Any]], random_state: np.random.RandomState) -> Codes:
+    """Return the groups of k-means from given centres; for few vectors, from random ones if they are clearly better."""
     with threadpool_limits(1, user_api="openmp"):  # several threads add in any order, and the last digits vary
-        topic_of = KMeans(n_topics, init=start, n_init=1).fit_predict(averages)
-    return _to_unit_length(_means(sample, topic_of, n_topics))
+        found = KMeans(len(start), init=start, n_init=1).fit(vectors)
+        if len(vectors) <= _MOST_TO_TRY_AT_RANDOM:
+            other = KMeans(len(start), n_init=10, random_state=random_state).fit(vectors)
+            found = other if other.inertia_ < _CLEARLY * found.inertia_ else found
+    topic_of: Codes = found.labels_
+    return topic_of
 
 
 def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int:
@@ -134,14 +146,14 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
     nearest, cosines = np.empty(len(vectors), dtype=np.intp), np.empty(len(vectors), dtype=np.float32)
     exact_centers = centers.astype(np.float64)
     for block in blocks_of(len(vectors), _ROWS_PER_BLOCK):
-        products = vectors[block] @ centers.T
-        largest = products.max(axis=1)
-        is_near = products >= largest[:, None] - np.float32(_DOUBT)
+        rows = vectors[block]
+        products = rows @ centers.T
+        is_near = products >= products.max(axis=1, keepdims=True) - np.float32(_DOUBT)
         found = is_near.argmax(axis=1)
         for row in np.flatnonzero(is_near.sum(axis=1) > 1):
             rivals = np.flatnonzero(is_near[row])
-            found[row] = rivals[(exact_centers[rivals] * vectors[block][row]).sum(axis=1).argmax()]
-        nearest[block], cosines[block] = found, largest
+            found[row] = rivals[(exact_centers[rivals] * rows[row]).sum(axis=1).argmax()]
+        nearest[block], cosines[block] = found, np.einsum("ij,ij->i", rows, centers[found])
     return nearest, cosines.clip(-1, 1)
 
 

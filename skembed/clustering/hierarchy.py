@@ -65,4 +65,5 @@ def merge_centers(
     sums = np.zeros((int(group_of.max()) + 1, centers.shape[1]))
     np.add.at(sums, group_of, centers * sizes[:, None])
     lengths = np.linalg.norm(sums, axis=1, keepdims=True)
-    return np.divide(sums, lengths, out=sums, where=lengths > 0).astype(np.float32)
+    merged: NDArray[np.float32] = np.divide(sums, lengths, out=sums, where=lengths > 0).astype(np.float32)
+    return merged

@@ -63,7 +63,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         Names a topic: gets its terms and its examples, two lists of str, and returns a str; for example, it may ask a
         language model. None: a name is made of the first terms.
     random_state : int, RandomState or None, default=0
-        Seed for "auto", which divides texts at random. With None, the number of topics may differ each time.
+        Seed for "auto", which divides texts at random, and for further starts of k-means with few texts. With None, the
+        topics may differ each time.
 
     Attributes
     ----------
@@ -133,6 +134,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     array([1])
     """  # fmt: skip
 
+    topics_: pd.DataFrame
+
     def __init__(
         self,
         n_topics: int | Literal["auto"] = "auto",
@@ -169,7 +172,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             If a parameter is not what it must be, an element is not a text or a vector (the message names its
             position), no row has one, or there are fewer distinct ones than topics.
         """
-        return self._fit(X)
+        self._fit(X)
+        return self
 
     def predict(self, X: Any) -> NDArray[np.intp]:
         """Return the topic of each row: that of the nearest centre.
@@ -286,7 +290,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             is changed.
         """
         check_is_fitted(self)
-        new = self.topics_["name"].copy()
+        new: pd.Series[Any] = self.topics_["name"].copy()
         for topic, name in names.items():
             if topic not in new.index:
                 raise ValueError(f"There is no topic {topic!r}; there are 0 to {self.n_topics_ - 1}.")
@@ -341,8 +345,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         check_is_fitted(self)
         return count_by_period(self.labels_, self.n_topics_, times, freq, by)
 
-    def _fit(self, X: Any, texts: Any = None, *, name: str = "X") -> Self:
-        """Find the topics of a column; ``texts`` names topics of vectors."""
+    def _fit(self, X: Any, texts: Any = None, *, name: str = "X") -> NDArray[np.float32]:
+        """Find the topics of a column, named by its texts or by those given; return each row's cosine to its centre."""
         self._check_params()
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
         column = _in_order_of_texts(read_column_for(self.embedder_, X, name))
@@ -358,11 +362,12 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         order = _order_by_content(column, rows, given)
         n_topics = self._check_n_topics(len(order), column.name)
         centers = find_centers(given, order, n_topics, check_random_state(self.random_state))
-        nearest, closeness = nearest_centers(given, centers)
+        closeness = np.full(len(column), np.nan, dtype=np.float32)
+        nearest, closeness[rows] = nearest_centers(given, centers)
         self._set_topics(centers, nearest, rows, len(column), order)
-        told = column if texts is None else read_column_for(self.embedder_, texts, "texts")
-        self._name_topics(told, rows, closeness)
-        return self
+        named = column if texts is None else read_column_for(self.embedder_, texts, "texts")
+        self._name_topics(named, rows, closeness[rows])
+        return closeness
 
     def _check_params(self) -> None:
         check_count("n_terms", self.n_terms)
@@ -428,7 +433,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             names = name_with(self.namer, terms, examples)
         sizes = np.bincount(self.labels_[self.labels_ != MISSING], minlength=self.n_topics_)
         table = {"size": sizes, "name": names, "terms": None if counts is None else terms, "examples": examples}
-        self.topics_: pd.DataFrame = pd.DataFrame(table, index=pd.RangeIndex(self.n_topics_, name="topic"))
+        self.topics_ = pd.DataFrame(table, index=pd.RangeIndex(self.n_topics_, name="topic"))
         return self
 
     def _assign(self, X: Any) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
