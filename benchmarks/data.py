@@ -6,7 +6,8 @@ first row = column names) with at least these columns:
     stsbenchmark/stsbenchmark.csv.gz               text_a, text_b, score, split
     ag_news/ag_news.csv.gz                         text, label
     banking77/banking77.csv.gz                     text, label, split
-    twenty_newsgroups/twenty_newsgroups.csv.gz     text
+    twenty_newsgroups/twenty_newsgroups.csv.gz     text, label
+    stackoverflow_titles/stackoverflow_titles.csv.gz   text, label
     scifact/corpus.csv.gz                          doc_id, title, text
     scifact/queries.csv.gz                         query_id, text, split
     scifact/qrels.csv.gz                           query_id, doc_id, score, split
