@@ -21,7 +21,8 @@ from skembed.encoding.distinct import blocks_of
 _N_IN_TREE = 5000  # vectors that are merged one by one, in time and memory that grow with their square
 _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
-_MOST_TO_TRY_AT_RANDOM, _CLEARLY = 1000, 0.99
+_FEW = 1000  # vectors
+_MOST_STEPS = 100
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
@@ -34,15 +35,13 @@ Codes = NDArray[np.intp]
 
 
 def find_centers(
-    vectors: Vectors, order: Codes, n_topics: int | Literal["auto"], random_state: np.random.RandomState
+    vectors: Vectors,
+    order: Codes,
+    weights: NDArray[np.float64],
+    n_topics: int | Literal["auto"],
+    random_state: np.random.RandomState,
 ) -> Vectors:
     """Find the centres of topics.
-
-    Each vector of a sample is averaged with its nearest ones, which leaves out much of what is particular to single
-    texts. Ward's method merges these averages into topics, and k-means refines them; a centre is the mean of the
-    vectors themselves. From Ward's topics, k-means finds a better solution than from the best of ten random starts if
-    there are many topics, and a similar one if some vectors are missing. Of few vectors, random starts are tried, too,
-    and taken if the result is better by one percent.
 
     Parameters
     ----------
@@ -51,10 +50,12 @@ def find_centers(
     order : ndarray of int, shape (n_distinct,)
         Rows of the distinct vectors, in an order by content that has nothing to do with their meaning: the first ones
         are the sample.
+    weights : ndarray of float64, shape (n_distinct,)
+        How many rows have each of them.
     n_topics : int or "auto"
         At most the number of distinct vectors.
     random_state : RandomState
-        Divides the sample into halves for "auto", and draws random starts for up to 1,000 vectors.
+        Divides the sample into halves for "auto", and draws random starts for few vectors.
 
     Returns
     -------
@@ -63,24 +64,48 @@ def find_centers(
     """
     if n_topics == "auto":
         n_topics = choose_n_topics(vectors[order[:_N_IN_TREE]], random_state)
-    sample = vectors[order[: max(_N_IN_KMEANS, n_topics)]]
-    averages = _average_with_nearest(sample)
-    leaves = averages[:_N_IN_TREE]
-    has_leaves = n_topics <= len(leaves)
-    start = _means(leaves, cut(merge_all(leaves), n_topics), n_topics) if has_leaves else averages[:n_topics]
-    topic_of = _refine(averages, start, random_state)
-    return _centers(sample, topic_of, n_topics)
-
-
-def _refine(vectors: Vectors, start: NDArray[np.floating[Any]], random_state: np.random.RandomState) -> Codes:
-    """Return the groups of k-means from given centres; for few vectors, from random ones if they are clearly better."""
+    n_sampled = max(_N_IN_KMEANS, n_topics)
+    sample, weights = vectors[order[:n_sampled]], weights[:n_sampled]
     with threadpool_limits(1, user_api="openmp"):  # several threads add in any order, and the last digits vary
-        found = KMeans(len(start), init=start, n_init=1).fit(vectors)
-        if len(vectors) <= _MOST_TO_TRY_AT_RANDOM:
-            other = KMeans(len(start), n_init=10, random_state=random_state).fit(vectors)
-            found = other if other.inertia_ < _CLEARLY * found.inertia_ else found
-    topic_of: Codes = found.labels_
-    return topic_of
+        if len(order) <= _FEW:
+            return _centers_of_few(sample, weights, n_topics, random_state)
+        return _centers_of_many(sample, weights, n_topics)
+
+
+def _centers_of_few(
+    vectors: Vectors, weights: NDArray[np.float64], n_topics: int, random_state: np.random.RandomState
+) -> Vectors:
+    """Return the best centres of k-means from Ward's topics and from random starts, refined by the cosine."""
+    wards = _means(vectors, cut(merge_all(vectors), n_topics), n_topics, weights)
+    from_wards = KMeans(n_topics, init=wards, n_init=1).fit(vectors, sample_weight=weights)
+    at_random = KMeans(n_topics, n_init=10, random_state=random_state).fit(vectors, sample_weight=weights)
+    best = min(from_wards, at_random, key=lambda means: means.inertia_)
+    centers = _to_unit_length(best.cluster_centers_)
+    for _ in range(_MOST_STEPS):
+        nearest, _ = nearest_centers(vectors, centers)
+        refined = _to_unit_length(_means(vectors, nearest, n_topics, weights))
+        refined = np.where(np.bincount(nearest, minlength=n_topics)[:, None] > 0, refined, centers)
+        if (refined == centers).all():
+            break
+        centers = refined
+    return centers
+
+
+def _centers_of_many(vectors: Vectors, weights: NDArray[np.float64], n_topics: int) -> Vectors:
+    """Return the centres of topics found among vectors that are averaged with their nearest ones.
+
+    The averages leave out much of what is particular to single texts. Ward's method merges them into topics, and
+    k-means refines these; a centre is the mean of the vectors themselves. From Ward's topics, k-means finds a better
+    solution than from the best of ten random starts if there are many topics, and a similar one if some vectors are
+    missing.
+    """
+    averages = _average_with_nearest(vectors)
+    leaves = averages[:_N_IN_TREE]
+    start = averages[:n_topics]  # of more topics than the tree has leaves
+    if n_topics <= len(leaves):
+        start = _means(leaves, cut(merge_all(leaves), n_topics), n_topics).astype(np.float32)
+    means = KMeans(n_topics, init=start, n_init=1).fit(averages, sample_weight=weights)
+    return _to_unit_length(_means(vectors, means.labels_, n_topics, weights))
 
 
 def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int:
@@ -158,13 +183,10 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
 
 
 def _average_with_nearest(vectors: Vectors) -> Vectors:
-    """Average each vector with its 15 nearest ones, fewer of less than 1,500 vectors."""
-    n_nearest = min(_N_NEAREST, len(vectors) // 100)
-    if not n_nearest:
-        return vectors
+    """Average each vector with its 15 nearest ones."""
     averages = np.empty_like(vectors)
     for block in blocks_of(len(vectors), _QUERIES_PER_BLOCK):
-        nearest = np.argpartition(-(vectors[block] @ vectors.T), n_nearest, axis=1)[:, : n_nearest + 1]
+        nearest = np.argpartition(-(vectors[block] @ vectors.T), _N_NEAREST, axis=1)[:, : _N_NEAREST + 1]
         averages[block] = vectors[nearest].mean(axis=1)
     return averages
 
@@ -212,9 +234,15 @@ def _centers(vectors: Vectors, group_of: NDArray[np.integer[Any]], n_groups: int
     return _to_unit_length(_means(vectors, group_of, n_groups))
 
 
-def _means(vectors: Vectors, group_of: NDArray[np.integer[Any]], n_groups: int) -> NDArray[np.float64]:
-    sizes = np.bincount(group_of, minlength=n_groups).clip(1)
-    members = csr_array((1 / sizes[group_of], (group_of, np.arange(len(vectors)))), shape=(n_groups, len(vectors)))
+def _means(
+    vectors: Vectors,
+    group_of: NDArray[np.integer[Any]],
+    n_groups: int,
+    weights: NDArray[np.float64] | None = None,
+) -> NDArray[np.float64]:
+    weights = np.ones(len(vectors)) if weights is None else weights
+    shares = weights / np.maximum(np.bincount(group_of, weights, n_groups), 1)[group_of]
+    members = csr_array((shares, (group_of, np.arange(len(vectors)))), shape=(n_groups, len(vectors)))
     means: NDArray[np.float64] = members @ vectors.astype(np.float64)
     return means
 

@@ -7,7 +7,6 @@ import hashlib
 import html
 import textwrap
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any, Literal, Self
 
@@ -27,7 +26,6 @@ from skembed.clustering.terms import TermCounts, count_terms
 from skembed.embedders import (
     embed_column,
     embed_like,
-    fit_embedder,
     model_tag,
     plan_of,
     read_column_for,
@@ -93,9 +91,10 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
 
     Notes
     -----
-    Ward's method merges a sample of up to 5,000 distinct vectors, and k-means refines its result on up to 20,000. Time
-    for all other rows is proportional to their number, and memory hardly grows beside the vectors. Each distinct vector
-    counts once for the centres, so that a text that is often repeated does not become a topic of its own.
+    Up to 1,000 distinct vectors: k-means, the best of ten random starts and a start from Ward's method. More: each
+    vector of a sample of up to 20,000 is averaged with its 15 nearest ones, Ward's method merges 5,000 of the averages,
+    and k-means refines the result on all of them. This finds nearly the same topics if some rows are missing. Time for
+    all other rows is proportional to their number, and memory hardly grows beside the vectors.
 
     The number of topics: of up to 40 numbers, "auto" takes the one with the largest product of separation (a
     silhouette, less that of random vectors of the same distribution [1]_) and squared stability (the agreement of
@@ -195,7 +194,11 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         TypeError, ValueError
             If an element is not a text or a vector; the message names its position.
         """
-        return self._assign(X)[0]
+        vectors, row_of = self._embed(X)
+        has_text = ~np.isnan(vectors).any(axis=1)
+        labels = np.full(len(vectors), MISSING)
+        labels[row_of[has_text]] = self._topic_of_center[nearest_centers(vectors[has_text], self._all_centers)[0]]
+        return labels
 
     def transform(self, X: Any) -> NDArray[np.float32]:
         """Compute how close each row is to each topic.
@@ -218,8 +221,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         TypeError, ValueError
             If an element is not a text or a vector; the message names its position.
         """
-        check_is_fitted(self)
-        cosines = (self._embed(X) @ self._all_centers.T).clip(-1, 1)
+        vectors, row_of = self._embed(X)
+        cosines = np.empty((len(vectors), len(self._all_centers)), dtype=np.float32)
+        cosines[row_of] = (vectors @ self._all_centers.T).clip(-1, 1)
         by_topic = np.argsort(self._topic_of_center, kind="stable")
         firsts = np.searchsorted(self._topic_of_center[by_topic], np.arange(self.n_topics_))
         largest: NDArray[np.float32] = np.maximum.reduceat(cosines[:, by_topic], firsts, axis=1)
@@ -345,29 +349,28 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         check_is_fitted(self)
         return count_by_period(self.labels_, self.n_topics_, times, freq, by)
 
-    def _fit(self, X: Any, texts: Any = None, *, name: str = "X") -> NDArray[np.float32]:
+    def _fit(self, X: Any, texts: Any = None, *, name: str = "X", noun: str = "topics") -> NDArray[np.float32]:
         """Find the topics of a column, named by its texts or by those given; return each row's cosine to its centre."""
         self._check_params()
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
-        column = _in_order_of_texts(read_column_for(self.embedder_, X, name))
+        column, row_of = read_column_for(self.embedder_, X, name).sorted_by_text()
+        named = column if texts is None else read_column_for(self.embedder_, texts, "texts")
         plan = plan_of(self.embedder_, column)
-        if plan is None and column.texts is not None:  # perhaps it learns, and then not from the order of the rows
-            rows_in_order = replace(column.texts, codes=np.sort(column.texts.codes))
-            fit_embedder(self.embedder_, [replace(column, texts=rows_in_order)])
-            plan = plan_of(self.embedder_, column)
         vectors = embed_column(column, self.embedder_, plan, fit=True)
         self._model_tag = model_tag(column, self.embedder_, plan)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         given = vectors if len(rows) == len(vectors) else vectors[rows]
-        order = _order_by_content(column, rows, given)
-        n_topics = self._check_n_topics(len(order), column.name)
-        centers = find_centers(given, order, n_topics, check_random_state(self.random_state))
-        closeness = np.full(len(column), np.nan, dtype=np.float32)
-        nearest, closeness[rows] = nearest_centers(given, centers)
-        self._set_topics(centers, nearest, rows, len(column), order)
-        named = column if texts is None else read_column_for(self.embedder_, texts, "texts")
-        self._name_topics(named, rows, closeness[rows])
-        return closeness
+        order, weights = _order_by_content(column, rows, given)
+        n_topics = self._check_n_topics(len(rows), len(order), noun)
+        centers = find_centers(given, order, weights, n_topics, check_random_state(self.random_state))
+        nearest, closeness = nearest_centers(given, centers)
+        topic_of = self._number_topics(centers, nearest, order)
+        self.labels_ = np.full(len(column), MISSING)
+        self.labels_[row_of[rows]] = topic_of
+        self._name_topics(named, rows, row_of[rows], topic_of, closeness)
+        close_by_row = np.full(len(column), np.nan, dtype=np.float32)
+        close_by_row[row_of[rows]] = closeness
+        return close_by_row
 
     def _check_params(self) -> None:
         check_count("n_terms", self.n_terms)
@@ -375,26 +378,22 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         if self.namer is not None and not callable(self.namer):
             raise TypeError(f"namer must be a function of terms and examples, or None; got {self.namer!r}.")
         if not (isinstance(self.n_topics, str) and self.n_topics == "auto"):
-            check_count('n_topics, unless it is "auto",', self.n_topics)
+            check_count("n_topics", self.n_topics)
 
-    def _check_n_topics(self, n_distinct: int, name: str) -> int | Literal["auto"]:
-        if n_distinct == 0:
-            raise ValueError(f"There are no topics, because no row of {name} has a text or a vector.")
+    def _check_n_topics(self, n_rows: int, n_distinct: int, noun: str) -> int | Literal["auto"]:
+        if n_rows == 0 and self.n_topics == "auto":
+            raise ValueError(f"There are no {noun}, because there are 0 rows with a text.")
         if self.n_topics != "auto" and self.n_topics > n_distinct:
+            of_which = "" if self.n_topics > n_rows else f", {n_distinct} of them distinct"
             raise ValueError(
-                f"{self.n_topics} topics were asked for, but {name} has {n_distinct} distinct texts or vectors."
+                f"{self.n_topics} {noun} were asked for, but there are {n_rows} rows with a text{of_which}."
             )
         return self.n_topics
 
-    def _set_topics(
-        self,
-        centers: NDArray[np.float32],
-        nearest: NDArray[np.intp],
-        rows: NDArray[np.intp],
-        n_rows: int,
-        order: NDArray[np.intp],
-    ) -> None:
-        """Give each topic its number by size, and leave out centres that are the nearest of no row."""
+    def _number_topics(
+        self, centers: NDArray[np.float32], nearest: NDArray[np.intp], order: NDArray[np.intp]
+    ) -> NDArray[np.intp]:
+        """Give the topics their numbers by size, without centres that are nearest to no row; return each row's."""
         sizes = np.bincount(nearest, minlength=len(centers))
         first = np.full(len(centers), len(order))
         np.minimum.at(first, nearest[order], np.arange(len(order)))
@@ -402,18 +401,24 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         self.n_topics_ = int(np.count_nonzero(sizes))
         self.centers_ = self._all_centers = centers[np.argsort(number_of)[: self.n_topics_]]
         self._topic_of_center = np.arange(self.n_topics_)
-        self._n_features_out = self.n_topics_
-        self.labels_ = np.full(n_rows, MISSING)
-        self.labels_[rows] = number_of[nearest]
         self.hierarchy_ = link_topics(self.centers_)
+        return number_of[nearest]
 
-    def _name_topics(self, column: Column, rows: NDArray[np.intp], closeness: NDArray[np.float32]) -> None:
-        topic_of, size = self.labels_[rows], (self.n_topics_, self.n_examples)
+    def _name_topics(
+        self,
+        column: Column,
+        rows: NDArray[np.intp],
+        positions: NDArray[np.intp],
+        topic_of: NDArray[np.intp],
+        closeness: NDArray[np.float32],
+    ) -> None:
+        """Describe the topics by the texts of a column, or if it holds vectors, by positions."""
+        size = (self.n_topics_, self.n_examples)
         if column.texts is None:
-            self._describe(None, _nearest_examples(rows, rows, topic_of, closeness, *size))
+            self._describe(None, _nearest_examples(positions, positions, topic_of, closeness, *size))
             return
         codes = column.texts.codes[rows]
-        has_text = codes >= 0  # all of them, unless texts and vectors were given apart
+        has_text = codes != MISSING  # all of them, unless texts and vectors were given apart
         distinct, firsts, weights = np.unique(codes[has_text], return_index=True, return_counts=True)
         texts = [column.texts.unique[code] for code in distinct]
         topic_of, closeness = topic_of[has_text][firsts], closeness[has_text][firsts]
@@ -436,20 +441,12 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         self.topics_ = pd.DataFrame(table, index=pd.RangeIndex(self.n_topics_, name="topic"))
         return self
 
-    def _assign(self, X: Any) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Return the topic of each row and its cosine to the nearest centre; -1 and NaN for missing rows."""
+    def _embed(self, X: Any) -> tuple[NDArray[np.float32], NDArray[np.intp]]:
+        """Return the vectors in the order of their texts, and the row from which each comes."""
         check_is_fitted(self)
-        vectors = self._embed(X)
-        has_text = ~np.isnan(vectors).any(axis=1)
-        labels, closeness = np.full(len(vectors), MISSING), np.full(len(vectors), np.nan, dtype=np.float32)
-        nearest, closeness[has_text] = nearest_centers(vectors[has_text], self._all_centers)
-        labels[has_text] = self._topic_of_center[nearest]
-        return labels, closeness
-
-    def _embed(self, X: Any) -> NDArray[np.float32]:
-        column = _in_order_of_texts(read_column_for(self.embedder_, X))
+        column, row_of = read_column_for(self.embedder_, X).sorted_by_text()
         plan, dim, names = plan_of(self.embedder_, column), self._all_centers.shape[1], ("X", "the topics")
-        return embed_like(column, self.embedder_, plan, self._model_tag, dim, names)
+        return embed_like(column, self.embedder_, plan, self._model_tag, dim, names), row_of
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         return [(resolve_embedder(self.embedder, missing="nan"), X)]
@@ -477,28 +474,20 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         return tags
 
 
-def _in_order_of_texts(column: Column) -> Column:
-    """Sort the distinct texts, so that the batches, and the last digits of vectors, do not depend on the rows."""
-    if column.texts is None:
-        return column
-    order = sorted(range(len(column.texts.unique)), key=column.texts.unique.__getitem__)
-    place = np.empty(len(order) + 1, dtype=np.intp)
-    place[order], place[-1] = np.arange(len(order)), MISSING  # the last one is that of the code -1
-    unique = [column.texts.unique[code] for code in order]
-    return replace(column, texts=replace(column.texts, unique=unique, codes=place[column.texts.codes]))
-
-
-def _order_by_content(column: Column, rows: NDArray[np.intp], vectors: NDArray[np.float32]) -> NDArray[np.intp]:
-    """Return the first row of each distinct vector, in an order by checksums of its texts, or of its numbers."""
+def _order_by_content(
+    column: Column, rows: NDArray[np.intp], vectors: NDArray[np.float32]
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Return the first row of each distinct vector and how many rows have it, by checksums of its texts or numbers."""
     code_of, first_rows = distinct_rows(vectors)
     if column.texts is None:
-        keys = keys_of(vectors[first_rows])
+        keys = keys_of(vectors)[first_rows]
     else:
         sums = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in column.texts.unique]
         keys_of_rows = np.frombuffer(b"".join(sums), dtype=np.uint64)[column.texts.codes[rows]]
         keys = np.full(len(first_rows), np.iinfo(np.uint64).max, dtype=np.uint64)
         np.minimum.at(keys, code_of, keys_of_rows)
-    return first_rows[np.argsort(keys, kind="stable")]
+    order = np.argsort(keys, kind="stable")
+    return first_rows[order], np.bincount(code_of, minlength=len(order))[order].astype(np.float64)
 
 
 def _numbers_by_size(sizes: NDArray[Any], ties: NDArray[np.intp]) -> NDArray[np.intp]:

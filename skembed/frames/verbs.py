@@ -96,11 +96,11 @@ def cluster(
     """Group rows by what they are about; see ``TextColumn.cluster``."""
     from skembed.clustering.topics import TopicModel
 
-    if n_clusters != "auto":
-        check_count('n_clusters, unless it is "auto",', n_clusters)
+    if not (isinstance(n_clusters, str) and n_clusters == "auto"):
+        check_count("n_clusters", n_clusters)
     model = TopicModel(n_clusters, embedder=make_embedder(params, cluster), random_state=random_state)
     texts = None if vectors is None or holds_vectors(column) else column
-    closeness = model._fit(_with_vectors(column, vectors), texts, name=describe(column))
+    closeness = model._fit(_with_vectors(column, vectors), texts, name=describe(column), noun="clusters")
     number = pd.arrays.IntegerArray(model.labels_, mask=model.labels_ < 0)
     table = pd.DataFrame({"cluster": number, "score": closeness})
     rank = table.groupby("cluster")["score"].rank(method="first", ascending=False)
