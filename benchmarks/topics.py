@@ -143,8 +143,10 @@ def main() -> int:
 def measure_all(arguments: argparse.Namespace) -> int:
     machine = {**describe_machine(), **{package: version(package) for package in PEER_PACKAGES if find_peer(package)}}
     machine["load_before"] = round(os.getloadavg()[0], 1)
-    results = with_earlier([result for name in arguments.sets for result in measure_set(name, arguments)], arguments)
-    scale = [in_fresh_process(arguments, "--only-scale", "--n-rows", str(n_rows)) for n_rows in arguments.n_rows]
+    results = [result for name in arguments.sets for result in measure_set(name, arguments)]
+    options = [("--only-scale", "--n-rows", str(n_rows), "--sets", *arguments.sets) for n_rows in arguments.n_rows]
+    scale = [in_fresh_process(arguments, *option) for option in options]
+    results, scale = with_earlier(results, scale, arguments.earlier)
     machine["load_after"] = round(os.getloadavg()[0], 1)
     bounds = [*check_sets(results), *check_growth(scale)]
     print_report(machine, HEADER, map(result_row, results))
@@ -266,13 +268,13 @@ def keep_vectors(name: str, texts: Texts, arguments: argparse.Namespace) -> None
         np.save(vectors_file(name, arguments), skembed.embed(texts))
 
 
-def with_earlier(results: list[Result], arguments: argparse.Namespace) -> list[Result]:
-    """Add the results of an earlier run for the sets and tools that were not measured now."""
-    if arguments.earlier is None:
-        return results
-    earlier = json.loads(Path(arguments.earlier).read_text(encoding="utf-8"))["results"]
-    by_place = {(list(SETS).index(result["texts"]), result["tool"]): result for result in [*earlier, *results]}
-    return [by_place[place] for place in sorted(by_place, key=lambda place: (place[0], ORDER.index(place[1])))]
+def with_earlier(results: list[Result], scale: list[Result], file: str | None) -> tuple[list[Result], list[Result]]:
+    """Add what an earlier run measured, unless it was measured now."""
+    earlier = {"results": [], "scale": []} if file is None else json.loads(Path(file).read_text(encoding="utf-8"))
+    by_place = {(one["texts"], one["tool"]): one for one in [*earlier["results"], *results]}
+    by_size = {one["n_rows"]: one for one in [*earlier["scale"], *scale]}
+    places = [(name, tool) for name in SETS for tool in ORDER if (name, tool) in by_place]
+    return [by_place[place] for place in places], [by_size[n_rows] for n_rows in sorted(by_size)]
 
 
 def in_fresh_process(arguments: argparse.Namespace, *options: str) -> Any:
