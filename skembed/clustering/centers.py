@@ -164,11 +164,13 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
     Returns
     -------
     nearest : ndarray of int, shape (n,)
-        Of equally near centres, the first. Cosines in float32 depend on the size of the block, so those that are
-        nearly the largest are compared in float64.
+        Of equally near centres, the one with the smallest numbers, whatever their order. Cosines in float32 depend on
+        the size of the block, so those that are nearly the largest are compared in float64.
     cosines : ndarray of float32, shape (n,)
     """
     nearest, cosines = np.empty(len(vectors), dtype=np.intp), np.empty(len(vectors), dtype=np.float32)
+    by_content = np.lexsort(centers.T[::-1])
+    centers = centers[by_content]
     exact_centers = centers.astype(np.float64)
     for block in blocks_of(len(vectors), _ROWS_PER_BLOCK):
         rows = vectors[block]
@@ -178,7 +180,7 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
         for row in np.flatnonzero(is_near.sum(axis=1) > 1):
             rivals = np.flatnonzero(is_near[row])
             found[row] = rivals[(exact_centers[rivals] * rows[row]).sum(axis=1).argmax()]
-        nearest[block], cosines[block] = found, np.einsum("ij,ij->i", rows, centers[found])
+        nearest[block], cosines[block] = by_content[found], np.einsum("ij,ij->i", rows, centers[found])
     return nearest, cosines.clip(-1, 1)
 
 

@@ -12,22 +12,13 @@ from scipy.spatial.distance import squareform
 
 def merge_all(vectors: NDArray[np.float32]) -> NDArray[np.float64]:
     """Merge vectors into larger and larger groups by Ward's method; return the merges as scipy's linkage does."""
+    if len(vectors) < 2:
+        return np.empty((0, 4))
     vectors = vectors.astype(np.float64)
     squares = (vectors**2).sum(axis=1)
-    return _link(np.sqrt((squares[:, None] + squares - 2 * vectors @ vectors.T).clip(0)), "ward")
-
-
-def link_topics(centers: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Merge the centres of topics by average linkage and the cosine distance; return the merges as scipy does."""
-    centers = centers.astype(np.float64)
-    return _link((1 - centers @ centers.T).clip(0), "average")
-
-
-def _link(distances: NDArray[np.float64], method: str) -> NDArray[np.float64]:
-    if len(distances) < 2:
-        return np.empty((0, 4))
+    distances = np.sqrt((squares[:, None] + squares - 2 * vectors @ vectors.T).clip(0))
     np.fill_diagonal(distances, 0)
-    tree: NDArray[np.float64] = linkage(squareform(distances, checks=False), method)
+    tree: NDArray[np.float64] = linkage(squareform(distances, checks=False), "ward")
     return tree
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from skembed.clustering import words
 from skembed.clustering.terms import TermCounts, scores_of
 
+_DECIMALS = 4  # of a score, as a share of the largest one
 _FAINT = 0.7  # the lowest contrast of a term: twice as frequent as in the other topics
 _FULL_LENGTH, _FULL_LENGTH_ALONE = 4, 8  # letters of a word that counts fully; with one topic, little else tells
 _DISTINCT = 1.2  # the contrast of the words of a pair: more than three times as frequent
@@ -60,7 +61,8 @@ def top_terms(counts: TermCounts, n_terms: int) -> list[list[str]]:
     for topic in range(len(counts.n_texts)):
         in_topic, score, contrast = (_row(matrix, topic) for matrix in (counts.counts, scores, contrasts))
         score = np.where(contrast < _FAINT, 0, score)[: counts.n_words] * weights
-        ranked = sorted(np.flatnonzero(score).tolist(), key=lambda word: (-score[word], counts.vocabulary[word]))
+        rank = (-score / (score.max(initial=0) or 1)).round(_DECIMALS)  # equal but for the last digits: ties
+        ranked = sorted(np.flatnonzero(score).tolist(), key=lambda word: (rank[word], counts.vocabulary[word]))
         replacing = pairs.replacing(counts, in_topic, contrast)
         candidates = [[*replacing.get(word, []), word] for word in ranked]
         chosen.append(_without_repetition(counts, candidates, n_terms))

@@ -1,4 +1,4 @@
-"""Topics over time: how many rows of each topic are of each period and group. Imports pandas."""
+"""Topics over time: how many rows of each topic are of each period and group. Imports pandas and containers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+
+from skembed.encoding.containers import read_one_column
 
 
 def count_by_period(labels: NDArray[np.intp], n_topics: int, times: Any, freq: str | None, by: Any) -> pd.DataFrame:
@@ -37,24 +39,26 @@ def count_by_period(labels: NDArray[np.intp], n_topics: int, times: Any, freq: s
 
 
 def _read_rows(values: Any, name: str, n_rows: int) -> pd.Series[Any]:
-    """Read a column by position."""
-    values = values.to_pandas() if hasattr(values, "to_pandas") else values
-    column = pd.Series(values if isinstance(values, (pd.Series, pd.Index)) else list(values)).reset_index(drop=True)
-    if len(column) != n_rows:
-        raise ValueError(f"{name} has {len(column)} rows, but the model was fitted to {n_rows}.")
+    column = read_one_column(values, name, n_rows)
+    if column is None:
+        raise TypeError(f"{name} must be a column, with a value for each row; got None.")
     return column
 
 
 def _read_periods(times: Any, freq: str | None, n_rows: int) -> pd.Series[Any]:
     column = _read_rows(times, "times", n_rows)
-    if freq is None or isinstance(column.dtype, pd.PeriodDtype):
-        return column if freq is None else column.dt.asfreq(freq)
+    if freq is None:
+        return column
     try:
+        if isinstance(column.dtype, pd.PeriodDtype):
+            return column.dt.asfreq(freq)
+        if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
+            raise TypeError(f"{column.dtype} cannot be read as times; convert the column by pandas.to_datetime")
         moments = pd.to_datetime(column)
-        moments = moments.dt.tz_localize(None) if moments.dt.tz is not None else moments
-        return moments.dt.to_period(freq)
+        return moments.dt.tz_localize(None).dt.to_period(freq)
     except (TypeError, ValueError, AttributeError) as error:
-        raise ValueError(f"times must be times, and freq the length of a period of pandas: {error}") from error
+        reason = str(error).partition("\n")[0]
+        raise ValueError(f"times must be times, and freq the length of a period of pandas: {reason}") from error
 
 
 def _with_all_periods(counts: pd.DataFrame, periods: pd.Series[Any]) -> pd.DataFrame:

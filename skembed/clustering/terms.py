@@ -20,6 +20,7 @@ _MOST_SPELLINGS = 1 << 20  # that are told apart: a row of a chunk and two spell
 _MOST_COUNTED = 1 << 21  # spellings in topics, while they are counted
 _CHUNK = 1 << 20  # tokens counted at a time
 _KEPT, _FEWEST_KEPT, _KEPT_IN_ALL = 300, 50, 50_000  # words, and as many pairs: of a topic, and in all
+_DECIMALS = 2  # of a closeness
 _LOWEST_CLOSENESS = 0.1
 _VOTE_OF_FIRST = 0.01  # of the first word of a text or clause for its spelling
 
@@ -152,7 +153,8 @@ def count_terms(
     """
     order = _order_of(texts)
     topic_of = np.asarray(topic_of, np.int64)[order]
-    weights = (np.asarray(weights, np.float64) * np.maximum(closeness, _LOWEST_CLOSENESS))[order]
+    rounded = np.asarray(closeness, np.float64).round(_DECIMALS)  # the last digits of vectors vary, names should not
+    weights = (np.asarray(weights, np.float64) * np.maximum(rounded, _LOWEST_CLOSENESS))[order]
     n_texts = _sum(topic_of, weights, n_topics)
     tokens = _read([texts[row] for row in order])
     single = _Counter(tokens, 1, n_topics).fed(weights, topic_of).counted()

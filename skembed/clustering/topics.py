@@ -19,7 +19,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_count
 from skembed.clustering.centers import find_centers, nearest_centers
-from skembed.clustering.hierarchy import cut, link_topics, merge_centers, upper_part
+from skembed.clustering.hierarchy import cut, merge_all, merge_centers, upper_part
 from skembed.clustering.names import make_names, name_with, top_terms
 from skembed.clustering.periods import count_by_period
 from skembed.clustering.terms import TermCounts, count_terms
@@ -36,7 +36,7 @@ from skembed.encoding.distinct import distinct_rows, keys_of
 
 MISSING = -1  # the topic of a row without a text
 _DECIMALS = 5  # cosines that agree to so many are ties between examples
-_SHOWN = 120  # characters of an example in the table of a notebook
+_SHOWN, _MOST_SHOWN = 120, 60  # characters of an example, and topics, in the table of a notebook
 
 
 class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -75,8 +75,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     centers_ : ndarray of float32, shape (n_topics, dim)
         Mean direction of the vectors of each topic, of unit length.
     hierarchy_ : ndarray of float64, shape (n_topics - 1, 4)
-        Which topics are alike, as :func:`scipy.cluster.hierarchy.linkage` gives it: average linkage of the centres,
-        by the cosine distance.
+        Which topics are alike: the centres, merged by Ward's method, as :func:`scipy.cluster.hierarchy.linkage` gives
+        it.
     n_topics_ : int
         Number of topics. It is less than ``n_topics`` only if vectors are too near to each other to be told apart.
     embedder_ : transformer
@@ -258,20 +258,20 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         [4, 1]
         """
         check_is_fitted(self)
-        if check_count("n_topics", n_topics) > self.n_topics_:
+        n_topics = check_count("n_topics", n_topics)
+        if n_topics > self.n_topics_:
             raise ValueError(f"n_topics must be at most {self.n_topics_}, the number of topics; got {n_topics}.")
         group_of = cut(self.hierarchy_, n_topics)
-        sizes = np.bincount(group_of, self.topics_["size"], minlength=n_topics)
-        number_of = _numbers_by_size(sizes, np.unique(group_of, return_index=True)[1])[group_of]
+        group_of_center = group_of[self._topic_of_center]  # of the original topics, so that several steps are as one
+        sizes = np.bincount(group_of_center, self._all_sizes)
+        number_of = _numbers_by_size(sizes, np.unique(group_of_center, return_index=True)[1])[group_of]
         model = copy.copy(self)
         model.n_topics = n_topics
         model.labels_ = np.append(number_of, MISSING)[self.labels_]  # the last one is that of -1
         model.hierarchy_ = upper_part(self.hierarchy_, number_of)
-        model.centers_ = merge_centers(self.centers_, self.topics_["size"].to_numpy(), number_of)
         model._topic_of_center = number_of[self._topic_of_center]
-        examples = _merge_examples(self.topics_["examples"], number_of, self.n_examples)
-        counts = None if self._term_counts is None else self._term_counts.merged(number_of)
-        return model._describe(counts, examples)
+        model.centers_ = merge_centers(self._all_centers, self._all_sizes, model._topic_of_center)
+        return model._describe()
 
     def rename(self, names: Mapping[int, str]) -> Self:
         """Give topics other names, in place.
@@ -294,6 +294,8 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             is changed.
         """
         check_is_fitted(self)
+        if not hasattr(names, "items"):
+            raise TypeError(f"names must be a dict of topics and their names; got {names!r:.80}.")
         new: pd.Series[Any] = self.topics_["name"].copy()
         for topic, name in names.items():
             if topic not in new.index:
@@ -302,7 +304,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
                 raise TypeError(f"The name of topic {topic} must be a str; got {name!r}.")
             if not name.strip():
                 raise ValueError(f"The name of topic {topic} is empty.")
-            new[topic] = name
+            new[topic] = name.strip()
         is_repeated = new.duplicated(keep=False)
         if is_repeated.any():
             topics = " and ".join(map(str, new.index[new == new[is_repeated].iloc[0]]))
@@ -377,18 +379,20 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         check_count("n_examples", self.n_examples)
         if self.namer is not None and not callable(self.namer):
             raise TypeError(f"namer must be a function of terms and examples, or None; got {self.namer!r}.")
+        check_random_state(self.random_state)  # before texts are embedded
         if not (isinstance(self.n_topics, str) and self.n_topics == "auto"):
             check_count("n_topics", self.n_topics)
 
     def _check_n_topics(self, n_rows: int, n_distinct: int, noun: str) -> int | Literal["auto"]:
-        if n_rows == 0 and self.n_topics == "auto":
-            raise ValueError(f"There are no {noun}, because there are 0 rows with a text.")
-        if self.n_topics != "auto" and self.n_topics > n_distinct:
-            of_which = "" if self.n_topics > n_rows else f", {n_distinct} of them distinct"
-            raise ValueError(
-                f"{self.n_topics} {noun} were asked for, but there are {n_rows} rows with a text{of_which}."
-            )
-        return self.n_topics
+        if isinstance(self.n_topics, str):
+            if n_rows == 0:
+                raise ValueError(f"There are no {noun}, because there are 0 rows with a text.")
+            return "auto"
+        n_topics = int(self.n_topics)
+        if n_topics > n_distinct:
+            of_which = "" if n_topics > n_rows else f", {n_distinct} of them distinct"
+            raise ValueError(f"{n_topics} {noun} were asked for, but there are {n_rows} rows with a text{of_which}.")
+        return n_topics
 
     def _number_topics(
         self, centers: NDArray[np.float32], nearest: NDArray[np.intp], order: NDArray[np.intp]
@@ -399,9 +403,11 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         np.minimum.at(first, nearest[order], np.arange(len(order)))
         number_of = _numbers_by_size(sizes, first)
         self.n_topics_ = int(np.count_nonzero(sizes))
-        self.centers_ = self._all_centers = centers[np.argsort(number_of)[: self.n_topics_]]
+        largest_first = np.argsort(number_of)[: self.n_topics_]
+        self.centers_ = self._all_centers = centers[largest_first]
+        self._all_sizes = sizes[largest_first]
         self._topic_of_center = np.arange(self.n_topics_)
-        self.hierarchy_ = link_topics(self.centers_)
+        self.hierarchy_ = merge_all(self.centers_)
         return number_of[nearest]
 
     def _name_topics(
@@ -415,23 +421,31 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         """Describe the topics by the texts of a column, or if it holds vectors, by positions."""
         size = (self.n_topics_, self.n_examples)
         if column.texts is None:
-            self._describe(None, _nearest_examples(positions, positions, topic_of, closeness, *size))
+            self._all_counts: TermCounts | None = None
+            self._all_examples = _nearest_examples(positions, positions, topic_of, closeness, *size)
+            self._describe()
             return
-        codes = column.texts.codes[rows]
+        unique, codes = column.texts.unique, column.texts.codes[rows]
         has_text = codes != MISSING  # all of them, unless texts and vectors were given apart
-        distinct, firsts, weights = np.unique(codes[has_text], return_index=True, return_counts=True)
-        texts = [column.texts.unique[code] for code in distinct]
-        topic_of, closeness = topic_of[has_text][firsts], closeness[has_text][firsts]
-        counts = count_terms(texts, weights.astype(np.float64), topic_of, closeness, self.n_topics_)
-        order = np.array(sorted(range(len(texts)), key=texts.__getitem__), dtype=np.intp)
-        ranks = np.empty_like(order)
-        ranks[order] = np.arange(len(order))
-        self._describe(counts, _nearest_examples(texts, ranks, topic_of, closeness, *size))
+        in_order = sorted(range(len(unique)), key=unique.__getitem__)
+        places = np.argsort(in_order)[codes[has_text]]
+        # with vectors of its own in each row, a text may be in several topics
+        pairs, pair_of, weights = np.unique(
+            places * self.n_topics_ + topic_of[has_text], return_inverse=True, return_counts=True
+        )
+        texts = [unique[in_order[place]] for place in pairs // self.n_topics_]
+        closest = np.full(len(pairs), -1, dtype=np.float32)
+        np.maximum.at(closest, pair_of, closeness[has_text])
+        topic_of = pairs % self.n_topics_
+        self._all_counts = count_terms(texts, weights.astype(np.float64), topic_of, closest, self.n_topics_)
+        self._all_examples = _nearest_examples(texts, np.arange(len(texts)), topic_of, closest, *size)
+        self._describe()
 
-    def _describe(self, counts: TermCounts | None, examples: list[list[Any]]) -> Self:
-        """Set ``topics_``, from the terms of each topic and the texts nearest to its centre."""
-        self._term_counts, self.n_topics_ = counts, len(self.centers_)
-        self._n_features_out = self.n_topics_
+    def _describe(self) -> Self:
+        """Set ``topics_``, from the terms of the original topics and the texts nearest to their centres."""
+        self._n_features_out = self.n_topics_ = len(self.centers_)
+        counts = None if self._all_counts is None else self._all_counts.merged(self._topic_of_center)
+        examples = _merge_examples(self._all_examples, self._topic_of_center, self.n_examples)
         terms = [[]] * self.n_topics_ if counts is None else top_terms(counts, self.n_terms)
         names = make_names(terms)
         if counts is not None and self.namer is not None:
@@ -466,7 +480,9 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
     def _topics_html(self) -> str:
         if not hasattr(self, "topics_"):
             return ""
-        return f"<div>{self.topics_.style.format(_to_html).to_html()}</div>"
+        formatters = dict.fromkeys(self.topics_.columns, _to_html)
+        with pd.option_context("display.max_colwidth", None):
+            return self.topics_.to_html(escape=False, formatters=formatters, border=0, max_rows=_MOST_SHOWN)
 
     def __sklearn_tags__(self) -> Tags:
         tags = super().__sklearn_tags__()
@@ -497,13 +513,14 @@ def _numbers_by_size(sizes: NDArray[Any], ties: NDArray[np.intp]) -> NDArray[np.
     return numbers
 
 
-def _merge_examples(examples: pd.Series[Any], group_of: NDArray[np.intp], n_examples: int) -> list[list[Any]]:
+def _merge_examples(examples: list[list[Any]], group_of: NDArray[np.intp], n_examples: int) -> list[list[Any]]:
     """Take the examples of merged topics in turn: the first of each, the largest topic first, then the second."""
     merged: list[list[Any]] = [[] for _ in range(int(group_of.max()) + 1)]
     for place in range(n_examples):
-        for topic, group in enumerate(group_of):
-            if place < len(examples[topic]) and len(merged[group]) < n_examples:
-                merged[group].append(examples[topic][place])
+        for of_topic, group in zip(examples, group_of, strict=True):
+            is_new = place < len(of_topic) and of_topic[place] not in merged[group]
+            if is_new and len(merged[group]) < n_examples:
+                merged[group].append(of_topic[place])
     return merged
 
 

@@ -15,6 +15,7 @@ from sklearn.pipeline import Pipeline
 
 from skembed.embedders import read_column_for, unit_vectors
 from skembed.encoding.columns import Column, read_column
+from skembed.encoding.containers import read_one_column as read_one_column  # the displays find it here
 from skembed.optional import require
 from skembed.plotting.projections import check_method
 
@@ -43,20 +44,6 @@ def read_positions(positions: Any) -> NDArray[np.float64]:
 def placed_rows(positions: NDArray[np.float64]) -> NDArray[np.intp]:
     """Return the rows that have a position."""
     return np.flatnonzero(~np.isnan(positions).any(axis=1))
-
-
-def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
-    """Read a column of anything by position; integers stay integers beside missing values."""
-    if values is None:
-        return None
-    if len(getattr(values, "shape", (0,))) != 1:
-        raise ValueError(f"{name} must be one column; got the shape {values.shape}.")
-    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
-        values = pd.array(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
-    column: pd.Series[Any] = pd.Series(values).reset_index(drop=True)
-    if len(column) != length:
-        raise ValueError(f"{name} must have the length {length}; got {len(column)}.")
-    return column
 
 
 def read_topics(topics: Any, length: int) -> NDArray[np.intp]:

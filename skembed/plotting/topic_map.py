@@ -67,7 +67,14 @@ class TopicMapDisplay:
 
     Examples
     --------
-    >>> from skembed import TopicMapDisplay
+    >>> from skembed import TopicMapDisplay, TopicModel
+    >>> asked = ["Where is my parcel?", "The parcel is late.", "I forgot my password.", "The password does not work."]
+    >>> model = TopicModel(n_topics=2).fit(asked)
+    >>> TopicMapDisplay.from_estimator(model, asked).ax_.get_title(loc="left")
+    '4 texts, 2 topics'
+
+    With positions and topics of your own:
+
     >>> positions = [[0.0, 0.1], [0.2, 0.0], [5.0, 4.9], [5.1, 5.2], [5.2, 5.0]]
     >>> display = TopicMapDisplay(positions, topics=[1, 1, 0, 0, 0], names=["refunds", "delivery"]).plot()
     >>> display.ax_.get_title(loc="left")

@@ -56,7 +56,17 @@ class TopicSizesDisplay:
     Examples
     --------
     >>> import pandas as pd
-    >>> from skembed import TopicSizesDisplay
+    >>> from skembed import TopicModel, TopicSizesDisplay
+    >>> asked = ["Where is my parcel?", "The parcel is late.", "The parcel is lost.", "I forgot my password."]
+    >>> model = TopicModel(n_topics=2).fit(asked)
+    >>> TopicSizesDisplay.from_estimator(model).ax_.get_title(loc="left")
+    '4 texts, 2 topics'
+    >>> days = pd.to_datetime(["2026-01-05", "2026-01-20", "2026-03-01", "2026-03-02"])
+    >>> len(TopicSizesDisplay.from_estimator(model, days, freq="M").axes_)  # a panel for each topic
+    2
+
+    With sizes of your own:
+
     >>> display = TopicSizesDisplay(pd.Series([120, 80]), names=["refunds", "delivery"]).plot()
     >>> display.ax_.get_title(loc="left")
     '200 texts, 2 topics'
