@@ -5,6 +5,7 @@ The vectors come in an order by their content, so that nothing depends on the or
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from sklearn.cluster import KMeans
+from sklearn.exceptions import ConvergenceWarning
 from sklearn.metrics import adjusted_mutual_info_score
 from threadpoolctl import threadpool_limits
 
@@ -23,6 +25,7 @@ _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
 _FEW = 1000  # vectors
 _MOST_STEPS = 100
+_SCORE_OF_NOISE = 0.001  # random vectors reach less, and texts some 0.05 and more
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
@@ -60,7 +63,7 @@ def find_centers(
     Returns
     -------
     ndarray of float32, shape (n_topics, dim)
-        Of unit length.
+        Of unit length; fewer than ``n_topics`` if many vectors are nearly the same.
     """
     if n_topics == "auto":
         n_topics = choose_n_topics(vectors[order[:_N_IN_TREE]], random_state)
@@ -104,8 +107,10 @@ def _centers_of_many(vectors: Vectors, weights: NDArray[np.float64], n_topics: i
     start = averages[:n_topics]  # of more topics than the tree has leaves
     if n_topics <= len(leaves):
         start = _means(leaves, cut(merge_all(leaves), n_topics), n_topics).astype(np.float32)
-    means = KMeans(n_topics, init=start, n_init=1).fit(averages, sample_weight=weights)
-    return _to_unit_length(_means(vectors, means.labels_, n_topics, weights))
+    with warnings.catch_warnings(category=ConvergenceWarning, action="ignore"):  # averages of some may be equal
+        means = KMeans(n_topics, init=start, n_init=1).fit(averages, sample_weight=weights)
+    has_members = np.bincount(means.labels_, minlength=n_topics) > 0
+    return _to_unit_length(_means(vectors, means.labels_, n_topics, weights))[has_members]
 
 
 def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int:
@@ -128,7 +133,7 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
     Returns
     -------
     int
-        1 if no candidate does better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or 1 if
+        1 if no candidate does clearly better than random vectors. Of fewer than 16 vectors, nothing can be told: 2, or 1 if
         there are fewer than 4.
 
     References
@@ -150,7 +155,7 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
     noise = _random_vectors_like(sample, random_state)
     separation = _silhouettes(sample, candidates) - _silhouettes(noise, candidates)
     scores = separation * _stability(sample, candidates, random_state).clip(0) ** 2
-    return candidates[int(scores.argmax())] if scores.max() > 0 else 1
+    return candidates[int(scores.argmax())] if scores.max() > _SCORE_OF_NOISE else 1
 
 
 def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[np.float32]]:

@@ -51,7 +51,8 @@ def _read_periods(times: Any, freq: str | None, n_rows: int) -> pd.Series[Any]:
         return column
     try:
         if isinstance(column.dtype, pd.PeriodDtype):
-            return column.dt.asfreq(freq)
+            periods: pd.Series[Any] = column.dt.asfreq(freq)
+            return periods
         if pd.api.types.is_numeric_dtype(column.dtype) and column.notna().any():
             raise TypeError(f"{column.dtype} cannot be read as times; convert the column by pandas.to_datetime")
         moments = pd.to_datetime(column)

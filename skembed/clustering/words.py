@@ -34,6 +34,7 @@ _ABBREVIATION = r"(?:[^\W\d]\.){2,}"  # U.S., z.B.
 _WORD = rf"{_LETTER}+(?:'{_LETTER}+)*(?:(?:\+\+|#)(?!\w))?"  # don't, C++, C#
 _TOKEN = re.compile(rf"{_ABBREVIATION}|{_WORD}(?:[-.&/](?=\w))?|[^\w\s]")
 
+_CUT_WORD = re.compile(rf"\s\S{{1,{_LONGEST_WORD}}}\Z")  # at the end of a long text that is not read whole
 _RUN = re.compile(rf"[{_UNSPACED}]+")
 _PART_OF_RUN = re.compile(rf"[{_KATAKANA}]{{2,}}|(?:(?![{_KATAKANA}]{{2}}).)+")
 _CHARACTER = re.compile(rf"[เ-ไເ-ໄ]?.[{_MARKS_OF_UNSPACED}]*")  # with vowels before and after, and marks
@@ -63,7 +64,8 @@ _MORE_ENDINGS = _ENDINGS | {
 
 def tokens_of(text: str, longest: int) -> list[str]:
     """Split a text into spellings of words, and signs between them; read so many characters at most."""
-    text = text[:longest]
+    if len(text) > longest:
+        text = _CUT_WORD.sub("", text[:longest])
     if ";" in text:
         text = html.unescape(_DAMAGED_ENTITY.sub(r"&\1", text))
     if _SUSPECT.search(text):

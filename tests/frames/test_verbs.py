@@ -28,7 +28,7 @@ COLUMNS = {
     "search": ["query", "query_id", "rank", "score", "position", "id", "text"],
     "join": ["rank", "score", "position", "id", "text"],
     "duplicates": ["group", "is_duplicate", "representative", "score"],
-    "cluster": ["cluster", "rank", "score"],
+    "cluster": ["cluster", "name", "rank", "score"],
 }
 INDEXES = {
     "labels": pd.Index(list("abcde"), name="id"),
@@ -444,6 +444,9 @@ def test_a_column_of_vectors_has_the_verbs_itself(verb, make, column, vectors, c
     expected = call(column.text, verb, prompt="", **asked)
     counted.clear()
     made = call(make(vectors).text, verb, **asked)
+    if verb == "cluster":  # vectors have no words for a name
+        assert set(made.pop("name")) == {"topic 0", "topic 1"}
+        expected = expected.drop(columns="name")
     assert_close(made, expected)
     assert counted == []
     if verb == "search":
@@ -759,9 +762,19 @@ class TestCluster:
         found = asked.text.cluster(2, random_state=0, model=minilm_folder)["cluster"]
         assert found[0] == found[2] != found[1] == found[3]
 
-    def test_eight_clusters_are_made_by_default(self):
-        vectors = pd.Series(VectorArray(np.eye(9)))
-        assert sorted(vectors.text.cluster(random_state=0)["cluster"].unique()) == list(range(8))
+    def test_their_number_is_that_of_the_separate_groups_by_default(self):
+        centres = np.random.default_rng(0).normal(size=(5, 16))
+        vectors = centres.repeat(40, axis=0) + 0.2 * np.random.default_rng(1).normal(size=(200, 16))
+        found = pd.Series(VectorArray(vectors)).text.cluster()["cluster"]
+        assert found.nunique() == 5
+        assert (found.groupby(np.arange(5).repeat(40)).nunique() == 1).all()
+
+    def test_a_name_is_made_of_words_of_the_texts_and_missing_where_they_are(self, column):
+        column.iloc[1] = None
+        names = column.text.cluster(2)["name"]
+        assert names.iloc[0] == names.iloc[2] != names.iloc[3]
+        assert "quick" in names.iloc[0]
+        assert pd.isna(names.iloc[1])
 
     @pytest.mark.parametrize("n_clusters", [0, -1, True, 2.0, "2", None], ids=repr)
     def test_their_number_is_a_positive_integer(self, n_clusters, column, counted):
