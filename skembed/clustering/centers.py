@@ -5,6 +5,7 @@ The vectors come in an order by their content, so that nothing depends on the or
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -66,7 +67,8 @@ def find_centers(
         Of unit length; fewer than ``n_topics`` if many vectors are nearly the same.
     """
     if n_topics == "auto":
-        n_topics = choose_n_topics(vectors[order[:_N_IN_TREE]], random_state)
+        own = copy.deepcopy(random_state)  # so that the topics are those of the same number, asked for
+        n_topics = choose_n_topics(vectors[order[:_N_IN_TREE]], own)
     n_sampled = max(_N_IN_KMEANS, n_topics)
     sample, weights = vectors[order[:n_sampled]], weights[:n_sampled]
     with threadpool_limits(1, user_api="openmp"):  # several threads add in any order, and the last digits vary

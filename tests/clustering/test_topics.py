@@ -881,6 +881,12 @@ def test_transform_returns_the_container_that_was_asked_for(embedder):
     assert isinstance(model.set_output(transform="polars").transform(column), pl.DataFrame)
 
 
+def test_the_topics_of_auto_are_those_of_the_same_number():
+    vectors = np.random.default_rng(0).normal(size=(120, 6))
+    model = TopicModel().fit(vectors)
+    assert_array_equal(TopicModel(model.n_topics_).fit(vectors).labels_, model.labels_)
+
+
 @pytest.mark.parametrize("output", ["default", "pandas"])
 def test_it_ends_a_pipeline(output, embedder):
     pipe = make_pipeline(embedder, TopicModel(3)).set_output(transform=output)
