@@ -31,6 +31,7 @@ from skembed import (
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
+    TopicModel,
 )
 from skembed.embedders import is_fitted
 from tests.tiny_models import make_bert
@@ -56,6 +57,7 @@ def pairs() -> pd.DataFrame:
 USES = {
     "search": lambda e: (s := SemanticSearch(e, n_neighbors=2).fit(TEXTS)) and (s.kneighbors(OTHERS)[0], s),
     "duplicates": lambda e: (s := NearDuplicates(e, threshold=-1).fit(TEXTS)) and (s.duplicates_["score"], s),
+    "topics": lambda e: (s := TopicModel(2, embedder=e).fit(TEXTS)) and (s.transform(OTHERS), s),
     "descriptions": lambda e: (s := NearestDescription(e).fit(dict(zip("abcdef", TEXTS, strict=True)))) and (
         s.decision_function(OTHERS), s
     ),
@@ -63,7 +65,7 @@ USES = {
     "map": lambda e: (EmbeddingMapDisplay.from_texts(TEXTS, embedder=e, method="pca").positions, None),
     "heat map": lambda e: (SimilarityDisplay.from_texts(TEXTS, OTHERS, embedder=e).similarities, None),
 }  # fmt: skip
-ESTIMATORS = ["search", "duplicates", "descriptions", "pairs"]
+ESTIMATORS = ["search", "duplicates", "topics", "descriptions", "pairs"]
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 each_estimator = pytest.mark.parametrize("use", [USES[name] for name in ESTIMATORS], ids=ESTIMATORS)
 
@@ -194,6 +196,7 @@ class TestNotFitted:
         assert search.embedder_.loss_ == "cosine_similarity"
 
     def test_vectors_never_reach_it(self, tiny):
+        assert TopicModel(3, embedder=SentenceEmbeddingFineTuner(tiny)).fit(np.eye(3)).n_topics_ == 3
         duplicates = NearDuplicates(SentenceEmbeddingFineTuner(tiny)).fit(np.eye(3))
         assert duplicates.labels_.tolist() == [0, 1, 2]
 
@@ -220,6 +223,7 @@ def test_fitted_is_what_needs_to_learn_nothing_more(embedder, expected):
 QUESTIONS = {
     "search": lambda s: s.search("fox"),
     "duplicates": lambda s: s.set_params(embedder=s.embedder_).fit(TEXTS),
+    "topics": lambda s: s.predict(["fox"]),
     "descriptions": lambda s: s.predict(["fox"]),
     "pairs": lambda s: s.transform(pairs()),
     "map": lambda s: EmbeddingMapDisplay.from_estimator(s, TEXTS),
@@ -296,6 +300,7 @@ class TestMessages:
 AFTER_ANOTHER_FIT = {
     "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
     "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
+    "topics": (lambda e: TopicModel(2, embedder=e).fit(TEXTS), lambda s: s.predict(["fox"])),
     "descriptions": (lambda e: NearestDescription(e).fit({"a": "fox", "b": "dog"}), lambda s: s.predict(["fox"])),
 }
 
@@ -384,7 +389,7 @@ class TestSearch:
         expected = EmbeddingMapDisplay.from_embeddings(vectors, method="pca")
         assert_allclose(made.positions, expected.positions, atol=1e-6)
 
-    @pytest.mark.parametrize("of", [NearestDescription, NearDuplicates])
+    @pytest.mark.parametrize("of", [NearestDescription, NearDuplicates, lambda e: TopicModel(2, embedder=e)])
     def test_a_map_behind_other_steps_is_that_of_the_embedder_too(self, of):
         upper = FunctionTransformer(lambda texts: [text.lower() for text in texts])
         pipe = make_pipeline(upper, of(TfidfVectorizer())).fit(TEXTS, LABELS)

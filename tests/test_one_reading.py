@@ -17,6 +17,7 @@ from skembed import (
     SemanticSearch,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
+    TopicModel,
 )
 from skembed.encoding import columns, plan, texts
 
@@ -56,6 +57,10 @@ def embedder(tiny):
     return SentenceEmbeddingTransformer(tiny, cache=None, missing="nan")
 
 
+def topics(embedder):
+    return TopicModel(2, embedder=embedder).fit(TEXTS)
+
+
 CALLS = {
     "embed": (lambda embedder: skembed.embed(TEXTS, model=embedder.model), 1, 1),
     "text.embed": (lambda embedder: FRAME["text"].text.embed(model=embedder.model), 1, 1),
@@ -77,6 +82,9 @@ CALLS = {
     "search, kneighbors": (lambda embedder: SemanticSearch(embedder).fit(TEXTS).kneighbors(["a dog"], 1), 2, 2),
     "search, transform": (lambda embedder: SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).transform(["a"]), 2, 2),
     "duplicates": (lambda embedder: NearDuplicates(embedder).fit(TEXTS), 1, 1),
+    "topics": (lambda embedder: topics(embedder), 1, 1),
+    "topics, predict": (lambda embedder: topics(embedder).predict(TEXTS), 2, 2),
+    "topics, merged": (lambda embedder: topics(embedder).reduce(1), 1, 1),
     "descriptions": (lambda embedder: NearestDescription(embedder).fit(TEXTS[:2], ["a", "b"]).predict(TEXTS), 2, 2),
     "map": (lambda embedder: EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder), 1, 1),
     "similarities": (lambda embedder: SimilarityDisplay.from_texts(TEXTS, embedder=embedder), 2, 1),
@@ -96,6 +104,7 @@ def test_a_call_reads_each_column_once_and_plans_each_side_once(call, embedder, 
     [
         lambda: SemanticSearch().fit(np.eye(4)),
         lambda: NearDuplicates().fit(np.eye(4)),
+        lambda: TopicModel(2).fit(np.eye(4)),
         lambda: PairSimilarity().transform(pd.DataFrame({"a": list(np.eye(4)), "b": list(np.eye(4))})),
     ],
 )
@@ -124,6 +133,9 @@ class Walked(list):
         "search": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).search(X, k=1),
         "kneighbors": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).kneighbors(X, 1),
         "duplicates": lambda embedder, X: NearDuplicates(embedder).fit(X),
+        "topics": lambda embedder, X: TopicModel(2, embedder=embedder).fit(X),
+        "topics, predict": lambda embedder, X: topics(embedder).predict(X),
+        "topics, transform": lambda embedder, X: topics(embedder).transform(X),
         "descriptions": lambda embedder, X: NearestDescription(embedder).fit(TEXTS[:2], ["a", "b"]).predict(X),
         "map": lambda embedder, X: EmbeddingMapDisplay.from_texts(X, embedder=embedder),
         "similarities": lambda embedder, X: SimilarityDisplay.from_texts(X, embedder=embedder),
