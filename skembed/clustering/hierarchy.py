@@ -26,8 +26,8 @@ def cut(tree: NDArray[np.float64], n_groups: int) -> NDArray[np.int32]:
     """Return the group of each leaf after all but ``n_groups - 1`` merges, numbered in order of the leaves."""
     n_leaves = len(tree) + 1
     n_merges = n_leaves - n_groups
-    children = tree[:n_merges, :2].astype(np.intp).ravel()
-    parents = np.repeat(np.arange(n_leaves, n_leaves + n_merges), 2)
+    children = tree[:n_merges, :2].astype(np.int32).ravel()  # as scipy's graphs need it
+    parents = np.repeat(np.arange(n_leaves, n_leaves + n_merges, dtype=np.int32), 2)
     graph = coo_array((np.ones(2 * n_merges, dtype=bool), (children, parents)), shape=(n_leaves + n_merges,) * 2)
     group_of: NDArray[np.int32] = connected_components(graph, directed=False)[1]
     return group_of[:n_leaves]
