@@ -26,7 +26,7 @@ _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
 _FEW = 1000  # vectors
 _MOST_STEPS = 100
-_SCORE_OF_NOISE = 0.001  # random vectors reach less, and texts some 0.05 and more
+_SCORE_OF_NOISE = 0.0005  # random vectors of 50 dimensions and more reach less, and 500 texts ten times as much
 _N_SPLITS = 3  # into halves, to see whether topics are found again
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
@@ -187,7 +187,9 @@ def nearest_centers(vectors: Vectors, centers: Vectors) -> tuple[Codes, NDArray[
         for row in np.flatnonzero(is_near.sum(axis=1) > 1):
             rivals = np.flatnonzero(is_near[row])
             found[row] = rivals[(exact_centers[rivals] * rows[row]).sum(axis=1).argmax()]
-        nearest[block], cosines[block] = by_content[found], np.einsum("ij,ij->i", rows, centers[found])
+        nearest[block] = by_content[found]
+        # in float64, so that the last digit does not decide which of two rows is nearer to their common centre
+        cosines[block] = np.einsum("ij,ij->i", rows, centers[found], dtype=np.float64)
     return nearest, cosines.clip(-1, 1)
 
 

@@ -356,13 +356,15 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         self._check_params()
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
         column, row_of = read_column_for(self.embedder_, X, name).sorted_by_text()
-        named = column if texts is None else read_column_for(self.embedder_, texts, "texts")
         plan = plan_of(self.embedder_, column)
-        vectors = embed_column(column, self.embedder_, plan, fit=True)
+        vectors, named = embed_column(column, self.embedder_, plan, fit=True), column
+        if texts is not None:
+            named, row_of = read_column_for(self.embedder_, texts, "texts").sorted_by_text()
+            vectors = vectors[row_of]
         self._model_tag = model_tag(column, self.embedder_, plan)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         given = vectors if len(rows) == len(vectors) else vectors[rows]
-        order, weights = _order_by_content(column, rows, given)
+        order, weights = _order_by_content(named, rows, given)
         n_topics = self._check_n_topics(len(rows), len(order), noun)
         centers = find_centers(given, order, weights, n_topics, check_random_state(self.random_state))
         nearest, closeness = nearest_centers(given, centers)
@@ -494,16 +496,15 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
 def _order_by_content(
     column: Column, rows: NDArray[np.intp], vectors: NDArray[np.float32]
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Return the first row of each distinct vector and how many rows have it, by checksums of its texts or numbers."""
+    """Return the first row of each distinct vector and how many rows have it, by checksums of its texts and numbers."""
     code_of, first_rows = distinct_rows(vectors)
-    if column.texts is None:
-        keys = keys_of(vectors)[first_rows]
-    else:
+    no_text = np.iinfo(np.uint64).max
+    keys = np.full(len(first_rows), no_text, dtype=np.uint64)
+    if column.texts is not None:
         sums = [hashlib.blake2b(text.encode(), digest_size=8).digest() for text in column.texts.unique]
-        keys_of_rows = np.frombuffer(b"".join(sums), dtype=np.uint64)[column.texts.codes[rows]]
-        keys = np.full(len(first_rows), np.iinfo(np.uint64).max, dtype=np.uint64)
-        np.minimum.at(keys, code_of, keys_of_rows)
-    order = np.argsort(keys, kind="stable")
+        keys_of_texts = np.append(np.frombuffer(b"".join(sums), dtype=np.uint64), np.uint64(no_text))
+        np.minimum.at(keys, code_of, keys_of_texts[column.texts.codes[rows]])  # the last one is that of no text
+    order = np.lexsort((keys_of(vectors)[first_rows], keys))
     return first_rows[order], np.bincount(code_of, minlength=len(order))[order].astype(np.float64)
 
 
