@@ -3,18 +3,19 @@
 ``--data`` or the environment variable SKEMBED_DATA names the folder. It contains gzip-compressed CSV files (UTF-8,
 first row = column names) with at least these columns:
 
-    stsbenchmark/stsbenchmark.csv.gz               text_a, text_b, score, split
-    ag_news/ag_news.csv.gz                         text, label
-    banking77/banking77.csv.gz                     text, label, split
-    twenty_newsgroups/twenty_newsgroups.csv.gz     text
-    scifact/corpus.csv.gz                          doc_id, title, text
-    scifact/queries.csv.gz                         query_id, text, split
-    scifact/qrels.csv.gz                           query_id, doc_id, score, split
-    sms_spam/sms_spam.csv.gz                       text
-    sst2/sst2.csv.gz                               text, label, split
-    abt_buy/abt_buy_table_a.csv.gz                 id, text
-    abt_buy/abt_buy_table_b.csv.gz                 id, text
-    abt_buy/abt_buy_pairs.csv.gz                   id_a, id_b, label
+    stsbenchmark/stsbenchmark.csv.gz                   text_a, text_b, score, split
+    ag_news/ag_news.csv.gz                             text, label
+    banking77/banking77.csv.gz                         text, label, split
+    twenty_newsgroups/twenty_newsgroups.csv.gz         text, label
+    stackoverflow_titles/stackoverflow_titles.csv.gz   text, label
+    scifact/corpus.csv.gz                              doc_id, title, text
+    scifact/queries.csv.gz                             query_id, text, split
+    scifact/qrels.csv.gz                               query_id, doc_id, score, split
+    sms_spam/sms_spam.csv.gz                           text
+    sst2/sst2.csv.gz                                   text, label, split
+    abt_buy/abt_buy_table_a.csv.gz                     id, text
+    abt_buy/abt_buy_table_b.csv.gz                     id, text
+    abt_buy/abt_buy_pairs.csv.gz                       id_a, id_b, label
 
 duplicates.py also reads every other file of that kind in the folder. ``split`` is train, dev or test, as in the
 sources. No row of this data is part of skembed.

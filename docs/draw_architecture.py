@@ -29,7 +29,7 @@ FLOORS = [  # what it is for, and its files and folders; "encoding/" are those t
     ("files of any size", "files/"),
     ("tables", "frames/"),
     ("displays, filling the cache", "plotting/  precomputing"),
-    ("tasks", "similarity/  classification/"),
+    ("tasks", "similarity/  classification/  clustering/"),
     ("the transformer that learns", "finetuner"),
     ("texts or vectors", "embedders"),
     ("texts to vectors", "transformer  embedding"),

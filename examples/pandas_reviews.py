@@ -82,27 +82,33 @@ print(f"   Wide, {wide.columns[0]} to {wide.columns[-1]}: {cache.stats()['misses
 
 # %% [markdown]
 # ## 3. Clusters
-# `to_numpy("float32")` returns the matrix of a vector column, one row per text, as scikit-learn expects it. KMeans
-# knows nothing about products; the text nearest to its centre represents a cluster. "mostly" is the most frequent
-# product of a cluster. The Rand index measures how well clusters and products agree: 1 is exact, about 0 is chance.
+# `text.cluster` groups the rows by topic and names each group by words that set its texts apart. The text nearest to
+# the centre of a group, which has rank 1, represents it. The groups are found without the products; "mostly" is the
+# most frequent one of a group. The Rand index measures how well groups and products agree: 1 is exact, about 0 is
+# chance.
 
 # %%
 from textwrap import shorten
 
-from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score
 
-found = pd.DataFrame({"text": texts, "vector": df["vector"], "product": products}).dropna(subset="text")
+found = pd.DataFrame({"text": texts, "vector": df["vector"], "product": products})
+found = found.join(texts.text.cluster(options.clusters, vectors=df["vector"])).dropna(subset="text")
 found["short"] = [shorten(text, 76, placeholder=" ...") for text in found["text"]]
 matrix = found["vector"].to_numpy("float32")
-distances = KMeans(options.clusters, n_init=10, random_state=0).fit_transform(matrix)
-found["cluster"], found["distance"] = distances.argmin(axis=1), distances.min(axis=1)
-clusters = found.sort_values("distance").groupby("cluster").agg(nearest=("short", "first"), texts=("short", "size"))
+clusters = (
+    found.sort_values("rank")
+    .groupby("cluster")
+    .agg(name=("name", "first"), nearest=("short", "first"), texts=("short", "size"))
+)
 if products is not None:
     counts = pd.crosstab(found["cluster"], found["product"])
     clusters["mostly"], clusters["share"] = counts.idxmax(axis=1), counts.max(axis=1) / clusters["texts"]
-print(f"\n3. {len(clusters)} clusters and the text nearest to the centre of each\n")
-print(clusters.reset_index().set_index("nearest").rename_axis(None).to_string(float_format="{:.0%}".format))
+print(f"\n3. {len(clusters)} clusters, and the text nearest to the centre of each\n")
+print(clusters.drop(columns="nearest").to_string(float_format="{:.0%}".format))
+print()
+for number, nearest in clusters["nearest"].items():
+    print(f"   {number}: {nearest}")
 if products is not None:
     print(f"\n   Adjusted Rand index: {adjusted_rand_score(found['product'], found['cluster']):.2f}")
 

@@ -3,8 +3,8 @@
 # # Quickstart: sentence embeddings in scikit-learn
 #
 # A sentence embedding represents a text by a row of numbers (here 384); texts with similar meanings get similar rows.
-# With skembed, such rows are features like any others: the first step of a pipeline, or the input of KMeans. Run this
-# file from top to bottom, on the demonstration set in this folder or on a table of your own:
+# With skembed, such rows are features like any others: the first step of a pipeline, or what topics are found in. Run
+# this file from top to bottom, on the demonstration set in this folder or on a table of your own:
 #
 #     python examples/quickstart.py
 #     python examples/quickstart.py --csv reviews.csv.gz --text body --label stars
@@ -94,7 +94,7 @@ from sklearn.pipeline import make_pipeline
 
 embedder = skembed.SentenceEmbeddingTransformer()
 start = perf_counter()
-vectors = embedder.fit_transform(df["text"])
+embedder.fit_transform(df["text"])
 encoding_seconds = perf_counter() - start
 warnings.simplefilter("ignore", skembed.TruncationWarning)  # if texts were too long, this call has warned already
 
@@ -115,23 +115,20 @@ print(f"\n   Sentence embeddings label by label, the hardest first{extent}\n")
 print(report.sort_values("f1-score").head(N_SHOWN).to_string(float_format="%.2f"))
 
 # %% [markdown]
-# ## 4. Clusters, found without the labels
-# The vectors are an ordinary array. The texts nearest to the centre of a cluster show what it is about. The labels are
-# used only afterwards, to show how well the clusters agree with them.
+# ## 4. Topics, found without the labels
+# Each text belongs to one topic, whose name is made of words that set its texts apart from the others. The texts
+# nearest to its centre show what it is about. As many topics as labels are asked for; the labels are used only
+# afterwards, to show how well the topics agree with them.
 
 # %%
 from textwrap import shorten
 
-from sklearn.cluster import KMeans
-
-distances = KMeans(n_labels, n_init=10, random_state=0).fit_transform(vectors)
-df["cluster"], df["distance"] = distances.argmin(axis=1), distances.min(axis=1)
-print(f"\n4. {n_labels} clusters and the texts nearest to their centres, the largest first{extent}")
-for cluster in df["cluster"].value_counts().index[:N_SHOWN]:
-    members = df[df["cluster"] == cluster].sort_values("distance")
-    shares = members["label"].value_counts(normalize=True)
-    print(f"\n   {len(members):,} texts, {shares.iloc[0]:.0%} of them labelled {shares.index[0]!r}")
-    for text in members["text"].unique()[:2]:
+model = skembed.TopicModel(n_labels).fit(df["text"])  # the vectors are those from above
+print(f"\n4. {n_labels} topics and the texts nearest to their centres, the largest first{extent}")
+for topic, size, name, _, examples in model.topics_.head(N_SHOWN).itertuples():
+    shares = df["label"][model.labels_ == topic].value_counts(normalize=True)
+    print(f"\n   {name}: {size:,} texts, {shares.iloc[0]:.0%} of them labelled {shares.index[0]!r}")
+    for text in examples[:2]:
         print(f"      {shorten(text, 100, placeholder=' ...')}")
 
 # %% [markdown]

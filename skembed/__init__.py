@@ -14,6 +14,7 @@ from skembed import errors
 
 if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.classification.classifier import SentenceEmbeddingClassifier as SentenceEmbeddingClassifier
+    from skembed.clustering.topics import TopicModel as TopicModel
     from skembed.embedding import embed as embed
     from skembed.encoding.cache.embedding_cache import EmbeddingCache as EmbeddingCache
     from skembed.encoding.cache.embedding_cache import clear_cache as clear_cache
@@ -34,6 +35,8 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.frames.vectors import VectorDtype as VectorDtype
     from skembed.plotting.embedding_map import EmbeddingMapDisplay as EmbeddingMapDisplay
     from skembed.plotting.similarity import SimilarityDisplay as SimilarityDisplay
+    from skembed.plotting.topic_map import TopicMapDisplay as TopicMapDisplay
+    from skembed.plotting.topic_sizes import TopicSizesDisplay as TopicSizesDisplay
     from skembed.plotting.training_curve import TrainingCurveDisplay as TrainingCurveDisplay
     from skembed.precomputing import precompute as precompute
     from skembed.similarity.duplicates import NearDuplicates as NearDuplicates
@@ -46,6 +49,7 @@ __version__ = "0.1.0.dev0"
 
 _NAMES_IN = {
     "skembed.classification.classifier": ("SentenceEmbeddingClassifier",),
+    "skembed.clustering.topics": ("TopicModel",),
     "skembed.embedding": ("embed",),
     "skembed.encoding.cache.embedding_cache": ("EmbeddingCache", "clear_cache"),
     "skembed.encoding.models.registry": ("unload_models",),
@@ -56,6 +60,8 @@ _NAMES_IN = {
     "skembed.frames.vectors": ("VectorArray", "VectorDtype"),
     "skembed.plotting.embedding_map": ("EmbeddingMapDisplay",),
     "skembed.plotting.similarity": ("SimilarityDisplay",),
+    "skembed.plotting.topic_map": ("TopicMapDisplay",),
+    "skembed.plotting.topic_sizes": ("TopicSizesDisplay",),
     "skembed.plotting.training_curve": ("TrainingCurveDisplay",),
     "skembed.precomputing": ("precompute",),
     "skembed.similarity.duplicates": ("NearDuplicates",),

@@ -379,5 +379,6 @@ def _fingerprint_in(tag: str) -> str:
 def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     # in float64: the squares of very large or small float32 numbers exceed the range of float32
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
-    unit: NDArray[np.float32] = np.divide(vectors, lengths, out=np.zeros_like(vectors), where=lengths != 0)
+    zeros = np.zeros_like(vectors, order="C")  # whatever the order was, because products depend on it in the last digit
+    unit: NDArray[np.float32] = np.divide(vectors, lengths, out=zeros, where=lengths != 0)
     return unit

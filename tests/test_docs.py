@@ -30,6 +30,7 @@ DOCUMENTS = [
     "benchmarks/README.md",
     "docs/architecture.md",
     "docs/decisions.md",
+    "docs/topics.md",
     "examples/README.md",
 ]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import shutil
+from functools import partial
 from pathlib import Path
 
 import matplotlib.pyplot
@@ -31,6 +32,7 @@ from skembed import (
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
+    TopicModel,
 )
 from skembed.embedders import is_fitted
 from tests.tiny_models import make_bert
@@ -57,6 +59,7 @@ def pairs() -> pd.DataFrame:
 USES = {
     "search": lambda e: (s := SemanticSearch(e, n_neighbors=2).fit(TEXTS)) and (s.kneighbors(OTHERS)[0], s),
     "duplicates": lambda e: (s := NearDuplicates(e, threshold=-1).fit(TEXTS)) and (s.duplicates_["score"], s),
+    "topics": lambda e: (s := TopicModel(2, embedder=e).fit(TEXTS)) and (s.transform(OTHERS), s),
     "descriptions": lambda e: (s := SentenceEmbeddingClassifier(DESCRIPTIONS, embedder=e).fit()) and (
         s.decision_function(OTHERS), s
     ),
@@ -67,7 +70,7 @@ USES = {
     "map": lambda e: (EmbeddingMapDisplay.from_texts(TEXTS, embedder=e, method="pca").positions, None),
     "heat map": lambda e: (SimilarityDisplay.from_texts(TEXTS, OTHERS, embedder=e).similarities, None),
 }  # fmt: skip
-ESTIMATORS = ["search", "duplicates", "descriptions", "classifier", "pairs"]
+ESTIMATORS = ["search", "duplicates", "topics", "descriptions", "classifier", "pairs"]
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 each_estimator = pytest.mark.parametrize("use", [USES[name] for name in ESTIMATORS], ids=ESTIMATORS)
 
@@ -198,6 +201,7 @@ class TestNotFitted:
         assert search.embedder_.loss_ == "cosine_similarity"
 
     def test_vectors_never_reach_it(self, tiny):
+        assert TopicModel(3, embedder=SentenceEmbeddingFineTuner(tiny)).fit(np.eye(3)).n_topics_ == 3
         duplicates = NearDuplicates(SentenceEmbeddingFineTuner(tiny)).fit(np.eye(3))
         assert duplicates.labels_.tolist() == [0, 1, 2]
 
@@ -224,6 +228,7 @@ def test_fitted_is_what_needs_to_learn_nothing_more(embedder, expected):
 QUESTIONS = {
     "search": lambda s: s.search("fox"),
     "duplicates": lambda s: s.set_params(embedder=s.embedder_).fit(TEXTS),
+    "topics": lambda s: s.predict(["fox"]),
     "descriptions": lambda s: s.predict(["fox"]),
     "classifier": lambda s: s.predict(["fox"]),
     "pairs": lambda s: s.transform(pairs()),
@@ -301,6 +306,7 @@ class TestMessages:
 AFTER_ANOTHER_FIT = {
     "search": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.search("fox")),
     "more documents": (lambda e: SemanticSearch(e, n_neighbors=2).fit(TEXTS), lambda s: s.partial_fit(["fox"])),
+    "topics": (lambda e: TopicModel(2, embedder=e).fit(TEXTS), lambda s: s.predict(["fox"])),
     "descriptions": (
         lambda e: SentenceEmbeddingClassifier({"a": "fox", "b": "dog"}, embedder=e).fit(),
         lambda s: s.predict(["fox"]),
@@ -393,7 +399,7 @@ class TestSearch:
         expected = EmbeddingMapDisplay.from_embeddings(vectors, method="pca")
         assert_allclose(made.positions, expected.positions, atol=1e-6)
 
-    @pytest.mark.parametrize("of", [SentenceEmbeddingClassifier, NearDuplicates])
+    @pytest.mark.parametrize("of", [SentenceEmbeddingClassifier, NearDuplicates, partial(TopicModel, 2)])
     def test_a_map_behind_other_steps_is_that_of_the_embedder_too(self, of):
         upper = FunctionTransformer(lambda texts: [text.lower() for text in texts])
         pipe = make_pipeline(upper, of(embedder=TfidfVectorizer())).fit(TEXTS, LABELS)

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -95,7 +96,38 @@ def test_the_pandas_example_runs_on_a_table_of_ones_own_and_without_matplotlib(t
     assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
 
 
-TOURS = {"quickstart.py", "grid_search.py", "pandas_reviews.py"}
+@pytest.mark.slow
+def test_the_topics_run_on_the_tickets_and_leave_three_pictures(tmp_path):
+    printed = run_example(cwd=tmp_path, script="clustering.py")
+    assert "300 rows, 0 of them without a text" in printed
+    assert "8 topics, because we asked for so many" in printed
+    assert "The same reduced to 4" in printed
+    assert "is now called 'wishes'" in printed
+    assert re.search(r"\(none\) +Who won the race\?", printed)
+    rows = [row.rsplit(maxsplit=6) for row in printed.partition("by month\n\n")[2].splitlines()[1:9]]
+    most = {name: int(np.argmax(list(map(int, counts)))) for name, *counts in rows}
+    assert {month for name, month in most.items() if "delivery" in name} == {3}  # December, as the script made it up
+    assert {month for name, month in most.items() if "return" in name} == {4}
+    for picture in ("map", "sizes", "over_time"):
+        assert (tmp_path / f"clustering_{picture}.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_topics_run_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
+    texts = ["a fox", "another fox", "", "a bill", "the bill, again", "a fox"]
+    days = pd.date_range("2026-01-20", periods=6, freq="W")
+    pd.DataFrame({"body": texts, "sent": days}).to_csv(tmp_path / "own.csv", index=False)
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    arguments = ["--csv", "own.csv", "--text", "body", "--time", "sent", "--topics", "2", "--new", "some foxes"]
+    printed = run_example(*arguments, cwd=tmp_path, script="clustering.py", PYTHONPATH=str(tmp_path))
+    assert "6 rows, 1 of them without a text" in printed
+    assert "No pictures: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
+    assert "2026-01  2026-02" in printed
+    assert "some foxes" in printed
+    assert not list(tmp_path.glob("*.png"))
+
+
+TOURS = {"quickstart.py", "grid_search.py", "pandas_reviews.py", "clustering.py"}
 GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 
 
@@ -124,6 +156,9 @@ def test_a_script_of_the_gallery_is_short_and_shown(script):
         ("grid_search.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("grid_search.py", ["--folds", "26"], "'label' has fewer than two labels with 52 texts each"),
         ("grid_search.py", ["--plot", "none/plot.png"], "there is no folder none for the picture"),
+        ("clustering.py", ["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
+        ("clustering.py", ["--csv", "none.csv"], "there is no file none.csv"),
+        ("clustering.py", ["--topics", "301"], "300 different texts do not make 301 topics"),
         ("pandas_reviews.py", ["--text", "body"], "has no column 'body'; it has 'review', 'product', 'stars'"),
         ("pandas_reviews.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("pandas_reviews.py", ["--clusters", "300"], "233 different texts do not make 300 clusters"),

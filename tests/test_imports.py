@@ -29,7 +29,7 @@ FLOORS = [  # from the ground up; a folder stands for all of its files that are 
     ["skembed.embedding", "skembed.transformer"],
     ["skembed.embedders"],
     ["skembed.finetuner"],
-    ["skembed.classification", "skembed.similarity"],
+    ["skembed.classification", "skembed.clustering", "skembed.similarity"],
     ["skembed.plotting", "skembed.precomputing"],
     ["skembed.frames"],
     ["skembed.files"],

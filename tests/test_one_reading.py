@@ -17,6 +17,7 @@ from skembed import (
     SentenceEmbeddingClassifier,
     SentenceEmbeddingTransformer,
     SimilarityDisplay,
+    TopicModel,
 )
 from skembed.encoding import columns, plan, texts
 
@@ -57,6 +58,10 @@ def embedder(tiny):
     return SentenceEmbeddingTransformer(tiny, cache=None, missing="nan")
 
 
+def topics(embedder):
+    return TopicModel(2, embedder=embedder).fit(TEXTS)
+
+
 def described(embedder) -> SentenceEmbeddingClassifier:
     return SentenceEmbeddingClassifier({"a": TEXTS[0], "b": TEXTS[1]}, embedder=embedder)
 
@@ -82,6 +87,9 @@ CALLS = {
     "search, kneighbors": (lambda embedder: SemanticSearch(embedder).fit(TEXTS).kneighbors(["a dog"], 1), 2, 2),
     "search, transform": (lambda embedder: SemanticSearch(embedder, n_neighbors=2).fit(TEXTS).transform(["a"]), 2, 2),
     "duplicates": (lambda embedder: NearDuplicates(embedder).fit(TEXTS), 1, 1),
+    "topics": (lambda embedder: topics(embedder), 1, 1),
+    "topics, predict": (lambda embedder: topics(embedder).predict(TEXTS), 2, 2),
+    "topics, merged": (lambda embedder: topics(embedder).reduce(1), 1, 1),
     "descriptions": (lambda embedder: described(embedder).fit().predict(TEXTS), 2, 2),
     "classifier": (lambda embedder: described(embedder).fit(TEXTS, LABELS).predict(TEXTS), 2, 3),
     "map": (lambda embedder: EmbeddingMapDisplay.from_texts(TEXTS, embedder=embedder), 1, 1),
@@ -102,6 +110,7 @@ def test_a_call_reads_each_column_once_and_plans_each_side_once(call, embedder, 
     [
         lambda: SemanticSearch().fit(np.eye(4)),
         lambda: NearDuplicates().fit(np.eye(4)),
+        lambda: TopicModel(2).fit(np.eye(4)),
         lambda: PairSimilarity().transform(pd.DataFrame({"a": list(np.eye(4)), "b": list(np.eye(4))})),
     ],
 )
@@ -130,6 +139,9 @@ class Walked(list):
         "search": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).search(X, k=1),
         "kneighbors": lambda embedder, X: SemanticSearch(embedder).fit(TEXTS).kneighbors(X, 1),
         "duplicates": lambda embedder, X: NearDuplicates(embedder).fit(X),
+        "topics": lambda embedder, X: TopicModel(2, embedder=embedder).fit(X),
+        "topics, predict": lambda embedder, X: topics(embedder).predict(X),
+        "topics, transform": lambda embedder, X: topics(embedder).transform(X),
         "descriptions": lambda embedder, X: described(embedder).fit().predict(X),
         "classifier": lambda embedder, X: described(embedder).fit(TEXTS, LABELS).predict(X),
         "classifier, fit": lambda embedder, X: described(embedder).fit(X, [*LABELS, "c"][: len(X)]),

@@ -43,6 +43,7 @@ from skembed import (
     SentenceEmbeddingClassifier,
     SentenceEmbeddingFineTuner,
     SentenceEmbeddingTransformer,
+    TopicModel,
     embed,
     precompute,
 )
@@ -366,6 +367,7 @@ OWN = {  # name: (estimator around an embedder, X, how many texts go through the
     "search": (lambda e: SemanticSearch(e, n_neighbors=2), TEXTS, 80, 2),  # with the prompt of each side
     "search without prompts": (lambda e: SemanticSearch(e, query_prompt=None), TEXTS, 40, 1),
     "duplicates": (NearDuplicates, TEXTS, 40, 1),
+    "topics": (lambda e: TopicModel(2, embedder=e), TEXTS, 40, 1),
     "classifier": (lambda e: SentenceEmbeddingClassifier(embedder=e), TEXTS, 40, 1),
     "classifier with descriptions": (
         lambda e: SentenceEmbeddingClassifier(dict.fromkeys(LABELS[:2], "a fox"), embedder=e),
@@ -443,7 +445,7 @@ def test_after_it_every_candidate_of_a_search_over_the_embedder_only_reads(kind,
 
 def test_the_default_embedder_of_skembeds_own_estimators_is_found(counted):
     few = ["a fox", "a parcel", "a dog"]
-    for estimator in (NearDuplicates(), SemanticSearch(n_neighbors=1), SentenceEmbeddingClassifier()):
+    for estimator in (NearDuplicates(), TopicModel(), SemanticSearch(n_neighbors=1), SentenceEmbeddingClassifier()):
         assert precompute(estimator, few).texts == 3
     assert sorted(counted) == sorted(few)
     assert precompute(PairSimilarity(), [("a fox", "a cat"), ("a dog", None)]).texts == 3

@@ -6,7 +6,7 @@ Imports containers, texts and vectors.
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skembed.encoding.containers import about_column, name_row
-from skembed.encoding.texts import Texts, read_texts
+from skembed.encoding.texts import MISSING, Texts, read_texts
 from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
 
 
@@ -55,7 +55,27 @@ class Column:
 
     def where(self, row: int) -> str:
         """Describe a row in a message: its position, and its index label if there is one."""
-        return name_row(self.name, self.labels, row)
+        return name_row(self.name, self.labels, row) if self.texts is None else self.texts.where(row)
+
+    def sorted_by_text(self) -> tuple[Column, NDArray[np.intp]]:
+        """Return the rows in the order of their texts, missing ones first, and the row from which each comes.
+
+        A model that reads the texts in this order gives them the same vectors, to the last digit, whatever the order of
+        the rows was. Columns of vectors stay as they are.
+        """
+        if self.texts is None:
+            return self, np.arange(len(self))
+        order = sorted(range(len(self.texts.unique)), key=self.texts.unique.__getitem__)
+        place = np.empty(len(order) + 1, dtype=np.intp)
+        place[order], place[-1] = np.arange(len(order)), MISSING  # the last one is that of the code of missing texts
+        codes = place[self.texts.codes]
+        rows = np.argsort(codes, kind="stable")
+        labels = None if self.labels is None else self.labels.take(rows)
+        unique = [self.texts.unique[code] for code in order]
+        texts = replace(
+            self.texts, unique=unique, codes=codes[rows], labels=labels, where_is=lambda row: self.where(int(rows[row]))
+        )
+        return replace(self, texts=texts, labels=labels), rows
 
     def to_objects(self) -> NDArray[np.object_]:
         """Return the texts, None for missing ones; for a column of vectors, None for each row."""

@@ -204,6 +204,40 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     return [("X", X)]
 
 
+def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
+    """Read a column of anything by position; integers stay integers beside missing values.
+
+    Parameters
+    ----------
+    values : column of any container, or None
+    name : str
+        Name of the column in messages.
+    length : int
+        Number of rows that it must have.
+
+    Returns
+    -------
+    Series or None
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not one column of this length.
+    """
+    if values is None:
+        return None
+    if isinstance(values, str) or not hasattr(values, "__iter__"):
+        raise TypeError(f"{name} must be a column, with a value for each row; got {values!r:.80}.")
+    if len(getattr(values, "shape", (0,))) != 1:
+        raise ValueError(f"{name} must be one column; got the shape {values.shape}.")
+    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+        values = pd.array(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
+    column: pd.Series[Any] = pd.Series(values).reset_index(drop=True)
+    if len(column) != length:
+        raise ValueError(f"{name} must have the length {length}; got {len(column)}.")
+    return column
+
+
 def _transposed(rows: Sequence[Any]) -> Iterable[Any]:
     for position, row in enumerate(rows):
         if not isinstance(row, (list, tuple)) or len(row) != len(rows[0]):

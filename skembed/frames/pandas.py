@@ -258,26 +258,27 @@ class TextColumn:
         return verbs.duplicates(self._column, threshold, vectors, params)
 
     def cluster(
-        self, n_clusters: int = 8, *, vectors: Any = None, random_state: Any = None, **params: Any
+        self, n_clusters: int | Literal["auto"] = "auto", *, vectors: Any = None, random_state: Any = 0, **params: Any
     ) -> pd.DataFrame:
         """Cluster rows by what their texts are about.
 
         Parameters
         ----------
-        n_clusters : int, default=8
-            Number of clusters.
+        n_clusters : int or "auto", default="auto"
+            Number of clusters; "auto" chooses it as :class:`skembed.TopicModel` does.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
             The vectors of the column if they exist already.
-        random_state : int or RandomState, default=None
-            As in :class:`sklearn.cluster.KMeans`; pass an int for the same clusters at every call.
+        random_state : int, RandomState or None, default=0
+            Seed of :class:`skembed.TopicModel`; with None, the clusters may differ at each call.
         **params
             Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
 
         Returns
         -------
-        DataFrame, shape (n_rows, 3)
-            With the column's index: ``cluster`` (a number), ``rank`` (1 for the row nearest to the centre of its
-            cluster) and ``score`` (the cosine to the centre). All are missing where the text is.
+        DataFrame, shape (n_rows, 4)
+            With the column's index: ``cluster`` (a number, 0 for the largest), ``name`` (of the cluster, from its
+            texts), ``rank`` (1 for the row nearest to the centre of its cluster) and ``score`` (the cosine to the
+            centre). All are missing where the text is.
 
         Raises
         ------
@@ -286,14 +287,15 @@ class TextColumn:
 
         Notes
         -----
-        The clusters are those of k-means on vectors of unit length, the best of ten starts.
+        The clusters are the topics of :class:`skembed.TopicModel`, which also finds those of new texts, merges them
+        and counts them over time. They do not depend on the order of the rows.
 
         Examples
         --------
         >>> import pandas as pd
         >>> import skembed
         >>> asked = pd.Series(["Where is my parcel?", "I cannot log in.", "My order is late.", "Wrong password?"])
-        >>> found = asked.text.cluster(2, random_state=0)["cluster"]
+        >>> found = asked.text.cluster(2)["cluster"]
         >>> bool(found[0] == found[2] != found[1] == found[3])
         True
         """
@@ -452,7 +454,13 @@ class TextFrame:
 
     @_documented_as(TextColumn.cluster)
     def cluster(
-        self, n_clusters: int = 8, on: Hashable = None, *, vectors: Any = None, random_state: Any = None, **params: Any
+        self,
+        n_clusters: int | Literal["auto"] = "auto",
+        on: Hashable = None,
+        *,
+        vectors: Any = None,
+        random_state: Any = 0,
+        **params: Any,
     ) -> pd.DataFrame:
         """Cluster rows by what their texts are about.
 
@@ -461,8 +469,8 @@ class TextFrame:
         >>> import pandas as pd
         >>> import skembed
         >>> df = pd.DataFrame({"asked": ["Where is my parcel?", "I cannot log in.", "My order is late."]})
-        >>> df.text.cluster(2, random_state=0).columns.tolist()
-        ['cluster', 'rank', 'score']
+        >>> df.text.cluster(2).columns.tolist()
+        ['cluster', 'name', 'rank', 'score']
         """
         return self._call(TextColumn.cluster, on, params, n_clusters, vectors=vectors, random_state=random_state)
 

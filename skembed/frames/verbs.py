@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -91,28 +91,21 @@ def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[s
 
 
 def cluster(
-    column: pd.Series, n_clusters: int, vectors: Any, random_state: Any, params: dict[str, Any]
+    column: pd.Series, n_clusters: int | Literal["auto"], vectors: Any, random_state: Any, params: dict[str, Any]
 ) -> pd.DataFrame:
-    """Group rows that are about the same; see ``TextColumn.cluster``."""
-    from sklearn.cluster import KMeans
+    """Group rows by what they are about; see ``TextColumn.cluster``."""
+    from skembed.clustering.topics import TopicModel
 
-    from skembed.embedders import unit_vectors
-
-    check_count("n_clusters", n_clusters)
-    embedder = make_embedder(params, cluster)
-    unit = unit_vectors(_with_vectors(column, vectors), embedder, name=describe(column))
-    has_text = ~np.isnan(unit).any(axis=1)
-    if has_text.sum() < n_clusters:
-        raise ValueError(f"{n_clusters} clusters were asked for, but there are {has_text.sum()} rows with a text.")
-    means = KMeans(n_clusters, n_init=10, random_state=random_state).fit(unit[has_text])
-    centers = means.cluster_centers_ / np.maximum(np.linalg.norm(means.cluster_centers_, axis=1, keepdims=True), 1e-12)
-    score = np.full(len(column), np.nan, dtype=np.float32)
-    score[has_text] = (unit[has_text] * centers[means.labels_]).sum(axis=1).clip(-1, 1)
-    number = np.full(len(column), -1)
-    number[has_text] = means.labels_
-    table = pd.DataFrame({"cluster": pd.arrays.IntegerArray(number, mask=number < 0), "score": score})
+    if not (isinstance(n_clusters, str) and n_clusters == "auto"):
+        check_count("n_clusters", n_clusters)
+    model = TopicModel(n_clusters, embedder=make_embedder(params, cluster), random_state=random_state)
+    texts = None if vectors is None or holds_vectors(column) else column
+    closeness = model._fit(_with_vectors(column, vectors), texts, name=describe(column), noun="clusters")
+    number = pd.arrays.IntegerArray(model.labels_, mask=model.labels_ < 0)
+    table = pd.DataFrame({"cluster": number, "score": closeness})
     rank = table.groupby("cluster")["score"].rank(method="first", ascending=False)
-    table.insert(1, "rank", rank.astype("Int64"))
+    table.insert(1, "name", table["cluster"].map(model.topics_["name"]))
+    table.insert(2, "rank", rank.astype("Int64"))
     return table.set_axis(column.index)
 
 

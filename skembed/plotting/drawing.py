@@ -1,6 +1,6 @@
-"""Drawing: colours, legends, and labels that do not overlap. Imports numpy and pandas.
+"""Drawing: colours, legends, and labels that do not overlap. Imports pandas and the placement of labels.
 
-Functions receive their axes, so matplotlib is not imported.
+Functions receive their axes, so matplotlib is not imported before it is used.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from skembed.plotting.placement import overlaps, place_boxes
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.axis import Axis
@@ -22,14 +24,19 @@ if TYPE_CHECKING:
 
 _MOST_CATEGORIES = 20  # of a legend
 MOST_NUMBERS, _MOST_TICK_LABELS = 20, 50  # rows or columns with numbers in their cells, with names
-_COLORS = (  # Paul Tol's "muted", safe for colour-blind people, https://sronpersonalpages.nl/~pault; then shades of it
+COLORS = (  # Paul Tol's "muted", safe for colour-blind people, https://sronpersonalpages.nl/~pault; then shades of it
     *("#332288", "#CC6677", "#117733", "#88CCEE", "#DDCC77", "#AA4499", "#44AA99", "#882255", "#999933"),
     *("#9990C3", "#70383F", "#88BB99", "#4B7082", "#7A7040", "#D4A1CC", "#255E54", "#C391AA", "#545419"),
 )
 GREY, _DARK_GREY = "#CCCCCC", "#888888"
+TITLE: dict[str, Any] = {"fontsize": "x-large", "fontweight": "bold"}
+NOTE: dict[str, Any] = {"fontsize": "medium", "color": "0.35"}
 MARKERS = dict(  # of matplotlib → of plotly
     zip("os^DvPX*", ["circle", "square", "triangle-up", "diamond", "triangle-down", "cross", "x", "star"], strict=True)
 )
+_MOST_REPEATED = 9  # colours, the most different ones, if each stands for several topics
+_FAR = 8  # typographic points between a name and its place that need a line
+_BRIGHTNESS = [0.299, 0.587, 0.114]  # of red, green and blue
 _PLACES = np.array(  # offsets of a text from its point, in typographic points, the nearest first
     [(distance * x, distance * y) for distance in (7, 20, 33, 46) for x in (1, -1, 0) for y in (0, 1, -1) if x or y]
 )
@@ -53,7 +60,7 @@ class Layer:
 def split_by_look(labels: pd.Series[Any] | None, rows: NDArray[np.intp]) -> list[Layer]:
     """Group rows by the look of their labels; grey ones come last."""
     if labels is None:
-        layers = [Layer("", rows, _COLORS[0])]
+        layers = [Layer("", rows, COLORS[0])]
     elif pd.api.types.is_float_dtype(labels.dtype):
         scores = labels.iloc[rows].to_numpy(np.float64, na_value=np.nan)
         is_finite = np.isfinite(scores)
@@ -71,7 +78,7 @@ def _category_layers(labels: pd.Categorical, rows: NDArray[np.intp]) -> list[Lay
     n_named = len(by_frequency) if len(by_frequency) <= _MOST_CATEGORIES else _MOST_CATEGORIES - 1
     named, others = sorted(by_frequency[:n_named]), by_frequency[n_named:]
     layers = [
-        Layer(str(names[code]) or '""', rows[codes == code], _COLORS[i % len(_COLORS)], markers[i % len(markers)])
+        Layer(str(names[code]) or '""', rows[codes == code], COLORS[i % len(COLORS)], markers[i % len(markers)])
         for i, code in enumerate(named)
     ]
     layers.append(Layer(f"{len(others)} others", rows[np.isin(codes, others)], _DARK_GREY))
@@ -135,17 +142,16 @@ def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) ->
     for position, point, text in zip(positions, points, texts, strict=True):
         if pd.isna(text):
             continue
-        note = ax.text(0, 0, wrapped(text, 28, 2), fontsize="small")
-        size = np.array(note.get_window_extent().size)
-        note.remove()
+        note = wrapped(text, 28, 2)
+        size = np.array(_size_of(ax, note, {"fontsize": "small"}))
         corners = point + _PLACES * pixels + (np.sign(_PLACES) - 1) / 2 * size
         boxes = np.hstack([corners, corners + size])
-        hidden = _overlaps(boxes, taken).sum(axis=1) + size.prod() - _overlaps(boxes, inside)[:, 0]
+        hidden = overlaps(boxes, taken).sum(axis=1) + size.prod() - overlaps(boxes, inside)[:, 0]
         best = int(hidden.round(-1).argmin())  # a few pixels do not matter, a place nearby does
         taken = np.vstack([taken, boxes[best]])
         x, y = np.sign(_PLACES[best])
         ax.annotate(
-            note.get_text(),
+            note,
             position,
             xytext=_PLACES[best],
             textcoords="offset points",
@@ -157,12 +163,83 @@ def annotate(ax: Axes, positions: NDArray[np.float64], texts: pd.Series[Any]) ->
         )
 
 
-def _overlaps(boxes: NDArray[np.float64], others: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Compute the area that each box shares with each of the others."""
-    low = np.maximum(boxes[:, None, :2], others[:, :2])
-    high = np.minimum(boxes[:, None, 2:], others[:, 2:])
-    areas: NDArray[np.float64] = (high - low).clip(0).prod(axis=2)
-    return areas
+def spread_colors(places: NDArray[np.float64]) -> list[str]:
+    """Choose a colour for each place; of many places, those of the same colour are far from each other."""
+    n_colors = len(COLORS) if len(places) <= len(COLORS) else _MOST_REPEATED
+    chosen = np.empty(len(places), dtype=np.intp)
+    for number, place in enumerate(places):
+        nearest = np.full(n_colors, np.inf)  # distance of each colour
+        np.minimum.at(nearest, chosen[:number], np.linalg.norm(places[:number] - place, axis=1))
+        chosen[number] = nearest.argmax()
+    return [COLORS[color] for color in chosen]
+
+
+def write_names(
+    ax: Axes,
+    places: NDArray[np.float64],
+    texts: list[str],
+    colors: list[str],
+    points: NDArray[np.float64],
+    weights: Any,
+) -> int:
+    """Write names on a map, each as near to its place as there is room; return how many there is room for.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        With its limits set.
+    places : ndarray of float, shape (n_names, 2)
+        In the order of importance: the first get the better places.
+    texts : list of str
+        The names. A thin line leads from one that is elsewhere to its place.
+    colors : list of str
+    points : ndarray of float, shape (n_points, 2)
+        What names should not hide.
+    weights : ndarray of float, shape (n_points,)
+        How much each point counts; 1 is as bad as a name that is 40 typographic points from its place.
+
+    Returns
+    -------
+    int
+    """
+    from matplotlib.patheffects import withStroke
+
+    if not texts:
+        return 0
+    per_pixel = 72 / ax.figure.dpi  # typographic points
+    width = per_pixel * ax.get_window_extent().width
+    fontsize = float(np.clip(np.interp(len(texts), [8, 30], [13, 9.5]), 6, max(6, width / 40)))
+    style: dict[str, Any] = {"ha": "center", "va": "center", "fontsize": fontsize, "fontweight": "bold"}
+    sizes = per_pixel * np.array([_size_of(ax, text, style) for text in texts]) + 4
+    anchors, marks = (per_pixel * ax.transData.transform(where) for where in (places, points))
+    inside = per_pixel * np.array(ax.get_window_extent().extents)
+    middles = place_boxes(anchors, sizes, inside, marks, weights)
+    halo, paper = withStroke(linewidth=2.5, foreground="white"), {"fc": "white", "alpha": 0.6, "ec": "none", "pad": 0.5}
+    has_room = ~np.isnan(middles).any(axis=1)
+    for number in np.flatnonzero(has_room):
+        offset, color = middles[number] - anchors[number], _darkened(colors[number])
+        at: dict[str, Any] = {"xy": places[number], "xytext": offset, "textcoords": "offset points", "in_layout": False}
+        if np.linalg.norm((np.abs(offset) - sizes[number] / 2).clip(0)) > _FAR:
+            line = {"arrowstyle": "-", "linewidth": 1, "shrinkA": 0, "shrinkB": 0, "color": color}
+            ax.annotate("", **at, arrowprops=line, zorder=3)  # by itself, so that it is under all names
+            ax.plot(*places[number], "o", color=color, markersize=5, markeredgecolor="white", zorder=3)
+        ax.annotate(texts[number], **at, color=color, path_effects=[halo], bbox=paper, zorder=4, **style)
+    return int(has_room.sum())
+
+
+def _size_of(ax: Axes, text: str, style: dict[str, Any]) -> tuple[float, float]:
+    """Measure a text in pixels."""
+    note = ax.text(0, 0, text, **style)
+    box = note.get_window_extent()
+    note.remove()
+    return box.width, box.height
+
+
+def _darkened(color: str) -> str:
+    """Return a colour, or a darker one of its hue, that is readable on white."""
+    rgb = np.array([int(color[start : start + 2], 16) for start in (1, 3, 5)])
+    rgb = rgb * min(1, 75 / (rgb @ _BRIGHTNESS))
+    return "#" + "".join(f"{round(part):02x}" for part in rgb)
 
 
 def name_ticks(axis: Axis, labels: pd.Series[Any] | None, n_ticks: int, most_lines: int = 1, **long_style: Any) -> None:
@@ -180,12 +257,22 @@ def write_numbers(ax: Axes, im: AxesImage, similarities: NDArray[np.floating[Any
     """Write each cosine into its cell, in black or white, whichever is readable."""
     ax.figure.canvas.figure.draw_without_rendering()  # performs the layout, which determines the size of cells
     width = np.diff(ax.transData.transform([(0, 0), (1, 0)])[:, 0])[0] * 72 / ax.figure.dpi
-    brightness = im.to_rgba(similarities)[..., :3] @ [0.299, 0.587, 0.114]
+    brightness = im.to_rgba(similarities)[..., :3] @ _BRIGHTNESS
     for (row, column), cosine in np.ndenumerate(similarities):
         if not np.isnan(cosine):
             number = f"{round(float(cosine), 2) + 0:.2f}"  # + 0: not "-0.00"
             color = "black" if brightness[row, column] > 0.5 else "white"
             ax.text(column, row, number, ha="center", va="center", color=color, fontsize=min(10, width / 3.2))
+
+
+def room_in(ax: Axes) -> int:
+    """Return about how many letters of medium size fit into the width of axes."""
+    return max(10, int(ax.get_window_extent().width * 72 / ax.figure.dpi / 5.5))
+
+
+def counted(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 row", "5,574 rows"."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
 
 
 def _lines(value: Any, width: int, most_lines: int) -> list[str]:

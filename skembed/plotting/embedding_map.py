@@ -12,7 +12,7 @@ from sklearn.base import BaseEstimator, is_clusterer
 from skembed.embedders import resolve_embedder, unit_vectors
 from skembed.optional import require
 from skembed.plotting import drawing, inputs
-from skembed.plotting.projections import METHODS, check_method, project
+from skembed.plotting.projections import METHODS, project
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -56,6 +56,7 @@ class EmbeddingMapDisplay:
     See Also
     --------
     SimilarityDisplay : Heat map of the cosines of a few dozen rows.
+    TopicMapDisplay : Map of the topics of a topic model, with their names on it.
 
     Notes
     -----
@@ -92,11 +93,7 @@ class EmbeddingMapDisplay:
         method: str | None = None,
         explained_variance_ratio: Any = None,
     ) -> None:
-        self.positions: NDArray[np.float64] = np.asarray(positions, dtype=np.float64)
-        if self.positions.ndim != 2 or self.positions.shape[1] != 2:
-            raise ValueError(f"positions must have the shape (n_rows, 2); got {self.positions.shape}.")
-        if np.isnan(self.positions).any(axis=1).all():
-            raise ValueError("No row has a position.")
+        self.positions = inputs.read_positions(positions)
         self.labels = inputs.read_one_column(labels, "labels", len(self.positions))
         self.texts = inputs.read_one_column(texts, "texts", len(self.positions))
         self.index = inputs.read_one_column(index, "index", len(self.positions))
@@ -142,13 +139,11 @@ class EmbeddingMapDisplay:
         ImportError
             If matplotlib or the library of the method is not installed.
         """
-        _check_can_draw(cls, method)
+        inputs.check_can_draw(cls, method)
         vectors = unit_vectors(inputs.read_vector_column(X, "X"), None)
-        n_rows, has_vector = len(vectors), ~np.isnan(vectors).any(axis=1)
-        labels = inputs.read_one_column(labels, "labels", n_rows)  # raises before minutes of t-SNE
-        texts = inputs.read_one_column(texts, "texts", n_rows)
-        positions = np.full((n_rows, 2), np.nan)
-        positions[has_vector], chosen, shares = project(vectors[has_vector], method, random_state, n_rows)
+        labels = inputs.read_one_column(labels, "labels", len(vectors))  # raises before minutes of t-SNE
+        texts = inputs.read_one_column(texts, "texts", len(vectors))
+        positions, chosen, shares = project(vectors, method, random_state)
         index = inputs.index_of(X)
         display = cls(
             positions, labels=labels, texts=texts, index=index, method=chosen, explained_variance_ratio=shares
@@ -189,7 +184,7 @@ class EmbeddingMapDisplay:
         ImportError
             If matplotlib or the library of the method is not installed.
         """
-        _check_can_draw(cls, method)
+        inputs.check_can_draw(cls, method)
         embedder = resolve_embedder(embedder, missing="nan")
         column = inputs.read_texts(texts, "texts", embedder)
         inputs.read_one_column(labels, "labels", len(column))  # raises before minutes of embedding
@@ -236,7 +231,7 @@ class EmbeddingMapDisplay:
         ImportError
             If matplotlib or the library of the method is not installed.
         """
-        _check_can_draw(cls, method)
+        inputs.check_can_draw(cls, method)
         labels = _predict(estimator, X) if labels is None else labels
         texts = inputs.texts_or_none(X) if texts is None else texts
         vectors = inputs.compute_features(estimator, X)
@@ -329,11 +324,11 @@ class EmbeddingMapDisplay:
         return figure
 
     def _rows(self) -> NDArray[np.intp]:
-        return np.flatnonzero(~np.isnan(self.positions).any(axis=1))
+        return inputs.placed_rows(self.positions)
 
     def _left_out(self) -> str:
         n_missing = len(self.positions) - len(self._rows())
-        return f"left out: {n_missing} row{'s' * (n_missing > 1)} without a vector" if n_missing else ""
+        return f"left out: {drawing.counted(n_missing, 'row')} without a vector" if n_missing else ""
 
     def _label_name(self) -> str:
         return "" if self.labels is None or self.labels.name is None else str(self.labels.name)
@@ -357,12 +352,6 @@ class EmbeddingMapDisplay:
             lines.append(f"{name}: {drawing.wrapped_html(self.labels[row], 70)}")
         index_label = "" if self.index is None else f" (index label {drawing.wrapped_html(self.index[row], 70)})"
         return "<br>".join([*lines, f"row {row}{index_label}"])
-
-
-def _check_can_draw(display: type, method: str) -> None:
-    """Raise, before minutes of embedding, what would be raised after them."""
-    inputs.import_pyplot(display)
-    check_method(method)
 
 
 def _predict(estimator: Any, X: Any) -> pd.Series[Any] | None:

@@ -1,4 +1,7 @@
-"""What the displays read: columns, texts, vectors and features. Imports embedders; matplotlib when it is needed."""
+"""What the displays read: columns, texts, vectors, features and topics.
+
+Imports embedders and projections; matplotlib when it is needed.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,9 @@ from sklearn.pipeline import Pipeline
 
 from skembed.embedders import read_column_for, unit_vectors
 from skembed.encoding.columns import Column, read_column
+from skembed.encoding.containers import read_one_column as read_one_column  # the displays find it here
 from skembed.optional import require
+from skembed.plotting.projections import check_method
 
 
 def import_pyplot(display: type) -> Any:
@@ -20,18 +25,44 @@ def import_pyplot(display: type) -> Any:
     return require("matplotlib.pyplot", extra="plot", needed_by=display.__name__)
 
 
-def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
-    """Read a column of anything by position; integers stay integers beside missing values."""
-    if values is None:
-        return None
-    if len(getattr(values, "shape", (0,))) != 1:
-        raise ValueError(f"{name} must be one column; got the shape {values.shape}.")
-    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
-        values = pd.array(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
-    column: pd.Series[Any] = pd.Series(values).reset_index(drop=True)
-    if len(column) != length:
-        raise ValueError(f"{name} must have the length {length}; got {len(column)}.")
-    return column
+def check_can_draw(display: type, method: str) -> None:
+    """Raise, before minutes of embedding, what would be raised after them."""
+    import_pyplot(display)
+    check_method(method)
+
+
+def read_positions(positions: Any) -> NDArray[np.float64]:
+    """Read the positions of points; raise ValueError if no row has one."""
+    array: NDArray[np.float64] = np.asarray(positions, dtype=np.float64)
+    if array.ndim != 2 or array.shape[1] != 2:
+        raise ValueError(f"positions must have the shape (n_rows, 2); got {array.shape}.")
+    if np.isnan(array).any(axis=1).all():
+        raise ValueError("No row has a position.")
+    return array
+
+
+def placed_rows(positions: NDArray[np.float64]) -> NDArray[np.intp]:
+    """Return the rows that have a position."""
+    return np.flatnonzero(~np.isnan(positions).any(axis=1))
+
+
+def read_topics(topics: Any, length: int) -> NDArray[np.intp]:
+    """Read the topic of each row; missing ones and negative numbers are -1."""
+    column = read_one_column(topics, "topics", length)
+    if column is None or not (pd.api.types.is_integer_dtype(column.dtype) or column.isna().all()):
+        raise TypeError("topics must be whole numbers, one for each row, and -1 for none.")
+    numbers: NDArray[np.intp] = np.maximum(column.fillna(-1).to_numpy(np.intp), -1)
+    return numbers
+
+
+def read_names(names: Any, topics: NDArray[np.intp]) -> pd.Series[Any]:
+    """Read the names of topics, by number; a topic without one is called "topic 3"."""
+    given = pd.Series([] if names is None else names, dtype=object)
+    if not given.index.is_unique:
+        raise ValueError("names must have one name for each topic; its index has duplicates.")
+    numbers = np.unique(topics[topics >= 0])
+    plain = pd.Series([f"topic {number}" for number in numbers], index=numbers, dtype=object)
+    return given.reindex(numbers).fillna(plain)
 
 
 def index_of(X: Any) -> pd.Index[Any] | None:
@@ -72,6 +103,14 @@ def find_predictor(estimator: Any) -> Any:
     """Return the estimator, or the last step of a pipeline, if it predicts; else None."""
     last = estimator[-1] if isinstance(estimator, Pipeline) else estimator
     return last if hasattr(last, "predict") or hasattr(last, "fit_predict") else None
+
+
+def find_topic_model(estimator: Any) -> Any:
+    """Return the fitted topic model, or that at the end of a pipeline; raise TypeError if there is none."""
+    model = find_predictor(getattr(estimator, "best_estimator_", estimator))
+    if not hasattr(model, "topics_"):
+        raise TypeError(f"{type(estimator).__name__} holds no fitted TopicModel.")
+    return model
 
 
 def compute_features(estimator: Any, X: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.decomposition import PCA
+from sklearn.utils import check_random_state
 
 from skembed.optional import require
 
@@ -23,22 +24,21 @@ def check_method(method: str) -> None:
 
 
 def project(
-    vectors: NDArray[np.float32], method: str, random_state: Any, n_rows: int
-) -> tuple[NDArray[np.floating[Any]], str, NDArray[np.floating[Any]] | None]:
+    vectors: NDArray[np.float32], method: str, random_state: Any
+) -> tuple[NDArray[np.float64], str, NDArray[np.floating[Any]] | None]:
     """Compute two-dimensional positions.
 
     Parameters
     ----------
-    vectors : ndarray of float32, shape (n_vectors, dim)
-        Of length 1.
+    vectors : ndarray of float32, shape (n_rows, dim)
+        Of length 1. Rows without a vector are NaN.
     method : {"auto", "pca", "tsne", "umap"}
     random_state : int, RandomState or None
-    n_rows : int
-        Number of rows including those without a vector, for the error message.
 
     Returns
     -------
-    positions : ndarray of float, shape (n_vectors, 2)
+    positions : ndarray of float, shape (n_rows, 2)
+        NaN for rows without a vector.
     method : str
         The method that "auto" chose, or the given one.
     shares : ndarray of float, shape (2,), or None
@@ -49,16 +49,34 @@ def project(
     ValueError
         If there are too few vectors.
     """
-    n_vectors, fewest = len(vectors), 4 if method == "umap" else 2
+    has_vector = ~np.isnan(vectors).any(axis=1)
+    n_vectors, fewest = int(has_vector.sum()), 4 if method == "umap" else 2
     if n_vectors < fewest:
-        raise ValueError(f"A map needs at least {fewest} rows with a vector; got {n_vectors}, of {n_rows} rows.")
+        raise ValueError(f"A map needs at least {fewest} rows with a vector; got {n_vectors}, of {len(vectors)} rows.")
     if method == "auto":
         method = "tsne" if _TSNE_FROM <= n_vectors <= _TSNE_UP_TO else "pca"
+    shares = None
+    positions = np.full((len(vectors), 2), np.nan)
     if method == "pca":
-        positions, shares = _principal_components(vectors, 2, random_state)
-        return positions, method, shares
-    compute = _tsne if method == "tsne" else _umap
-    return compute(vectors, random_state), method, None
+        positions[has_vector], shares = _principal_components(vectors[has_vector], 2, random_state)
+    else:
+        compute = _tsne if method == "tsne" else _umap
+        positions[has_vector] = compute(vectors[has_vector], random_state)
+    return positions, method, shares
+
+
+def project_sample(vectors: NDArray[np.float32], method: str, random_state: Any) -> NDArray[np.float64]:
+    """Compute positions as :func:`project`; "auto" is t-SNE of a random sample if there are too many rows for t-SNE.
+
+    Rows that are not in the sample have NaN.
+    """
+    rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+    if method != "auto" or len(rows) <= _TSNE_UP_TO:
+        return project(vectors, method, random_state)[0]
+    sample = np.sort(check_random_state(random_state).choice(rows, _TSNE_UP_TO, replace=False))
+    positions = np.full((len(vectors), 2), np.nan)
+    positions[sample] = project(vectors[sample], "tsne", random_state)[0]
+    return positions
 
 
 def _tsne(vectors: NDArray[np.float32], random_state: Any) -> Any:

@@ -14,8 +14,8 @@ from sklearn.utils import Tags
 
 from skembed.checks import check_number
 from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
+from skembed.encoding.distinct import blocks_of, distinct_rows
 from skembed.similarity.near_pairs import near_pairs
-from skembed.similarity.neighbours import blocks_of, distinct_rows
 
 MISSING = -1  # the label of a row without a text
 _MAX_EDGES = 2**22  # in memory at a time: 32 MiB

@@ -13,11 +13,11 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from sklearn import config_context
 from sklearn.neighbors import NearestNeighbors
 
+from skembed.encoding.distinct import bits_of, blocks_of, distinct_rows, keys_of
 from skembed.encoding.forks import renew_in_child
 from skembed.optional import require
 from skembed.similarity.growing import GrowingArray, SortedPairs
@@ -225,7 +225,7 @@ class VectorIndex:
         """
         number_of, first_rows = distinct_rows(vectors)
         distinct = vectors[first_rows]
-        known, keys = self._codes_by_key or self._read_keys(), _keys_of(distinct)
+        known, keys = self._codes_by_key or self._read_keys(), keys_of(distinct)
         codes = self._known_codes(distinct, *known.take(*known.find(keys)))
         is_new = codes < 0
         codes[is_new] = self.index.n_positions + np.arange(is_new.sum())
@@ -272,7 +272,7 @@ class VectorIndex:
         """Return the code of each vector under its key."""
         codes = np.unique(self.code_of)
         blocks = blocks_of(len(codes), _ROWS_PER_BLOCK)
-        return SortedPairs(np.concatenate([_keys_of(self.index.take(codes[block])) for block in blocks]), codes)
+        return SortedPairs(np.concatenate([keys_of(self.index.take(codes[block])) for block in blocks]), codes)
 
     def _known_codes(
         self, vectors: NDArray[np.float32], candidate_of: NDArray[np.intp], candidates: NDArray[np.intp]
@@ -281,7 +281,7 @@ class VectorIndex:
         codes = np.full(len(vectors), -1)
         for block in blocks_of(len(candidates), _ROWS_PER_BLOCK):
             row, code = candidate_of[block], candidates[block]
-            is_same = (_bits_of(vectors[row]) == _bits_of(self.index.take(code))).all(axis=1)
+            is_same = (bits_of(vectors[row]) == bits_of(self.index.take(code))).all(axis=1)
             codes[row[is_same]] = code[is_same]
         return codes
 
@@ -305,54 +305,6 @@ class VectorIndex:
         chosen = order[rank < n_neighbors]
         shape = (len(codes), n_neighbors)
         return cosines.ravel()[place[chosen]].reshape(shape), rows[chosen].reshape(shape)
-
-
-def distinct_rows(vectors: NDArray[np.float32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
-    """Assign a number to each distinct vector, in order of first appearance.
-
-    Parameters
-    ----------
-    vectors : ndarray of float32, shape (n_rows, dim)
-        Without NaN.
-
-    Returns
-    -------
-    code_of : ndarray of int, shape (n_rows,)
-        Number of each row's vector.
-    first_rows : ndarray of int, shape (n_distinct,)
-        First row of each vector.
-
-    Examples
-    --------
-    >>> distinct_rows(np.float32([[1, 0], [0, 1], [1, 0]]))
-    (array([0, 1, 0]), array([0, 1]))
-    """
-    bits, blocks = _bits_of(vectors), blocks_of(len(vectors), _ROWS_PER_BLOCK)
-    code_of, _ = pd.factorize(_keys_of(vectors))
-    first_rows = np.unique(code_of, return_index=True)[1]
-    if any((bits[block] != bits[first_rows[code_of[block]]]).any() for block in blocks):  # two vectors with one key
-        code_of, _ = pd.factorize(np.array([row.tobytes() for row in bits], dtype=object))
-        first_rows = np.unique(code_of, return_index=True)[1]
-    return code_of, first_rows
-
-
-def _keys_of(vectors: NDArray[np.float32]) -> NDArray[np.uint64]:
-    """Compute a number from the bits of each vector; hardly any two vectors have the same."""
-    bits = _bits_of(vectors)
-    factors = np.random.default_rng(0).integers(2**63, size=bits.shape[1], dtype=np.uint64) * 2 + 1
-    keys = np.empty(len(bits), dtype=np.uint64)
-    for block in blocks_of(len(bits), _ROWS_PER_BLOCK):
-        keys[block] = (bits[block] * factors).sum(axis=1, dtype=np.uint64)  # modulo 2**64
-    return keys
-
-
-def _bits_of(vectors: NDArray[np.float32]) -> NDArray[np.uint32]:
-    return np.ascontiguousarray(vectors).view(np.uint32)
-
-
-def blocks_of(n: int, size: int) -> list[slice]:
-    """Divide n rows into blocks of ``size``, the last of which may be smaller."""
-    return [slice(start, start + size) for start in range(0, n, size)]
 
 
 def nearest(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
 from skembed import VectorArray
@@ -30,6 +32,39 @@ def test_a_list_has_neither_labels_nor_a_name():
 
 def test_a_row_is_named_by_position_and_label():
     assert read_column(NAMED).where(2) == "X[2] (index label 9)"
+
+
+def test_rows_sorted_by_text_come_in_the_order_of_their_texts_missing_ones_first():
+    texts = pd.Series(["b", None, "a", "b", "Z", ""], index=list("uvwxyz"), name="title")
+    column, rows = read_column(texts).sorted_by_text()
+    assert column.to_objects().tolist() == [None, "", "Z", "a", "b", "b"]
+    assert rows.tolist() == [1, 5, 4, 2, 0, 3]
+    assert column.labels.tolist() == column.to_series().index.tolist() == ["v", "z", "y", "w", "u", "x"]
+    assert (column.own_name, column.about) == ("title", " X is column 'title'.")
+
+
+@settings(deadline=None)
+@given(st.lists(st.sampled_from(["a", "b", "A", "ä", "", "a b", None, "🦊"]), max_size=9), st.randoms())
+def test_shuffled_texts_are_sorted_alike(texts, random):
+    shuffled = random.sample(texts, len(texts))
+    (one, of_one), (other, _) = (read_column(rows).sorted_by_text() for rows in (texts, shuffled))
+    assert one.texts.unique == other.texts.unique == sorted(one.texts.unique)
+    assert_array_equal(one.texts.codes, other.texts.codes)
+    assert one.to_objects().tolist() == [texts[row] for row in of_one]
+
+
+def test_sorted_rows_are_named_by_their_place_in_the_column():
+    column, _ = read_column(NAMED).sorted_by_text()
+    assert [column.where(row) for row in range(3)] == [
+        "X[1] (index label 8)", "X[2] (index label 9)", "X[0] (index label 7)",
+    ]  # fmt: skip
+
+
+def test_vectors_stay_in_their_order():
+    column = read_column([[1.0, 0.0], [0.0, 1.0]])
+    same, rows = column.sorted_by_text()
+    assert same is column
+    assert rows.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("index", [None, [3, 4]])

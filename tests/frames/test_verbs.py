@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal
 from scipy.sparse.csgraph import connected_components
 
 import skembed
-from skembed import SentenceEmbeddingTransformer, TruncationWarning, VectorArray
+from skembed import SentenceEmbeddingTransformer, TopicModel, TruncationWarning, VectorArray
 from skembed.encoding.settings import Settings
 
 TEXTS = ["a quick fox", "the wrong address", "a quick fox", "login", "an update of the app"]
@@ -28,7 +28,7 @@ COLUMNS = {
     "search": ["query", "query_id", "rank", "score", "position", "id", "text"],
     "join": ["rank", "score", "position", "id", "text"],
     "duplicates": ["group", "is_duplicate", "representative", "score"],
-    "cluster": ["cluster", "rank", "score"],
+    "cluster": ["cluster", "name", "rank", "score"],
 }
 INDEXES = {
     "labels": pd.Index(list("abcde"), name="id"),
@@ -49,7 +49,7 @@ def call(accessor, verb, **params) -> pd.DataFrame:
         "search": {"query": ["a fox", "the address"], "k": 2},
         "join": {"other": OTHER, "k": 2},
         "duplicates": {"threshold": -1},
-        "cluster": {"n_clusters": 2, "random_state": 0},
+        "cluster": {"n_clusters": 2},
     }[verb]
     return getattr(accessor, verb)(**{**arguments, **params})
 
@@ -282,7 +282,7 @@ class TestMissingTexts:
         assert groups["score"].isna().tolist() == [False, True, False, False]
 
     def test_they_are_in_no_cluster(self, gappy):
-        clusters = gappy.text.cluster(2, random_state=0)
+        clusters = gappy.text.cluster(2)
         assert clusters.isna().all(axis=1).tolist() == [False, True, False, False]
         assert clusters["cluster"].iloc[1] is pd.NA
         assert clusters["rank"].dtype == clusters["cluster"].dtype == "Int64"
@@ -323,6 +323,8 @@ class TestNoRows:
     def test_no_texts_make_no_clusters_which_is_an_error(self, column):
         with pytest.raises(ValueError, match="2 clusters were asked for, but there are 0 rows with a text"):
             column[:0].text.cluster(2)
+        with pytest.raises(ValueError, match="There are no clusters, because there are 0 rows with a text"):
+            column[:0].text.cluster()
 
     def test_a_column_of_missing_texts_has_no_pairs_groups_or_hits(self):
         column = pd.Series([None, None], dtype=object)
@@ -444,6 +446,9 @@ def test_a_column_of_vectors_has_the_verbs_itself(verb, make, column, vectors, c
     expected = call(column.text, verb, prompt="", **asked)
     counted.clear()
     made = call(make(vectors).text, verb, **asked)
+    if verb == "cluster":  # vectors have no words for a name
+        assert set(made.pop("name")) == {"topic 0", "topic 1"}
+        expected = expected.drop(columns="name")
     assert_close(made, expected)
     assert counted == []
     if verb == "search":
@@ -756,12 +761,48 @@ class TestCluster:
 
     def test_rows_about_the_same_are_together(self, minilm_folder):
         asked = pd.Series(["Where is my parcel?", "I cannot log in.", "My order is late.", "Wrong password?"])
-        found = asked.text.cluster(2, random_state=0, model=minilm_folder)["cluster"]
+        found = asked.text.cluster(2, model=minilm_folder)["cluster"]
         assert found[0] == found[2] != found[1] == found[3]
 
-    def test_eight_clusters_are_made_by_default(self):
-        vectors = pd.Series(VectorArray(np.eye(9)))
-        assert sorted(vectors.text.cluster(random_state=0)["cluster"].unique()) == list(range(8))
+    def test_their_number_is_that_of_the_separate_groups_by_default(self):
+        centres = np.random.default_rng(0).normal(size=(5, 16))
+        vectors = centres.repeat(40, axis=0) + 0.2 * np.random.default_rng(1).normal(size=(200, 16))
+        found = pd.Series(VectorArray(vectors)).text.cluster()["cluster"]
+        assert found.nunique() == 5
+        assert (found.groupby(np.arange(5).repeat(40)).nunique() == 1).all()
+
+    def test_a_name_is_made_of_words_of_the_texts_and_missing_where_they_are(self, column):
+        column.iloc[1] = None
+        names = column.text.cluster(2)["name"]
+        assert names.iloc[0] == names.iloc[2] != names.iloc[3]
+        assert "quick" in names.iloc[0]
+        assert pd.isna(names.iloc[1])
+
+    def test_they_are_the_topics_of_a_topic_model_with_their_names(self, column, tiny):
+        made = column.text.cluster(3, model=tiny)
+        model = TopicModel(3, embedder=SentenceEmbeddingTransformer(tiny)).fit(column)
+        assert made["cluster"].tolist() == model.labels_.tolist()
+        assert made["name"].tolist() == model.topics_["name"][model.labels_].tolist()
+
+    def test_given_vectors_are_named_by_the_texts_of_the_column(self, column, vectors, tiny, counted):
+        expected = column.text.cluster(3, model=tiny)
+        counted.clear()
+        made = column.text.cluster(3, vectors=vectors)
+        assert_frame_equal(made[["name", "rank", "score"]], expected[["name", "rank", "score"]])
+        assert counted == []
+
+    def test_a_row_with_a_vector_but_no_text_has_a_cluster(self, vectors):
+        without = pd.Series([TEXTS[0], None, *TEXTS[2:]], index=vectors.index)
+        made = without.text.cluster(2, vectors=vectors)
+        assert made.notna().all(axis=None)
+
+    def test_without_texts_they_have_numbers_for_names(self, vectors):
+        made = vectors.text.cluster(2)
+        assert made["name"].tolist() == [f"topic {number}" for number in made["cluster"]]
+
+    def test_the_order_of_the_rows_changes_nothing(self, column):
+        made = column.text.cluster(3).drop(columns="rank")
+        assert_frame_equal(column[::-1].text.cluster(3).drop(columns="rank")[::-1], made)
 
     @pytest.mark.parametrize("n_clusters", [0, -1, True, 2.0, "2", None], ids=repr)
     def test_their_number_is_a_positive_integer(self, n_clusters, column, counted):
@@ -778,7 +819,7 @@ class TestCluster:
     @settings(deadline=None, max_examples=10)
     def test_score_and_rank_are_those_of_the_cosine_to_the_centre(self, seed, n_clusters):
         vectors = np.random.default_rng(seed).normal(size=(20, 3))
-        made = pd.Series(VectorArray(vectors)).text.cluster(n_clusters, random_state=0)
+        made = pd.Series(VectorArray(vectors)).text.cluster(n_clusters)
         assert sorted(made["cluster"].unique()) == list(range(n_clusters))
         for number, rows in made.groupby("cluster"):
             members = unit(vectors)[made["cluster"] == number]

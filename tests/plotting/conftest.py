@@ -8,7 +8,7 @@ import matplotlib.pyplot
 import numpy as np
 import pytest
 
-from skembed import SentenceEmbeddingTransformer
+from skembed import SentenceEmbeddingTransformer, TopicModel
 
 
 @pytest.fixture(autouse=True)
@@ -27,6 +27,12 @@ def vectors() -> np.ndarray:
 @pytest.fixture
 def embedder(tiny) -> SentenceEmbeddingTransformer:
     return SentenceEmbeddingTransformer(tiny, missing="nan")
+
+
+@pytest.fixture
+def topic_model(embedder) -> TopicModel:
+    """A model of two topics that is not fitted."""
+    return TopicModel(2, embedder=embedder)
 
 
 @pytest.fixture

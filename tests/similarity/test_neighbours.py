@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
 from skembed.embedders import unit_vectors
+from skembed.encoding import distinct
 from skembed.similarity import neighbours
-from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex, distinct_rows, nearest
+from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex, nearest
 
 
 @contextmanager
@@ -310,21 +311,6 @@ def test_thousands_of_copies_hide_nothing_and_cost_little(make, clustered):
     assert_array_equal(index.nearest_others(2)[1][-1], [0, 3000])
 
 
-def test_equal_vectors_get_one_number_in_order_of_appearance():
-    code_of, first_rows = distinct_rows(np.float32([[2, 0], [0, 1], [2, 0], [0, 2], [0, 1]]))
-    assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0, 2, 1], [0, 1, 3])
-
-
-def test_different_vectors_with_equal_keys_get_different_numbers(monkeypatch):
-    class AllAlike:
-        def integers(self, *_, size, dtype):
-            return np.zeros(size, dtype=dtype)
-
-    monkeypatch.setattr(np.random, "default_rng", lambda seed: AllAlike())
-    code_of, first_rows = distinct_rows(np.float32([[1, 2], [2, 1], [1, 2]]))
-    assert (code_of.tolist(), first_rows.tolist()) == ([0, 1, 0], [0, 1])
-
-
 # Growing
 
 
@@ -359,7 +345,8 @@ def test_an_index_that_has_grown_is_that_of_all_rows(make, rows):
 
 
 def test_copies_are_known_across_additions_even_if_all_keys_are_equal(monkeypatch):
-    monkeypatch.setattr(neighbours, "_keys_of", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
+    for module in (neighbours, distinct):
+        monkeypatch.setattr(module, "keys_of", lambda vectors: np.zeros(len(vectors), dtype=np.uint64))
     vectors = np.float32([[1, 2], [2, 1], [0, 0], [1, 2], [3, 1], [-0.0, 0], [2, 1], [3, 1], [0, 0]])
     index = grown(vectors, [2, 4, 5, 9], ExactIndex)
     assert index.code_of.tolist() == [0, 1, 2, 0, 3, 4, 1, 3, 2]
@@ -370,7 +357,7 @@ def test_copies_are_known_across_additions_even_if_all_keys_are_equal(monkeypatc
 def test_an_addition_does_not_touch_the_vectors_that_are_there(make, clustered, monkeypatch):
     index = VectorIndex.from_vectors(clustered[:400], make).appended(clustered[400:401])
     n_read = {"hashed": 0, "compared": 0}
-    keys_of, take = neighbours._keys_of, type(index.index).take
+    keys_of, take = distinct.keys_of, type(index.index).take
 
     def count_keys(vectors):
         n_read["hashed"] += len(vectors)
@@ -380,7 +367,8 @@ def test_an_addition_does_not_touch_the_vectors_that_are_there(make, clustered, 
         n_read["compared"] += len(positions)
         return take(self, positions)
 
-    monkeypatch.setattr(neighbours, "_keys_of", count_keys)
+    for module in (neighbours, distinct):
+        monkeypatch.setattr(module, "keys_of", count_keys)
     monkeypatch.setattr(type(index.index), "take", count_taken)
     for start in range(401, 1301, 100):
         index = index.appended(np.concatenate([clustered[start : start + 90], clustered[:10]]))

@@ -1,0 +1,1 @@
+"""Clustering: topics of texts."""
