@@ -11,6 +11,8 @@ first row = column names) with at least these columns:
     scifact/corpus.csv.gz                              doc_id, title, text
     scifact/queries.csv.gz                             query_id, text, split
     scifact/qrels.csv.gz                               query_id, doc_id, score, split
+    clinc150/clinc150.csv.gz                           text, label, domain, split
+    trec/trec.csv.gz                                   text, label, split
     sms_spam/sms_spam.csv.gz                           text
     sst2/sst2.csv.gz                                   text, label, split
     abt_buy/abt_buy_table_a.csv.gz                     id, text
