@@ -6,11 +6,13 @@
     python benchmarks/classification.py --data FOLDER --vectors vectors    # kept there for the next run
 
 Each label is described by its name, with spaces in place of underscores, e.g. "card arrival". Classifiers see vectors
-of the default model:
+of the default model, or words:
 
 - descriptions: ``SentenceEmbeddingClassifier(descriptions)`` with its default settings; without examples, the nearest
   description;
-- plain: ``LogisticRegression(C=10, max_iter=1000)`` on the same examples.
+- plain: ``LogisticRegression(C=10, max_iter=1000)`` on the same examples;
+- C=1: ``LogisticRegression()`` on them, which is the head of setfit; fine_tuning.py compares tuned models;
+- TF-IDF: the plain classifier on words and pairs of words in place of vectors.
 
 Tasks, with 0, 1, 2, 4, 8, 16 and 64 examples of each label, drawn at random from the training rows (all of a label that
 has fewer), and accuracy on all test rows:
@@ -18,6 +20,7 @@ has fewer), and accuracy on all test rows:
 - banking77: questions to a bank, 77 intents.
 - clinc150: requests to an assistant, 150 intents. "oos" is left out of training and test: it means that a text has none
   of the intents, so that it has neither a name nor examples to learn from. To find such texts is another task.
+- sst2: sentences from reviews of films, positive or negative; trec: questions, six kinds of answer.
 - clinc150_several: each text of clinc150 has two labels, its intent and its domain, 160 in all, and the name of each
   is a description; plain is a OneVsRestClassifier around that logistic regression. The figure is micro-averaged F1.
   Without examples nothing says how many labels a text has, so there is no row for 0. "all" are all training rows.
@@ -25,7 +28,7 @@ has fewer), and accuracy on all test rows:
   SentenceEmbeddingClassifier, "descriptions" is the same on top of a SentenceEmbeddingFineTuner (learning_rate=1e-4,
   n_pairs_per_text=10, otherwise default settings) that learned from the same examples; two draws.
 
-Draw number k is the same for both classifiers and all tasks, and a larger draw contains the smaller ones. Figures are
+Draw number k is the same for all classifiers and tasks, and a larger draw contains the smaller ones. Figures are
 means of five draws, in percent, with their standard errors; "difference" is that of pairs on the same draw.
 
 Exit status 1 if accuracy on banking77 is below 63.5 without examples, 69 with 1, 79 with 4 or 84.5 with 8, or more than
@@ -47,9 +50,11 @@ import pandas as pd
 from data import add_data_argument, read_table
 from numpy.typing import NDArray
 from report import add_json_argument, describe_machine, print_report, verdict, write_json
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 from sklearn.multiclass import OneVsRestClassifier
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MultiLabelBinarizer
 
 import skembed
@@ -57,9 +62,18 @@ import skembed
 N_EXAMPLES = ("0", "1", "2", "4", "8", "16", "64")
 LEAST_ACCURACY = {"0": 63.5, "1": 69.0, "4": 79.0, "8": 84.5}  # on banking77
 LARGEST_LOSS = 0.3  # at 16 and 64 on banking77, beside plain
-TASKS = ("banking77", "clinc150", "clinc150_several")
+TASKS = ("banking77", "clinc150", "sst2", "trec", "clinc150_several")
 TUNED = "clinc150_tuned"
-HEADER = ("task", "examples a label", "plain", "descriptions", "difference", "bound", "holds")
+NAMES = {  # of the labels that are no words
+    "ABBR": "abbreviation",
+    "DESC": "description",
+    "ENTY": "entity",
+    "HUM": "human",
+    "LOC": "location",
+    "NUM": "numeric value",
+}
+COLUMNS = ("plain", "descriptions", "C=1", "TF-IDF")
+HEADER = ("task", "examples a label", *COLUMNS[:2], "difference", *COLUMNS[2:], "bound", "holds")
 
 Result = dict[str, Any]
 
@@ -118,8 +132,8 @@ def draw_rows(table: pd.DataFrame, size: str, draw: int) -> NDArray[np.intp]:
     return np.sort(shuffled.groupby("label").head(int(size)).index.to_numpy())
 
 
-def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: str, draw: int) -> tuple[float, float]:
-    """Return the scores of plain (NaN without examples) and of descriptions, in percent."""
+def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: str, draw: int) -> list[float]:
+    """Return the scores of all classifiers in percent, NaN for those that are not asked."""
     rows, is_test = draw_rows(table, size, draw), (table["split"] == "test").to_numpy()
     plain: Any = LogisticRegression(C=10, max_iter=1000)
     score: Callable[..., float] = accuracy_score
@@ -127,14 +141,22 @@ def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: 
     if task == "clinc150_several":
         targets = intents_and_domains(table)
         names, plain, score = targets.columns.tolist(), OneVsRestClassifier(plain), micro_f1
-    described = skembed.SentenceEmbeddingClassifier({name: name.replace("_", " ") for name in names})
-    X, y = (vectors[rows], targets.iloc[rows]) if size != "0" else (None, None)
-    true = targets[is_test].to_numpy()
-    of_plain = np.nan if X is None else 100 * score(true, plain.fit(X, y).predict(vectors[is_test]))
-    return of_plain, 100 * score(true, described.fit(X, y).predict(vectors[is_test]))
+    described = skembed.SentenceEmbeddingClassifier({name: NAMES.get(name, name.replace("_", " ")) for name in names})
+    true, texts = targets[is_test].to_numpy(), table["text"].to_numpy()
+    if size == "0":
+        return [np.nan, 100 * score(true, described.fit().predict(vectors[is_test])), np.nan, np.nan]
+    classifiers = [(plain, vectors), (described, vectors)]
+    if task != "clinc150_several":
+        words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
+        classifiers += [(LogisticRegression(max_iter=1000), vectors), (make_pipeline(words, plain), texts)]
+    scores = [
+        100 * score(true, classifier.fit(X[rows], targets.iloc[rows]).predict(X[is_test]))
+        for classifier, X in classifiers
+    ]
+    return scores + [np.nan] * (len(COLUMNS) - len(scores))
 
 
-def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> tuple[float, float]:
+def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> list[float]:
     """Return the scores for several labels without and with a model that is tuned on the same examples, in percent."""
     rows, is_test = draw_rows(table, size, draw), (table["split"] == "test").to_numpy()
     targets, texts = intents_and_domains(table), table["text"]
@@ -143,7 +165,7 @@ def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> tuple[float, flo
     for embedder in (None, tuner):
         classifier = skembed.SentenceEmbeddingClassifier(embedder=embedder).fit(texts.iloc[rows], targets.iloc[rows])
         scores.append(100 * micro_f1(targets[is_test].to_numpy(), classifier.predict(texts[is_test])))
-    return scores[0], scores[1]
+    return [*scores, np.nan, np.nan]
 
 
 def intents_and_domains(table: pd.DataFrame) -> pd.DataFrame:
@@ -159,7 +181,7 @@ def micro_f1(true: NDArray[Any], predicted: NDArray[Any]) -> float:
 
 def summarize(task: str, size: str, scores: NDArray[np.float64]) -> Result:
     differences = scores[:, 1] - scores[:, 0]
-    columns = {"plain": scores[:, 0], "descriptions": scores[:, 1], "difference": differences}
+    columns = {**dict(zip(COLUMNS, scores.T, strict=True)), "difference": differences}
     result: Result = {"task": task, "n_examples": size, "scores": scores.tolist()}
     for name, values in columns.items():
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
@@ -184,7 +206,7 @@ def judge(result: Result) -> Result:
 
 
 def row(result: Result) -> list[str]:
-    cells = [in_words(result[name]) for name in ("plain", "descriptions", "difference")]
+    cells = [in_words(result[name]) for name in HEADER[2:-2]]
     return [result["task"], result["n_examples"], *cells, result["bound"], verdict(result["holds"])]
 
 

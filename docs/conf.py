@@ -99,6 +99,13 @@ def turn_included_links(app: Sphinx, path: Path, _parent: str, content: list[str
         content[0] = turn_links(content[0], path.parent, PAGES[path])
 
 
+def turn_links_of_page(app: Sphinx, name: str, content: list[str]) -> None:
+    """Change the links of a page written by hand to documents that are included elsewhere."""
+    page = Path(app.env.doc2path(name))
+    if not page.is_relative_to(GENERATED):  # written with the links that it needs
+        content[0] = turn_links(content[0], page.parent, page)
+
+
 def turn_links(text: str, folder: Path, page: Path) -> str:
     """Change links relative to a folder into links relative to a page; Sphinx reports broken ones."""
 
@@ -120,5 +127,6 @@ def skip_made_methods(_app: Sphinx, _what: str, name: str, _obj: object, _skip: 
 def setup(app: Sphinx) -> None:
     """Connect the functions: pages must be written before autosummary looks for more."""
     app.connect("builder-inited", write_pages, priority=100)
+    app.connect("source-read", turn_links_of_page)
     app.connect("include-read", turn_included_links)
     app.connect("autodoc-skip-member", skip_made_methods)

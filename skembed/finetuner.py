@@ -189,8 +189,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
     of its own number of dimensions; "mlm" needs a mask token. An error says so for other models.
 
     They are meant for models that were only pre-trained. A model that already compares texts well, such as the default
-    one, forgets part of that: with 8 labelled examples a label, accuracy on Banking77 was 83.9 %, and after an adaptation
-    to 5,000 texts of it 71.1 % ("tsdae") or 81.3 % ("mlm"; ``benchmarks/adaptation.py``). Measure before and after.
+    one, forgets part of that: with 8 labelled examples a label, accuracy on Banking77 was 83.9 %, and 71.1 % ("tsdae")
+    or 81.3 % ("mlm") after an adaptation to 5,000 texts of it (``benchmarks/adaptation.py``). Measure before and after.
 
     The validation score depends on the examples. For scores it is Spearman's correlation of cosines and scores. For
     pairs that belong together or not it is the average precision of their cosines; for texts with classes, that of

@@ -29,7 +29,10 @@ DOCUMENTS = [
     "RELEASING.md",
     "benchmarks/README.md",
     "docs/architecture.md",
+    "docs/classification.md",
     "docs/decisions.md",
+    "docs/recipes/index.md",
+    "docs/recipes/label_next.md",
     "docs/topics.md",
     "examples/README.md",
 ]

@@ -1,4 +1,4 @@
-"""The README is true: its Python blocks run in order and print what it says, and .ci/run runs its commands."""
+"""The README, the guide and the recipes are true: their Python blocks run in order and print what they say."""
 
 from __future__ import annotations
 
@@ -13,8 +13,14 @@ import pytest
 from skembed import SentenceEmbeddingTransformer
 
 ROOT = Path(__file__).parent.parent
+RECIPES = ROOT / "docs" / "recipes"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+RUN = ["README.md", "docs/classification.md", *sorted(f"docs/recipes/{path.name}" for path in RECIPES.glob("*.md"))]
+
+
+def blocks_of(document: str) -> list[tuple[str, str]]:
+    """Return the blocks of code and of output, each with its language."""
+    return re.findall(r"^```(\w+)\n(.*?)^```$", document, flags=re.MULTILINE | re.DOTALL)
 
 
 def without_trailing_spaces(text: str) -> str:
@@ -22,22 +28,24 @@ def without_trailing_spaces(text: str) -> str:
 
 
 @pytest.mark.slow
-def test_the_python_blocks_print_what_the_readme_says(monkeypatch):
+@pytest.mark.parametrize("path", RUN)
+def test_the_python_blocks_of_a_document_print_what_it_says(path, monkeypatch):
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}
     printed = ""
-    for language, content in BLOCKS:
+    for language, content in blocks_of((ROOT / path).read_text(encoding="utf-8")):
         if language == "python":
             with contextlib.redirect_stdout(io.StringIO()) as output:
-                exec(compile(content, "README.md", "exec"), names)
+                exec(compile(content, path, "exec"), names)
             printed = output.getvalue()
         elif language == "text":
             assert without_trailing_spaces(printed) == without_trailing_spaces(content)
 
 
 def test_every_block_is_run_by_a_test_or_by_ci():
-    assert {language for language, _ in BLOCKS} == {"python", "text", "sh"}
-    commands = next(content for language, content in BLOCKS if language == "sh").strip().splitlines()
+    blocks = blocks_of(README)
+    assert {language for language, _ in blocks} == {"python", "text", "sh"}
+    commands = next(content for language, content in blocks if language == "sh").strip().splitlines()
     assert len(commands) == 2
     assert all("pip install -c constraints.txt" in command for command in commands)
     assert "README.md" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")

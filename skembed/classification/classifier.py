@@ -105,6 +105,10 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
     Descriptions that read like the texts themselves ("My parcel has not arrived.") may work better than names
     ("shipping"); try both on some labelled texts.
 
+    A classifier takes labels with many examples for frequent ones. Where examples are few, and some labels have more of
+    them than others by chance, descriptions alone may do better than the default classifier; pass
+    ``classifier=LogisticRegression(C=10, max_iter=1000, class_weight="balanced")``.
+
     Without examples, the method is that of Chang, Ratinov, Roth & Srikumar (2008), Importance of Semantic
     Representation: Dataless Classification, AAAI; the temperature of the probabilities, 0.05, is the scale with which
     sentence-transformers trains, and not calibrated on data.
