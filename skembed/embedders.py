@@ -26,6 +26,7 @@ from skembed.encoding.plan import Plan
 from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
+_ROUNDING = 5e-7  # the most by which the length of a float32 vector that was scaled to unit length differs from 1
 
 
 def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> NDArray[np.float32]:
@@ -176,7 +177,7 @@ def fit_embedder(embedder: Any, columns: Sequence[Column], targets: Sequence[Any
 
 
 def embed_column(
-    column: Column, embedder: Any, plan: Plan | None, *, fit: bool = False, y: Any = None
+    column: Column, embedder: Any, plan: Plan | None, *, fit: bool = False, y: Any = None, copy: bool = True
 ) -> NDArray[np.float32]:
     """Embed a column, unless it holds vectors, and scale the vectors to unit length.
 
@@ -192,6 +193,9 @@ def embed_column(
         records its model.
     y : column of labels, default=None
         Target to fit the embedder with.
+    copy : bool, default=True
+        False: vectors of a column that are of unit length already may be returned as they are, for those who only read
+        them, and not for long: they may be the user's own.
 
     Returns
     -------
@@ -204,10 +208,17 @@ def embed_column(
         unless its loss is one for texts alone.
     """
     vectors = _compute_vectors(column, embedder, plan, fit, y) if column.vectors is None else column.vectors
-    is_bad = ~np.isfinite(vectors).all(axis=1) & ~np.isnan(vectors).all(axis=1)
-    if is_bad.any():
-        raise ValueError(f"{column.where(int(is_bad.argmax()))} holds NaN or infinity.{column.about}")
-    return _to_unit_length(vectors)
+    # in float64: the squares of very large or small float32 numbers exceed the range of float32
+    lengths: NDArray[np.float64] = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    not_finite = np.flatnonzero(~np.isfinite(lengths))
+    bad = not_finite[~np.isnan(vectors[not_finite]).all(axis=1)]
+    if len(bad):
+        raise ValueError(f"{column.where(int(bad[0]))} holds NaN or infinity.{column.about}")
+    is_unit = np.abs(lengths - 1) < _ROUNDING
+    is_unit[not_finite] = True  # they are missing
+    if not copy and is_unit.all() and vectors.flags.c_contiguous:
+        return vectors
+    return _to_unit_length(vectors, lengths)
 
 
 def embed_pair(
@@ -376,9 +387,8 @@ def _fingerprint_in(tag: str) -> str:
     return tag if found is None else found[0]
 
 
-def _to_unit_length(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    # in float64: the squares of very large or small float32 numbers exceed the range of float32
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))[:, None]
+def _to_unit_length(vectors: NDArray[np.float32], lengths: NDArray[np.float64]) -> NDArray[np.float32]:
     zeros = np.zeros_like(vectors, order="C")  # whatever the order was, because products depend on it in the last digit
-    unit: NDArray[np.float32] = np.divide(vectors, lengths, out=zeros, where=lengths != 0)
+    where = (lengths != 0)[:, None]
+    unit: NDArray[np.float32] = np.divide(vectors, lengths[:, None], out=zeros, where=where)
     return unit

@@ -26,8 +26,9 @@ _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
 _FEW = 1000  # vectors
 _MOST_STEPS = 100
-_SCORE_OF_NOISE = 0.0005  # random vectors of 50 dimensions and more reach less, and 500 texts ten times as much
-_N_SPLITS = 3  # into halves, to see whether topics are found again
+_SCORE_OF_NOISE = 0.0003  # random vectors reach less, and 200 texts ten times as much
+_N_SPLITS = 6  # into halves, to see whether topics are found again
+_WEIGHTS = [0.25, 0.5, 0.25]  # of the score of a number of topics and of those of the candidates beside it
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
 _VECTORS_A_TOPIC = 8  # at least, on average
 _FEWEST_TO_COUNT = 2 * _VECTORS_A_TOPIC  # vectors from which a number of topics can be told
@@ -118,13 +119,19 @@ def _centers_of_many(vectors: Vectors, weights: NDArray[np.float64], n_topics: i
 def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int:
     """Choose the number of topics that are best separated and are found again.
 
-    For each of up to 40 candidates, from 2 to one topic per 8 vectors or 500, the score is the product of
+    The sample is divided into two halves at random, several times. For each of up to 40 candidates, from 2 to one topic
+    per 8 vectors or 500, topics are found in each half by Ward's method, and all vectors get that of the nearest
+    centre. The score is the product of
 
-    - the separation: the mean simplified silhouette [1]_ by the cosine, less that of random vectors with the same mean
-      and covariance, as in the gap statistic [2]_. Without the second term, it would grow with the number of topics;
-    - the square of the stability: how well the topics of two random halves of the sample agree about all of it [3]_, by
-      the adjusted mutual information [4]_, which is 0 for agreement by chance, 1 for the same topics. It is squared
-      because a few broad topics that are found again are worth more than many that differ from half to half.
+    - the separation: the mean simplified silhouette [1]_ of all vectors by the cosine, less that of random vectors with
+      the same mean and covariance, as in the gap statistic [2]_. Without the second term, it would grow with the number
+      of topics;
+    - the square of the stability: how well the topics of two halves agree about all vectors [3]_, by the adjusted
+      mutual information [4]_, which is 0 for agreement by chance, 1 for the same topics. It is squared because a few
+      broad topics that are found again are worth more than many that differ from half to half.
+
+    It is averaged with the scores of the candidates beside it, because a number that is much better than its neighbours
+    is better by chance.
 
     Parameters
     ----------
@@ -154,9 +161,10 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
         return 1 if n < 4 else 2
     most = min(n // _VECTORS_A_TOPIC, _MOST_TOPICS)
     candidates = np.unique(np.geomspace(2, most, _N_CANDIDATES).round().astype(int)).tolist()
-    noise = _random_vectors_like(sample, random_state)
-    separation = _silhouettes(sample, candidates) - _silhouettes(noise, candidates)
-    scores = separation * _stability(sample, candidates, random_state).clip(0) ** 2
+    separation, stability = _compare_halves(sample, candidates, _N_SPLITS, random_state)
+    by_chance, _ = _compare_halves(_random_vectors_like(sample, random_state), candidates, 1, random_state)
+    scores = (separation - by_chance) * stability.clip(0) ** 2
+    scores = np.convolve(np.pad(scores, 1, mode="edge"), _WEIGHTS, mode="valid")
     return candidates[int(scores.argmax())] if scores.max() > _SCORE_OF_NOISE else 1
 
 
@@ -202,36 +210,31 @@ def _average_with_nearest(vectors: Vectors) -> Vectors:
     return averages
 
 
-def _silhouettes(vectors: Vectors, numbers: list[int]) -> NDArray[np.float64]:
-    """Compute the mean simplified silhouette of Ward's topics, for each number of topics."""
-    tree = merge_all(vectors)
-    return np.array([_silhouette(vectors, _centers(vectors, cut(tree, number), number)) for number in numbers])
+def _compare_halves(
+    sample: Vectors, numbers: list[int], n_splits: int, random_state: np.random.RandomState
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Compute how separate the topics of a half are, and how well those of two halves agree, by number of topics.
 
-
-def _silhouette(vectors: Vectors, centers: Vectors) -> float:
-    centers = _centers(vectors, (vectors @ centers.T).argmax(axis=1), len(centers))
-    distances = 1 - vectors @ centers.T
-    nearest, second = np.partition(distances, 1, axis=1)[:, :2].T.clip(0)
-    return float((1 - nearest / np.maximum(second, 1e-12)).mean())
-
-
-def _stability(sample: Vectors, numbers: list[int], random_state: np.random.RandomState) -> NDArray[np.float64]:
-    """Compute how well the topics of two halves agree about the whole sample, for each number of topics."""
-    agreements: NDArray[np.float64] = np.zeros((_N_SPLITS, len(numbers)))
-    for split in range(_N_SPLITS):
+    Both are about the whole sample, and means over all splits.
+    """
+    silhouettes, agreements = np.zeros((n_splits, len(numbers))), np.zeros((n_splits, len(numbers)))
+    for split in range(n_splits):
         rows = random_state.permutation(len(sample))
-        half, rest = sample[rows[: len(rows) // 2]], sample[rows[len(rows) // 2 :]]
-        pairs = zip(_topics_from(half, sample, numbers), _topics_from(rest, sample, numbers), strict=True)
-        agreements[split] = [adjusted_mutual_info_score(one, other) for one, other in pairs]
-    mean: NDArray[np.float64] = agreements.mean(axis=0)
-    return mean
+        halves = sample[rows[: len(rows) // 2]], sample[rows[len(rows) // 2 :]]
+        both = zip(*(_topics_from(half, sample, numbers) for half in halves), strict=True)
+        for number, ((topics, silhouette), (others, other_silhouette)) in enumerate(both):
+            silhouettes[split, number] = (silhouette + other_silhouette) / 2
+            agreements[split, number] = adjusted_mutual_info_score(topics, others)
+    return silhouettes.mean(axis=0), agreements.mean(axis=0)
 
 
-def _topics_from(half: Vectors, sample: Vectors, numbers: list[int]) -> Iterator[Codes]:
-    """Yield the topics of the sample by the nearest centres of a part of it, for each number of topics."""
+def _topics_from(half: Vectors, sample: Vectors, numbers: list[int]) -> Iterator[tuple[Codes, float]]:
+    """Yield the topics of the sample by the nearest centres of a half, and their mean simplified silhouette."""
     tree = merge_all(half)
     for number in numbers:
-        yield (sample @ _centers(half, cut(tree, number), number).T).argmax(axis=1)
+        cosines = sample @ _centers(half, cut(tree, number), number).T
+        nearest, second = np.partition(1 - cosines, 1, axis=1)[:, :2].T.clip(0)
+        yield cosines.argmax(axis=1), float((1 - nearest / np.maximum(second, 1e-12)).mean())
 
 
 def _random_vectors_like(sample: Vectors, random_state: np.random.RandomState) -> Vectors:

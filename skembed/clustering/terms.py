@@ -22,7 +22,7 @@ _CHUNK = 1 << 20  # tokens counted at a time
 _KEPT, _FEWEST_KEPT, _KEPT_IN_ALL = 300, 50, 50_000  # words, and as many pairs: of a topic, and in all
 _DECIMALS = 2  # of a closeness
 _LOWEST_CLOSENESS = 0.1
-_VOTE_OF_FIRST = 0.01  # of the first word of a text or clause for its spelling
+_VOTE, _VOTE_OF_FIRST = 100, 1  # for a spelling; first words of texts or clauses. Integers, whose sums are exact
 
 _PRIOR = 2  # texts like those of all topics, added to each topic: a share of few texts is not certain
 _RARE = 0.004  # added to shares before they are compared: one text in a thousand is not much more than none
@@ -278,7 +278,7 @@ class _Counter:
             _, first = np.unique((rows[at] - rows[0]) * n_keys + self._keys(spelled), return_index=True)
             spelled, row = spelled[first], rows[at[first]]
             is_inside = (numbers[at[first] - 1] > 0) & (at[first] > 0)
-            added = np.vstack([weights[row], np.ones(len(row)), np.where(is_inside, 1, _VOTE_OF_FIRST)])
+            added = np.vstack([weights[row], np.ones(len(row)), np.where(is_inside, _VOTE, _VOTE_OF_FIRST)])
             self._add(spelled * self.n_topics + topic_of[row], added)
         return self
 

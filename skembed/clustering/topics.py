@@ -195,7 +195,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
             If an element is not a text or a vector; the message names its position.
         """
         vectors, row_of = self._embed(X)
-        has_text = ~np.isnan(vectors).any(axis=1)
+        has_text = ~np.isnan(vectors[:, 0])
         labels = np.full(len(vectors), MISSING)
         labels[row_of[has_text]] = self._topic_of_center[nearest_centers(vectors[has_text], self._all_centers)[0]]
         return labels
@@ -357,12 +357,12 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
         column, row_of = read_column_for(self.embedder_, X, name).sorted_by_text()
         plan = plan_of(self.embedder_, column)
-        vectors, named = embed_column(column, self.embedder_, plan, fit=True), column
+        vectors, named = embed_column(column, self.embedder_, plan, fit=True, copy=False), column
         if texts is not None:
             named, row_of = read_column_for(self.embedder_, texts, "texts").sorted_by_text()
             vectors = vectors[row_of]
         self._model_tag = model_tag(column, self.embedder_, plan)
-        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        rows = np.flatnonzero(~np.isnan(vectors[:, 0]))  # a vector is missing as a whole
         given = vectors if len(rows) == len(vectors) else vectors[rows]
         order, weights = _order_by_content(named, rows, given)
         n_topics = self._check_n_topics(len(rows), len(order), noun)

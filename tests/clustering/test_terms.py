@@ -6,7 +6,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 
@@ -101,6 +101,7 @@ def test_the_order_of_the_texts_does_not_matter(texts, data):
 
 @settings(deadline=None, max_examples=40)
 @given(TEXTS)
+@example(["Card card", "cards Card", "lost Card", "card card", "the-card", "card", "Card", "cards card"])
 def test_merged_counts_are_the_counts_of_merged_topics(texts):
     merge = np.array([1, 0, 1, 2])
     topic_of = np.arange(len(texts)) % 4
