@@ -127,7 +127,32 @@ def test_the_topics_run_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
     assert not list(tmp_path.glob("*.png"))
 
 
-TOURS = {"quickstart.py", "grid_search.py", "pandas_reviews.py", "clustering.py"}
+@pytest.mark.slow
+def test_the_classification_runs_on_the_tickets_and_leaves_a_picture_and_a_file(tmp_path):
+    printed = run_example(cwd=tmp_path, script="classification.py")
+    assert "300 texts with 6 labels, half of them to learn from" in printed
+    rows = [
+        list(map(float, row)) for row in re.findall(r"^ *\d+ +([\d.]+) +([\d.]+) +([\d.]+)$", printed, re.MULTILINE)
+    ]
+    assert len(rows) == 5
+    assert all(described >= plain > words for described, plain, words in rows)
+    assert "the same predictions: True" in printed
+    assert (tmp_path / "classification.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.slow
+def test_the_classification_runs_on_a_table_of_ones_own_and_without_matplotlib(tmp_path):
+    rows = [(f"a fox, the {n}th", "animals") for n in range(10)] + [(f"bill no. {n}", "money") for n in range(10)]
+    pd.DataFrame([*rows, ("", "money")], columns=["body", "topic"]).to_csv(tmp_path / "own.csv", index=False)
+    (tmp_path / "matplotlib.py").write_text("raise ImportError")
+    arguments = ["--csv", "own.csv", "--text", "body", "--label", "topic", "--examples", "1", "2", "--tune", "0"]
+    printed = run_example(*arguments, cwd=tmp_path, script="classification.py", PYTHONPATH=str(tmp_path))
+    assert "20 texts with 2 labels" in printed
+    assert "fine-tuned" not in printed
+    assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
+
+
+TOURS = {"classification.py", "quickstart.py", "grid_search.py", "pandas_reviews.py", "clustering.py"}
 GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 
 
@@ -156,6 +181,9 @@ def test_a_script_of_the_gallery_is_short_and_shown(script):
         ("grid_search.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("grid_search.py", ["--folds", "26"], "'label' has fewer than two labels with 52 texts each"),
         ("grid_search.py", ["--plot", "none/plot.png"], "there is no folder none for the picture"),
+        ("classification.py", ["--label", "topic"], "has no column 'topic'; it has 'text', 'label'"),
+        ("classification.py", ["--csv", "none.csv"], "there is no file none.csv"),
+        ("classification.py", ["--examples", "26"], "'label' has fewer than two labels with 53 texts each"),
         ("clustering.py", ["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
         ("clustering.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("clustering.py", ["--topics", "301"], "300 different texts do not make 301 topics"),
