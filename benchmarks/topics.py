@@ -88,6 +88,7 @@ ORDER = (OURS, OURS_GIVEN, KMEANS, BERTOPIC, BERTOPIC + GIVEN, TURFTOPIC, TURFTO
 TOOLS = (OURS, "k-means", BERTOPIC, TURFTOPIC)
 PEER_PACKAGES = ("bertopic", "umap-learn", "hdbscan", "turftopic")
 N_TERMS = 8
+N_KEPT = 20  # the largest topics, whose terms the results keep
 N_DRAWS = 3
 SHARE_REMOVED = 0.01
 N_ROWS_TO_WARM_UP = 500
@@ -250,7 +251,8 @@ def measure_set(name: str, arguments: argparse.Namespace) -> list[Result]:
     options = [("--tool", tool, "--sets", name) for tool in tools]
     results = [result for option in options for result in in_fresh_process(arguments, *option)]
     has_term = find_terms(texts, [result["terms"] for result in results if result["terms"]])
-    return [{**result, **judge_terms(result["terms"], has_term)} for result in results]
+    judged = [{**result, **judge_terms(result["terms"], has_term)} for result in results]
+    return [{**result, "terms": result["terms"] and result["terms"][:N_KEPT]} for result in judged]
 
 
 def read_set(name: str, arguments: argparse.Namespace) -> tuple[Texts, NDArray[Any]]:
