@@ -26,7 +26,7 @@ from skembed.encoding.plan import Plan
 from skembed.transformer import LIVE_MARK, TUNED_MARK, SentenceEmbeddingTransformer
 
 _FINGERPRINT = re.compile(r"\b[0-9a-f]{16}$")
-_ROUNDING = 5e-7  # the most by which the length of a float32 vector that was scaled to unit length differs from 1
+_ROUNDING = 2.5e-7  # the most by which the length of a float32 vector that was scaled to unit length differs from 1
 
 
 def unit_vectors(X: Any, embedder: BaseEstimator | None, *, name: str = "X") -> NDArray[np.float32]:
@@ -214,9 +214,9 @@ def embed_column(
     bad = not_finite[~np.isnan(vectors[not_finite]).all(axis=1)]
     if len(bad):
         raise ValueError(f"{column.where(int(bad[0]))} holds NaN or infinity.{column.about}")
-    is_unit = np.abs(lengths - 1) < _ROUNDING
-    is_unit[not_finite] = True  # they are missing
-    if not copy and is_unit.all() and vectors.flags.c_contiguous:
+    lengths[np.abs(lengths - 1) < _ROUNDING] = 1  # so that scaling them once more changes no digit
+    is_scaled = np.count_nonzero(lengths == 1) + len(not_finite) == len(lengths)  # the latter are missing
+    if is_scaled and not copy and vectors.flags.c_contiguous:
         return vectors
     return _to_unit_length(vectors, lengths)
 

@@ -77,6 +77,24 @@ def test_the_vectors_given_are_not_changed_and_share_no_memory():
     assert not np.shares_memory(matrix, unit)
 
 
+@given(arrays(np.float32, (5, 7), elements=st.floats(-1e3, 1e3, width=32)))
+def test_vectors_of_unit_length_keep_every_digit_whatever_is_beside_them(matrix):
+    unit = unit_vectors(matrix, None)
+    assert_array_equal(unit_vectors(unit, None), unit)
+    beside = unit_vectors(np.vstack([unit, np.full((1, 7), 3)]), None)
+    assert_array_equal(beside[:-1], unit)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_vectors_are_copied_unless_they_may_be_shared_and_are_of_unit_length(order):
+    unit, longer = np.eye(3, dtype=np.float32, order=order), np.full((3, 3), 3, dtype=np.float32)
+    unit[1] = np.nan
+    for vectors, copy, is_shared in ((unit, True, False), (unit, False, order == "C"), (longer, False, False)):
+        made = embed_column(read_column(vectors), None, None, copy=copy)
+        assert np.shares_memory(made, vectors) == is_shared
+        assert made.flags.c_contiguous
+
+
 @pytest.mark.parametrize("normalize", [True, False], ids=["normalised", "not normalised"])
 def test_texts_become_the_vectors_of_the_embedder(normalize, tiny):
     embedder = SentenceEmbeddingTransformer(tiny, normalize_embeddings=normalize)

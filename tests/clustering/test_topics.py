@@ -139,6 +139,14 @@ def test_shuffled_texts_beside_vectors_have_the_same_topics_and_names(texts, ran
     assert_frame_equal(other.sort_index(), one)
 
 
+def test_vectors_beside_texts_have_the_clusters_of_the_texts(embedder):
+    column = pd.Series(GAPPY)
+    vectors = column.text.embed(output="numpy", **embedder.get_params())
+    expected = column.text.cluster(6, **embedder.get_params())
+    for matrix in (vectors, pd.DataFrame(vectors), np.asfortranarray(vectors)):
+        assert_frame_equal(column.text.cluster(6, vectors=matrix), expected)
+
+
 def test_shuffled_rows_are_merged_and_described_alike(embedder):
     order = np.random.default_rng(0).permutation(len(GAPPY))
     one, other = (TopicModel(8, embedder=embedder).fit(taken(GAPPY, rows)) for rows in (range(len(GAPPY)), order))
