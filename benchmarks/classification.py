@@ -102,7 +102,7 @@ def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_data_argument(parser)
     add_json_argument(parser)
-    parser.add_argument("--tasks", nargs="+", choices=(*TASKS, TUNED), default=TASKS, help="default: the first three")
+    parser.add_argument("--tasks", nargs="+", choices=(*TASKS, TUNED), default=TASKS, help=f"default: all but {TUNED}")
     parser.add_argument("--examples", nargs="+", choices=(*N_EXAMPLES, "all"), default=N_EXAMPLES, help="default: all")
     parser.add_argument("--draws", type=int, default=5, help="default: 5")
     parser.add_argument("--vectors", metavar="FOLDER", type=Path, help="keep the vectors of the texts there")

@@ -444,22 +444,25 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         -------
         SentenceEmbeddingFineTuner
             Fitted, with the parameters of the one that was saved. JSON does not hold objects: in place of a loaded
-            model it has the folder, of a loss its name or "auto", of a RandomState None, and of a cache other than
-            "memory" and "disk" a cache in memory.
+            model it has the folder, of a loss its name or "auto", of a RandomState None. A file does not choose other
+            folders either: in place of a ``checkpoint_dir`` it has None, and of a cache other than "memory" and "disk"
+            a cache in memory.
 
         Raises
         ------
         FileNotFoundError
             If the folder holds no fine-tuner, but perhaps a model.
         ValueError
-            If ``fine_tuner.json`` is damaged, or of another version of skembed.
+            If ``fine_tuner.json`` is damaged, or of another version of skembed, or the model has code of its own and
+            ``trust_remote_code`` is False.
         ModelChangedError
             If the folder holds another model than the one that was saved with it.
 
         Warns
         -----
         UserWarning
-            If the model, the loss or ``random_state`` was an object; it matters if the fine-tuner is fitted again.
+            If the model, the loss or ``random_state`` was an object, or there was a ``checkpoint_dir``. It matters if
+            the fine-tuner is fitted again.
 
         Examples
         --------
@@ -479,6 +482,8 @@ class SentenceEmbeddingFineTuner(TransformerMixin, BaseEstimator):  # type: igno
         tuner = cls(**{"model": str(folder), **saved.parameters, "trust_remote_code": trust_remote_code})
         state = FolderState(folder, trust_remote_code=trust_remote_code)
         if saved.fingerprint not in (None, state.fingerprint):
+            if saved.fingerprint == FolderState(folder, trust_remote_code=True).fingerprint:  # which runs no code
+                raise ValueError(f"The model in {folder} has code of its own. To run it, pass trust_remote_code=True.")
             raise ModelChangedError(_another_model(str(folder)))
         tuner._tuned, tuner._saved, tuner._loaded = None, str(folder), None
         for name, value in {**saved.attributes, "model_fingerprint_": state.fingerprint}.items():

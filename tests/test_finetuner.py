@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import subprocess
 import sys
@@ -37,7 +38,9 @@ from skembed import (
     atomic,
     finetuner,
 )
+from skembed.encoding.models.fingerprint import FolderState
 from skembed.training import trainer
+from skembed.training.saving import write_tuner
 from tests.interrupts import at_each_line
 from tests.training.conftest import corpus, training_data  # noqa: F401 - fixtures
 from tests.training.fast import FAST
@@ -543,6 +546,22 @@ class TestLoading:
     def test_a_file_chooses_no_folder_for_a_cache(self, make_cache, labelled, tuner, tmp_path):
         tuner.fit(*labelled).set_params(cache=make_cache(tmp_path / "cache")).save(tmp_path / "tuned")
         assert SentenceEmbeddingFineTuner.load(tmp_path / "tuned").cache == "memory"
+
+    def test_a_file_chooses_no_folder_for_checkpoints(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).set_params(checkpoint_dir=tmp_path / "checkpoints").save(tmp_path / "tuned")
+        with pytest.warns(UserWarning, match="In their place the loaded fine-tuner has checkpoint_dir=None"):
+            assert SentenceEmbeddingFineTuner.load(tmp_path / "tuned").checkpoint_dir is None
+
+    def test_code_in_the_folder_is_named_unless_it_is_trusted(self, labelled, tuner, tmp_path):
+        tuner.fit(*labelled).set_params(trust_remote_code=True).save(tmp_path / "tuned")
+        config = tmp_path / "tuned" / "config.json"
+        config.write_text(json.dumps({**json.loads(config.read_text()), "auto_map": {"AutoModel": "own.Model"}}))
+        (tmp_path / "tuned" / "own.py").write_text("raise ImportError")
+        fingerprint = FolderState(tmp_path / "tuned", trust_remote_code=True).fingerprint
+        write_tuner(tmp_path / "tuned", tuner, fingerprint)  # which does not count
+        assert FolderState(tmp_path / "tuned", trust_remote_code=True).fingerprint == fingerprint
+        with pytest.raises(ValueError, match=r"has code of its own\. To run it, pass trust_remote_code=True"):
+            SentenceEmbeddingFineTuner.load(tmp_path / "tuned")
 
     def test_a_file_does_not_decide_whether_code_runs(self, labelled, tuner, tmp_path):
         tuner.fit(*labelled).set_params(trust_remote_code=True).save(tmp_path / "tuned")

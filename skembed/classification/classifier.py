@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
@@ -45,6 +46,7 @@ from skembed.embedders import (
 from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_label_sets
 from skembed.encoding.plan import Plan
+from skembed.encoding.texts import MISSING
 
 _TEMPERATURE = 0.05  # the scale of 20 with which sentence-transformers trains
 
@@ -53,7 +55,9 @@ def _decides_by(method: str) -> Callable[[Any], bool]:
     """Return a check of whether what decides in a classifier has a method."""
 
     def check(self: Any) -> bool:
-        getattr(self._decider, method)  # AttributeError if not, as in scikit-learn
+        decider = self._decider
+        several = isinstance(decider, OneVsRestClassifier) and getattr(self, "_has_several", False)
+        getattr(decider.estimator if several else decider, method)  # AttributeError if not, as in scikit-learn
         return True
 
     return check
@@ -82,7 +86,8 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         vectors of unit length.
     description_weight : float, default=1.0
         Weight of each single description; that of an example is 1. 0 leaves them out. A classifier whose ``fit`` takes
-        no ``sample_weight`` allows 0 and 1 only.
+        no ``sample_weight`` allows 0 and 1 only. A fine-tuner as the embedder learns from all texts alike, whatever
+        their weight.
 
     Attributes
     ----------
@@ -173,7 +178,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
             One label a row, or several: a list, Series or object array of lists, tuples or sets. Arrays, sparse
             matrices and frames of several columns are indicators of 0 and 1; the columns of a frame are the labels.
         sample_weight : array of shape (n_texts,), default=None
-            Weights of the examples.
+            Weights of the examples for the classifier. A fine-tuner as the embedder takes none.
 
         Returns
         -------
@@ -191,7 +196,10 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         embedder = resolve_embedder(self.embedder)
         examples = None if X is None else read_column_for(embedder, X)
         texts, keys = read_descriptions(self.descriptions)
-        described = read_column_for(embedder, texts, "descriptions") if texts and self.description_weight > 0 else None
+        described = _read_descriptions_for(embedder, texts, keys) if texts and self.description_weight > 0 else None
+        for column in (examples, described):
+            if column is not None:
+                _refuse_missing(column, embedder)
         if examples is not None and len(examples):
             self._fit_examples(embedder, examples, described, keys, y, sample_weight)
         else:
@@ -205,6 +213,8 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
                 "There are neither examples nor descriptions: pass texts and their labels, or descriptions with a "
                 "description_weight above 0."
             )
+        if (keys == keys[0]).all():
+            raise ValueError(f"{keys.tolist()[0]!r} is the only label; describe others, or pass labelled examples.")
         vectors, tag = _embed([described], embedder, fit_embedder(embedder, [described]))
         self.classes_, self._class_of = np.unique(keys, return_inverse=True)
         self.embedder_, self.classifier_, self._vectors, self._has_several = embedder, None, vectors, False
@@ -235,13 +245,15 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
     def _new_classifier(self, weights: NDArray[np.float64] | None, *, has_several: bool) -> Any:
         """Return an unfitted classifier; raise ValueError if there are weights and it takes none."""
         classifier = self._default() if self.classifier is None else clone(self.classifier)
-        base = classifier.estimator if isinstance(classifier, OneVsRestClassifier) and has_several else classifier
+        if has_several and not isinstance(classifier, OneVsRestClassifier):
+            classifier = OneVsRestClassifier(classifier)
+        base = classifier.estimator if has_several else classifier
         if weights is not None and not has_fit_parameter(base, "sample_weight"):
             name = f"{type(base).__name__}.fit takes no sample_weight"
             if self.description_weight not in (0, 1):
                 raise ValueError(f"{name}, so that description_weight must be 0 or 1; got {self.description_weight!r}.")
             raise ValueError(f"{name}; leave it out, or choose another classifier.")
-        return OneVsRestClassifier(base) if has_several else classifier
+        return classifier
 
     @staticmethod
     def _default() -> LogisticRegression:
@@ -406,7 +418,11 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         is_missing: NDArray[np.bool_] = np.isnan(vectors[:, 0])  # a vector is missing as a whole
         # classifiers of scikit-learn refuse to predict no rows, so that they get one, which is dropped
         known = np.zeros((1, self._dim), np.float32) if is_missing.all() else vectors[~is_missing]
-        decided = np.asarray(getattr(self._decider, method)(known))[: np.count_nonzero(~is_missing)]
+        if method == "predict" and self._has_several:  # OneVsRestClassifier itself has one threshold for all labels
+            decided = np.stack([each.predict(known) for each in self._decider.estimators_], axis=1)
+        else:
+            decided = np.asarray(getattr(self._decider, method)(known))
+        decided = decided[: np.count_nonzero(~is_missing)]
         if method == "predict" or not is_missing.any():
             return decided, is_missing
         result = np.full((len(vectors), *decided.shape[1:]), np.nan, dtype=decided.dtype)
@@ -481,6 +497,24 @@ class _NearestDescription:
         return scores
 
 
+def _read_descriptions_for(embedder: Any, texts: list[Any], keys: NDArray[Any]) -> Column:
+    """Read descriptions; the labels of texts are their index labels, so that messages name them."""
+    are_texts = all(isinstance(text, str) for text in texts)
+    return read_column_for(embedder, pd.Series(texts, index=keys) if are_texts else texts, "descriptions")
+
+
+def _refuse_missing(column: Column, embedder: Any) -> None:
+    """Raise ValueError for a missing text that would be left out of the training of an embedder."""
+    if column.texts is not None and getattr(embedder, "missing", None) == "nan":
+        _raise_for_missing(column, column.texts.codes == MISSING)
+
+
+def _raise_for_missing(column: Column, is_missing: NDArray[np.bool_]) -> None:
+    if is_missing.any():
+        row = column.where(int(is_missing.argmax()))
+        raise ValueError(f"{row} is missing, so that nothing can be learned from it; drop it.{column.about}")
+
+
 def _embed(columns: Sequence[Column], embedder: Any, plan: Plan | None) -> tuple[NDArray[np.float32], str | None]:
     """Embed columns, none of whose rows may be missing; return their vectors, one below the other, and their model."""
     first = columns[0]
@@ -490,10 +524,7 @@ def _embed(columns: Sequence[Column], embedder: Any, plan: Plan | None) -> tuple
         vectors.append(embed_like(column, embedder, plan, tag, vectors[0].shape[1], names))
         tag = tag or model_tag(column, embedder, plan)
     for column, matrix in zip(columns, vectors, strict=True):
-        is_missing = np.isnan(matrix).any(axis=1)
-        if is_missing.any():
-            row = column.where(int(is_missing.argmax()))
-            raise ValueError(f"{row} is missing, so that nothing can be learned from it; drop it.{column.about}")
+        _raise_for_missing(column, np.isnan(matrix[:, 0]))
     return np.concatenate(vectors), tag
 
 

@@ -52,6 +52,9 @@ def read_descriptions(descriptions: Any) -> tuple[list[Any], NDArray[Any]]:
 
 def _list_descriptions(label: Any, value: Any) -> list[Any]:
     """Return the descriptions of one label as a list."""
+    if isinstance(value, (Mapping, pd.DataFrame)):
+        kind = type(value).__name__
+        raise TypeError(f"descriptions[{label!r}] is a {kind}; it must be a text or a list of texts.")
     texts = [value] if _is_single(value) else list(value)
     if not texts or (len(texts) == 1 and is_missing(texts[0])):
         raise ValueError(f"Label {label!r} has no description.")
@@ -82,7 +85,9 @@ def read_targets(y: Any, n_rows: int, keys: NDArray[Any]) -> tuple[NDArray[Any],
     n_labels = len(labels if sets is None else sets.indicator)
     if n_labels != n_rows:
         raise ValueError(f"X has {n_rows} rows and y has {n_labels}; each example needs its label.")
-    check_same_kind(labels, keys, "lists" if sets is None else sets.origin)
+    check_same_kind(labels, keys, "column" if sets is None else sets.origin)
+    if sets is None:
+        _check_not_encoded(labels, keys)
     classes = np.union1d(labels, keys) if len(keys) else np.unique(labels)
     if sets is None:
         return classes, [labels, keys]
@@ -120,18 +125,31 @@ def check_same_kind(labels: NDArray[Any], others: NDArray[Any], origin: str, nam
     """Raise TypeError if the labels in y and others, e.g. the keys of the descriptions, are of different types."""
     if not len(labels) or not len(others) or kind_of(labels) == kind_of(others):
         return
-    if origin == "array":
+    if origin == "array" or (origin == "frame" and kind_of(labels) == "integers"):
         raise TypeError(
             f"y is an indicator, whose columns have no names, and the {named} are {kind_of(others)}. Pass a frame "
             "whose columns are the labels: pd.DataFrame(binarizer.fit_transform(y), columns=binarizer.classes_) with "
             "binarizer = MultiLabelBinarizer()."
         )
-    is_perhaps_encoded = kind_of(labels) == "integers" and named == _KEYS
+    is_perhaps_encoded = kind_of(labels) == "integers" and named == _KEYS and origin == "column"
     raise TypeError(
         f"The labels in y are {kind_of(labels)}, e.g. {labels[:1].tolist()[0]!r}, but the {named} are "
         f"{kind_of(others)}, e.g. {others[:1].tolist()[0]!r}. "
         + (_HOW_TO_ENCODE if is_perhaps_encoded else "All must be of one type.")
     )
+
+
+def _check_not_encoded(labels: NDArray[Any], keys: NDArray[Any]) -> None:
+    """Raise ValueError for labels 0, 1, 2 ... beside as many other integers as keys, such as numbers of stars."""
+    classes, described = np.unique(labels), np.unique(keys)
+    if len(keys) == 0 or kind_of(classes) != "integers" or len(classes) != len(described):
+        return
+    if (classes == np.arange(len(classes))).all() and (classes != described).any():
+        raise ValueError(
+            f"The labels in y are 0 to {classes.max()}, but the keys of descriptions are {len(described)} other "
+            f"integers, from {described.min()} to {described.max()}. {_HOW_TO_ENCODE} If they are not encoded, "
+            "use texts as labels."
+        )
 
 
 def check_differences(targets: list[NDArray[Any]]) -> None:

@@ -208,7 +208,7 @@ def _same_numbers_unless(is_training: bool) -> Iterator[None]:
     """Draw the same random numbers for each validation, so that the losses of two epochs can be compared."""
     with torch.random.fork_rng(devices=[], enabled=not is_training):
         if not is_training:
-            torch.manual_seed(0)
+            torch.default_generator.manual_seed(0)  # of the CPU, where they are drawn, and of no other device
         yield
 
 

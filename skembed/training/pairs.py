@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, identity
 
 
 class Partners:
@@ -26,11 +26,12 @@ class Partners:
 
     def __init__(self, labels: NDArray[np.int64], may_be_drawn: NDArray[np.bool_] | None = None) -> None:
         groups, self.group_of = np.unique(labels, axis=0, return_inverse=True)
-        indicator = np.eye(len(groups), dtype=np.int64) if labels.ndim == 1 else groups
-        self._labels = csr_array(indicator)  # of each group
+        # of each group; one label each makes it as large as the square of their number, unless it is sparse
+        self._labels = csr_array(identity(len(groups), dtype=np.int64) if labels.ndim == 1 else groups)
         rows = np.arange(len(labels)) if may_be_drawn is None else np.flatnonzero(may_be_drawn)
         self._rows_of = _split_by(self.group_of[rows], rows, len(groups))
-        self._groups_with = [np.flatnonzero(column) for column in indicator.T]
+        by_label = self._labels.tocsc()
+        self._groups_with = np.split(by_label.indices, by_label.indptr[1:-1])
         self._rows_with = [_join([self._rows_of[group] for group in groups]) for groups in self._groups_with]
         self._has_rows = np.array([len(rows) > 0 for rows in self._rows_of])
 

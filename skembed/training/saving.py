@@ -112,7 +112,7 @@ def _to_json(name: str, value: Any) -> Any:
     if name == "model" and isinstance(value, (str, os.PathLike)):
         read = read_model_name(value)
         return os.path.abspath(read) if os.path.isdir(read) else read
-    if name == "cache" and not (value is None or value in ("memory", "disk")):
+    if (name == "cache" and value not in (None, "memory", "disk")) or (name == "checkpoint_dir" and value is not None):
         return _NOTHING  # a folder of this machine, which no file should choose
     if isinstance(value, os.PathLike):
         return os.fspath(value)
@@ -135,7 +135,8 @@ def _from_json(value: Any) -> Any:
 
 
 def _stand_ins(tuner: Any) -> dict[str, Any]:
-    return {"loss": tuner.loss_ if tuner.loss_ in OBJECTIVES else "auto", "cache": "memory"}
+    loss = tuner.loss_ if tuner.loss_ in OBJECTIVES else "auto"
+    return {"loss": loss, "cache": "memory", "checkpoint_dir": None}
 
 
 def _digest(content: dict[str, Any]) -> str:

@@ -34,9 +34,8 @@ from skembed.training.settings import TrainingSettings
 
 _HISTORY_ROWS = 50  # approximate number of rows of the history, without those at the ends of epochs
 _CHECKPOINTS = 10  # approximate number of checkpoints of a training without early stopping
-_LOSSES_BY_EXAMPLE = (  # which average over the examples, or over their tokens
-    "contrastive", "cosine_similarity", "mlm", "softmax", "triplet", "tsdae",
-)  # fmt: skip
+_LOSSES_BY_EXAMPLE = ("contrastive", "cosine_similarity", "softmax", "triplet")  # which average over the examples
+_LOSSES_BY_TOKEN = ("mlm", "tsdae")  # which average over their tokens
 _LOSS_METRIC = "eval_loss"  # the validation score of a training without evaluator
 
 
@@ -140,6 +139,8 @@ def train(run: TrainingRun, key: str) -> tuple[SentenceTransformer, pd.DataFrame
 def _warn_of_parts(run: TrainingRun) -> None:
     is_same = run.caches_gradients or run.loss_name in _LOSSES_BY_EXAMPLE
     but = "" if is_same else ", and the loss compares examples within a part instead of within a batch"
+    if run.loss_name in _LOSSES_BY_TOKEN:
+        but = ", each with the mean loss of its own tokens"
     warn_user(
         f"Memory ran out: batches of {run.settings.batch_size} are computed in {run.n_parts} parts{but}.",
     )

@@ -158,11 +158,10 @@ class TestZeroShot:
         assert classifier.predict(texts).tolist() == ["shipping", "login", "refund"]
         assert (classifier.predict_proba(texts).max(axis=1) > 0.5).all()
 
-    @pytest.mark.parametrize("labels", [["a"], [7], [False]])
-    def test_one_label_is_always_right(self, labels, embedder):
-        classifier = SentenceEmbeddingClassifier({labels[0]: "a fox"}, embedder=embedder).fit()
-        assert classifier.predict(TEXTS).tolist() == labels * 4
-        assert_array_equal(classifier.predict_proba(TEXTS), np.ones((4, 1)))
+    @pytest.mark.parametrize("label", ["a", 7, False])
+    def test_one_label_is_an_error(self, label, embedder):
+        with pytest.raises(ValueError, match=f"^{label!r} is the only label; describe others"):
+            SentenceEmbeddingClassifier({label: ["a fox", "a dog"]}, embedder=embedder).fit()
 
     @pytest.mark.parametrize(
         ("fit", "message"),
@@ -480,6 +479,19 @@ class TestEncodedLabels:
         made = made.argmax(axis=1) if made.ndim == 2 else made
         assert np.mean(made == y) > 0.8
 
+    def test_numbers_of_stars_are_not_taken_for_encoded_labels(self, embedder):
+        stars = SentenceEmbeddingClassifier({1: "a quick fox", 2: "a parcel"}, embedder=embedder)
+        X, y = np.array(self.TEXTS, dtype=object), np.array([1, 1, 1, 2, 2, 2] * 2)
+        assert stars.fit(X, y).classes_.tolist() == [1, 2]
+        with pytest.raises(ValueError, match=r"are 0 to 1, .* 2 other integers, from 1 to 2\. .*Encode both"):
+            self.TOOLS["voting"](stars, X, y)
+
+    @pytest.mark.parametrize("y", [pd.DataFrame(np.eye(2, dtype=int)), np.eye(2, dtype=int)], ids=["frame", "array"])
+    def test_an_indicator_without_names_asks_for_a_frame(self, y, embedder):
+        classifier = SentenceEmbeddingClassifier(self.DESCRIPTIONS, embedder=embedder)
+        with pytest.raises(TypeError, match=r"indicator, whose columns have no names.*Pass a frame"):
+            classifier.fit(["a fox", "a parcel"], y)
+
     def test_calibration_leaves_labels_as_they_are(self, embedder):
         classifier = SentenceEmbeddingClassifier(self.DESCRIPTIONS, embedder=embedder)
         calibrated = CalibratedClassifierCV(classifier, cv=2).fit(np.array(self.TEXTS, dtype=object), self.LABELS)
@@ -493,6 +505,23 @@ class TestEncodedLabels:
 
 
 # Texts
+
+
+def test_a_missing_text_is_an_error_before_a_model_is_trained(tiny):
+    tuner = SentenceEmbeddingFineTuner(tiny, missing="nan", loss=lambda *_: 1 / 0, **FAST)
+    with pytest.raises(ValueError, match=r"^X\[1\] \(index label 8\) is missing"):
+        SentenceEmbeddingClassifier(embedder=tuner).fit(pd.Series(["a", None, "b"], index=[7, 8, 9]), ["x", "y", "x"])
+
+
+@pytest.mark.parametrize("value", [pd.DataFrame({"text": ["a fox"]}), {"en": "a fox"}], ids=["frame", "mapping"])
+def test_descriptions_of_a_label_are_a_text_or_a_list(value, embedder):
+    with pytest.raises(TypeError, match=r"descriptions\['a'\] is a \w+; it must be a text or a list of texts"):
+        SentenceEmbeddingClassifier({"a": value, "b": "a dog"}, embedder=embedder).fit()
+
+
+def test_a_bad_description_is_named_by_its_label(embedder):
+    with pytest.raises(ValueError, match=r"descriptions\[1\] \(index label 'b'\)"):
+        SentenceEmbeddingClassifier({"a": "a dog", "b": "a lone \ud800"}, embedder=embedder).fit()
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA], ids=str)
@@ -806,6 +835,18 @@ class TestSeveralLabels:
         assert vars(ours.classifier_).keys() == vars(expected).keys()
         assert repr(ours.classifier_) == repr(expected)
 
+    @pytest.mark.parametrize("base", [logistic(), LinearSVC()], ids=["probabilities", "margins"])
+    @pytest.mark.parametrize("constant", [0, 1])
+    @pytest.mark.filterwarnings("ignore:Label not 0 is present:UserWarning", "ignore:Label 0 is present:UserWarning")
+    def test_a_first_label_that_all_or_no_rows_have_changes_nothing_for_the_others(self, base, constant):
+        X, y = draw_examples()
+        others = LabelBinarizer().fit_transform(y)
+        ours = SentenceEmbeddingClassifier(classifier=base).fit(X, np.c_[np.full(30, constant), others])
+        expected = SentenceEmbeddingClassifier(classifier=base).fit(X, others)
+        assert_array_equal(ours.predict(X)[:, 0], constant)
+        assert_array_equal(ours.predict(X)[:, 1:], expected.predict(X))
+        assert hasattr(ours, "predict_proba") == hasattr(expected, "predict_proba")
+
     def test_a_label_of_descriptions_alone_is_a_column(self, embedder):
         classifier = SentenceEmbeddingClassifier({"zoo": "a lazy dog"}, embedder=embedder, classifier=sharp()).fit(
             TEXTS, SETS
@@ -851,8 +892,11 @@ class TestSeveralLabels:
             assert_allclose(classifier.predict_proba(X)[:, number], expected.predict_proba(rows)[:, 1], atol=1e-3)
 
     def test_a_one_vs_rest_classifier_is_not_put_into_another(self, embedder):
-        ours = SentenceEmbeddingClassifier(embedder=embedder, classifier=OneVsRestClassifier(LinearSVC(C=1e6)))
+        ours = SentenceEmbeddingClassifier(
+            embedder=embedder, classifier=OneVsRestClassifier(LinearSVC(C=1e6), n_jobs=2)
+        )
         assert isinstance(ours.fit(TEXTS, SETS).classifier_.estimator, LinearSVC)
+        assert ours.classifier_.n_jobs == 2
         assert not hasattr(ours, "predict_proba")
         assert_array_equal(ours.predict(TEXTS), INDICATOR)
 

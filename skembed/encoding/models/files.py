@@ -360,7 +360,7 @@ def _all_files(folder: Path, look_into: Callable[[Path], None]) -> Iterator[Path
         seen.add(os.path.realpath(here))
         look_into(Path(here))
         subfolders[:] = sorted(name for name in subfolders if name not in _NOT_READ_BY_CODE)
-        yield from (Path(here, name) for name in sorted(names))
+        yield from (Path(here, name) for name in sorted(names) if name not in _NOT_READ_BY_CODE)
 
 
 def _is_slow(class_name: str, model_type: Any) -> bool:
