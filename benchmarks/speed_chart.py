@@ -1,7 +1,7 @@
 """Draw the results of encode.py as one bar chart: tokens per second of each contestant, one panel per corpus.
 
     python benchmarks/speed_chart.py
-    python benchmarks/speed_chart.py --json benchmarks/results/encode.json --out docs/images/speed.png
+    python benchmarks/speed_chart.py --json benchmarks/results/encode_peers.json --out docs/images/speed.png
 
 A bar is the median of the rounds. Next to it are the tokens per second and the ratio to sentence-transformers with its
 defaults, as in the table that encode.py prints. Needs matplotlib (``pip install 'skembed[plot]'``); the suffix of
@@ -34,7 +34,7 @@ Result = dict[str, Any]
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", metavar="FILE", default=str(ROOT / "benchmarks" / "results" / "encode.json"))
+    parser.add_argument("--json", metavar="FILE", default=str(ROOT / "benchmarks" / "results" / "encode_peers.json"))
     parser.add_argument("--out", metavar="FILE", default=str(ROOT / "docs" / "images" / "speed.png"))
     arguments = parser.parse_args()
     measured = json.loads(Path(arguments.json).read_text(encoding="utf-8"))
