@@ -125,7 +125,7 @@ def check_same_kind(labels: NDArray[Any], others: NDArray[Any], origin: str, nam
     """Raise TypeError if the labels in y and others, e.g. the keys of the descriptions, are of different types."""
     if not len(labels) or not len(others) or kind_of(labels) == kind_of(others):
         return
-    if origin == "array" or (origin == "frame" and kind_of(labels) == "integers"):
+    if origin == "array" or (origin == "frame" and kind_of(labels) == "integers" and named == _KEYS):
         raise TypeError(
             f"y is an indicator, whose columns have no names, and the {named} are {kind_of(others)}. Pass a frame "
             "whose columns are the labels: pd.DataFrame(binarizer.fit_transform(y), columns=binarizer.classes_) with "
