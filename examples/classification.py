@@ -56,8 +56,7 @@ if options.csv == TICKETS:
 
 # %% [markdown]
 # ## 2. Without a labelled row
-# Each label is described by its name. A text gets the label whose description is nearest. `predict_proba` is a softmax
-# of cosines.
+# Each label is described by its name. A text gets the label whose description is nearest.
 
 # %%
 from skembed import SentenceEmbeddingClassifier

@@ -214,10 +214,11 @@ def embed_column(
     bad = not_finite[~np.isnan(vectors[not_finite]).all(axis=1)]
     if len(bad):
         raise ValueError(f"{column.where(int(bad[0]))} holds NaN or infinity.{column.about}")
-    lengths[np.abs(lengths - 1) < _ROUNDING] = 1  # so that scaling them once more changes no digit
-    is_scaled = np.count_nonzero(lengths == 1) + len(not_finite) == len(lengths)  # the latter are missing
-    if is_scaled and not copy and vectors.flags.c_contiguous:
+    is_scaled = np.abs(lengths - 1) < _ROUNDING
+    is_all_scaled = np.count_nonzero(is_scaled) + len(not_finite) == len(lengths)  # the latter are missing
+    if is_all_scaled and not copy and vectors.flags.c_contiguous:
         return vectors
+    lengths[is_scaled] = 1  # so that scaling them once more changes no digit
     return _to_unit_length(vectors, lengths)
 
 

@@ -6,24 +6,22 @@ Imports scikit-learn, the embedders and the reader of labels.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.special import softmax
 from sklearn.base import BaseEstimator, ClassifierMixin, clone
-from sklearn.dummy import DummyClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score
 from sklearn.multiclass import OneVsRestClassifier
 from sklearn.utils import Tags
 from sklearn.utils.metaestimators import available_if
-from sklearn.utils.parallel import Parallel, delayed
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from skembed.checks import check_number
+from skembed.classification.deciders import NearestDescription, fit_one_vs_rest, predict_each
 from skembed.classification.targets import (
     check_differences,
     check_empty,
@@ -33,7 +31,6 @@ from skembed.classification.targets import (
     read_weights,
     to_indicator,
 )
-from skembed.compat import fit_binary
 from skembed.embedders import (
     embed_column,
     embed_like,
@@ -47,8 +44,6 @@ from skembed.encoding.columns import Column
 from skembed.encoding.labels import read_label_sets
 from skembed.encoding.plan import Plan
 from skembed.encoding.texts import MISSING
-
-_TEMPERATURE = 0.05  # the scale of 20 with which sentence-transformers trains
 
 
 def _decides_by(method: str) -> Callable[[Any], bool]:
@@ -235,7 +230,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         vectors, tag = _embed(columns, embedder, fit_embedder(embedder, columns, targets))
         target, has_several = np.concatenate(targets), targets[0].ndim == 2
         if has_several:
-            _fit_one_vs_rest(classifier, vectors, target, weights, len(examples), classes)
+            fit_one_vs_rest(classifier, vectors, target, weights, len(examples), classes)
         else:
             classifier.fit(vectors, target, **({} if weights is None else {"sample_weight": weights}))
         self.classes_, self.embedder_, self.classifier_, self._has_several = classes, embedder, classifier, has_several
@@ -285,7 +280,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         if is_missing.any():
             row = column.where(int(is_missing.argmax()))
             raise ValueError(f"{row} is missing, so that it has no label; drop it.{column.about}")
-        return labels.astype(np.int64) if self._has_several else labels
+        return labels
 
     def predict_labels(self, X: Any) -> list[list[Any]]:
         """Predict the labels of each text as a list.
@@ -418,11 +413,10 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         is_missing: NDArray[np.bool_] = np.isnan(vectors[:, 0])  # a vector is missing as a whole
         # classifiers of scikit-learn refuse to predict no rows, so that they get one, which is dropped
         known = np.zeros((1, self._dim), np.float32) if is_missing.all() else vectors[~is_missing]
-        if method == "predict" and self._has_several:  # OneVsRestClassifier itself has one threshold for all labels
-            decided = np.stack([each.predict(known) for each in self._decider.estimators_], axis=1)
-        else:
-            decided = np.asarray(getattr(self._decider, method)(known))
-        decided = decided[: np.count_nonzero(~is_missing)]
+        decide = getattr(self._decider, method)
+        if method == "predict" and self._has_several:
+            decide = partial(predict_each, self.classifier_)
+        decided = np.asarray(decide(known))[: np.count_nonzero(~is_missing)]
         if method == "predict" or not is_missing.any():
             return decided, is_missing
         result = np.full((len(vectors), *decided.shape[1:]), np.nan, dtype=decided.dtype)
@@ -435,7 +429,7 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         if not hasattr(self, "classes_"):
             return self._default() if self.classifier is None else self.classifier
         if self.classifier_ is None:
-            return _NearestDescription(self._vectors, self._class_of, self.classes_)
+            return NearestDescription(self._vectors, self._class_of, self.classes_)
         return self.classifier_
 
     def _to_all_classes(self, scores: NDArray[Any], fill: float) -> NDArray[Any]:
@@ -458,43 +452,6 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         tags.input_tags.string = True
         tags.classifier_tags.multi_label = True
         return tags
-
-
-@dataclass(frozen=True)
-class _NearestDescription:
-    """Decides by the nearest description of each label, as a fitted classifier would.
-
-    Attributes
-    ----------
-    vectors : ndarray of float32, shape (n_descriptions, dim)
-        Of unit length.
-    class_of : ndarray of int, shape (n_descriptions,)
-        Position of each description's label in ``classes``.
-    classes : ndarray
-    """
-
-    vectors: NDArray[np.float32]
-    class_of: NDArray[np.intp]
-    classes: NDArray[Any]
-
-    def predict(self, vectors: NDArray[np.float32]) -> NDArray[Any]:
-        labels: NDArray[Any] = self.classes[self._scores(vectors).argmax(axis=1)]
-        return labels
-
-    def predict_proba(self, vectors: NDArray[np.float32]) -> NDArray[np.float64]:
-        probabilities: NDArray[np.float64] = softmax(self._scores(vectors).astype(np.float64) / _TEMPERATURE, axis=1)
-        return probabilities
-
-    def decision_function(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        scores = self._scores(vectors)
-        return scores[:, 1] - scores[:, 0] if len(self.classes) == 2 else scores
-
-    def _scores(self, vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-        cosines = (vectors @ self.vectors.T).clip(-1, 1)
-        scores = np.full((len(vectors), len(self.classes)), -np.inf, dtype=np.float32)
-        for number, class_number in enumerate(self.class_of):
-            np.maximum(scores[:, class_number], cosines[:, number], out=scores[:, class_number])
-        return scores
 
 
 def _read_descriptions_for(embedder: Any, texts: list[Any], keys: NDArray[Any]) -> Column:
@@ -526,34 +483,3 @@ def _embed(columns: Sequence[Column], embedder: Any, plan: Plan | None) -> tuple
     for column, matrix in zip(columns, vectors, strict=True):
         _raise_for_missing(column, np.isnan(matrix[:, 0]))
     return np.concatenate(vectors), tag
-
-
-def _fit_one_vs_rest(
-    classifier: OneVsRestClassifier,
-    vectors: NDArray[np.float32],
-    indicator: NDArray[np.int64],
-    weights: NDArray[np.float64] | None,
-    n_examples: int,
-    classes: NDArray[Any],
-) -> None:
-    """Fit a classifier for each label on all examples and the descriptions of that label.
-
-    A description says that texts like it have its label, and nothing about other labels: that of an intent is no
-    example against the domain of that intent. OneVsRestClassifier itself would fit all labels on the same rows.
-    """
-    base, n_classes = classifier.estimator, len(classes)
-    rows_of_all = np.eye(n_classes, dtype=np.int64)
-    classifier.set_params(estimator=DummyClassifier()).fit(rows_of_all, rows_of_all)  # prepares all but estimators_
-    is_used = np.ones((n_classes, len(vectors)), dtype=bool)
-    is_used[:, n_examples:] = indicator[n_examples:].T == 1
-    classifier.estimators_ = Parallel(n_jobs=classifier.n_jobs, verbose=classifier.verbose)(
-        delayed(fit_binary)(
-            base,
-            vectors[rows],
-            target[rows],
-            label,
-            {} if weights is None else {"sample_weight": weights[rows]},
-        )
-        for rows, target, label in zip(is_used, indicator.T, classes.tolist(), strict=True)
-    )
-    classifier.set_params(estimator=base).n_features_in_ = vectors.shape[1]

@@ -26,7 +26,7 @@ _N_IN_KMEANS = 20_000
 _N_NEAREST = 15
 _FEW = 1000  # vectors
 _MOST_STEPS = 100
-_SCORE_OF_NOISE = 0.0003  # random vectors reach less, and 200 texts ten times as much
+_SCORE_OF_NOISE = 0.0003  # isotropic random vectors reach half of it, 200 texts ten times as much
 _N_SPLITS = 6  # into halves, to see whether topics are found again
 _WEIGHTS = [0.15, 0.7, 0.15]  # of the score of a number of topics and of those of the candidates beside it
 _N_CANDIDATES, _MOST_TOPICS = 40, 500
@@ -131,7 +131,7 @@ def choose_n_topics(sample: Vectors, random_state: np.random.RandomState) -> int
       broad topics that are found again are worth more than many that differ from half to half.
 
     It is averaged with the scores of the candidates beside it, because a number that is much better than its neighbours
-    is better by chance.
+    is often so by chance.
 
     Parameters
     ----------

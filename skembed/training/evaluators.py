@@ -74,10 +74,4 @@ def pair_with_training(
         half = _PAIRS_PER_VALIDATION_TEXT // 2
         drawn = partners.draw_alike(row, half, rng) + partners.draw_others(row, half, rng)
         rows += [(row, other) for other in dict.fromkeys(drawn) if texts[row] != texts[other]]
-    left, right = np.array(rows, dtype=np.intp).reshape(-1, 2).T
-    alike = partners.similarity(left, right)
-    return (
-        [texts[row] for row in left.tolist()],
-        [texts[row] for row in right.tolist()],
-        alike.astype(np.int64) if labels.ndim == 1 else alike,
-    )
+    return partners.to_columns(texts, rows)

@@ -25,9 +25,10 @@ class Partners:
     """
 
     def __init__(self, labels: NDArray[np.int64], may_be_drawn: NDArray[np.bool_] | None = None) -> None:
+        self._has_several = labels.ndim == 2
         groups, self.group_of = np.unique(labels, axis=0, return_inverse=True)
         # of each group; one label each makes it as large as the square of their number, unless it is sparse
-        self._labels = csr_array(identity(len(groups), dtype=np.int64) if labels.ndim == 1 else groups)
+        self._labels = csr_array(groups if self._has_several else identity(len(groups), dtype=np.int64))
         rows = np.arange(len(labels)) if may_be_drawn is None else np.flatnonzero(may_be_drawn)
         self._rows_of = _split_by(self.group_of[rows], rows, len(groups))
         by_label = self._labels.tocsc()
@@ -55,11 +56,21 @@ class Partners:
             groups = rng.choice(groups, n, replace=False)
         return _deal([self._rows_of[group] for group in groups], n, row, rng)
 
-    def similarity(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.float64]:
-        """Compute how far the labels of two rows overlap: the number of those they share over that of all they have.
+    def to_columns(
+        self, texts: Sequence[str], pairs: Sequence[tuple[int, int]]
+    ) -> tuple[list[str], list[str], NDArray[Any]]:
+        """Return the texts of pairs of rows, and how far they are alike; see :func:`draw_pairs`."""
+        left, right = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
+        overlap = self._overlap(left, right)
+        return (
+            [texts[row] for row in left.tolist()],
+            [texts[row] for row in right.tolist()],
+            overlap if self._has_several else overlap.astype(np.int64),
+        )
 
-        Notes
-        -----
+    def _overlap(self, left: NDArray[np.intp], right: NDArray[np.intp]) -> NDArray[np.float64]:
+        """Compute how far the labels of rows overlap: the number of those they share over that of all they have.
+
         The coefficient of Jaccard (1912), The Distribution of the Flora in the Alpine Zone, New Phytologist 11.
         """
         counts = np.diff(self._labels.indptr)
@@ -96,7 +107,8 @@ def draw_pairs(
     left, right : list of str, length n_pairs
     alike : ndarray, shape (n_pairs,)
         For classes, int: 1 for two texts of one class, 0 for texts of two classes. For several labels, float: from 0
-        for no label in common to 1 for the same labels; see :meth:`Partners.similarity`.
+        for no label in common to 1 for the same labels: the number of labels they share over that of all they have, the
+        coefficient of Jaccard.
 
     Notes
     -----
@@ -118,13 +130,7 @@ def draw_pairs(
         drawn = partners.draw_alike(row, n_pairs_per_text // 2, rng)
         drawn += partners.draw_others(row, -(-n_pairs_per_text // 2), rng)
         pairs += [(row, other) for other in drawn if texts[row] != texts[other]]  # a text may have two labels
-    left, right = np.array(pairs, dtype=np.intp).reshape(-1, 2).T
-    alike = partners.similarity(left, right)
-    return (
-        [texts[row] for row in left.tolist()],
-        [texts[row] for row in right.tolist()],
-        alike.astype(np.int64) if labels.ndim == 1 else alike,
-    )
+    return partners.to_columns(texts, pairs)
 
 
 def _deal(pools: Sequence[NDArray[np.intp]], n: int, without: int, rng: np.random.Generator) -> list[int]:

@@ -118,13 +118,9 @@ def _to_json(name: str, value: Any) -> Any:
         return os.fspath(value)
     if isinstance(value, (tuple, list)):
         items = [_to_json("", item) for item in value]
-        return (
-            _NOTHING
-            if any(item is _NOTHING for item in items)
-            else {"tuple": items}
-            if isinstance(value, tuple)
-            else items
-        )
+        if any(item is _NOTHING for item in items):
+            return _NOTHING
+        return {"tuple": items} if isinstance(value, tuple) else items
     if isinstance(value, np.generic):
         value = value.item()
     return value if value is None or isinstance(value, (bool, int, float, str)) else _NOTHING

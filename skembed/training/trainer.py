@@ -137,10 +137,12 @@ def train(run: TrainingRun, key: str) -> tuple[SentenceTransformer, pd.DataFrame
 
 
 def _warn_of_parts(run: TrainingRun) -> None:
-    is_same = run.caches_gradients or run.loss_name in _LOSSES_BY_EXAMPLE
-    but = "" if is_same else ", and the loss compares examples within a part instead of within a batch"
-    if run.loss_name in _LOSSES_BY_TOKEN:
+    if run.caches_gradients or run.loss_name in _LOSSES_BY_EXAMPLE:
+        but = ""
+    elif run.loss_name in _LOSSES_BY_TOKEN:
         but = ", each with the mean loss of its own tokens"
+    else:
+        but = ", and the loss compares examples within a part instead of within a batch"
     warn_user(
         f"Memory ran out: batches of {run.settings.batch_size} are computed in {run.n_parts} parts{but}.",
     )

@@ -147,6 +147,14 @@ def test_vectors_beside_texts_have_the_clusters_of_the_texts(embedder):
         assert_frame_equal(column.text.cluster(6, vectors=matrix), expected)
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_the_last_digits_of_vectors_beside_texts_do_not_number_equally_large_clusters(seed):
+    column, middles = pd.Series(TEXTS[:8]), np.repeat(np.eye(4), 2, axis=0)
+    noise = 1e-3 * np.random.default_rng(seed).normal(size=middles.shape)
+    one, other = (column.text.cluster(4, vectors=vectors)["cluster"] for vectors in (middles, middles + noise))
+    assert other.tolist() == one.tolist()
+
+
 def test_shuffled_rows_are_merged_and_described_alike(embedder):
     order = np.random.default_rng(0).permutation(len(GAPPY))
     one, other = (TopicModel(8, embedder=embedder).fit(taken(GAPPY, rows)) for rows in (range(len(GAPPY)), order))
