@@ -74,7 +74,7 @@ class TestInterrupted:
         steps_before = {int(folder.name.partition("-")[2]) for folder in tmp_path.glob("run-*/checkpoint-*")}
         interrupt(None)
         resumed.fit(X, y)
-        assert max(steps_before) > whole.history_["step"].max() / 3
+        assert max(steps_before) >= whole.history_["step"].max() / 3  # early stopping: one epoch of three
         texts = training_data["texts"][0]
         assert_array_equal(resumed.transform(texts), whole.transform(texts))
         pd.testing.assert_frame_equal(
