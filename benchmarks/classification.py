@@ -29,7 +29,8 @@ has fewer), and accuracy on all test rows:
   n_pairs_per_text=10, otherwise default settings) that learned from the same examples; two draws.
 
 Draw number k is the same for all classifiers and tasks, and a larger draw contains the smaller ones. Figures are
-means of five draws, in percent, with their standard errors; "difference" is that of pairs on the same draw.
+means of five draws, in percent, with their standard errors; "difference" is that of pairs on the same draw. The seconds
+to fit are medians, of the classifiers in the order of the columns; texts are embedded before, unless a model is tuned.
 
 Exit status 1 if accuracy on banking77 is below 63.5 without examples, 69 with 1, 79 with 4 or 84.5 with 8, or more than
 0.3 below plain at 16 or 64; if the difference on clinc150 is not above two of its standard errors at 1 to 8; or if the
@@ -43,6 +44,7 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from time import perf_counter
 from typing import Any
 
 import numpy as np
@@ -73,9 +75,13 @@ NAMES = {  # of the labels that are no words
     "NUM": "numeric value",
 }
 COLUMNS = ("plain", "descriptions", "C=1", "TF-IDF")
-HEADER = ("task", "examples a label", *COLUMNS[:2], "difference", *COLUMNS[2:], "bound", "holds")
+FIGURES = (*COLUMNS[:2], "difference", *COLUMNS[2:])
+HEADER = ("task", "examples a label", *FIGURES, "seconds to fit", "bound", "holds")
 
 Result = dict[str, Any]
+Scores = list[tuple[float, float]]  # of each classifier: its score in percent, and the seconds to fit it
+
+NOT_MEASURED = (np.nan, np.nan)
 
 
 def main() -> int:
@@ -90,8 +96,8 @@ def main() -> int:
         for size in sizes:
             n_draws = 1 if size in ("0", "all") else min(arguments.draws, 2) if task == TUNED else arguments.draws
             run = partial(measure_tuned, table) if task == TUNED else partial(measure, task, table, vectors)
-            scores = np.array([run(size, draw) for draw in range(n_draws)])
-            results.append(judge(summarize(task, size, scores)))
+            measured = np.array([run(size, draw) for draw in range(n_draws)])
+            results.append(judge(summarize(task, size, measured)))
             print(" ".join(row(results[-1])), file=sys.stderr, flush=True)
     print_report(machine, HEADER, map(row, results))
     write_json(arguments.json, machine=machine, results=results)
@@ -132,8 +138,8 @@ def draw_rows(table: pd.DataFrame, size: str, draw: int) -> NDArray[np.intp]:
     return np.sort(shuffled.groupby("label").head(int(size)).index.to_numpy())
 
 
-def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: str, draw: int) -> list[float]:
-    """Return the scores of all classifiers in percent, NaN for those that are not asked."""
+def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: str, draw: int) -> Scores:
+    """Return the scores of all classifiers, NaN for those that are not asked."""
     rows, is_test = draw_rows(table, size, draw), (table["split"] == "test").to_numpy()
     plain: Any = LogisticRegression(C=10, max_iter=1000)
     score: Callable[..., float] = accuracy_score
@@ -144,28 +150,37 @@ def measure(task: str, table: pd.DataFrame, vectors: NDArray[np.float32], size: 
     described = skembed.SentenceEmbeddingClassifier({name: NAMES.get(name, name.replace("_", " ")) for name in names})
     true, texts = targets[is_test].to_numpy(), table["text"].to_numpy()
     if size == "0":
-        return [np.nan, 100 * score(true, described.fit().predict(vectors[is_test])), np.nan, np.nan]
+        predict, seconds = timed(described.fit)
+        return [NOT_MEASURED, (100 * score(true, predict(vectors[is_test])), seconds), *[NOT_MEASURED] * 2]
     classifiers = [(plain, vectors), (described, vectors)]
     if task != "clinc150_several":
         words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
         classifiers += [(LogisticRegression(max_iter=1000), vectors), (make_pipeline(words, plain), texts)]
-    scores = [
-        100 * score(true, classifier.fit(X[rows], targets.iloc[rows]).predict(X[is_test]))
-        for classifier, X in classifiers
-    ]
-    return scores + [np.nan] * (len(COLUMNS) - len(scores))
+    scores = []
+    for classifier, X in classifiers:
+        predict, seconds = timed(classifier.fit, X[rows], targets.iloc[rows])
+        scores.append((100 * score(true, predict(X[is_test])), seconds))
+    return scores + [NOT_MEASURED] * (len(COLUMNS) - len(scores))
 
 
-def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> list[float]:
-    """Return the scores for several labels without and with a model that is tuned on the same examples, in percent."""
+def timed(fit: Callable[..., Any], *examples: Any) -> tuple[Callable[..., NDArray[Any]], float]:
+    """Fit, and return the method that predicts, and the seconds to fit."""
+    start = perf_counter()
+    fitted = fit(*examples)
+    return fitted.predict, perf_counter() - start
+
+
+def measure_tuned(table: pd.DataFrame, size: str, draw: int) -> Scores:
+    """Return the scores for several labels without and with a model that is tuned on the same examples."""
     rows, is_test = draw_rows(table, size, draw), (table["split"] == "test").to_numpy()
     targets, texts = intents_and_domains(table), table["text"]
     tuner = skembed.SentenceEmbeddingFineTuner(learning_rate=1e-4, n_pairs_per_text=10, random_state=draw)
     scores = []
     for embedder in (None, tuner):
-        classifier = skembed.SentenceEmbeddingClassifier(embedder=embedder).fit(texts.iloc[rows], targets.iloc[rows])
-        scores.append(100 * micro_f1(targets[is_test].to_numpy(), classifier.predict(texts[is_test])))
-    return [*scores, np.nan, np.nan]
+        classifier = skembed.SentenceEmbeddingClassifier(embedder=embedder)
+        predict, seconds = timed(classifier.fit, texts.iloc[rows], targets.iloc[rows])
+        scores.append((100 * micro_f1(targets[is_test].to_numpy(), predict(texts[is_test])), seconds))
+    return [*scores, *[NOT_MEASURED] * 2]
 
 
 def intents_and_domains(table: pd.DataFrame) -> pd.DataFrame:
@@ -179,10 +194,11 @@ def micro_f1(true: NDArray[Any], predicted: NDArray[Any]) -> float:
     return float(f1_score(true, predicted, average="micro"))
 
 
-def summarize(task: str, size: str, scores: NDArray[np.float64]) -> Result:
-    differences = scores[:, 1] - scores[:, 0]
-    columns = {**dict(zip(COLUMNS, scores.T, strict=True)), "difference": differences}
+def summarize(task: str, size: str, measured: NDArray[np.float64]) -> Result:
+    scores, seconds = measured[..., 0], np.median(measured[..., 1], axis=0)
+    columns = {**dict(zip(COLUMNS, scores.T, strict=True)), "difference": scores[:, 1] - scores[:, 0]}
     result: Result = {"task": task, "n_examples": size, "scores": scores.tolist()}
+    result["seconds"] = dict(zip(COLUMNS, seconds.tolist(), strict=True))
     for name, values in columns.items():
         error = values.std(ddof=1) / np.sqrt(len(values)) if len(values) > 1 else None
         result[name] = {"mean": float(values.mean()), "standard_error": None if error is None else float(error)}
@@ -206,8 +222,9 @@ def judge(result: Result) -> Result:
 
 
 def row(result: Result) -> list[str]:
-    cells = [in_words(result[name]) for name in HEADER[2:-2]]
-    return [result["task"], result["n_examples"], *cells, result["bound"], verdict(result["holds"])]
+    cells = [in_words(result[name]) for name in FIGURES]
+    seconds = ", ".join(f"{result['seconds'][name]:.2f}" for name in COLUMNS if result["seconds"][name] > 0)
+    return [result["task"], result["n_examples"], *cells, seconds, result["bound"], verdict(result["holds"])]
 
 
 def in_words(figure: dict[str, float | None]) -> str:
