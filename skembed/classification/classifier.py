@@ -455,9 +455,8 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
 
 
 def _read_descriptions_for(embedder: Any, texts: list[Any], keys: NDArray[Any]) -> Column:
-    """Read descriptions; the labels of texts are their index labels, so that messages name them."""
-    are_texts = all(isinstance(text, str) for text in texts)
-    return read_column_for(embedder, pd.Series(texts, index=keys, dtype=object) if are_texts else texts, "descriptions")
+    """Read descriptions; their labels are their index labels, so that messages name them."""
+    return read_column_for(embedder, pd.Series(texts, index=keys, dtype=object), "descriptions")
 
 
 def _refuse_missing(column: Column, embedder: Any) -> None:

@@ -46,8 +46,19 @@ def read_descriptions(descriptions: Any) -> tuple[list[Any], NDArray[Any]]:
     check_one_kind(keys, lambda position: f"list(descriptions)[{position}]")
     _check_discrete(keys)
     lists = [_list_descriptions(label, value) for label, value in descriptions.items()]
-    texts = [text for each in lists for text in each]
-    return texts, keys.repeat([len(each) for each in lists])
+    texts, labels = [text for each in lists for text in each], keys.repeat([len(each) for each in lists])
+    _check_texts_or_vectors(texts, labels)
+    return texts, labels
+
+
+def _check_texts_or_vectors(descriptions: list[Any], labels: NDArray[Any]) -> None:
+    """Raise TypeError if some descriptions are texts and others vectors."""
+    are_texts = [isinstance(each, str) for each in descriptions]
+    if len(set(are_texts)) == 2:
+        text, vector = labels[[are_texts.index(True), are_texts.index(False)]].tolist()
+        raise TypeError(
+            f"descriptions[{text!r}] is a text and descriptions[{vector!r}] is a vector; pass either texts or vectors."
+        )
 
 
 def _list_descriptions(label: Any, value: Any) -> list[Any]:

@@ -124,12 +124,12 @@ def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:
     if isinstance(X, Column):
         return X
     X = list(X) if isinstance(X, (list, tuple)) else X  # iterated once, because what follows reads it several times
+    labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else None
     texts, vectors, model = None, None, None
     if holds_vectors(X):
-        vectors, model = read_vectors(X), model_of(X)
+        vectors, model = read_vectors(X, where=lambda row: name_row(name, labels, row)), model_of(X)
     else:
         texts = read_texts(X, missing=missing, name=name)
-    labels = X.index if isinstance(X, (pd.Series, pd.DataFrame)) else None
     series = X.iloc[:, 0] if isinstance(X, pd.DataFrame) and X.shape[1] == 1 else X
     own_name = series.name if isinstance(series, pd.Series) else None
     return Column(name, texts, vectors, model, labels, own_name, about_column(X) if name == "X" else "")

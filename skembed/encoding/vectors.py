@@ -6,7 +6,7 @@ above, are recognized by the name of their dtype.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 MODEL_KEY = "skembed.model"  # in the metadata of the field of an Arrow list's numbers
 
 
-def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
+def read_vectors(
+    vectors: Any, dim: int | None = None, *, where: Callable[[int], str] = "vectors[{}]".format
+) -> NDArray[np.float32]:
     """Read a column of vectors from any container.
 
     Parameters
@@ -32,6 +34,8 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
         lists, or a column of an Arrow list type. Single vectors may be missing.
     dim : int, default=None
         Required number of dimensions; None: any, the same for all vectors.
+    where : callable, default="vectors[{}]".format
+        Describes a row in messages, given its position.
 
     Returns
     -------
@@ -60,7 +64,7 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     elif isinstance(vectors, np.ndarray) and vectors.ndim != 1:
         matrix = _read_matrix(vectors)
     elif type(vectors).__module__.startswith("pyarrow") and not _has_several_dimensions(vectors):
-        matrix = _read_arrow(vectors, dim)
+        matrix = _read_arrow(vectors, dim, where)
     elif _has_several_dimensions(vectors):
         raise TypeError(
             f"{type(vectors).__qualname__} is not a column of vectors; give one column of it, or its matrix."
@@ -68,7 +72,7 @@ def read_vectors(vectors: Any, dim: int | None = None) -> NDArray[np.float32]:
     elif not pd.api.types.is_list_like(vectors):
         raise TypeError(f"{vectors!r} is not a column of vectors.")
     else:
-        matrix = _read_rows(list(vectors), dim)
+        matrix = _read_rows(list(vectors), dim, where)
     if dim is not None and matrix.shape[1] != dim:
         raise ValueError(f"The vectors have {matrix.shape[1]} dimensions, not {dim}.")
     return matrix
@@ -185,7 +189,9 @@ def _read_matrix(matrix: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(matrix, dtype=np.float32)
 
 
-def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) -> NDArray[np.float32]:
+def _read_arrow(
+    array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None, where: Callable[[int], str]
+) -> NDArray[np.float32]:
     """Read an Arrow array of lists of numbers; without a copy if they are float32 and none is missing."""
     import pyarrow
 
@@ -201,7 +207,8 @@ def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) ->
     is_present = array.is_valid().to_numpy(zero_copy_only=False)
     lengths = array.value_lengths().to_numpy(zero_copy_only=False)
     is_fixed = pyarrow.types.is_fixed_size_list(array.type)
-    dim = _common_dim(np.where(is_present, lengths, -1), array.type.list_size if is_fixed and dim is None else dim)
+    dim = array.type.list_size if is_fixed and dim is None else dim
+    dim = _common_dim(np.where(is_present, lengths, -1), dim, where)
     if not is_present.any():
         return np.full((len(array), dim), np.nan, dtype=np.float32)
     if is_fixed:  # flatten() would leave missing rows out, .values the offset
@@ -214,22 +221,22 @@ def _read_arrow(array: pyarrow.Array | pyarrow.ChunkedArray, dim: int | None) ->
     return matrix if is_present.all() else np.where(is_present[:, None], matrix, np.float32(np.nan))
 
 
-def _read_rows(rows: list[Any], dim: int | None) -> NDArray[np.float32]:
+def _read_rows(rows: list[Any], dim: int | None, where: Callable[[int], str]) -> NDArray[np.float32]:
     """Read a list whose elements are vectors or missing."""
     is_present = np.array([not is_missing(row) for row in rows], dtype=bool)
     vectors = [np.asarray(row) for row in rows if not is_missing(row)]
     for row, vector in zip(np.flatnonzero(is_present).tolist(), vectors, strict=True):
         if vector.ndim != 1 or vector.dtype.kind not in "fiu":
             what = f"an array of {vector.dtype}, shape {vector.shape}" if vector.ndim else type(rows[row]).__name__
-            raise TypeError(f"vectors[{row}] is {what}, not a vector of numbers.")
+            raise TypeError(f"{where(row)} is {what}, not a vector of numbers.")
     lengths = np.full(len(rows), -1)
     lengths[is_present] = [len(vector) for vector in vectors]
-    dim = _common_dim(lengths, dim)
+    dim = _common_dim(lengths, dim, where)
     numbers = np.array(vectors, dtype=np.float32).reshape(-1, dim)
     return numbers if is_present.all() else _fill_missing(numbers, is_present)
 
 
-def _common_dim(lengths: NDArray[Any], dim: int | None) -> int:
+def _common_dim(lengths: NDArray[Any], dim: int | None, where: Callable[[int], str]) -> int:
     """Return the number of dimensions that all vectors have; -1 stands for a missing one."""
     dim = int(lengths.max(initial=-1)) if dim is None else dim
     if dim < 1:
@@ -238,7 +245,7 @@ def _common_dim(lengths: NDArray[Any], dim: int | None) -> int:
         )
     odd = np.flatnonzero((lengths != -1) & (lengths != dim))
     if len(odd):
-        raise ValueError(f"vectors[{odd[0]}] has {lengths[odd[0]]} dimensions, not {dim}.")
+        raise ValueError(f"{where(int(odd[0]))} has {lengths[odd[0]]} dimensions, not {dim}.")
     return dim
 
 

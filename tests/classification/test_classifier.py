@@ -368,6 +368,8 @@ def test_several_descriptions_come_in_any_container(make, zero_shot, embedder):
         ({"a": "x", "b": np.nan}, ValueError, "Label 'b' has no description"),
         ({"a": "x", "b": [None]}, ValueError, "Label 'b' has no description"),
         ({"a": ["x", None]}, ValueError, r"descriptions\['a'\]\[1\] is missing"),
+        ({"a": "x", "b": [1.0, 0.0]}, TypeError, r"descriptions\['a'\] is a text and descriptions\['b'\] is a vector"),
+        ({"a": [1.0, 0.0], "b": [1.0]}, ValueError, r"descriptions\[1\] \(index label 'b'\) has 1 dimensions, not 2"),
         ({"a": "x", "b": 5}, TypeError, r"descriptions\['b'\] is int, not str"),
         ({"a": "x", "b": ["y", 5]}, TypeError, r"descriptions\['b'\]\[1\] is int, not str"),
         ({"a": "x", "b": b"y"}, TypeError, r"descriptions\['b'\] is bytes, not str"),

@@ -34,6 +34,18 @@ def test_a_row_is_named_by_position_and_label():
     assert read_column(NAMED).where(2) == "X[2] (index label 9)"
 
 
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[0.6, 0.8], "fox"], r"^corpus\[1\] \(index label 8\) is str, not a vector"),
+        ([[0.6, 0.8], [1.0]], r"^corpus\[1\] \(index label 8\) has 1 dimensions, not 2"),
+    ],
+)
+def test_what_is_no_vector_is_named_by_position_and_label(vectors, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        read_column(pd.Series(vectors, index=[7, 8]), "corpus")
+
+
 def test_rows_sorted_by_text_come_in_the_order_of_their_texts_missing_ones_first():
     texts = pd.Series(["b", None, "a", "b", "Z", ""], index=list("uvwxyz"), name="title")
     column, rows = read_column(texts).sorted_by_text()
