@@ -54,9 +54,9 @@ def add_up(
         found = groups[block[firsts]]
         ones = csr_array((np.ones(len(block)), np.arange(len(block)), np.append(firsts, len(block))))
         sums = ones @ matrix[rows[block]].astype(np.float64)
-        if found[0] == last:  # the block before ended within this group
-            sums[0] += carried
-        last, carried = found[-1], sums[-1]
         with np.errstate(over="ignore", invalid="ignore"):  # as in pandas, infinity and NaN are results like others
+            if found[0] == last:  # the block before ended within this group
+                sums[0] += carried
             result[found] = sums / divisors[found, None]
+        last, carried = found[-1], sums[-1]
     return result

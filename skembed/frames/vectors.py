@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
 from pandas.api.indexers import check_array_indexer
 
+from skembed.compat import fills_for_a_sum
 from skembed.encoding.texts import is_missing
 from skembed.encoding.vectors import MODEL_KEY, model_of, read_vectors
 from skembed.frames.aggregation import add_up
@@ -340,7 +341,7 @@ class VectorArray(ExtensionArray):
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """Return rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
         matrix = take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan)
-        if allow_fill and not is_missing(fill_value):
+        if allow_fill and not is_missing(fill_value) and not fills_for_a_sum(fill_value):
             matrix[np.asarray(indices) == -1] = self._as_rows(fill_value)
         return type(self)(matrix, model=self.model)
 
