@@ -151,11 +151,11 @@ class VectorArray(ExtensionArray):
     vector per row, because pandas relies on one value per row.
 
     The mean and the sum of a column are a vector, those of groups a vector column. Missing vectors are left out; where
-    there is no vector, the mean and the sum are missing. They are not normalized. Those of groups keep ``model``, so that
-    the mean of a group can be the query of a search, which scales it to unit length.
+    there is no vector, the mean and the sum are missing. They are not normalized. Those of groups keep ``model``, so
+    that the mean of a group can be the query of a search, which scales it to unit length.
 
-    ``merge``, ``isin`` and the like find equal vectors; ``explode`` returns a column of numbers. In a CSV file, and after
-    ``astype(str)``, a vector is written as a JSON list with all digits.
+    ``merge``, ``isin`` and the like find equal vectors; ``explode`` returns a column of numbers. In a CSV file, and
+    after ``astype(str)``, a vector is written as a JSON list with all digits.
 
     Examples
     --------
