@@ -53,7 +53,7 @@ def add_up(
         firsts = np.flatnonzero(np.diff(groups[block], prepend=-1))  # where the next group begins
         found = groups[block[firsts]]
         ones = csr_array((np.ones(len(block)), np.arange(len(block)), np.append(firsts, len(block))))
-        sums = ones @ matrix[rows[block]].astype(np.float64)
+        sums = ones @ matrix[rows[block]]  # float64, as the ones are
         with np.errstate(over="ignore", invalid="ignore"):  # as in pandas, infinity and NaN are results like others
             if found[0] == last:  # the block before ended within this group
                 sums[0] += carried

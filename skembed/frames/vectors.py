@@ -500,7 +500,7 @@ class VectorArray(ExtensionArray):
         rows = np.flatnonzero(is_in_group & ~is_na)
         n_vectors = np.bincount(ids[rows], minlength=ngroups).astype(np.float64)
         divisors = n_vectors if how == "mean" else np.ones(ngroups)
-        divisors[n_vectors < max(min_count, 1)] = np.nan
+        divisors[n_vectors < min_count] = np.nan
         if not skipna:
             divisors[ids[is_in_group & is_na]] = np.nan
         return type(self)(add_up(self._matrix, rows, ids[rows], divisors), model=self.model)
