@@ -468,23 +468,23 @@ class VectorArray(ExtensionArray):
             try:
                 return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)  # it can count
             except TypeError as error:
-                raise _not_supported("column", name, "a mean and a sum") from error
+                raise _not_supported("column", name) from error
         ids = np.zeros(len(self), dtype=np.intp)
         result = self._add_up(name, params.get("min_count", 0), 1, ids, skipna=skipna)
         return result if keepdims else result[0]
 
     def _accumulate(self, name: str, *, skipna: bool = True, **params: Any) -> Any:  # noqa: ARG002 - pandas passes them
-        raise _not_supported("column", name, "a mean and a sum")
+        raise _not_supported("column", name)
 
     def _quantile(self, qs: Any, interpolation: str) -> Any:  # noqa: ARG002 - pandas passes them
-        raise _not_supported("column", "quantile", "a mean and a sum")
+        raise _not_supported("column", "quantile")
 
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
         """Return the sum, mean, first or last vector of each group; pandas 3.1 and later has the last two itself."""
         if how in ("mean", "sum"):
             return self._add_up(how, min_count, ngroups, ids, skipna=others.get("skipna", True))
         if how not in ("first", "last"):
-            raise _not_supported("group", how, "a mean, a sum, a first and a last vector")
+            raise _not_supported("group", how)
         skipped = self.isna() if others.get("skipna", True) else False
         rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
         if how == "first":
@@ -580,8 +580,9 @@ class _VectorInFull(np.ndarray[Any, Any]):
         return np.asarray(self).__reduce__()  # so that a pickle can be read with numpy alone
 
 
-def _not_supported(what: str, operation: str, has: str) -> TypeError:
-    """Return the error for an operation on a column or a group of vectors, which says what there is instead."""
+def _not_supported(what: Literal["column", "group"], operation: str) -> TypeError:
+    """Return the error for an operation on vectors, which says what there is instead."""
+    has = {"column": "a mean and a sum", "group": "a mean, a sum, a first and a last vector"}[what]
     return TypeError(
         f"A {what} of vectors does not support operation {operation!r}; it has {has}. "
         "For others use the matrix, .to_numpy('float32')."
