@@ -106,6 +106,16 @@ def forward_hooks(module: Any) -> dict[int, Callable[..., Any]]:
     return {number: hook for kind in kinds for number, hook in kind.items() if not captures_outputs(hook)}
 
 
+def fills_for_a_sum(value: Any) -> bool:
+    """Return whether a value is the 0 with which pandas 2 fills the sums of combinations of categories without rows.
+
+    It does so for every dtype. pandas 3 leaves them missing in columns that are not numbers.
+    """
+    import pandas as pd
+
+    return type(value) is int and value == 0 and int(pd.__version__.partition(".")[0]) < 3
+
+
 def growing_rotary_modules(model: Any) -> list[Any]:
     """Return the modules of a transformer whose rotary positions grow with the longest text so far."""
     return [module for module in model.modules() if "dynamic" in str(getattr(module, "rope_type", ""))]

@@ -422,10 +422,21 @@ class TestJobsOfJoblib:
 class TestExtensionArraysOfPandas:
     """What the vector column overrides without being asked to in pandas' documentation."""
 
-    @pytest.mark.parametrize("name", ["_explode", "_groupby_op", "_mode"])
+    @pytest.mark.parametrize("name", ["_accumulate", "_explode", "_groupby_op", "_mode", "_quantile", "_reduce"])
     def test_the_base_class_has_the_method(self, name):
         assert callable(getattr(ExtensionArray, name))
         assert name in vars(VectorArray)
+
+    def test_the_sum_of_a_combination_of_categories_without_rows_is_missing(self):
+        kind = pd.Categorical(["a", "a"], categories=["a", "b"])
+        df = pd.DataFrame({"v": VectorArray([[1.0, 2.0], [3.0, 4.0]]), "kind": kind, "group": ["x", "y"]})
+        sums = df.groupby(["kind", "group"], observed=False)["v"].sum()
+        assert sums.isna().tolist() == [False, False, True, True]
+
+    @pytest.mark.parametrize("value", [False, 0.0, 1, None, "0", np.zeros(2)])
+    def test_other_values_do_not_fill_for_a_sum(self, value):
+        assert not compat.fills_for_a_sum(value)
+        assert compat.fills_for_a_sum(0) == (Version(pd.__version__) < Version("3"))
 
     @pytest.mark.skipif(Version(pd.__version__) < Version("3.1"), reason="new in pandas 3.1")
     def test_pandas_marks_the_array_of_an_index_as_read_only(self):

@@ -17,13 +17,22 @@ from numpy.typing import NDArray
 from pandas.api.extensions import ExtensionArray, ExtensionDtype, register_extension_dtype, take
 from pandas.api.indexers import check_array_indexer
 
+from skembed.compat import fills_for_a_sum
 from skembed.encoding.texts import is_missing
 from skembed.encoding.vectors import MODEL_KEY, model_of, read_vectors
+from skembed.frames.aggregation import add_up
 
 if TYPE_CHECKING:
     import pyarrow
 
 _NAME = re.compile(r"vector\[float32, ?([1-9]\d*)\]")
+
+# pandas.errors.DataError with this text gets through pandas, which turns a TypeError into an error that says less.
+_ONE_NUMBER_A_ROW = (
+    "A column of vectors does not have one number a row, so pandas cannot compute rolling, expanding or exponentially "
+    "weighted windows of it, nor correlations. The means of windows are [rows.mean() for rows in column.rolling(3)]. "
+    "For the matrix, leave na_value out: .to_numpy('float64') has NaN where a vector is missing."
+)
 
 
 @register_extension_dtype
@@ -141,9 +150,12 @@ class VectorArray(ExtensionArray):
     and reject it in the other. Without a dtype, as with ``numpy.asarray``, the result is an array of objects, one
     vector per row, because pandas relies on one value per row.
 
-    The mean and the sum of a column are a vector, those of groups a vector column. Missing vectors are left out, and
-    vectors are not normalized. ``merge``, ``isin`` and the like find equal vectors; ``explode`` returns a column of
-    numbers. In a CSV file, and after ``astype(str)``, a vector is written as a JSON list with all digits.
+    The mean and the sum of a column are a vector, those of groups a vector column. Missing vectors are left out; where
+    there is no vector, the mean and the sum are missing. They are not normalized. Those of groups keep ``model``, so
+    that the mean of a group can be the query of a search, which scales it to unit length.
+
+    ``merge``, ``isin`` and the like find equal vectors; ``explode`` returns a column of numbers. In a CSV file, and
+    after ``astype(str)``, a vector is written as a JSON list with all digits.
 
     Examples
     --------
@@ -277,8 +289,17 @@ class VectorArray(ExtensionArray):
         Returns
         -------
         ndarray, shape (n_rows, dim) or (n_rows,)
+
+        Raises
+        ------
+        ValueError
+            If a missing vector has no value in the dtype.
+        pandas.errors.DataError
+            If the dtype is "float64" and ``na_value`` NaN. That is how pandas asks for one number a row.
         """
         has_na_value = na_value is not pd.api.extensions.no_default
+        if isinstance(na_value, float) and np.isnan(na_value) and dtype is not None and np.dtype(dtype) == np.float64:
+            raise pd.errors.DataError(_ONE_NUMBER_A_ROW)
         if dtype is None or np.dtype(dtype).kind in "OSU":
             rows = np.empty(len(self), dtype=object)
             for row, vector in enumerate(self):
@@ -323,7 +344,7 @@ class VectorArray(ExtensionArray):
     def take(self, indices: Any, *, allow_fill: bool = False, fill_value: Any = None) -> Self:
         """Return rows by position; with ``allow_fill``, -1 is a row of ``fill_value``, by default a missing one."""
         matrix = take(self._matrix, np.asarray(indices), allow_fill=allow_fill, fill_value=np.nan)
-        if allow_fill and not is_missing(fill_value):
+        if allow_fill and not is_missing(fill_value) and not fills_for_a_sum(fill_value):
             matrix[np.asarray(indices) == -1] = self._as_rows(fill_value)
         return type(self)(matrix, model=self.model)
 
@@ -374,28 +395,96 @@ class VectorArray(ExtensionArray):
         is_kept[is_na, 1:] = False
         return self._matrix[is_kept], np.where(is_na, 1, self.dtype.dim).astype(np.uint64)
 
+    def mean(self, *, skipna: bool = True, axis: int | None = 0, **others: None) -> Any:
+        """Return the mean of the vectors.
+
+        It is computed in float64. It is not normalized: the mean of vectors of unit length is shorter, the more so the
+        more they differ. Searches and similarities scale it to unit length.
+
+        Parameters
+        ----------
+        skipna : bool, default=True
+            Whether to leave out missing vectors. False: the mean is missing if one of them is.
+        axis : {0, None}, default=0
+            For numpy and pandas; the mean is over the rows.
+        **others
+            For numpy, which passes ``dtype`` and ``out``; both None.
+
+        Returns
+        -------
+        ndarray of float32, shape (dim,), or pandas.NA
+            Missing if there is no vector.
+
+        Raises
+        ------
+        TypeError
+            If another axis, ``dtype`` or ``out`` is given.
+
+        Examples
+        --------
+        >>> VectorArray([[1.0, 0.0], [0.6, 0.8], None]).mean()
+        array([0.8, 0.4], dtype=float32)
+        """
+        _check_of_numpy("mean", axis, others)
+        return self._reduce("mean", skipna=skipna)
+
+    def sum(self, *, skipna: bool = True, min_count: int = 0, axis: int | None = 0, **others: None) -> Any:
+        """Return the sum of the vectors.
+
+        It is computed in float64.
+
+        Parameters
+        ----------
+        skipna : bool, default=True
+            Whether to leave out missing vectors. False: the sum is missing if one of them is.
+        min_count : int, default=0
+            With fewer vectors than these, the sum is missing. 0 is as 1: the sum of no vector is missing, unlike that
+            of no number, which pandas makes 0. The zero vector has no direction, and so is like no text.
+        axis : {0, None}, default=0
+            For numpy and pandas; the sum is over the rows.
+        **others
+            For numpy, which passes ``dtype`` and ``out``; both None.
+
+        Returns
+        -------
+        ndarray of float32, shape (dim,), or pandas.NA
+
+        Raises
+        ------
+        TypeError
+            If another axis, ``dtype`` or ``out`` is given.
+
+        Examples
+        --------
+        >>> VectorArray([[1.0, 0.0], [0.6, 0.8], None]).sum()
+        array([1.6, 0.8], dtype=float32)
+        """
+        _check_of_numpy("sum", axis, others)
+        return self._reduce("sum", skipna=skipna, min_count=min_count)
+
     def _reduce(self, name: str, *, skipna: bool = True, keepdims: bool = False, **params: Any) -> Any:
         """Sum or average the vectors; other reductions are not defined."""
         if name not in ("mean", "sum"):
             try:
                 return super()._reduce(name, skipna=skipna, keepdims=keepdims, **params)  # it can count
             except TypeError as error:
-                raise TypeError(
-                    f"A column of vectors does not support operation {name!r}; use the matrix, .to_numpy('float32')."
-                ) from error
+                raise _not_supported("column", name) from error
         ids = np.zeros(len(self), dtype=np.intp)
         result = self._add_up(name, params.get("min_count", 0), 1, ids, skipna=skipna)
         return result if keepdims else result[0]
+
+    def _accumulate(self, name: str, *, skipna: bool = True, **params: Any) -> Any:  # noqa: ARG002 - pandas passes them
+        raise _not_supported("column", name)
+
+    def _quantile(self, qs: Any, interpolation: str) -> Any:  # noqa: ARG002 - pandas passes them
+        raise _not_supported("column", "quantile")
 
     def _groupby_op(self, *, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], **others: Any) -> Any:
         """Return the sum, mean, first or last vector of each group; pandas 3.1 and later has the last two itself."""
         if how in ("mean", "sum"):
             return self._add_up(how, min_count, ngroups, ids, skipna=others.get("skipna", True))
         if how not in ("first", "last"):
-            raise TypeError(
-                f"Groups of vectors do not support operation {how!r}; they have a mean, a sum, a first and a last "
-                "vector. For others use the matrix, .to_numpy('float32')."
-            )
+            raise _not_supported("group", how)
         skipped = self.isna() if others.get("skipna", True) else False
         rows = np.flatnonzero((ids >= 0) & ~np.asarray(skipped))
         if how == "first":
@@ -406,19 +495,15 @@ class VectorArray(ExtensionArray):
         return self.take(chosen, allow_fill=True)
 
     def _add_up(self, how: str, min_count: int, ngroups: int, ids: NDArray[np.intp], *, skipna: bool) -> Self:
-        """Sum the vectors of each group in float64, and divide by their number for a mean."""
+        """Sum or average the vectors of each group; a group without vectors has neither."""
         is_in_group, is_na = ids >= 0, self.isna()
         rows = np.flatnonzero(is_in_group & ~is_na)
-        n_vectors = np.bincount(ids[rows], minlength=ngroups)
-        sums = np.empty((ngroups, self.dtype.dim))
-        for place, numbers in enumerate(self._matrix.T):
-            sums[:, place] = np.bincount(ids[rows], weights=numbers[rows], minlength=ngroups)
-        if how == "mean":
-            sums /= np.where(n_vectors, n_vectors, np.nan)[:, None]
-        sums[n_vectors < min_count] = np.nan
+        n_vectors = np.bincount(ids[rows], minlength=ngroups).astype(np.float64)
+        divisors = n_vectors if how == "mean" else np.ones(ngroups)
+        divisors[n_vectors < min_count] = np.nan
         if not skipna:
-            sums[ids[is_in_group & is_na]] = np.nan
-        return type(self)(sums.astype(np.float32), model=self.model)
+            divisors[ids[is_in_group & is_na]] = np.nan
+        return type(self)(add_up(self._matrix, rows, ids[rows], divisors), model=self.model)
 
     def _values_for_factorize(self) -> tuple[NDArray[np.object_], Any]:
         return self._keys(), None
@@ -493,6 +578,24 @@ class _VectorInFull(np.ndarray[Any, Any]):
 
     def __reduce__(self) -> Any:
         return np.asarray(self).__reduce__()  # so that a pickle can be read with numpy alone
+
+
+def _not_supported(what: Literal["column", "group"], operation: str) -> TypeError:
+    """Return the error for an operation on vectors, which says what there is instead."""
+    has = {"column": "a mean and a sum", "group": "a mean, a sum, a first and a last vector"}[what]
+    return TypeError(
+        f"A {what} of vectors does not support operation {operation!r}; it has {has}. "
+        "For others use the matrix, .to_numpy('float32')."
+    )
+
+
+def _check_of_numpy(name: str, axis: int | None, others: dict[str, Any]) -> None:
+    """Raise TypeError for what ``numpy.mean`` and ``numpy.sum`` could ask of an array, but not of a column."""
+    given = [other for other, value in others.items() if value is not None]
+    if axis not in (0, None) or given:
+        raise TypeError(
+            f"The {name} of a column of vectors is over its rows; it has no {given[0] if given else 'other axis'}."
+        )
 
 
 def _read_only(array: NDArray[Any]) -> NDArray[Any]:

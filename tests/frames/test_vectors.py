@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from numpy.testing import assert_allclose, assert_array_equal
+from numpy.testing import assert_array_equal
 from packaging.version import Version
 from pandas.testing import assert_frame_equal, assert_series_equal
 from sklearn.cluster import KMeans
@@ -346,11 +346,6 @@ class TestEquality:
             with pytest.raises(TypeError):
                 operation()
 
-    @pytest.mark.parametrize("name", ["max", "std", "median", "prod"])
-    def test_a_reduction_is_refused_and_the_error_says_what_to_do(self, vectors, name):
-        with pytest.raises(TypeError, match=rf"does not support operation '{name}'; use the matrix"):
-            getattr(vectors, name)()
-
     def test_zeros_of_either_sign_are_one_vector(self):
         column = pd.Series(VectorArray([[0.0, 1.0], [-0.0, 1.0]]))
         assert (column.iloc[:1].array == column.iloc[1:].array).all()
@@ -403,43 +398,6 @@ class TestAsAColumn:
         doubled = pd.concat([df, df])
         assert doubled.groupby("v")["n"].sum().tolist() == [10, 6, 2, 4, 0]
         assert doubled.groupby("v", dropna=False)["n"].size().tolist() == [2] * 6
-
-    @pytest.mark.parametrize("name", ["min", "std", "median", "cumsum"])
-    def test_other_operations_on_groups_are_refused_with_what_there_is(self, name, df):
-        with pytest.raises(
-            TypeError, match=rf"do not support operation '{name}'; they have a mean, a sum, a first and"
-        ):
-            getattr(df.groupby("group")["v"], name)()
-
-    @pytest.mark.parametrize("name", ["mean", "sum"])
-    def test_groups_have_a_mean_and_a_sum_without_the_missing_vectors(self, name, df):
-        made = getattr(df.groupby("group")["v"], name)()
-        assert made.dtype == VectorDtype(DIM)
-        rows = df["v"].dropna().groupby(df["group"]).indices
-        matrix = matrix_of(df["v"].dropna())
-        expected = np.array([getattr(matrix[rows[group]].astype(float), name)(axis=0) for group in made.index])
-        assert_array_equal(matrix_of(made), expected.astype(np.float32))
-        assert_frame_equal(getattr(df[["v", "group"]].groupby("group"), name)(), made.to_frame())
-        assert_series_equal(df.groupby("group").agg(v=("v", name))["v"], made)
-
-    def test_a_group_without_vectors_has_no_mean_and_a_sum_of_zeros(self, df):
-        groups = df[2:3].groupby("group")["v"]
-        assert groups.mean().isna().all()
-        assert_array_equal(matrix_of(groups.sum()), np.zeros((1, DIM)))
-        assert groups.sum(min_count=1).isna().all()
-
-    def test_a_column_has_a_mean_and_a_sum(self, df):
-        there = MATRIX[[0, 1, 3, 4, 5]]
-        assert_array_equal(df["v"].mean(), there.mean(axis=0))
-        assert_array_equal(df["v"].sum(), there.sum(axis=0))
-        assert df["v"].mean(skipna=False) is df["v"].sum(skipna=False) is pd.NA
-        assert df["v"][:0].mean() is pd.NA
-        assert_array_equal(df["v"][:0].sum(), np.zeros(DIM))
-        assert_array_equal(df[["v", "n"]].mean()["v"], there.mean(axis=0))
-
-    def test_many_vectors_are_added_up_without_a_loss(self):
-        column = pd.Series(VectorArray(np.full((100_000, 2), 0.1, dtype=np.float32)))
-        assert_array_equal(column.mean(), np.full(2, 0.1, dtype=np.float32))
 
     def test_explode_puts_the_numbers_one_below_the_other(self, df):
         made = df["v"][1:4].explode()
@@ -782,23 +740,3 @@ class TestProperties:
         expected = matrix_of(frame.drop_duplicates().sort_values("v")["v"])
         assert_array_equal(matrix_of(frame.merge(frame, on="v", sort=True)["v"].drop_duplicates()), expected)
         assert_array_equal(np.stack(list(frame.groupby("v").size().index)), expected)
-
-    @given(
-        matrix=arrays(
-            np.float32, st.tuples(st.integers(0, 12), st.just(3)), elements=st.floats(-9, 9, width=32) | st.just(NAN)
-        ),
-        data=st.data(),
-    )
-    @settings(deadline=None)
-    def test_sums_and_means_of_groups_are_those_of_their_vectors(self, matrix, data):
-        groups = np.array(data.draw(st.lists(st.integers(0, 3), min_size=len(matrix), max_size=len(matrix))), dtype=int)
-        column = pd.Series(VectorArray(matrix))
-        for name in ("sum", "mean"):
-            made = getattr(column.groupby(groups), name)()
-            for group, vector in made.items():
-                there = matrix[(groups == group) & ~column.isna().to_numpy()].astype(float)
-                if name == "mean" and not len(there):
-                    assert vector is pd.NA
-                else:
-                    expected = getattr(there, name)(axis=0)
-                    assert_allclose(np.full(3, NAN) if vector is pd.NA else vector, expected, rtol=1e-6, atol=1e-6)
