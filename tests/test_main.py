@@ -82,7 +82,7 @@ def test_no_resume_does_what_the_error_about_a_lost_file_promises(run, tmp_path,
     run()
     (tmp_path / "out" / "part-000000.parquet").unlink()
     assert run() == 1
-    assert "pass --no-resume to embed all again" in capsys.readouterr().err
+    assert "pass --no-resume to start anew" in capsys.readouterr().err
     assert run("--no-resume") == 0
 
 
@@ -219,8 +219,8 @@ def test_whatever_the_error_its_message_is_printed(fail, capsys, error):
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("pass resume=False to embed all again.", "pass --no-resume to embed all again."),
-        ("embedded with pooling='cls', not pooling='mean'.", "embedded with --pooling cls, not --pooling mean."),
+        ("pass resume=False to start anew.", "pass --no-resume to start anew."),
+        ("written with pooling='cls', not pooling='mean'.", "written with --pooling cls, not --pooling mean."),
         ("not pooling=('mean', 'cls').", "not --pooling mean,cls."),
         ("layers=-1; max_seq_length=9.", "--layers -1; --max-seq-length 9."),
         ("(a cache='disk' keeps it).", "(a --cache disk keeps it)."),
@@ -241,8 +241,8 @@ def test_another_pooling_is_reported_as_options(run, capsys):
     run("--pooling", "cls")
     assert run("--pooling", "max") == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "was embedded with --pooling cls, not --pooling max. Choose another" in said
-    assert "or --no-resume to embed all again" in said
+    assert "was written with --pooling cls, not --pooling max. Choose another" in said
+    assert "or --no-resume to start anew" in said
 
 
 def test_a_message_of_several_lines_becomes_one(fail, capsys):
