@@ -93,8 +93,8 @@ def identity_of(estimator: Any) -> str:
         digest: str = joblib.hash(pickle.loads(pickle.dumps(_essence(estimator))))  # noqa: S301 - it was made here
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise TypeError(
-            f"{type(estimator).__name__} cannot be told from others, because it cannot be pickled: {error} Define its functions in "
-            "a module."
+            f"{type(estimator).__name__} cannot be told from others, because it cannot be pickled: {error} Define its "
+            "functions in a module."
         ) from error
     return digest
 

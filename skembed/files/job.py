@@ -64,9 +64,6 @@ class Job(ABC):
     def compute(self, chunk: Chunk, bar: Any) -> pa.Array:
         """Return the new column of a chunk, and move the progress bar by its rows."""
 
-    def warn(self) -> None:
-        """Say at the end what the user should know."""
-
     def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
         """Write the rows that are not in the folder yet, file by file.
 
@@ -90,7 +87,6 @@ class Job(ABC):
                     f"There is no room for more in {folder}: {one_line(error)} The rows in finished files stay. Make "
                     "room and run the same again."
                 ) from error
-        self.warn()
         return manifest.n_rows
 
     def _load_or_start(self, folder: Path, resume: bool) -> Manifest:
@@ -174,9 +170,11 @@ class EmbeddingJob(Job):
         self._failure = failure or self._failure
         return self._as_arrow(vectors)
 
-    def warn(self) -> None:
-        """Warn if texts were truncated, or vectors could not be kept in the cache."""
+    def run(self, folder: Path, rows_per_file: int, resume: bool) -> int:
+        """Write the rows; warn at the end if texts were truncated, or vectors could not be kept in the cache."""
+        n_rows = super().run(folder, rows_per_file, resume)
         warn(self._n_cut, self._n_rows, self.plan, self._failure)
+        return n_rows
 
     def _as_arrow(self, vectors: Any) -> pa.Array:
         return VectorArray(vectors, model=self.model).__arrow_array__()
