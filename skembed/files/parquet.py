@@ -14,6 +14,7 @@ import pandas as pd
 
 from skembed.checks import check_choice, check_count
 from skembed.encoding.settings import check_names
+from skembed.errors import ModelNotFoundError
 from skembed.frames.vectors import vector_type
 from skembed.optional import require
 from skembed.paths import is_url, read_path, refuse_special_file
@@ -93,7 +94,7 @@ def embed_parquet(
 
     Notes
     -----
-    The same from a shell: ``python -m skembed embed reviews.parquet --column text --out embedded``.
+    The same from a shell: ``skembed embed reviews.parquet --column text --out embedded``.
 
     In CSV files an empty field is missing, and all columns are text, character by character: type inference would turn
     00123 into 123. Fields may be quoted with ``"``, which is doubled inside a quoted field; a row may have up to 16
@@ -204,6 +205,8 @@ def predict_parquet(
 
     Notes
     -----
+    The same from a shell: ``skembed predict model.skops reviews.parquet --column text --out predicted``.
+
     A folder belongs to one estimator: of a file, its SHA-256 tells; otherwise a hash of its class, parameters and
     fitted attributes, without ``n_jobs``, ``verbose`` and ``cache``. In CSV files all columns are text.
 
@@ -233,16 +236,22 @@ def predict_parquet(
     check_choice("method", method, METHODS)
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
-    if isinstance(estimator, (str, os.PathLike)):
+    is_file = isinstance(estimator, (str, os.PathLike))
+    if is_file:
         estimator, identity = read_estimator(
             estimator, trusted=trusted, trust_remote_code=trust_remote_code, local_files_only=local_files_only
         )
     else:
         identity = identity_of(estimator)
     columns = column if isinstance(column, str) else list(column)
-    job = PredictionJob(Source(source), columns, output, estimator, method, identity)
-    job.show_progress_bar = show_progress_bar
-    return job.run(folder, rows_per_file, resume)
+    try:
+        job = PredictionJob(Source(source), columns, output, estimator, method, identity)
+        job.show_progress_bar = show_progress_bar
+        return job.run(folder, rows_per_file, resume)
+    except ModelNotFoundError as error:
+        if is_file and local_files_only:
+            raise ModelNotFoundError(f"{error} To look for it on the hub: local_files_only=False.") from error
+        raise
 
 
 def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.DataFrame:
