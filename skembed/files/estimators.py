@@ -13,6 +13,7 @@ from typing import Any
 import joblib
 from sklearn.base import BaseEstimator
 
+from skembed.encoding.cache.embedding_cache import EmbeddingCache
 from skembed.encoding.models.fingerprint import sha256_file
 from skembed.optional import require
 from skembed.paths import read_path, refuse_special_file
@@ -27,6 +28,7 @@ TRUSTED = (
     "skembed.similarity.search.SemanticSearch",
     "skembed.transformer.SentenceEmbeddingTransformer",
 )
+CACHE_BYTES = 2**27  # enough for texts that recur in a stream
 _WITHOUT_EFFECT = ("n_jobs", "verbose", "cache")  # parameters that change no prediction
 
 
@@ -48,7 +50,7 @@ def read_estimator(
     Returns
     -------
     estimator : estimator
-        Vectors are cached in memory, whatever folder the file names.
+        Vectors are cached in memory, up to 128 MiB for each embedder, whatever folder the file names.
     identity : str
         Digest of the file.
 
@@ -82,7 +84,7 @@ def read_estimator(
             raise ValueError(
                 f"The model {embedder.model!r} in {file} runs Python code of its own; trust_remote_code=True allows it."
             )
-        embedder.set_params(cache="memory", local_files_only=local_files_only)
+        embedder.set_params(cache=EmbeddingCache(max_bytes=CACHE_BYTES), local_files_only=local_files_only)
     return estimator, sha256_file(file)
 
 

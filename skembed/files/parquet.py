@@ -19,8 +19,6 @@ from skembed.frames.vectors import vector_type
 from skembed.optional import require
 from skembed.paths import is_url, read_path, refuse_special_file
 
-_CACHE_BYTES = 2**27  # enough for texts that recur in a stream
-
 
 def embed_parquet(
     source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
@@ -115,6 +113,7 @@ def embed_parquet(
     """
     require("pyarrow", extra="parquet", needed_by="skembed.embed_parquet")
     from skembed.encoding.cache.embedding_cache import EmbeddingCache
+    from skembed.files.estimators import CACHE_BYTES
     from skembed.files.job import EmbeddingJob
     from skembed.files.sources import Source
     from skembed.transformer import SentenceEmbeddingTransformer
@@ -124,7 +123,7 @@ def embed_parquet(
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
     transformer = SentenceEmbeddingTransformer(
-        **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
+        **{"missing": "nan", "cache": EmbeddingCache(max_bytes=CACHE_BYTES), **params}
     )
     return EmbeddingJob(Source(source), column, vector_column, transformer).run(folder, rows_per_file, resume)
 
@@ -210,6 +209,7 @@ def predict_parquet(
     A folder belongs to one estimator: of a file, its SHA-256 tells; otherwise a hash of its class, parameters and
     fitted attributes, without ``n_jobs``, ``verbose`` and ``cache``. In CSV files all columns are text.
 
+    Embedders keep vectors in their own ``cache``, in memory up to 1 GiB by default; those in a file up to 128 MiB each.
     The type of the predictions is that of the first row of the source, which is predicted first of all.
 
     Examples
