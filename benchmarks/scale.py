@@ -8,13 +8,14 @@ life, including loading torch; timing starts after the model is loaded. Rounds a
 are taken within rounds.
 
 stream   ``embed`` of a million texts as a list, without a cache; ``embed_parquet`` of the same million rows and, once,
-         of two million, with its defaults.
+         of two million, with its defaults; ``predict_parquet`` of the million rows, with logistic regression on the
+         vectors and a cache of the same size.
 workers  Dask and Ray on this machine, 1 and 2 processes of one thread each, 200,000 rows: rows per second, model loads,
          and the peak memory of a worker.
 
 Exit status 1 if a bound fails: a stream of a million rows peaks at 1.2 GB at most, a stream of 2 million no higher (to
-5 %, the difference between single runs), and its throughput is at least 0.85 of the in-memory encoder's. Needs Linux;
-takes about half an hour on two cores.
+5 %, the difference between single runs), its throughput is at least 0.85 of the in-memory encoder's, and that of
+predictions at least 0.85 of the stream's. Needs Linux; takes about half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -81,10 +82,11 @@ def parse_arguments() -> argparse.Namespace:
 
 
 def measure_streams(folder: str, arguments: argparse.Namespace) -> list[Result]:
-    n_rows, in_memory, streamed = arguments.n_rows, [], []
+    n_rows, in_memory, streamed, predicted = arguments.n_rows, [], [], []
     for _ in range(arguments.repeats):
         in_memory.append(run_child("memory", folder, "once"))
         streamed.append(run_child("stream", folder, "once"))
+        predicted.append(run_child("predict", folder, "once"))
     twice = run_child("stream", folder, "twice")
     reference = median(run["seconds"] for run in in_memory)
     results = [
@@ -96,8 +98,17 @@ def measure_streams(folder: str, arguments: argparse.Namespace) -> list[Result]:
             [one["seconds"] / run["seconds"] for one, run in zip(in_memory, streamed, strict=True)],
         ),
         summarise("embed_parquet, twice the rows", 2 * n_rows, [twice], [2 * reference / twice["seconds"]]),
+        summarise(
+            "predict_parquet",
+            n_rows,
+            predicted,
+            [one["seconds"] / run["seconds"] for one, run in zip(in_memory, predicted, strict=True)],
+        ),
     ]
-    _, once, double = results
+    _, once, double, labels = results
+    of_stream = median(one["seconds"] / run["seconds"] for one, run in zip(streamed, predicted, strict=True))
+    labels["bound"] = f">= {SMALLEST_THROUGHPUT} of embed_parquet ({of_stream:.2f}), <= {LARGEST_PEAK / GB:.1f} GB"
+    labels["holds"] = of_stream >= SMALLEST_THROUGHPUT and labels["peak_bytes"] <= LARGEST_PEAK
     once["bound"] = f">= {SMALLEST_THROUGHPUT} of in-memory, <= {LARGEST_PEAK / GB:.1f} GB"
     once["holds"] = once["of_in_memory"] >= SMALLEST_THROUGHPUT and once["peak_bytes"] <= LARGEST_PEAK
     double["bound"] = f"<= {LARGEST_GROWTH} times the peak of half the rows"
@@ -195,6 +206,21 @@ def child_stream(folder: str, name: str) -> Result:
     return {"seconds": seconds, "peak_bytes": peak_bytes()}
 
 
+def child_predict(folder: str, name: str) -> Result:
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+
+    import skembed
+
+    embedder = skembed.SentenceEmbeddingTransformer(f"{folder}/model", cache=skembed.EmbeddingCache(max_bytes=2**27))
+    classifier = make_pipeline(embedder, LogisticRegression()).fit(WORDS, [len(word) > 5 for word in WORDS])
+    with TemporaryDirectory(dir=folder) as out:
+        start = perf_counter()
+        skembed.predict_parquet(classifier, f"{folder}/{name}.parquet", out, "text")
+        seconds = perf_counter() - start
+    return {"seconds": seconds, "peak_bytes": peak_bytes()}
+
+
 def child_dask(folder: str, n_workers: str) -> Result:
     import dask.dataframe as dd
     import pandas as pd
@@ -283,6 +309,7 @@ CHILDREN: dict[str, Callable[..., Result]] = {
     "inputs": child_inputs,
     "memory": child_memory,
     "stream": child_stream,
+    "predict": child_predict,
     "dask": child_dask,
     "ray": child_ray,
 }

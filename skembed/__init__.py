@@ -28,6 +28,7 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.errors import SkembedError as SkembedError
     from skembed.errors import TruncationWarning as TruncationWarning
     from skembed.files.parquet import embed_parquet as embed_parquet
+    from skembed.files.parquet import predict_parquet as predict_parquet
     from skembed.files.parquet import read_parquet as read_parquet
     from skembed.finetuner import SentenceEmbeddingFineTuner as SentenceEmbeddingFineTuner
     from skembed.frames.batches import BatchEmbedder as BatchEmbedder
@@ -54,7 +55,7 @@ _NAMES_IN = {
     "skembed.encoding.cache.embedding_cache": ("EmbeddingCache", "clear_cache"),
     "skembed.encoding.models.registry": ("unload_models",),
     "skembed.errors": [name for name, value in vars(errors).items() if isinstance(value, type)],
-    "skembed.files.parquet": ("embed_parquet", "read_parquet"),
+    "skembed.files.parquet": ("embed_parquet", "predict_parquet", "read_parquet"),
     "skembed.finetuner": ("SentenceEmbeddingFineTuner",),
     "skembed.frames.batches": ("BatchEmbedder",),
     "skembed.frames.vectors": ("VectorArray", "VectorDtype"),

@@ -1,8 +1,9 @@
-"""The command ``python -m skembed embed``. Imports argparse; the rest of skembed when there is work to do."""
+"""The command ``skembed``: embed and predict. Imports argparse; the rest of skembed when there is work to do."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -25,30 +26,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns
     -------
     int
-        0 on success, 1 after an error, 130 after Ctrl-C.
+        0 on success, 1 after an error, 130 after Ctrl-C; a wrong command line exits with 2.
     """
     parser, options = _make_parser()
     known, others = parser.parse_known_args(_join_values(sys.argv[1:] if arguments is None else arguments))
     unknown = [argument for argument in others if argument.startswith("-")]
     if unknown:
         parser.error(f"unrecognized arguments: {' '.join(unknown)}")
-    parsed = vars(known)
-    sources, out, column = [*parsed.pop("source"), *others], parsed.pop("out"), parsed.pop("column")
-    params = {name: value for name, value in parsed.items() if value is not None}
-    for name, kind in (("pooling", tuple), ("layers", tuple), ("device", list)):
-        if name in params:
-            params[name] = params[name][0] if len(params[name]) == 1 else kind(params[name])
+    params = {name: value for name, value in vars(known).items() if value is not None}
+    command = params.pop("command")
+    sources = [*params.pop("source"), *others]
+    params["source"] = sources[0] if len(sources) == 1 else sources
     try:
-        from skembed import embed_parquet
-
-        n_rows = embed_parquet(sources[0] if len(sources) == 1 else sources, out, column, **params)
+        return _report(_COMMANDS[command](params), 0)
     except KeyboardInterrupt:
         return _report("interrupted; run the same command again to resume after the last complete file.", 130)
     except (ImportError, OSError, KeyError, TypeError, ValueError, MemoryError) as error:
         said = error.args[0] if isinstance(error, KeyError) and error.args else error  # str(KeyError) has quotes
-        message = _name_options(" ".join(str(said).split()), options)
+        message = _name_options(" ".join(str(said).split()), options[command])
         return _report(f"error: {message or type(error).__name__}", 1)
-    return _report(f"{n_rows:,} rows with vectors in {out}", 0)
+
+
+def _embed(params: dict[str, Any]) -> str:
+    """Call ``embed_parquet``, and return what to report."""
+    from skembed import embed_parquet
+
+    source, out, column = (params.pop(name) for name in ("source", "out", "column"))
+    for name, kind in (("pooling", tuple), ("layers", tuple), ("device", list)):
+        if name in params:
+            params[name] = params[name][0] if len(params[name]) == 1 else kind(params[name])
+    return f"{embed_parquet(source, out, column, **params):,} rows with vectors in {out}"
+
+
+def _predict(params: dict[str, Any]) -> str:
+    """Call ``predict_parquet``, and return what to report."""
+    from skembed import predict_parquet
+
+    estimator, source, out, column = (params.pop(name) for name in ("estimator", "source", "out", "column"))
+    column = column[0] if len(column) == 1 and not params.pop("frame", False) else column
+    return f"{predict_parquet(estimator, source, out, column, **params):,} rows with predictions in {out}"
+
+
+_COMMANDS = {"embed": _embed, "predict": _predict}
 
 
 def _report(message: str, code: int) -> int:
@@ -74,39 +93,80 @@ def _join_values(arguments: Sequence[str]) -> list[str]:
 
 def _name_options(message: str, options: Sequence[argparse.Action]) -> str:
     """Replace ``resume=False`` and the like in a message by the options of the command."""
-    names = {option.dest: option.option_strings for option in options}
+    names = {
+        (option.dest, option.const is False or name.startswith("--no-")): name
+        for option in options
+        for name in option.option_strings
+    }
 
     def as_option(found: re.Match[str]) -> str:
         value = re.sub(r"[()' ]", "", found[2]).strip(",")
-        negative = [name for name in names.get(found[1], []) if name.startswith("--no-")]
-        positive = [name for name in names.get(found[1], []) if name not in negative]
         if value in ("True", "False"):
-            return next(iter(positive if value == "True" else negative), found[0])
-        return f"{positive[0]} {value}" if positive and value != "None" else found[0]
+            return names.get((found[1], value == "False"), found[0])
+        name = names.get((found[1], False))
+        return f"{name} {value}" if name and value != "None" else found[0]
 
     return _PARAMETER.sub(as_option, message)
 
 
-def _make_parser() -> tuple[argparse.ArgumentParser, list[argparse.Action]]:
-    """Make the parser; also return the options and arguments of ``embed``."""
-    parser = argparse.ArgumentParser(prog="python -m skembed", description="Sentence embeddings.")
-    embed = parser.add_subparsers(required=True, metavar="embed").add_parser(
+def _make_parser() -> tuple[argparse.ArgumentParser, dict[str, list[argparse.Action]]]:
+    """Make the parser; also return the options and arguments of each command."""
+    from skembed import __version__
+
+    is_script = os.path.basename(sys.argv[0]).partition(".")[0] == "skembed"
+    prog = "skembed" if is_script else "python -m skembed"
+    parser = argparse.ArgumentParser(
+        prog=prog, description="Sentence embeddings.", epilog="Exit status: 0, 1 after an error, 130 after Ctrl-C."
+    )
+    parser.add_argument("--version", action="version", version=f"skembed {__version__}")
+    commands = parser.add_subparsers(required=True, dest="command", metavar="{embed,predict}")
+    embed = commands.add_parser(
         "embed",
         help="embed a column of parquet or CSV files",
         description="Embed a column of parquet or CSV files of any size into parquet files. Run an interrupted command "
         "again to resume it.",
     )
-    add = embed.add_argument
     options = [
+        embed.add_argument("source", nargs="+", help="a parquet or CSV file, several, or a folder of them"),
+        embed.add_argument("--column", required=True, help="name of the column of text"),
+        embed.add_argument("--out", required=True, help="folder for the files with vectors"),
+        embed.add_argument("--vector-column", help="name of the column of vectors (vector)"),
+        *_add_options_of_a_run(embed),
+    ]
+    model = embed.add_argument_group("the model", "as the parameters of SentenceEmbeddingTransformer")
+    return parser, {"embed": [*options, *_add_parameters(model)], "predict": _add_predict(commands)}
+
+
+def _add_predict(commands: Any) -> list[argparse.Action]:
+    predict = commands.add_parser(
+        "predict",
+        help="predict the rows of parquet or CSV files with a fitted estimator",
+        description="Predict the rows of parquet or CSV files of any size, with an estimator that skops.io.dump has "
+        "written, into parquet files. Run an interrupted command again to resume it.",
+    )
+    add = predict.add_argument
+    return [
+        add("estimator", help="a file that skops.io.dump has written"),
         add("source", nargs="+", help="a parquet or CSV file, several, or a folder of them"),
-        add("--column", required=True, help="name of the column of text"),
-        add("--out", required=True, help="folder for the files with vectors"),
-        add("--vector-column", help="name of the column of vectors (vector)"),
+        add("--column", required=True, action="append", help="name of a column for the estimator; may be repeated"),
+        add("--frame", action="store_true", default=None, help="pass a frame, even of one column"),
+        add("--out", required=True, help="folder for the files with predictions"),
+        add("--method", help="predict, predict_proba, decision_function or transform (predict)"),
+        add("--output", help="name of the column of predictions (prediction)"),
+        *_add_options_of_a_run(predict),
+        add("--trust", dest="trusted", action="append", help="name of a type that the file may hold; may be repeated"),
+        add("--trust-remote-code", action="store_true", default=None, help="run Python code that comes with a model"),
+        add("--download", dest="local_files_only", action="store_false", default=None, help="ask the hub for a model"),
+        add("--show-progress-bar", action=argparse.BooleanOptionalAction, help="show a progress bar or not"),
+    ]
+
+
+def _add_options_of_a_run(command: argparse.ArgumentParser) -> list[argparse.Action]:
+    add = command.add_argument
+    return [
         add("--rows-per-file", type=int, help="rows in each file (100000)"),
         add("--no-resume", dest="resume", action="store_false", default=None, help="delete earlier results first"),
     ]
-    model = embed.add_argument_group("the model", "as the parameters of SentenceEmbeddingTransformer")
-    return parser, [*options, *_add_parameters(model)]
 
 
 def _add_parameters(group: Any) -> list[argparse.Action]:

@@ -12,9 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import skops.io
 from numpy.testing import assert_array_equal
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 import skembed
+from skembed import SentenceEmbeddingTransformer
 from skembed.__main__ import _SEVERAL, _add_parameters, _make_parser, main
 from skembed.encoding.settings import POOLINGS, Settings
 
@@ -82,7 +87,7 @@ def test_no_resume_does_what_the_error_about_a_lost_file_promises(run, tmp_path,
     run()
     (tmp_path / "out" / "part-000000.parquet").unlink()
     assert run() == 1
-    assert "pass --no-resume to embed all again" in capsys.readouterr().err
+    assert "pass --no-resume to start anew" in capsys.readouterr().err
     assert run("--no-resume") == 0
 
 
@@ -121,6 +126,7 @@ def test_an_option_becomes_the_parameter(called, arguments, params):
     assert called == [((["a.csv", "b.csv"], "out", "text"), params)]
 
 
+TRUSTING = {"trust_remote_code": True, "local_files_only": False}
 COLUMN_AND_OUT = ["--column", "text", "--out", "out"]
 
 
@@ -168,8 +174,7 @@ def test_every_option_of_the_model_is_a_parameter_of_the_transformer(options_of_
 
 
 def test_every_other_option_is_a_parameter_of_the_function(options_of_the_model):
-    _, options = _make_parser()
-    options = {option.dest for option in options} - {"out", *options_of_the_model}
+    options = {option.dest for option in _make_parser()[1]["embed"]} - {"out", *options_of_the_model}
     assert options == {"source", "column", "vector_column", "resume", "rows_per_file"}
     assert options <= set(inspect.signature(skembed.embed_parquet).parameters)
 
@@ -219,8 +224,8 @@ def test_whatever_the_error_its_message_is_printed(fail, capsys, error):
 @pytest.mark.parametrize(
     ("message", "said"),
     [
-        ("pass resume=False to embed all again.", "pass --no-resume to embed all again."),
-        ("embedded with pooling='cls', not pooling='mean'.", "embedded with --pooling cls, not --pooling mean."),
+        ("pass resume=False to start anew.", "pass --no-resume to start anew."),
+        ("written with pooling='cls', not pooling='mean'.", "written with --pooling cls, not --pooling mean."),
         ("not pooling=('mean', 'cls').", "not --pooling mean,cls."),
         ("layers=-1; max_seq_length=9.", "--layers -1; --max-seq-length 9."),
         ("(a cache='disk' keeps it).", "(a --cache disk keeps it)."),
@@ -241,8 +246,8 @@ def test_another_pooling_is_reported_as_options(run, capsys):
     run("--pooling", "cls")
     assert run("--pooling", "max") == 1
     said = capsys.readouterr().err.splitlines()[-1]
-    assert "was embedded with --pooling cls, not --pooling max. Choose another" in said
-    assert "or --no-resume to embed all again" in said
+    assert "was written with --pooling cls, not --pooling max. Choose another" in said
+    assert "or --no-resume to start anew" in said
 
 
 def test_a_message_of_several_lines_becomes_one(fail, capsys):
@@ -281,7 +286,82 @@ def test_an_incomplete_command_prints_the_usage(arguments, capsys):
     assert "usage: python -m skembed" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["embed", "--help"]], ids=str)
+def test_the_version_is_printed(capsys):
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"skembed {skembed.__version__}\n"
+
+
+class TestPredict:
+    @pytest.fixture
+    def model(self, tmp_path, tiny):
+        texts, kinds = ["a fox", "a parcel", "quick fox", "late parcel"], ["animal", "post"] * 2
+        pipeline = make_pipeline(SentenceEmbeddingTransformer(tiny, missing="zero"), LogisticRegression())
+        skops.io.dump(pipeline.fit(texts, kinds), tmp_path / "model.skops")
+        return str(tmp_path / "model.skops")
+
+    @pytest.fixture
+    def predicted(self, monkeypatch):
+        """The arguments of the calls of predict_parquet, which does nothing."""
+        calls = []
+        monkeypatch.setattr(skembed, "predict_parquet", lambda *args, **params: calls.append((args, params)) or 1234)
+        return calls
+
+    def test_it_predicts_and_reports_how_many_rows_and_where(self, model, source, tmp_path, capsys):
+        out = tmp_path / "out"
+        assert main(["predict", model, str(source), "--column", "text", "--out", str(out)]) == 0
+        assert capsys.readouterr() == ("", f"skembed: 3 rows with predictions in {out}\n")
+        wanted = skops.io.load(model, trusted=skops.io.get_untrusted_types(file=model)).predict(["a fox", None])
+        assert pd.read_parquet(out)["prediction"][:2].tolist() == wanted.tolist()
+
+    @pytest.mark.parametrize(
+        ("arguments", "column", "params"),
+        [
+            ("--column text", "text", {}),
+            ("--column title --column text", ["title", "text"], {}),
+            ("--column text --frame", ["text"], {}),
+            ("--column text --method predict_proba --output p", "text", {"method": "predict_proba", "output": "p"}),
+            ("--column text --no-resume --rows-per-file 5", "text", {"resume": False, "rows_per_file": 5}),
+            ("--column text --trust a.B --trust c.d", "text", {"trusted": ["a.B", "c.d"]}),
+            ("--column text --trust-remote-code --download", "text", TRUSTING),
+            ("--column text --no-show-progress-bar", "text", {"show_progress_bar": False}),
+        ],
+    )
+    def test_an_option_becomes_the_parameter(self, predicted, arguments, column, params):
+        assert main(["predict", "m.skops", "a.csv", "b.csv", "--out", "out", *arguments.split()]) == 0
+        assert predicted == [(("m.skops", ["a.csv", "b.csv"], "out", column), params)]
+
+    def test_every_parameter_of_the_function_has_an_option(self):
+        options = {option.dest for option in _make_parser()[1]["predict"]}
+        assert options - {"out", "frame"} == set(inspect.signature(skembed.predict_parquet).parameters) - {
+            "destination"
+        }
+
+    @pytest.mark.parametrize(
+        ("params", "said"),
+        [
+            ({"sentenceembeddingtransformer__trust_remote_code": True}, "of its own; --trust-remote-code allows it."),
+            ({"sentenceembeddingtransformer__model": "no/such-model"}, "--download"),
+        ],
+    )
+    def test_an_error_names_the_option_that_helps(self, params, said, model, source, tmp_path, capsys):
+        pipeline = skops.io.load(model, trusted=skops.io.get_untrusted_types(file=model)).set_params(**params)
+        skops.io.dump(pipeline, model)
+        assert main(["predict", model, str(source), "--column", "text", "--out", str(tmp_path / "out")]) == 1
+        assert said in capsys.readouterr().err
+
+    def test_a_type_that_is_not_trusted_is_named_with_the_option(self, source, tmp_path, capsys):
+        skops.io.dump(FunctionTransformer(names_in), tmp_path / "model.skops")
+        arguments = ["predict", str(tmp_path / "model.skops"), str(source), "--column", "text", "--out", "out"]
+        assert main(arguments) == 1
+        assert "not trusted: tests.test_main.names_in" in capsys.readouterr().err
+
+
+def names_in(X):
+    return X
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["embed", "--help"], ["predict", "--help"]], ids=str)
 def test_help_is_printed(arguments, capsys):
     with pytest.raises(SystemExit, match="0"):
         main(arguments)

@@ -1,4 +1,4 @@
-"""The manifest of a folder of embedded files: what the files hold, and where the rows came from.
+"""The manifest of a folder of written files: what the files hold, and where the rows came from.
 
 It is a JSON file beside the parquet files, with a checksum of itself and of each file. A parquet file is finished once
 the manifest lists it. Imports the digest of a file from the engine, atomic writes, locks and paths.
@@ -31,12 +31,12 @@ _FORMAT = 2
 
 @dataclass
 class Manifest:
-    """What has been embedded into a folder so far.
+    """What has been written into a folder so far.
 
     Attributes
     ----------
     model : str
-        Name of the model, for human readers.
+        Name of the model or of the estimator, for human readers.
     settings : dict
         Everything that determines the rows: columns, model fingerprint, pooling and so on.
     sources : list of dict
@@ -101,7 +101,7 @@ class Manifest:
             if values["format"] != _FORMAT:
                 raise DestinationError(
                     f"{folder / MANIFEST} has format {values['format']!r}; this version of skembed has {_FORMAT}. "
-                    "Choose another destination, or pass resume=False to embed all again."
+                    "Choose another destination, or pass resume=False to start anew."
                 )
             if values.pop("sha256") != _sha256(values):
                 raise ValueError("sha256")
@@ -112,11 +112,11 @@ class Manifest:
         except DestinationError:
             raise
         except (SpecialFileError, ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
-            raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to embed all again.") from error
+            raise DestinationError(f"{folder / MANIFEST} is damaged. Pass resume=False to start anew.") from error
         for file, n_bytes, sha256 in parts:
             if not file.is_file() or file.stat().st_size != n_bytes or sha256_file(file) != sha256:
                 raise DestinationError(
-                    f"{file} is missing or has changed. Restore it, or pass resume=False to embed all again."
+                    f"{file} is missing or has changed. Restore it, or pass resume=False to start anew."
                 )
         return manifest
 
@@ -155,12 +155,12 @@ def _no_other_run(folder: Path) -> Iterator[None]:
         yield
     except Timeout:
         raise DestinationError(
-            f"Another process is embedding into {folder}. Wait for it, or choose another folder."
+            f"Another process is writing into {folder}. Wait for it, or choose another folder."
         ) from None
 
 
 def check_same_settings(folder: Path, before: Manifest, settings: dict[str, Any]) -> None:
-    """Raise DestinationError if the folder was embedded with other settings: its vectors would be of two kinds."""
+    """Raise DestinationError if the folder was written with other settings: its rows would be of two kinds."""
     differing = [name for name in settings if settings[name] != before.settings.get(name)]
     if differing:
         given = {name: (_as_given(before.settings.get(name)), _as_given(settings[name])) for name in differing}
@@ -169,8 +169,8 @@ def check_same_settings(folder: Path, before: Manifest, settings: dict[str, Any]
         was = ", ".join(f"{name}={then}" for name, (then, now) in given.items() if then != now)
         now = ", ".join(f"{name}={now}" for name, (then, now) in given.items() if then != now)
         raise DestinationError(
-            f"{folder} was embedded with {was}, not {now}. Choose another destination, the same settings, or "
-            "resume=False to embed all again."
+            f"{folder} was written with {was}, not {now}. Choose another destination, the same settings, or "
+            "resume=False to start anew."
         )
 
 
@@ -191,5 +191,5 @@ def check_same_sources(folder: Path, before: Manifest, stamps: list[dict[str, An
             what = "has changed" if is_same_file else f"is no longer the source's file number {number + 1}"
             raise DestinationError(
                 f"{seen['file']!r} {what}, but its rows are in {folder} already. Choose another destination, or "
-                "resume=False to embed all again; with cache='disk' unchanged texts are not encoded again."
+                "resume=False to start anew; with cache='disk' unchanged texts are not encoded again."
             )

@@ -1,6 +1,6 @@
-"""Vectors in parquet files: ``embed_parquet`` writes them from files of text, ``read_parquet`` reads them.
+"""Files of any size: ``embed_parquet`` and ``predict_parquet`` add a column to them, ``read_parquet`` reads vectors.
 
-Imports pandas and the vector column; pyarrow, and the job with the transformer, when they are called.
+Imports pandas and the vector column; pyarrow, and what runs the jobs, when they are called.
 """
 
 from __future__ import annotations
@@ -8,21 +8,16 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Sequence
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import pandas as pd
 
-from skembed.checks import check_count
+from skembed.checks import check_choice, check_count
 from skembed.encoding.settings import check_names
-from skembed.frames.vectors import VectorDtype
+from skembed.errors import ModelNotFoundError
+from skembed.frames.vectors import vector_type
 from skembed.optional import require
 from skembed.paths import is_url, read_path, refuse_special_file
-
-if TYPE_CHECKING:
-    import pyarrow
-
-
-_CACHE_BYTES = 2**27  # enough for texts that recur in a stream
 
 
 def embed_parquet(
@@ -97,7 +92,7 @@ def embed_parquet(
 
     Notes
     -----
-    The same from a shell: ``python -m skembed embed reviews.parquet --column text --out embedded``.
+    The same from a shell: ``skembed embed reviews.parquet --column text --out embedded``.
 
     In CSV files an empty field is missing, and all columns are text, character by character: type inference would turn
     00123 into 123. Fields may be quoted with ``"``, which is doubled inside a quoted field; a row may have up to 16
@@ -118,6 +113,7 @@ def embed_parquet(
     """
     require("pyarrow", extra="parquet", needed_by="skembed.embed_parquet")
     from skembed.encoding.cache.embedding_cache import EmbeddingCache
+    from skembed.files.estimators import CACHE_BYTES
     from skembed.files.job import EmbeddingJob
     from skembed.files.sources import Source
     from skembed.transformer import SentenceEmbeddingTransformer
@@ -127,9 +123,135 @@ def embed_parquet(
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
     transformer = SentenceEmbeddingTransformer(
-        **{"missing": "nan", "cache": EmbeddingCache(max_bytes=_CACHE_BYTES), **params}
+        **{"missing": "nan", "cache": EmbeddingCache(max_bytes=CACHE_BYTES), **params}
     )
     return EmbeddingJob(Source(source), column, vector_column, transformer).run(folder, rows_per_file, resume)
+
+
+def predict_parquet(
+    estimator: Any,
+    source: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+    destination: str | os.PathLike[str],
+    column: str | Sequence[str],
+    *,
+    method: str = "predict",
+    output: str = "prediction",
+    resume: bool = True,
+    rows_per_file: int = 100_000,
+    trusted: Sequence[str] = (),
+    trust_remote_code: bool = False,
+    local_files_only: bool = True,
+    show_progress_bar: bool | str = "auto",
+) -> int:
+    """Predict the rows of parquet or CSV files of any size into parquet files, in bounded memory.
+
+    The rows go from ``source`` to ``destination`` in order, with all of their columns and one of predictions. An
+    interrupted run resumes, and what is read, written and refused is as for :func:`embed_parquet`.
+
+    Parameters
+    ----------
+    estimator : estimator, or path
+        A fitted estimator of any kind, e.g. a Pipeline, or a file that ``skops.io.dump`` has written (extra ``skops``).
+    source : path or list of paths
+        A parquet or CSV file, a list of them, or a folder; see :func:`embed_parquet`.
+    destination : path
+        A folder on a local disk; new, empty, or written by an earlier call.
+    column : str or list of str
+        Of one name the estimator gets a Series, of a list of names a frame.
+    method : {"predict", "predict_proba", "decision_function", "transform"}, default="predict"
+        Method of the estimator. It gets at most 32,768 rows at a time, and must treat each row by itself.
+    output : str, default="prediction"
+        Name of the new column. It holds a text or a number for each row; or, where the method gives a matrix, a
+        fixed-size list of numbers. In a list of one number a class, the metadata of the field hold the classes as JSON,
+        under ``skembed.classes``.
+    resume : bool, default=True
+        Whether to resume an earlier run; False: what an earlier call wrote is deleted.
+    rows_per_file : int, default=100_000
+        Rows in each file of the destination except the last; at most as many are lost when a run is killed.
+    trusted : sequence of str, default=()
+        Names of types that a file of skops may hold, beside those of skops' own list and skembed's estimators.
+    trust_remote_code : bool, default=False
+        Whether models in a file of skops may bring Python code of their own.
+    local_files_only : bool, default=True
+        Whether models in a file of skops are looked for on this machine alone. False: the hub may be asked.
+    show_progress_bar : bool or "auto", default="auto"
+        Whether to show a progress bar; "auto": in a terminal or notebook.
+
+    Returns
+    -------
+    int
+        Number of rows in the destination, those of earlier calls included.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow or skops is not installed.
+    FileNotFoundError
+        If there is no such file.
+    KeyError
+        If the source has no such column.
+    NotFittedError
+        If the estimator is not fitted.
+    TypeError, ValueError
+        If the estimator has no such method or refuses the rows, with the file and the row, counted from 0, if it names
+        one; or if a file of skops holds types or code that are not trusted.
+    DestinationError
+        As for :func:`embed_parquet`; also if the folder was written with another estimator.
+
+    See Also
+    --------
+    skembed.embed_parquet : Embed a column.
+
+    Notes
+    -----
+    The same from a shell: ``skembed predict model.skops reviews.parquet --column text --out predicted``.
+
+    A folder belongs to one estimator: of a file, its SHA-256 tells; otherwise a hash of its class, parameters and
+    fitted attributes, without ``n_jobs``, ``verbose`` and ``cache``. In CSV files all columns are text.
+
+    Embedders keep vectors in their own ``cache``, in memory up to 1 GiB by default; those in a file up to 128 MiB each.
+    The type of the predictions is that of the first row of the source, which is predicted first of all.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import pandas as pd
+    >>> import skembed
+    >>> classifier = skembed.SentenceEmbeddingClassifier({"good": "It is great.", "bad": "It is broken."}).fit(None)
+    >>> folder = Path(tempfile.mkdtemp())
+    >>> pd.DataFrame({"review": ["Great sound.", "The zip broke."]}).to_csv(folder / "reviews.csv", index=False)
+    >>> skembed.predict_parquet(classifier, folder / "reviews.csv", folder / "predicted", "review")
+    2
+    >>> skembed.read_parquet(folder / "predicted")
+               review prediction
+    0    Great sound.       good
+    1  The zip broke.        bad
+    """
+    require("pyarrow", extra="parquet", needed_by="skembed.predict_parquet")
+    from skembed.files.estimators import identity_of, read_estimator
+    from skembed.files.predictions import METHODS, PredictionJob
+    from skembed.files.sources import Source
+
+    check_choice("method", method, METHODS)
+    check_count("rows_per_file", rows_per_file)
+    folder = read_path(destination, "destination")
+    is_file = isinstance(estimator, (str, os.PathLike))
+    if is_file:
+        estimator, identity = read_estimator(
+            estimator, trusted=trusted, trust_remote_code=trust_remote_code, local_files_only=local_files_only
+        )
+    else:
+        identity = identity_of(estimator)
+    columns = column if isinstance(column, str) else list(column)
+    try:
+        job = PredictionJob(Source(source), columns, output, estimator, method, identity)
+        job.show_progress_bar = show_progress_bar
+        return job.run(folder, rows_per_file, resume)
+    except ModelNotFoundError as error:
+        if is_file and local_files_only:
+            raise ModelNotFoundError(f"{error} To look for it on the hub: local_files_only=False.") from error
+        raise
 
 
 def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.DataFrame:
@@ -183,16 +305,8 @@ def read_parquet(path: str | os.PathLike[str] | IO[bytes], **params: Any) -> pd.
         path = read_path(path, "path")
         refuse_special_file(path)
     table = parquet.read_table(path, **params)
-    frame: pd.DataFrame = table.to_pandas(types_mapper=_vector_type)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=vector_type)
     attributes = (table.schema.metadata or {}).get(b"PANDAS_ATTRS")
     if attributes is not None:
         frame.attrs = json.loads(attributes)
     return frame
-
-
-def _vector_type(arrow: pyarrow.DataType) -> VectorDtype | None:
-    """Return the pandas type of an Arrow type of vectors; None for others, which pyarrow converts."""
-    import pyarrow
-
-    is_vector = pyarrow.types.is_fixed_size_list(arrow) and pyarrow.types.is_float32(arrow.value_type)
-    return VectorDtype(arrow.list_size) if is_vector and arrow.list_size else None

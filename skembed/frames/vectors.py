@@ -612,3 +612,11 @@ def is_one_vector(value: Any, dim: int | None = None) -> bool:
     else:
         is_vector = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(x, (int, float)) for x in value)
     return is_vector and dim in (None, len(value))
+
+
+def vector_type(arrow: pyarrow.DataType) -> VectorDtype | None:
+    """Return the pandas type of an Arrow type of vectors; None for others, which pyarrow converts."""
+    import pyarrow
+
+    is_vector = pyarrow.types.is_fixed_size_list(arrow) and pyarrow.types.is_float32(arrow.value_type)
+    return VectorDtype(arrow.list_size) if is_vector and arrow.list_size else None

@@ -68,14 +68,14 @@ def names_in(folder: Path) -> list[str]:
 
 
 def break_off_at(monkeypatch, n_chunks: int, error: BaseException) -> None:
-    original, left = EmbeddingJob.embed_chunk, iter(range(n_chunks))
+    original, left = EmbeddingJob.compute, iter(range(n_chunks))
 
     def breaking(*arguments):
         if next(left, None) is None:
             raise error
         return original(*arguments)
 
-    monkeypatch.setattr(EmbeddingJob, "embed_chunk", breaking)
+    monkeypatch.setattr(EmbeddingJob, "compute", breaking)
 
 
 class TestRows:
@@ -243,13 +243,13 @@ class TestRefused:
         assert_holds(out, table_of(45), model=tiny)
 
     def test_a_file_that_changes_while_it_is_read(self, source, out, tiny, monkeypatch):
-        original = EmbeddingJob.embed_chunk
+        original = EmbeddingJob.compute
 
         def changing(*arguments):
             os.utime(source / "b.parquet", ns=(1, 1))
             return original(*arguments)
 
-        monkeypatch.setattr(EmbeddingJob, "embed_chunk", changing)
+        monkeypatch.setattr(EmbeddingJob, "compute", changing)
         with pytest.raises(OSError, match=r"b\.parquet was changed while it was read"):
             embed_parquet(source, out, "text", model=tiny)
         assert names_in(out) == []
@@ -353,7 +353,7 @@ class TestFaults:
         command = [sys.executable, "-c", holding, str(out / ".lock")]
         with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:
             first.stdout.readline()
-            with pytest.raises(DestinationError, match="Another process is embedding into"):
+            with pytest.raises(DestinationError, match="Another process is writing into"):
                 embed_parquet(source, out, "text", model=tiny)
             first.send_signal(signal.SIGKILL)
         assert embed_parquet(source, out, "text", model=tiny) == 40

@@ -208,12 +208,12 @@ class TestLock:
             second.start()
             second.join()
             assert "part-000002.parquet.unfinished" in names(tmp_path)
-        assert refused == [f"Another process is embedding into {tmp_path}. Wait for it, or choose another folder."]
+        assert refused == [f"Another process is writing into {tmp_path}. Wait for it, or choose another folder."]
 
     def test_a_lock_of_another_process_is_seen(self, manifest, tmp_path):
         with (
             FileLock(tmp_path / ".lock"),
-            pytest.raises(DestinationError, match="Another process is embedding into"),
+            pytest.raises(DestinationError, match="Another process is writing into"),
             locked_destination(tmp_path),
         ):
             pass
@@ -240,8 +240,8 @@ class TestResuming:
         with pytest.raises(DestinationError) as caught:
             check_same_settings(tmp_path, manifest, {**SETTINGS, "pooling": [["cls"]], "new": 1})
         assert str(caught.value) == (
-            f"{tmp_path} was embedded with pooling='mean', new=None, not pooling='cls', new=1. Choose another "
-            "destination, the same settings, or resume=False to embed all again."
+            f"{tmp_path} was written with pooling='mean', new=None, not pooling='cls', new=1. Choose another "
+            "destination, the same settings, or resume=False to start anew."
         )
 
     @pytest.mark.parametrize("later", [[], [{"file": "c.parquet", "bytes": 1, "modified_ns": 1}]])
