@@ -463,7 +463,11 @@ def test_the_warning_about_long_texts_points_at_the_callers_line(method, embedde
 
 
 def test_init_stores_its_arguments_and_nothing_else():
-    assert NearDuplicates().get_params() == vars(NearDuplicates()) == {"embedder": None, "threshold": 0.9}
+    assert NearDuplicates().get_params() == vars(NearDuplicates()) == {
+        "embedder": None,
+        "threshold": 0.9,
+        "grouping": "connected",
+    }
 
 
 def test_its_repr_shows_what_was_set():
@@ -519,6 +523,7 @@ DO_NOT_FIT = {
     "check_n_features_in_after_fitting": "a column of texts has no number of features",
     "check_estimators_empty_data_messages": "no rows are welcome: they give no groups",
     "check_fit1d": "one dimension is a column of texts, and numbers in it are refused with a TypeError",
+    "check_fit2d_predict1d": "one dimension is a column of texts, and numbers in it are refused with a TypeError",
     "check_complex_data": "complex numbers are refused as every value that is neither text nor vector",
     "check_dtype_object": "a matrix of objects is no matrix of numbers, as for VectorArray",
 }
