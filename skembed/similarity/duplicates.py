@@ -245,7 +245,6 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._match(X)
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
-        check_choice("grouping", self.grouping, _GROUPINGS)
         self.__dict__.pop("labels_", None)  # of other rows, if this is interrupted
         self._keep(X, name)
         self._group()
@@ -254,6 +253,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     def _keep(self, X: Any, name: str) -> None:
         """Embed the rows to compare with, and keep them with their texts and index labels."""
         self._check_threshold()
+        check_choice("grouping", self.grouping, _GROUPINGS)
         embedder = resolve_embedder(self.embedder, missing="nan")
         column = read_column_for(embedder, X, name)
         plan = plan_of(embedder, column)

@@ -463,11 +463,15 @@ def test_the_warning_about_long_texts_points_at_the_callers_line(method, embedde
 
 
 def test_init_stores_its_arguments_and_nothing_else():
-    assert NearDuplicates().get_params() == vars(NearDuplicates()) == {
-        "embedder": None,
-        "threshold": 0.9,
-        "grouping": "connected",
-    }
+    assert (
+        NearDuplicates().get_params()
+        == vars(NearDuplicates())
+        == {
+            "embedder": None,
+            "threshold": 0.9,
+            "grouping": "connected",
+        }
+    )
 
 
 def test_its_repr_shows_what_was_set():
