@@ -73,8 +73,8 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     The connected groups are the connected components of the graph whose edges are the near pairs, see
     :func:`scipy.sparse.csgraph.connected_components`. Stars are those of the leader algorithm [2]_, but a row joins the
     nearest representative, not the first. They are looked for within the connected groups, where each row is compared
-    with the representatives before it. Neither keeps the pairs: near pairs are found in blocks, of some 128 MiB for each
-    core at most, and joined to groups.
+    with the representatives before it. The pairs themselves are not kept: they are found in blocks, which take some 300
+    MiB a core at most, and joined to groups.
 
     The result is exact, as if each pair were compared in all dimensions. Vectors are rotated to principal axes, and
     divided into their first coordinates and the rest. The cosine is the product of the first coordinates plus that of
@@ -172,7 +172,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of int, shape (n_rows,)
-            -1 for a row that is near no fitted row, and for a missing text. For the texts that were fitted, ``labels_``.
+            -1 for a row that is near no fitted row, and for a missing text. For the fitted rows, ``labels_``.
             With ``grouping="star"``, a new row may be further than the threshold from the representative of its group.
 
         Raises

@@ -822,7 +822,7 @@ class TestDuplicatesOfAnotherColumn:
 
     def test_vectors_of_another_model_are_an_error(self, column, train):
         others = pd.Series(VectorArray(np.ones((4, 32)), model="other 0123456789abcdef"), index=train.index)
-        with pytest.raises(ValueError, match="column 'review' are of the model .*, those of against of other 0123"):
+        with pytest.raises(ValueError, match=r"column 'review' are of the model .*, those of against of other 0123"):
             column.text.duplicates(against=train, other_vectors=others)
 
     def test_other_vectors_without_another_column_are_an_error(self, column, vectors):
