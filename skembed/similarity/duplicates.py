@@ -5,6 +5,7 @@ Imports scikit-learn, the embedders, grouping, near pairs and neighbours.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
@@ -22,7 +23,10 @@ from skembed.similarity.near_pairs import TOLERANCE
 from skembed.similarity.neighbours import ExactIndex, VectorIndex
 
 MISSING = -1  # the label of a row without a text
-_GROUPINGS = {"connected": connected_groups, "star": star_groups}
+_GROUPINGS: dict[str, Callable[[NDArray[np.float32], float], NDArray[np.integer[Any]]]] = {
+    "connected": connected_groups,
+    "star": star_groups,
+}
 _ROWS_PER_BLOCK = 2048  # whose scores are computed together
 
 
@@ -245,7 +249,6 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         return self._match(X)
 
     def _fit(self, X: Any, *, name: str = "X") -> Self:
-        self.__dict__.pop("labels_", None)  # of other rows, if this is interrupted
         self._keep(X, name)
         self._group()
         return self
@@ -260,6 +263,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         vectors = embed_column(column, embedder, plan, fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(_take(vectors, rows))
+        self.__dict__.pop("labels_", None)  # of the rows before
         self.embedder_: Any = embedder
         self._model_tag = model_tag(column, embedder, plan)
         self._vectors, self._labels = vectors, column.to_index()
@@ -283,6 +287,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.duplicates_ = pd.DataFrame(table, index=self._labels[position])
 
     def _match(self, X: Any, *, name: str = "X", fitted: str = "the fitted rows") -> pd.DataFrame:
+        """Find the nearest of the rows that are kept; the names are those of both sides in messages."""
         check_is_fitted(self, "_vectors")
         cut = self._check_threshold() - TOLERANCE
         column = read_column_for(self.embedder_, X, name)
