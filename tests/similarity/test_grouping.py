@@ -101,7 +101,10 @@ def test_the_order_of_the_rows_changes_no_connected_group(drawn, random):
     assert_array_equal(pd.factorize(shuffled)[0], pd.factorize(there)[0])
 
 
-def test_of_equally_near_representatives_the_first_is_joined():
+@pytest.mark.parametrize("size", [1, 512])
+def test_of_equally_near_representatives_the_first_is_joined(size, monkeypatch):
+    monkeypatch.setattr(module, "_ROWS_PER_BLOCK", size)
+    monkeypatch.setattr(module, "_REPRESENTATIVES_PER_BLOCK", size)
     vectors = unit([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 1, 1e-4]])
     assert star_groups(vectors, 0.7).tolist() == [0, 1, 0, 0]
     assert star_groups(vectors[[1, 0, 2, 3]], 0.7).tolist() == [0, 1, 0, 0]
