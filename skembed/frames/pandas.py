@@ -234,7 +234,7 @@ class TextColumn:
             Smallest cosine, from -1 to 1, at which two rows are near-duplicates.
         grouping : {"connected", "star"}, default="connected"
             "connected": a chain of near-duplicates connects rows to a group. "star": each row of a group is a
-            near-duplicate of its representative, which is before it.
+            near-duplicate of its representative, which is before it. Not used with ``against``.
         against : column of texts or of vectors, default=None
             Another column, such as the training set of this test set. Each row is compared with the rows of that one,
             and there are no groups.
