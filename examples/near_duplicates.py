@@ -1,5 +1,5 @@
 # %% [markdown]
-# # Near-duplicates: which rows could be dropped
+# # Near-duplicates: which rows could be dropped, and what leaks into a test set
 #
 # The 240 reviews contain three exact repeats, and ten reviews that were reworded slightly. The threshold decides what
 # counts as nearly the same. The right threshold depends on the texts, so look at the pairs on both sides of it.
@@ -11,6 +11,7 @@ from textwrap import shorten
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from sklearn.model_selection import train_test_split
 
 from skembed import NearDuplicates
 
@@ -37,7 +38,28 @@ for _, pair in loose[loose["score"] < 0.995].iloc[::2].head(8).iterrows():
 marked = reviews.text.duplicates(0.9, vectors=vectors)
 kept = reviews[~marked["is_duplicate"]]
 print(f"\n{len(reviews)} rows, {len(kept)} kept at 0.9")
-print(marked[marked["is_duplicate"]].head(3).round(3))
+print(marked.loc[marked["is_duplicate"], ["group", "representative", "score"]].head(3).round(3))
+
+# %% [markdown]
+# ## Chains and stars
+# A chain of similar rows may connect rows that are not, above all at low thresholds. With `grouping="star"`, each row
+# is near the representative of its group. The first rows become representatives: sort the rows to keep to the top.
+
+# %%
+for grouping in ("connected", "star"):
+    others = NearDuplicates(threshold=0.6, grouping=grouping).fit(vectors).duplicates_
+    print(f"{grouping}: {len(others)} rows have at least {others['score'].min():.2f} to their representative")
+
+# %% [markdown]
+# ## Leakage
+# A test set should not contain what a model was trained on. `against` finds the nearest training row of each test row;
+# in scikit-learn, that is `NearDuplicates().fit(train).match(test)`.
+
+# %%
+train, test = train_test_split(reviews, test_size=0.3, random_state=0)
+found = test.text.duplicates(0.9, against=train)
+print(f"\n{found['is_duplicate'].sum()} of {len(test)} test rows are in the training set, too")
+clean = test[~found["is_duplicate"]]
 
 # %% [markdown]
 # ## The picture

@@ -83,6 +83,10 @@ class Column:
             return np.full(len(self), None, dtype=object)
         return np.array([*self.texts.unique, None], dtype=object)[self.texts.codes]
 
+    def to_index(self, start: int = 0) -> pd.Index[Any]:
+        """Return a copy of the index labels; without any, positions from ``start``."""
+        return pd.RangeIndex(start, start + len(self)) if self.labels is None else self.labels.copy()
+
     def to_series(self) -> pd.Series[Any]:
         """Return the texts as a Series with the index labels and the name of the column.
 

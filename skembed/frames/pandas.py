@@ -216,29 +216,49 @@ class TextColumn:
         """
         return verbs.join(self._column, other, k, vectors, other_vectors, params)
 
-    def duplicates(self, threshold: float = 0.9, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
-        """Group rows whose texts mean nearly the same.
+    def duplicates(
+        self,
+        threshold: float = 0.9,
+        *,
+        grouping: str = "connected",
+        against: Any = None,
+        vectors: Any = None,
+        other_vectors: Any = None,
+        **params: Any,
+    ) -> pd.DataFrame:
+        """Group rows whose texts mean nearly the same, or find those that another column has, too.
 
         Parameters
         ----------
         threshold : float, default=0.9
             Smallest cosine, from -1 to 1, at which two rows are near-duplicates.
+        grouping : {"connected", "star"}, default="connected"
+            "connected": a chain of near-duplicates connects rows to a group. "star": each row of a group is a
+            near-duplicate of its representative, which is before it. Not used with ``against``.
+        against : column of texts or of vectors, default=None
+            Another column, such as the training set of this test set. Each row is compared with the rows of that one,
+            and there are no groups.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
             The vectors of the column if they exist already, made with the same parameters.
+        other_vectors : column of vectors, matrix or frame, shape (n_other_rows, dim), default=None
+            The vectors of ``against`` if they exist already.
         **params
             Parameters of :class:`skembed.SentenceEmbeddingTransformer`; ``missing`` is "nan" by default here.
 
         Returns
         -------
-        DataFrame, shape (n_rows, 4)
+        DataFrame, shape (n_rows, 5)
             With the column's index: ``group`` (a number; -1 for a missing text), ``is_duplicate`` (whether the row
-            could be dropped), ``representative`` (index label of the first row of the group) and ``score`` (cosine to
-            the representative).
+            could be dropped), ``representative`` (index label of the first row of the group), ``representative_text``
+            and ``score`` (cosine to the representative). With ``against``: ``position``, ``id`` (index label) and
+            ``score`` (cosine) of the nearest row there, and ``is_duplicate``; see
+            :meth:`skembed.NearDuplicates.match`.
 
         Raises
         ------
         TypeError, ValueError
-            If the threshold is not a cosine, or a value is not a text or a vector.
+            If the threshold is not a cosine, a value is not a text or a vector, or ``against`` has vectors of another
+            model or number of dimensions.
 
         See Also
         --------
@@ -250,12 +270,16 @@ class TextColumn:
         >>> import skembed
         >>> reviews = pd.Series(["The zip broke.", "Works well.", "The zip broke!"], index=["r1", "r2", "r3"])
         >>> reviews.text.duplicates().round(2)
-            group  is_duplicate representative  score
-        r1      0         False             r1   1.00
-        r2      1         False             r2   1.00
-        r3      0          True             r1   0.93
+            group  is_duplicate representative representative_text  score
+        r1      0         False             r1      The zip broke.   1.00
+        r2      1         False             r2         Works well.   1.00
+        r3      0          True             r1      The zip broke.   0.93
+        >>> pd.Series(["The zip broke", "Too short."]).text.duplicates(against=reviews).round(2)
+           position  id  score  is_duplicate
+        0         0  r1   0.98          True
+        1         0  r1   0.24         False
         """
-        return verbs.duplicates(self._column, threshold, vectors, params)
+        return verbs.duplicates(self._column, threshold, grouping, against, vectors, other_vectors, params)
 
     def cluster(
         self, n_clusters: int | Literal["auto"] = "auto", *, vectors: Any = None, random_state: Any = 0, **params: Any
@@ -322,7 +346,7 @@ def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
 
 # What is different where the column is one of a frame; the first pattern is the first keyword-only parameter.
 _IN_A_FRAME = {
-    r"^(?=output :|vectors :)": "on : column label, default=None\n"
+    r"^(?=output :|grouping :|vectors :)": "on : column label, default=None\n"
     "    The column of text. None: the only one; categories of text count if there is no other.\n",
     r"^vectors : ": "vectors : column label, ",
     r"With the column's index": "With the frame's index",
@@ -436,9 +460,17 @@ class TextFrame:
 
     @_documented_as(TextColumn.duplicates)
     def duplicates(
-        self, threshold: float = 0.9, on: Hashable = None, *, vectors: Any = None, **params: Any
+        self,
+        threshold: float = 0.9,
+        on: Hashable = None,
+        *,
+        grouping: str = "connected",
+        against: Any = None,
+        vectors: Any = None,
+        other_vectors: Any = None,
+        **params: Any,
     ) -> pd.DataFrame:
-        """Group rows whose texts mean nearly the same.
+        """Group rows whose texts mean nearly the same, or find those that another column has, too.
 
         Examples
         --------
@@ -450,7 +482,8 @@ class TextFrame:
         0  The zip broke.
         1     Works well.
         """
-        return self._call(TextColumn.duplicates, on, params, threshold, vectors=vectors)
+        keywords = {"grouping": grouping, "against": against, "vectors": vectors, "other_vectors": other_vectors}
+        return self._call(TextColumn.duplicates, on, params, threshold, **keywords)
 
     @_documented_as(TextColumn.cluster)
     def cluster(

@@ -72,12 +72,26 @@ def join(
     return pd.DataFrame(table, index=column.index.take(rows))
 
 
-def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[str, Any]) -> pd.DataFrame:
-    """Group rows that say nearly the same; see ``TextColumn.duplicates``."""
+def duplicates(
+    column: pd.Series,
+    threshold: float,
+    grouping: str,
+    against: Any,
+    vectors: Any,
+    other_vectors: Any,
+    params: dict[str, Any],
+) -> pd.DataFrame:
+    """Group rows that say nearly the same, or find rows of another column that do; see ``TextColumn.duplicates``."""
     from skembed.similarity.duplicates import NearDuplicates
 
-    estimator = NearDuplicates(make_embedder(params, duplicates), threshold=threshold)
-    estimator._fit(_with_vectors(column, vectors), name=describe(column))
+    estimator = NearDuplicates(make_embedder(params, duplicates), threshold=threshold, grouping=grouping)
+    own = _with_vectors(column, vectors)
+    if against is not None:
+        estimator._keep(_with_vectors(_as_series(against), other_vectors), "against")
+        return estimator._match(own, name=describe(column), fitted="against")
+    if other_vectors is not None:
+        raise ValueError("other_vectors are those of against, which is None; pass the other column as against.")
+    estimator._fit(own, name=describe(column))
     others, representative = estimator.duplicates_, np.arange(len(column))
     score = np.where(estimator.labels_ < 0, np.nan, 1.0)
     representative[others["position"]], score[others["position"]] = others["representative"], others["score"]
@@ -85,6 +99,7 @@ def duplicates(column: pd.Series, threshold: float, vectors: Any, params: dict[s
         "group": estimator.labels_,
         "is_duplicate": representative != np.arange(len(column)),
         "representative": column.index.take(representative).to_flat_index(),
+        "representative_text": _texts_of(column)[representative],
         "score": score,
     }
     return pd.DataFrame(table).set_axis(column.index)

@@ -1,33 +1,41 @@
-"""Near-duplicates: texts, or their vectors, to groups. Imports scikit-learn, scipy, the embedders, near pairs."""
+"""Near-duplicates: texts, or their vectors, to groups, and new ones to those that are near.
+
+Imports scikit-learn, the embedders, grouping, near pairs and neighbours.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy.sparse import coo_array
-from scipy.sparse.csgraph import connected_components
 from sklearn.base import BaseEstimator, ClusterMixin
 from sklearn.utils import Tags
+from sklearn.utils.validation import check_is_fitted
 
-from skembed.checks import check_number
-from skembed.embedders import embed_column, plan_of, read_column_for, resolve_embedder
+from skembed.checks import check_choice, check_number
+from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
 from skembed.encoding.distinct import blocks_of, distinct_rows
-from skembed.similarity.near_pairs import near_pairs
+from skembed.similarity.grouping import connected_groups, star_groups
+from skembed.similarity.near_pairs import TOLERANCE
+from skembed.similarity.neighbours import ExactIndex, VectorIndex
 
 MISSING = -1  # the label of a row without a text
-_MAX_EDGES = 2**22  # in memory at a time: 32 MiB
+_GROUPINGS: dict[str, Callable[[NDArray[np.float32], float], NDArray[np.integer[Any]]]] = {
+    "connected": connected_groups,
+    "star": star_groups,
+}
 _ROWS_PER_BLOCK = 2048  # whose scores are computed together
 
 
 class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
-    """Group texts that say nearly the same.
+    """Group texts that say nearly the same, and find those that new texts repeat.
 
-    Two rows are in one group if their cosine is at least ``threshold``, or if a chain of such rows connects them. All
-    pairs of distinct vectors are compared, nearly all of them in a few dimensions only: time grows with the square of
-    the number of rows, memory with the number of rows. A CUDA device is used from 100,000 distinct vectors on.
+    Two rows are near-duplicates if their cosine is at least ``threshold``. All pairs of distinct vectors are compared,
+    nearly all of them in a few dimensions only: time grows with the square of the number of rows, memory with the
+    number of rows. A CUDA device is used from 100,000 distinct vectors on.
 
     Parameters
     ----------
@@ -37,6 +45,11 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     threshold : float, default=0.9
         Smallest cosine, from -1 to 1, of two near-duplicates. A good value depends on the model and the texts: look at
         the scores in ``duplicates_``.
+    grouping : {"connected", "star"}, default="connected"
+        "connected": rows are in one group if they are near, or if a chain of near rows connects them. The order of the
+        rows does not matter. "star": each row of a group is near its representative. Rows are read in their order: a
+        row joins the nearest of the representatives before it if that is near, and becomes one otherwise. So sort the
+        rows to keep first; rows that are added at the end do not change the groups of the others.
 
     Attributes
     ----------
@@ -48,18 +61,24 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Position of the first row of each group: the rows to keep.
     duplicates_ : DataFrame
         The other rows, which could be dropped, under their index labels: their ``position``, that of the
-        ``representative`` of their group, and the ``score``, the cosine of the two. If only a chain connects them, it
-        may be less than the threshold.
+        ``representative`` of their group, and the ``score``, the cosine of the two. Where only a chain connects them,
+        it may be less than the threshold; with ``grouping="star"``, it is not.
 
     See Also
     --------
-    sklearn.cluster.DBSCAN : Finds the same groups with ``min_samples=1`` and ``eps=sqrt(2 - 2 * threshold)``.
+    sklearn.cluster.DBSCAN : Finds the connected groups with ``min_samples=1`` and ``eps=sqrt(2 - 2 * threshold)``.
 
     Notes
     -----
-    The groups are the connected components of the graph whose edges are the pairs, see
-    :func:`scipy.sparse.csgraph.connected_components`. A pair counts if the cosine of its vectors, which have unit
-    length and are in float32, is at least ``threshold - 1e-6`` in float64.
+    A pair is near if the cosine of its vectors, which have unit length and are in float32, is at least ``threshold -
+    1e-6`` in float64. Copies of one vector are always in one group. Other than that, a vector of zeros is near another
+    row only if the threshold is 0 or less.
+
+    The connected groups are the connected components of the graph whose edges are the near pairs, see
+    :func:`scipy.sparse.csgraph.connected_components`. Stars are those of the leader algorithm [2]_, but a row joins the
+    nearest representative, not the first. They are looked for within the connected groups, where each row is compared
+    with the representatives before it. The pairs themselves are not kept: they are found in blocks, which take some 300
+    MiB a core at most, and joined to groups.
 
     The result is exact, as if each pair were compared in all dimensions. Vectors are rotated to principal axes, and
     divided into their first coordinates and the rest. The cosine is the product of the first coordinates plus that of
@@ -68,10 +87,13 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
     bounds exclude too few pairs, as at low thresholds, all dimensions are compared at once. The same bound serves
     searches for large inner products [1]_.
 
+    A fitted estimator keeps the vectors of all rows, 4 bytes a number, and their texts; a pickle contains both.
+
     References
     ----------
     .. [1] C. Teflioudi, R. Gemulla and O. Mykytiuk, "LEMP: Fast Retrieval of Large Entries in a Matrix Product", SIGMOD
        2015, section 4.
+    .. [2] J. A. Hartigan, "Clustering Algorithms", Wiley 1975, chapter 3.
 
     Examples
     --------
@@ -86,11 +108,21 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
        position  representative  score
     2         2               0   0.93
     4         4               1   1.00
+
+    Texts of a test set that are in the training set, too:
+
+    >>> duplicates.match(["The zip broke", "The strap is too short."]).round(2)
+       position id  score  is_duplicate
+    0         0  0   0.98          True
+    1         2  2   0.26         False
     """
 
-    def __init__(self, embedder: BaseEstimator | None = None, *, threshold: float = 0.9) -> None:
+    def __init__(
+        self, embedder: BaseEstimator | None = None, *, threshold: float = 0.9, grouping: str = "connected"
+    ) -> None:
         self.embedder = embedder
         self.threshold = threshold
+        self.grouping = grouping
 
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: ARG002 - scikit-learn passes y to every step
         """Find the groups.
@@ -108,7 +140,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the threshold is not a cosine, or an element is not a text or a vector; the message names its position.
+            If a parameter is invalid, or an element is not a text or a vector; the message names its position.
         """
         return self._fit(X)
 
@@ -129,28 +161,158 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Raises
         ------
         TypeError, ValueError
-            If the threshold is not a cosine, or an element is not a text or a vector; the message names its position.
+            If a parameter is invalid, or an element is not a text or a vector; the message names its position.
         """
         return self._fit(X).labels_
 
+    def predict(self, X: Any) -> NDArray[np.intp]:
+        """Return the group of the nearest fitted row, if that is near.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors, n_rows rows
+            Vectors must be of the same model.
+
+        Returns
+        -------
+        ndarray of int, shape (n_rows,)
+            -1 for a row that is near no fitted row, and for a missing text. For the fitted rows, ``labels_``.
+            With ``grouping="star"``, a new row may be further than the threshold from the representative of its group.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was fitted.
+        TypeError, ValueError
+            If the threshold is not a cosine, an element is not a text or a vector, or vectors are of another model or
+            number of dimensions.
+
+        Notes
+        -----
+        A vector of zeros has a cosine of 0 with all rows, and so no group at a threshold above 0. With
+        ``grouping="star"``, fitted rows whose vectors differ by rounding alone may get the group of the first of them.
+
+        Examples
+        --------
+        >>> from skembed import NearDuplicates
+        >>> duplicates = NearDuplicates().fit(["The zip broke.", "Works well."])
+        >>> duplicates.predict(["The zip broke!", "The strap is too short."])
+        array([ 0, -1])
+        """
+        check_is_fitted(self, "labels_")
+        table = self._match(X)
+        group_of = np.full(len(table), MISSING)
+        is_near = table["is_duplicate"].to_numpy()
+        group_of[is_near] = self.labels_[table["position"].to_numpy(np.intp, na_value=MISSING)[is_near]]
+        return group_of
+
+    def match(self, X: Any) -> pd.DataFrame:
+        """Find the nearest fitted row of each row, and whether it is a near-duplicate.
+
+        ``fit(train).match(test)`` finds leakage: rows of a test set that were trained on.
+
+        Parameters
+        ----------
+        X : column of texts or of vectors, n_rows rows
+            Vectors must be of the same model.
+
+        Returns
+        -------
+        DataFrame, shape (n_rows, 4)
+            With the index of X: ``position`` and ``id`` (index label) of the nearest fitted row, of equally near ones
+            the first; ``score``, the cosine to it; and ``is_duplicate``, whether that is at least the threshold. For a
+            missing text, or where no text was fitted, the others are missing and ``is_duplicate`` is False.
+
+        Raises
+        ------
+        NotFittedError
+            If nothing was fitted.
+        TypeError, ValueError
+            If the threshold is not a cosine, an element is not a text or a vector, or vectors are of another model or
+            number of dimensions.
+
+        See Also
+        --------
+        SemanticSearch : Finds several nearest rows.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> from skembed import NearDuplicates
+        >>> train = pd.Series(["The zip broke.", "Works well."], index=["r1", "r2"])
+        >>> test = pd.Series(["The zip broke!", None], index=["t1", "t2"])
+        >>> NearDuplicates().fit(train).match(test).round(2)
+            position   id  score  is_duplicate
+        t1         0   r1   0.93          True
+        t2      <NA>  NaN    NaN         False
+        """
+        return self._match(X)
+
     def _fit(self, X: Any, *, name: str = "X") -> Self:
-        check_number("threshold", self.threshold, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
-        self.embedder_: Any = resolve_embedder(self.embedder, missing="nan")
-        column = read_column_for(self.embedder_, X, name)
-        vectors = embed_column(column, self.embedder_, plan_of(self.embedder_, column), fit=True)
+        self._keep(X, name)
+        self._group()
+        return self
+
+    def _keep(self, X: Any, name: str) -> None:
+        """Embed the rows to compare with, and keep them with their texts and index labels."""
+        self._check_threshold()
+        check_choice("grouping", self.grouping, _GROUPINGS)
+        embedder = resolve_embedder(self.embedder, missing="nan")
+        column = read_column_for(embedder, X, name)
+        plan = plan_of(embedder, column)
+        vectors = embed_column(column, embedder, plan, fit=True)
         rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
         code_of, first_rows = distinct_rows(_take(vectors, rows))
-        group_of = pd.factorize(_group_vectors(_take(vectors, rows[first_rows]), float(self.threshold))[code_of])[0]
-        self.labels_ = np.full(len(vectors), MISSING)
+        self.__dict__.pop("labels_", None)  # of the rows before
+        self.embedder_: Any = embedder
+        self._model_tag = model_tag(column, embedder, plan)
+        self._vectors, self._labels = vectors, column.to_index()
+        self._texts = None if column.texts is None else column.to_objects()
+        self._distinct_rows = rows[first_rows]
+        self._code_of = np.full(len(vectors), MISSING)  # place of each row's vector in _distinct_rows
+        self._code_of[rows] = code_of
+
+    def _group(self) -> None:
+        """Group the rows that are kept."""
+        rows = np.flatnonzero(self._code_of != MISSING)
+        groups = _GROUPINGS[self.grouping](_take(self._vectors, self._distinct_rows), float(self.threshold))
+        group_of = pd.factorize(groups[self._code_of[rows]])[0]
+        self.labels_ = np.full(len(self._vectors), MISSING)
         self.labels_[rows] = group_of
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
         is_other = rows != self.representatives_[group_of]
         position, representative = rows[is_other], self.representatives_[group_of][is_other]
-        score = _cosines(vectors, position, representative)
+        score = _cosines(self._vectors, position, representative)
         table = {"position": position, "representative": representative, "score": score}
-        labels = pd.RangeIndex(len(vectors)) if column.labels is None else column.labels
-        self.duplicates_ = pd.DataFrame(table, index=labels[position])
-        return self
+        self.duplicates_ = pd.DataFrame(table, index=self._labels[position])
+
+    def _match(self, X: Any, *, name: str = "X", fitted: str = "the fitted rows") -> pd.DataFrame:
+        """Find the nearest of the rows that are kept; the names are those of both sides in messages."""
+        check_is_fitted(self, "_vectors")
+        cut = self._check_threshold() - TOLERANCE
+        column = read_column_for(self.embedder_, X, name)
+        plan, dim = plan_of(self.embedder_, column), self._vectors.shape[1]
+        vectors = embed_like(column, self.embedder_, plan, self._model_tag, dim, (name, fitted))
+        position, score = np.full(len(vectors), MISSING), np.full(len(vectors), np.nan)
+        rows = np.flatnonzero(~np.isnan(vectors).any(axis=1))
+        if len(rows) and len(self._distinct_rows):
+            distinct = _take(self._vectors, self._distinct_rows)
+            index = VectorIndex(ExactIndex(distinct), np.arange(len(distinct)))
+            cosines, found = index.nearest(_take(vectors, rows), 1)
+            position[rows], score[rows] = self._distinct_rows[found[:, 0]], cosines[:, 0]
+        is_missing = position == MISSING
+        labels = self._labels.to_flat_index().to_numpy(dtype=object)
+        table = {
+            "position": pd.arrays.IntegerArray(position, mask=is_missing),
+            "id": np.append(labels, [None])[position],
+            "score": score,
+            "is_duplicate": score >= cut,
+        }
+        return pd.DataFrame(table, index=column.to_index())
+
+    def _check_threshold(self) -> float:
+        check_number("threshold", self.threshold, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
+        return float(self.threshold)
 
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         return [(resolve_embedder(self.embedder, missing="nan"), X)]
@@ -171,24 +333,3 @@ def _cosines(vectors: NDArray[np.float32], position: NDArray[np.intp], other: ND
     for block in blocks_of(len(position), _ROWS_PER_BLOCK):
         np.einsum("ij,ij->i", vectors[position[block]], vectors[other[block]], out=cosines[block])
     return cosines.clip(-1, 1)
-
-
-def _group_vectors(vectors: NDArray[np.float32], threshold: float) -> NDArray[np.int32]:
-    """Return the group of each vector: the connected components of all pairs, joined before they fill the memory."""
-    group_of = np.arange(len(vectors), dtype=np.int32)
-    edges: list[NDArray[np.int32]] = []
-    n_edges = 0
-    for position, other in near_pairs(vectors, threshold):
-        joins = group_of[position] != group_of[other]
-        edges.append(np.stack([position[joins], other[joins]]))
-        n_edges += edges[-1].shape[1]
-        if n_edges > _MAX_EDGES:
-            group_of, edges, n_edges = _join_groups(group_of, edges), [], 0
-    return _join_groups(group_of, edges) if edges else group_of
-
-
-def _join_groups(group_of: NDArray[np.int32], edges: list[NDArray[np.int32]]) -> NDArray[np.int32]:
-    position, other = group_of[np.concatenate(edges, axis=1)]
-    graph = coo_array((np.ones(len(position), dtype=bool), (position, other)), shape=(len(group_of),) * 2)
-    joined: NDArray[np.int32] = connected_components(graph, directed=False)[1]
-    return joined[group_of]

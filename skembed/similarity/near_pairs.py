@@ -42,11 +42,11 @@ TOLERANCE = 1e-6  # a cosine so little below the threshold counts as equal to it
 
 # Blocks whose products stay in the processor's cache: 1 MiB of float32, or of bfloat16.
 _ROWS_PER_BLOCK, _OTHERS_PER_BLOCK = 512, {"float32": 512, "bfloat16": 1024}
-_BLOCKS_AT_A_TIME = 16  # per thread: some milliseconds, and at most 64 MiB of pairs
+_BLOCKS_AT_A_TIME = 16  # per thread: some milliseconds, and at most 32 MiB of pairs, 64 MiB for bfloat16
 _NUMBERS_GATHERED = 2**18  # of pairs that are compared one by one
 _FEWEST_FOR_TORCH, _FEWEST_FOR_IMPORT = 8192, 100_000  # vectors: importing torch takes a second or more
 
-_SHAPE_ON_DEVICE = 2048, 2**14  # of blocks
+_SHAPE_ON_DEVICE = 2048, 2**14  # of blocks, one at a time: at most 256 MiB of pairs
 _NUMBERS_ON_DEVICE = 2**25  # of pairs that are compared one by one
 _BYTES_ON_DEVICE = 2**32  # that a comparison takes, besides the vectors
 _MARGIN_ON_DEVICE = 2 * 2.0**-8 + 2.0**-16  # see OnDevice
@@ -71,7 +71,9 @@ def near_pairs(
     Yields
     ------
     position, other : ndarray of int32, shape (n_found,)
-        The first is the smaller one. There are several such arrays, of bounded size.
+        The first is the smaller one. There are several such arrays, of at most 64 MiB together; from a device, of 256
+        MiB. Meanwhile a thread on each core finds the next ones: a few of them are in memory, however many pairs there
+        are.
 
     Examples
     --------
@@ -126,7 +128,7 @@ def _can_limit_torch() -> bool:
 def _compare(comparison: OnProcessor | OnDevice, n: int, show: bool | str) -> Generator[Pairs]:
     """Compare all blocks, in as many threads as there are cores; each takes the next blocks when it is free."""
     n_rows, n_others = comparison.shape
-    tasks = LockedIterator(_divide(n, n_rows, n_others))
+    tasks = LockedIterator(_divide(n, n_rows, n_others, comparison.n_blocks))
     n_threads = min(comparison.n_threads, -(-n // n_rows))
     work = [_work(comparison, tasks) for _ in range(n_threads)]
     with (
@@ -143,12 +145,12 @@ def _count_blocks(n: int, n_rows: int, n_others: int) -> int:
     return sum(len(range(start - start % n_others, n, n_others)) for start in range(0, n, n_rows))
 
 
-def _divide(n: int, n_rows: int, n_others: int) -> Iterator[tuple[slice, range]]:
-    """Yield rows, and the starts of some blocks of others that end after them."""
+def _divide(n: int, n_rows: int, n_others: int, n_blocks: int) -> Iterator[tuple[slice, range]]:
+    """Yield rows, and the starts of up to ``n_blocks`` blocks of others that end after them."""
     for start in range(0, n, n_rows):
         others = range(start - start % n_others, n, n_others)
-        for first in range(0, len(others), _BLOCKS_AT_A_TIME):
-            yield slice(start, min(start + n_rows, n)), others[first : first + _BLOCKS_AT_A_TIME]
+        for first in range(0, len(others), n_blocks):
+            yield slice(start, min(start + n_rows, n)), others[first : first + n_blocks]
 
 
 def _work(comparison: OnProcessor | OnDevice, tasks: Iterator[tuple[slice, range]]) -> Generator[tuple[int, Pairs]]:
@@ -170,6 +172,8 @@ class OnProcessor:
     dtype : {"float32", "bfloat16"}
         In which the bounds are computed.
     """
+
+    n_blocks = _BLOCKS_AT_A_TIME
 
     def __init__(self, vectors: NDArray[np.float32], cut: float, leading: Leading | None, dtype: str) -> None:
         self.vectors, self.cut = vectors, cut
@@ -301,7 +305,7 @@ class OnDevice:
     device : str
     """
 
-    n_threads = 1  # the device computes in parallel
+    n_threads = n_blocks = 1  # the device computes in parallel, and its blocks are large
 
     def __init__(self, vectors: NDArray[np.float32], cut: float, leading: Leading | None, device: str) -> None:
         torch = importlib.import_module("torch")

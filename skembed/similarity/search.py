@@ -182,7 +182,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if plan is not None and isinstance(embedder, SentenceEmbeddingTransformer):
             embedder = copy.copy(embedder)
             embedder._learn(plan)  # queries must be embedded by the same model
-        labels = _labels_of(column, len(self._documents))
+        labels = column.to_index(len(self._documents))
         documents = self._documents.appended(labels, column.to_objects(), y, vectors)
         self.__dict__.update(_documents=documents, embedder_=embedder)  # in one step, which no interrupt divides
         return self
@@ -474,7 +474,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not len(rows):
             raise ValueError(f"There is nothing to search: the corpus has {len(vectors)} rows, none with a text.")
         index = VectorIndex.from_vectors(vectors[rows], _INDEXES[self.index])
-        self._documents = Documents.of(_labels_of(column, 0), column.to_objects(), y, rows, index)
+        self._documents = Documents.of(column.to_index(), column.to_objects(), y, rows, index)
         return self
 
     def _find_all(self, X: Any, k: int, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
@@ -579,8 +579,3 @@ def _read_y(y: Any, n_rows: int) -> NDArray[Any] | None:
     if len(values) != n_rows:
         raise ValueError(f"y has {len(values)} values for {n_rows} documents.")
     return values
-
-
-def _labels_of(column: Column, n_before: int) -> pd.Index[Any]:
-    """Return the index labels of documents, or positions from ``n_before``."""
-    return pd.RangeIndex(n_before, n_before + len(column)) if column.labels is None else column.labels.copy()

@@ -30,6 +30,11 @@ def test_a_list_has_neither_labels_nor_a_name():
     assert column.where(0) == "texts[0]"
 
 
+def test_rows_without_labels_are_labelled_by_their_positions():
+    assert read_column(["a", "b"]).to_index(3).tolist() == [3, 4]
+    assert read_column(NAMED).to_index(3).tolist() == [7, 8, 9]
+
+
 def test_a_row_is_named_by_position_and_label():
     assert read_column(NAMED).where(2) == "X[2] (index label 9)"
 

@@ -17,7 +17,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal
 from scipy.sparse.csgraph import connected_components
 
 import skembed
-from skembed import SentenceEmbeddingTransformer, TopicModel, TruncationWarning, VectorArray
+from skembed import NearDuplicates, SentenceEmbeddingTransformer, TopicModel, TruncationWarning, VectorArray
 from skembed.encoding.settings import Settings
 
 TEXTS = ["a quick fox", "the wrong address", "a quick fox", "login", "an update of the app"]
@@ -27,7 +27,7 @@ COLUMNS = {
     "similarity": ["score"],
     "search": ["query", "query_id", "rank", "score", "position", "id", "text"],
     "join": ["rank", "score", "position", "id", "text"],
-    "duplicates": ["group", "is_duplicate", "representative", "score"],
+    "duplicates": ["group", "is_duplicate", "representative", "representative_text", "score"],
     "cluster": ["cluster", "name", "rank", "score"],
 }
 INDEXES = {
@@ -376,7 +376,9 @@ CONTAINERS = {
 
 
 def assert_close(made, expected, rough=False) -> None:
-    made, expected = (table.drop(columns=["query", "text"], errors="ignore") for table in (made, expected))
+    made, expected = (
+        table.drop(columns=["query", "text", "representative_text"], errors="ignore") for table in (made, expected)
+    )
     assert_frame_equal(made, expected, check_exact=False, atol=1e-2 if rough else 1e-5, rtol=0)
 
 
@@ -730,6 +732,28 @@ class TestDuplicates:
             found = groups["representative"].iloc[row]
             assert found == labels[first] or pd.isna(found)
 
+    def test_the_text_of_the_representative_is_beside_it(self, column):
+        groups = column.text.duplicates(0.9999)
+        assert groups["representative_text"].tolist() == ["a quick fox", "the wrong address", "a quick fox", *TEXTS[3:]]
+        vectors = column.embed(output="vector")
+        assert_frame_equal(column.text.duplicates(0.9999, vectors=vectors), groups)
+        assert vectors.text.duplicates(0.9999)["representative_text"].isna().all()
+
+    def test_in_a_star_every_row_is_near_its_representative(self):
+        arc = VectorArray(np.array([[np.cos(turn), np.sin(turn)] for turn in np.radians([0, 20, 40, 60])]))
+        column = pd.Series(["a", "b", "c", "d"], index=list("wxyz"))
+        assert column.text.duplicates(0.9, vectors=arc)["representative"].tolist() == list("wwww")
+        stars = column.text.duplicates(0.9, vectors=arc, grouping="star")
+        assert stars["representative"].tolist() == list("wwyy")
+        assert stars["representative_text"].tolist() == list("aacc")
+        assert (stars["score"] >= 0.9).all()
+
+    @pytest.mark.parametrize("against", [None, OTHER], ids=["groups", "against"])
+    def test_an_unknown_grouping_is_an_error(self, against, column, counted):
+        with pytest.raises(ValueError, match="grouping must be 'connected' or 'star'; got 'chain'"):
+            column.text.duplicates(grouping="chain", against=against)
+        assert counted == []
+
     def test_one_line_keeps_the_rows_that_are_not_duplicates(self, df):
         assert df[~df.text.duplicates(0.9999)["is_duplicate"]].index.tolist() == list("abde")
 
@@ -753,6 +777,65 @@ class TestDuplicates:
         assert (firsts.to_numpy() == made.drop_duplicates("group").index).all()
         assert_allclose(made["score"], cosines[made.index, made["representative"]], atol=1e-6)
         assert (made["is_duplicate"] == (made["representative"] != made.index)).all()
+
+
+class TestDuplicatesOfAnotherColumn:
+    @pytest.fixture
+    def train(self) -> pd.Series:
+        return pd.Series(["login", None, "a quick fox", "login"], index=list("wxyz"), dtype=object)
+
+    def test_each_row_has_its_nearest_row_there(self, column, train):
+        found = column.text.duplicates(0.9999, against=train)
+        assert found.columns.tolist() == ["position", "id", "score", "is_duplicate"]
+        assert_index_equal(found.index, column.index)
+        assert found["is_duplicate"].tolist() == [True, False, True, True, False]
+        assert found.loc[found["is_duplicate"], "position"].tolist() == [2, 2, 0]
+        assert found.loc[found["is_duplicate"], "id"].tolist() == list("yyw")
+
+    def test_it_is_the_table_of_match(self, column, train):
+        estimator = NearDuplicates(SentenceEmbeddingTransformer(missing="nan"), threshold=0.8)
+        assert_frame_equal(column.text.duplicates(0.8, against=train), estimator.fit(train).match(column))
+
+    def test_a_frame_and_a_column_give_the_same(self, df, train):
+        expected = df["review"].text.duplicates(0.9, against=train)
+        assert_frame_equal(df.text.duplicates(0.9, against=train), expected)
+        assert_frame_equal(df.text.duplicates(0.9, "review", against=train), expected)
+
+    @pytest.mark.parametrize("kind", [list, pl.Series, pa.array, pd.Series.to_frame], ids=lambda kind: kind.__name__)
+    def test_the_other_column_is_of_any_kind(self, kind, column, train):
+        found = column.text.duplicates(0.9999, against=kind(train))
+        assert found["position"].tolist() == column.text.duplicates(0.9999, against=train)["position"].tolist()
+
+    def test_missing_texts_keep_their_rows_and_are_never_found(self, train):
+        found = train.text.duplicates(0.9999, against=train)
+        assert found["position"].tolist() == [0, pd.NA, 2, 0]
+        assert found.isna().any(axis=1).tolist() == [False, True, False, False]
+        assert found["is_duplicate"].tolist() == [True, False, True, True]
+
+    def test_vectors_of_both_may_exist_already(self, column, train, counted):
+        expected = column.text.duplicates(0.9, against=train)
+        vectors, others = column.embed(output="vector"), train.embed(output="vector")
+        counted.clear()
+        assert_frame_equal(column.text.duplicates(0.9, against=train, vectors=vectors, other_vectors=others), expected)
+        assert_frame_equal(vectors.text.duplicates(0.9, against=others), expected)
+        assert counted == []
+
+    def test_vectors_of_another_model_are_an_error(self, column, train):
+        others = pd.Series(VectorArray(np.ones((4, 32)), model="other 0123456789abcdef"), index=train.index)
+        with pytest.raises(ValueError, match=r"column 'review' are of the model .*, those of against of other 0123"):
+            column.text.duplicates(against=train, other_vectors=others)
+
+    def test_other_vectors_without_another_column_are_an_error(self, column, vectors):
+        with pytest.raises(ValueError, match="other_vectors are those of against, which is None"):
+            column.text.duplicates(other_vectors=vectors)
+
+    def test_a_value_that_is_not_a_text_is_named_with_its_column(self, column):
+        with pytest.raises(TypeError, match=r"against\[1\] \(index label 1\) is float, not str"):
+            column.text.duplicates(against=pd.Series(["a", 3.5]))
+
+    def test_pairs_within_the_other_column_are_not_compared(self, column, train, monkeypatch):
+        monkeypatch.setattr("skembed.similarity.grouping.near_pairs", None)
+        assert len(column.text.duplicates(against=train)) == len(column)
 
 
 class TestCluster:

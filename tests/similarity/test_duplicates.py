@@ -16,6 +16,7 @@ from pandas.testing import assert_frame_equal, assert_index_equal
 from scipy.sparse.csgraph import connected_components
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN
+from sklearn.exceptions import NotFittedError
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
@@ -26,6 +27,7 @@ NAN = float("nan")
 TEXTS = ["a quick fox", "the wrong address", "a quick fox", "quick fox", None, "the wrong address", "an update"]
 ROWS = [[1.0, 0.0], [0.0, 2.0], None, [3.0, 0.1], [0.0, 1.0], [-1.0, 0.0]]
 GROUPS_OF_ROWS = [0, 1, -1, 0, 1, 2]  # at any threshold from 0.1 to 0.99
+GROUPINGS = ["connected", "star"]
 ON_A_CIRCLE = np.array([[np.cos(turn), np.sin(turn)] for turn in np.radians(range(0, 190, 10))])
 
 
@@ -84,29 +86,32 @@ def test_the_groups_are_those_of_dbscan(given_vectors):
     assert_array_equal(NearDuplicates(threshold=threshold).fit(vectors).labels_, pd.factorize(expected)[0])
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@settings(deadline=None, max_examples=50)
 @given(clustered())
-def test_groups_are_numbered_in_order_of_first_appearance(given_vectors):
+def test_groups_are_numbered_in_order_of_first_appearance(grouping, given_vectors):
     vectors, threshold = given_vectors
-    labels = NearDuplicates(threshold=threshold).fit(vectors).labels_
+    labels = NearDuplicates(threshold=threshold, grouping=grouping).fit(vectors).labels_
     assert labels.dtype.kind == "i"
     assert list(dict.fromkeys(labels.tolist())) == list(range(labels.max() + 1))
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@settings(deadline=None, max_examples=50)
 @given(clustered())
-def test_representatives_are_the_first_rows_of_the_groups(given_vectors):
+def test_representatives_are_the_first_rows_of_the_groups(grouping, given_vectors):
     vectors, threshold = given_vectors
-    made = NearDuplicates(threshold=threshold).fit(vectors)
+    made = NearDuplicates(threshold=threshold, grouping=grouping).fit(vectors)
     labels = made.labels_.tolist()
     assert made.representatives_.tolist() == [labels.index(group) for group in range(max(labels) + 1)]
 
 
-@settings(deadline=None)
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@settings(deadline=None, max_examples=50)
 @given(clustered())
-def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative(given_vectors):
+def test_the_other_rows_are_listed_with_the_exact_cosine_to_their_representative(grouping, given_vectors):
     vectors, threshold = given_vectors
-    made = NearDuplicates(threshold=threshold).fit(vectors)
+    made = NearDuplicates(threshold=threshold, grouping=grouping).fit(vectors)
     listed = made.duplicates_
     assert sorted([*listed.position, *made.representatives_]) == list(range(len(vectors)))
     assert listed.position.is_monotonic_increasing
@@ -136,6 +141,30 @@ def test_a_broken_chain_connects_nothing():
     made = NearDuplicates(threshold=np.cos(np.radians(9.9))).fit(ON_A_CIRCLE)
     assert made.labels_.tolist() == list(range(len(ON_A_CIRCLE)))
     assert made.duplicates_.empty
+
+
+@settings(deadline=None, max_examples=50)
+@given(clustered())
+def test_in_a_star_every_row_is_near_its_representative(given_vectors):
+    vectors, threshold = given_vectors
+    listed = NearDuplicates(threshold=threshold, grouping="star").fit(vectors).duplicates_
+    assert (cosines_of(vectors)[listed.position, listed.representative] >= threshold).all()
+
+
+@settings(deadline=None, max_examples=50)
+@given(clustered())
+def test_stars_divide_connected_groups(given_vectors):
+    vectors, threshold = given_vectors
+    stars = NearDuplicates(threshold=threshold, grouping="star").fit(vectors).labels_
+    connected = NearDuplicates(threshold=threshold).fit(vectors).labels_
+    assert pd.Series(connected).groupby(stars).nunique().eq(1).all()
+
+
+def test_the_order_of_the_rows_decides_the_stars_and_none_that_follows():
+    star = NearDuplicates(threshold=np.cos(np.radians(10.1)), grouping="star")
+    assert star.fit_predict(ON_A_CIRCLE[:4]).tolist() == [0, 0, 1, 1]
+    assert star.fit_predict(ON_A_CIRCLE[[1, 0, 2, 3]]).tolist() == [0, 0, 0, 1]
+    assert star.fit_predict(ON_A_CIRCLE)[:4].tolist() == [0, 0, 1, 1]
 
 
 @pytest.mark.parametrize("n_rows", [1, 7, 20, 1000])
@@ -182,16 +211,178 @@ def test_at_the_lowest_threshold_everything_is_one_group(random_vectors):
     assert set(NearDuplicates(threshold=-1).fit(random_vectors).labels_) == {0}
 
 
+@pytest.mark.parametrize("grouping", GROUPINGS)
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.sampled_from(["a fox", "the dog", "an update", "login"]), min_size=1, max_size=12))
-def test_repeated_texts_are_grouped_whatever_the_model(tiny, texts):
-    made = NearDuplicates(SentenceEmbeddingTransformer(tiny), threshold=1.0).fit(texts)
+def test_repeated_texts_are_grouped_whatever_the_model(tiny, grouping, texts):
+    made = NearDuplicates(SentenceEmbeddingTransformer(tiny), threshold=1.0, grouping=grouping).fit(texts)
     assert made.labels_.tolist() == pd.factorize(np.array(texts, dtype=object))[0].tolist()
 
 
 def test_with_the_real_model_rewordings_are_grouped():
     texts = ["How do I reset my password?", "The weather is fine.", "How can I reset my password?"]
     assert NearDuplicates(threshold=0.9).fit(texts).labels_.tolist() == [0, 1, 0]
+
+
+# New rows
+
+
+@st.composite
+def split(draw) -> tuple[np.ndarray, np.ndarray, float]:
+    """Return vectors to fit and to match, some of them in both, with no cosine close to the threshold."""
+    vectors, threshold = draw(clustered())
+    vectors = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+    n_fitted = draw(st.integers(1, len(vectors)))
+    return vectors[:n_fitted], vectors[draw(st.integers(0, n_fitted - 1)) :], threshold
+
+
+@settings(deadline=None, max_examples=50)
+@given(split())
+def test_match_finds_the_nearest_fitted_row_and_of_ties_the_first(drawn):
+    fitted, queries, threshold = drawn
+    found = NearDuplicates(threshold=threshold).fit(fitted).match(queries)
+    cosines = cosines_of(np.vstack([queries, fitted]))[: len(queries), len(queries) :]
+    assert found.position.tolist() == found.id.tolist() == cosines.round(12).argmax(axis=1).tolist()
+    assert_allclose(found.score, cosines.max(axis=1), atol=1e-12)
+    assert_array_equal(found.is_duplicate, cosines.max(axis=1) >= threshold)
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@settings(deadline=None, max_examples=50)
+@given(split())
+def test_predict_gives_the_group_of_the_nearest_row_if_it_is_near(grouping, drawn):
+    fitted, queries, threshold = drawn
+    made = NearDuplicates(threshold=threshold, grouping=grouping).fit(fitted)
+    found = made.match(queries)
+    expected = np.where(found.is_duplicate, made.labels_[found.position.to_numpy(np.intp)], -1)
+    assert_array_equal(made.predict(queries), expected)
+    assert made.predict(queries).dtype == made.labels_.dtype
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+@settings(deadline=None, max_examples=50)
+@given(clustered())
+def test_predict_of_the_fitted_rows_gives_their_labels(grouping, given_vectors):
+    vectors, threshold = given_vectors
+    made = NearDuplicates(threshold=threshold, grouping=grouping)
+    assert_array_equal(made.fit(vectors).predict(vectors), made.labels_)
+
+
+@pytest.mark.parametrize("grouping", GROUPINGS)
+def test_predict_of_the_fitted_texts_gives_their_labels(grouping, embedder):
+    made = NearDuplicates(embedder, threshold=0.99, grouping=grouping)
+    assert made.fit(TEXTS).predict(TEXTS).tolist() == made.labels_.tolist()
+
+
+def test_a_new_row_may_be_far_from_the_representative_of_its_star():
+    made = NearDuplicates(threshold=np.cos(np.radians(10.1)), grouping="star").fit(ON_A_CIRCLE[:2])
+    assert made.predict(ON_A_CIRCLE[[2, 3]]).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize(("above", "is_near"), [(0, True), (9e-7, True), (1.1e-6, False)])
+@pytest.mark.parametrize("seed", range(10))
+def test_near_is_what_fit_calls_near(above, is_near, seed):
+    pair = np.random.default_rng(seed).normal(size=(2, 384)).astype(np.float32)
+    pair /= np.linalg.norm(pair, axis=1, keepdims=True)
+    made = NearDuplicates(threshold=float(cosines_of(pair)[0, 1]) + above)
+    assert made.fit(pair[:1]).match(pair[1:]).is_duplicate.tolist() == [is_near]
+    assert made.fit(pair[:1]).predict(pair[1:]).tolist() == [0 if is_near else -1]
+    assert made.fit_predict(pair).tolist() == [0, 0 if is_near else 1]
+
+
+def test_leakage_is_found_with_the_real_model():
+    train = pd.Series(["How do I reset my password?", "The weather is fine."], index=["r1", "r2"])
+    test = pd.Series(["How can I reset my password?", "What does it cost?"], index=["t1", "t2"])
+    found = NearDuplicates(threshold=0.9).fit(train).match(test)
+    assert_index_equal(found.index, test.index)
+    assert found.columns.tolist() == ["position", "id", "score", "is_duplicate"]
+    assert found.is_duplicate.tolist() == [True, False]
+    assert (found.position.iloc[0], found.id.iloc[0]) == (0, "r1")
+
+
+@pytest.mark.parametrize("missing", [None, NAN, pd.NA], ids=repr)
+def test_a_missing_text_matches_nothing(missing, embedder):
+    made = NearDuplicates(embedder, threshold=-1).fit([missing, "a fox"])
+    found = made.match(["a fox", missing])
+    assert found.position.dtype == "Int64"
+    assert found.position.tolist() == [1, pd.NA]
+    assert found[["id", "score"]].isna().all(axis=1).tolist() == [False, True]
+    assert found.is_duplicate.tolist() == [True, False]
+    assert found.is_duplicate.dtype == bool
+    assert made.predict(["a fox", missing]).tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("fitted", [[], [None, None]], ids=["no rows", "missing"])
+def test_where_no_text_was_fitted_nothing_matches(fitted, embedder):
+    made = NearDuplicates(embedder).fit(fitted)
+    found = made.match(["a fox", None])
+    assert found[["position", "id", "score"]].isna().all(axis=None)
+    assert found.is_duplicate.tolist() == [False, False]
+    assert made.predict(["a fox"]).tolist() == [-1]
+
+
+def test_no_rows_have_no_matches(embedder):
+    found = NearDuplicates(embedder).fit(["a fox"]).match([])
+    assert (found.shape, found.position.dtype, found.is_duplicate.dtype) == ((0, 4), "Int64", bool)
+
+
+@pytest.mark.parametrize(("threshold", "groups"), [(0.1, [-1, 0]), (0.0, [0, 0])])
+def test_a_vector_of_zeros_has_a_cosine_of_zero_with_all(threshold, groups):
+    made = NearDuplicates(threshold=threshold).fit([[1.0, 0.0], [0.0, 0.0]])
+    assert made.match([[0.0, 0.0]]).drop(columns="is_duplicate").to_numpy().tolist() == [[0, 0, 0.0]]
+    assert made.predict([[0.0, 0.0], [2.0, 0.0]]).tolist() == groups
+
+
+@pytest.mark.parametrize("method", ["predict", "match"])
+class TestRefusals:
+    def test_before_fit(self, method):
+        with pytest.raises(NotFittedError):
+            getattr(NearDuplicates(), method)(["a fox"])
+
+    def test_vectors_of_other_dimensions(self, method):
+        with pytest.raises(ValueError, match="X have 3 dimensions, those of the fitted rows 2"):
+            getattr(NearDuplicates().fit(ROWS), method)([[1.0, 0.0, 0.0]])
+
+    def test_vectors_of_another_model(self, method, embedder):
+        made = NearDuplicates(embedder).fit(["a fox"])
+        vectors = skembed.VectorArray(np.ones((1, 32)), model="other 0123456789abcdef")
+        with pytest.raises(ValueError, match=r"vectors of X are of the model other .* those of the fitted rows of"):
+            getattr(made, method)(vectors)
+
+    def test_a_value_that_is_not_a_text(self, method, embedder):
+        X = pd.Series(["a fox", 5], index=["r", "s"])
+        with pytest.raises(TypeError, match=r"X\[1\] \(index label 's'\) is int, not str"):
+            getattr(NearDuplicates(embedder).fit(["a fox"]), method)(X)
+
+    def test_a_threshold_that_is_not_a_cosine(self, method):
+        made = NearDuplicates().fit(ROWS).set_params(threshold=2)
+        with pytest.raises(ValueError, match="threshold must be a cosine"):
+            getattr(made, method)(ROWS)
+
+
+@pytest.mark.parametrize("method", ["predict", "match"])
+def test_the_warning_about_long_texts_to_match_points_at_the_callers_line(method, embedder):
+    made = NearDuplicates(embedder).fit(["a fox"])
+    with pytest.warns(TruncationWarning) as caught:
+        getattr(made, method)(["fox " * 60])
+    assert [warning.filename for warning in caught] == [__file__]
+
+
+def test_an_interrupted_refit_leaves_no_groups_of_other_rows(monkeypatch):
+    made = NearDuplicates().fit(ON_A_CIRCLE)
+    monkeypatch.setattr(NearDuplicates, "_group", lambda self: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        made.fit(ROWS)
+    with pytest.raises(NotFittedError):
+        made.predict(ROWS)
+
+
+def test_rows_that_are_changed_after_fit_change_no_match(random_vectors):
+    given_vectors = random_vectors.astype(np.float32)
+    made = NearDuplicates().fit(given_vectors)
+    expected = made.match(random_vectors)
+    given_vectors[:] = 1
+    assert_frame_equal(made.match(random_vectors), expected)
 
 
 # Input
@@ -251,6 +442,23 @@ def test_every_column_of_texts_gives_the_same_groups(kind, embedder):
     assert made.labels_[4] == -1
 
 
+@pytest.mark.parametrize("kind", OF_TEXTS)
+def test_every_column_of_texts_gives_the_same_matches(kind, embedder):
+    made = NearDuplicates(embedder, threshold=1.0).fit(TEXTS[:3])
+    found = made.match(OF_TEXTS[kind](TEXTS))
+    assert found.index.tolist() == list(range(7))
+    assert found.is_duplicate.tolist() == [True, True, True, False, False, True, False]
+    assert found.position[found.is_duplicate].tolist() == [0, 1, 0, 1]
+
+
+@pytest.mark.parametrize("kind", OF_VECTORS)
+def test_every_column_of_vectors_gives_the_same_matches(kind, counted):
+    made = NearDuplicates(threshold=0.9).fit(ROWS)
+    assert made.match(OF_VECTORS[kind](ROWS)).position.tolist() == [0, 1, pd.NA, 3, 1, 5]
+    assert made.predict(OF_VECTORS[kind](ROWS)).tolist() == GROUPS_OF_ROWS
+    assert counted == []
+
+
 @pytest.mark.parametrize("kind", OF_VECTORS)
 def test_every_column_of_vectors_gives_the_same_groups(kind, counted):
     made = NearDuplicates(threshold=0.9).fit(OF_VECTORS[kind](ROWS))
@@ -284,9 +492,10 @@ def test_vectors_given_are_not_changed(random_vectors):
     assert_array_equal(given_vectors, before)
 
 
+@pytest.mark.parametrize("grouping", GROUPINGS)
 @pytest.mark.parametrize("missing", [None, NAN, pd.NA, pd.NaT], ids=repr)
-def test_a_missing_text_is_in_no_group(missing, embedder):
-    made = NearDuplicates(embedder, threshold=1.0).fit([missing, "a fox", missing, "a fox"])
+def test_a_missing_text_is_in_no_group(missing, grouping, embedder):
+    made = NearDuplicates(embedder, threshold=1.0, grouping=grouping).fit([missing, "a fox", missing, "a fox"])
     assert made.labels_.tolist() == [-1, 0, -1, 0]
     assert made.representatives_.tolist() == [1]
     assert made.duplicates_.position.tolist() == [3]
@@ -355,6 +564,24 @@ def test_duplicates_are_listed_under_their_index_labels(kind, index):
     assert_allclose(made.duplicates_.score, [3 / np.hypot(3, 0.1), 1], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    "index",
+    [
+        pd.Index(list("abcdef"), name="row"),
+        pd.Index([7, 7, 7, 8, 8, 8]),
+        pd.MultiIndex.from_product([["x", "y"], [1, 2, 3]], names=["letter", "number"]),
+        pd.date_range("2024-01-01", periods=6),
+    ],
+    ids=["str", "repeated", "two levels", "dates"],
+)
+def test_matches_have_the_labels_of_both_sides(index):
+    column = pd.Series(skembed.VectorArray(ROWS), index=index)
+    found = NearDuplicates().fit(column).match(column[::-1])
+    assert_index_equal(found.index, index[::-1])
+    labels = index.to_flat_index()[[5, 1, 3, 1, 0]].tolist()
+    assert found.id.dropna().tolist() == labels
+
+
 def test_the_rows_to_drop_can_be_dropped_by_their_labels(embedder):
     column = pd.Series(TEXTS, index=list("abcdefg"), dtype=object)
     made = NearDuplicates(embedder, threshold=1.0).fit(column)
@@ -373,6 +600,13 @@ def test_without_index_labels_the_positions_are_the_labels():
 def test_a_threshold_that_is_not_a_cosine_is_one_clear_error(threshold, counted):
     with pytest.raises(ValueError, match=r"threshold must be a cosine, from -1 to 1; got .*\.$"):
         NearDuplicates(threshold=threshold).fit(["a fox"])
+    assert counted == []
+
+
+@pytest.mark.parametrize("grouping", ["chain", None, 1, ["star"]], ids=repr)
+def test_an_unknown_grouping_is_one_clear_error(grouping, counted):
+    with pytest.raises(ValueError, match=r"grouping must be 'connected' or 'star'; got .*\.$"):
+        NearDuplicates(grouping=grouping).fit(["a fox"])
     assert counted == []
 
 
@@ -463,7 +697,15 @@ def test_the_warning_about_long_texts_points_at_the_callers_line(method, embedde
 
 
 def test_init_stores_its_arguments_and_nothing_else():
-    assert NearDuplicates().get_params() == vars(NearDuplicates()) == {"embedder": None, "threshold": 0.9}
+    assert (
+        NearDuplicates().get_params()
+        == vars(NearDuplicates())
+        == {
+            "embedder": None,
+            "threshold": 0.9,
+            "grouping": "connected",
+        }
+    )
 
 
 def test_its_repr_shows_what_was_set():
@@ -494,9 +736,10 @@ def test_a_refit_forgets_the_rows_before(random_vectors):
 
 
 def test_a_clone_has_the_parameters_and_is_not_fitted(embedder):
-    copied = clone(NearDuplicates(embedder, threshold=0.7).fit(ROWS))
-    assert (copied.threshold, copied.embedder.model) == (0.7, embedder.model)
-    assert not hasattr(copied, "labels_")
+    copied = clone(NearDuplicates(embedder, threshold=0.7, grouping="star").fit(ROWS))
+    assert (copied.threshold, copied.grouping, copied.embedder.model) == (0.7, "star", embedder.model)
+    with pytest.raises(NotFittedError):
+        copied.match(ROWS)
 
 
 def test_a_pickle_keeps_what_was_found(embedder):
@@ -505,6 +748,8 @@ def test_a_pickle_keeps_what_was_found(embedder):
     assert_array_equal(loaded.labels_, made.labels_)
     assert_array_equal(loaded.representatives_, made.representatives_)
     assert_frame_equal(loaded.duplicates_, made.duplicates_)
+    assert_frame_equal(loaded.match(TEXTS), made.match(TEXTS))
+    assert_array_equal(loaded.predict(TEXTS), made.predict(TEXTS))
     assert_array_equal(loaded.fit_predict(TEXTS), made.labels_)
 
 
@@ -519,12 +764,15 @@ DO_NOT_FIT = {
     "check_n_features_in_after_fitting": "a column of texts has no number of features",
     "check_estimators_empty_data_messages": "no rows are welcome: they give no groups",
     "check_fit1d": "one dimension is a column of texts, and numbers in it are refused with a TypeError",
+    "check_fit2d_predict1d": "one dimension is a column of texts, and numbers in it are refused with a TypeError",
     "check_complex_data": "complex numbers are refused as every value that is neither text nor vector",
     "check_dtype_object": "a matrix of objects is no matrix of numbers, as for VectorArray",
 }
 
 
 @pytest.mark.filterwarnings("ignore")
-@parametrize_with_checks([NearDuplicates()], expected_failed_checks=lambda estimator: DO_NOT_FIT)
+@parametrize_with_checks(
+    [NearDuplicates(), NearDuplicates(grouping="star")], expected_failed_checks=lambda estimator: DO_NOT_FIT
+)
 def test_scikit_learns_check_passes_on_vectors(estimator, check):
     check(estimator)

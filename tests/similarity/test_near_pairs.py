@@ -314,8 +314,11 @@ def test_the_progress_bar_counts_blocks(show, is_shown, capsys):
 
 @pytest.mark.parametrize("n", [1, 7, 8, 9, 16, 17, 100])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 16), (200, 100)])
-def test_every_pair_of_rows_is_in_exactly_one_block(n, shape):
-    blocks = [(rows, slice(start, start + shape[1])) for rows, starts in module._divide(n, *shape) for start in starts]
+@pytest.mark.parametrize("n_blocks", [1, 16])
+def test_every_pair_of_rows_is_in_exactly_one_block(n, shape, n_blocks):
+    tasks = list(module._divide(n, *shape, n_blocks))
+    assert max(len(starts) for _, starts in tasks) <= n_blocks
+    blocks = [(rows, slice(start, start + shape[1])) for rows, starts in tasks for start in starts]
     counts = np.zeros((n, n), int)
     for rows, others in blocks:
         counts[rows, others] += 1
