@@ -59,7 +59,7 @@ class ThresholdDisplay:
     >>> from skembed import NearDuplicates, ThresholdDisplay
     >>> texts = ["The zip broke.", "Works well.", "The zip broke!", "It works very well.", "It never worked well."]
     >>> duplicates = NearDuplicates().fit(texts)
-    >>> judged = duplicates.pairs(lowest=0.5).assign(is_match=[True, True, False])
+    >>> judged = duplicates.pairs(lowest=0.5).assign(is_match=[True, True, False, False])
     >>> display = ThresholdDisplay.from_estimator(duplicates, judged)
     >>> display.ax_.get_title(loc="left")
     'Threshold 0.718: precision 1.00 (0.06 to 1.00)'
@@ -114,8 +114,7 @@ class ThresholdDisplay:
             raise TypeError(
                 f"estimator must be a NearDuplicates; got {type(estimator).__name__}. Use from_predictions."
             )
-        missing = {"score", "is_match", "weight"} - set(judged)
-        if missing:
+        if missing := {"score", "is_match", "weight"} - set(judged):
             raise ValueError(f"judged must have the columns score, is_match and weight; {sorted(missing)} missing.")
         table = judge_thresholds(judged["score"], judged["is_match"], judged["weight"])
         table["dropped"] = estimator._count_dropped(table["threshold"].to_numpy())

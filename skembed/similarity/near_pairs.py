@@ -1,8 +1,8 @@
 """All pairs of vectors whose cosine reaches a threshold, exactly: few of them are compared in all dimensions.
 
 Bounds from the first principal axes exclude nearly all pairs. The others are compared in float32, and where that cannot
-decide, in float64. Imports numpy, joblib, threadpoolctl, the bounds, the engine's blocks, threads and choice of devices;
-torch only for many vectors, on use.
+decide, in float64. Imports numpy, joblib, threadpoolctl, the bounds, the engine's blocks, threads and its choice of
+devices; torch only for many vectors, on use.
 """
 
 from __future__ import annotations
