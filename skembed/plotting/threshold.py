@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure, SubFigure
 
-_PRECISION, _RECALL = "#332288", "#CC6677"
+_PRECISION, _RECALL, _DROPPED = "#332288", "#CC6677", "#88CCEE"
 
 
 class ThresholdDisplay:
@@ -40,7 +40,7 @@ class ThresholdDisplay:
     ax_ : matplotlib Axes
         The axes of precision and recall.
     dropped_ax_ : matplotlib Axes or None
-        The axes of the rows dropped, on the right; None if they are not known.
+        The axes of the rows dropped, below them; None if they are not known.
     figure_ : matplotlib Figure
         The figure of the axes.
 
@@ -62,7 +62,7 @@ class ThresholdDisplay:
     >>> judged = duplicates.pairs(lowest=0.5).assign(is_match=[True, True, False, False])
     >>> display = ThresholdDisplay.from_estimator(duplicates, judged)
     >>> display.ax_.get_title(loc="left")
-    'Threshold 0.718: precision 1.00 (0.06 to 1.00)'
+    'Threshold 0.720: precision 1.00 (0.01 to 1.00)'
     """
 
     def __init__(self, table: pd.DataFrame, *, precision: float = 0.95) -> None:
@@ -153,7 +153,8 @@ class ThresholdDisplay:
         Parameters
         ----------
         ax : matplotlib Axes, default=None
-            Axes to draw on; None creates a figure.
+            Axes to draw on; None creates a figure. If the rows dropped are drawn, two panels take the place of the
+            axes, which must be in a grid, as those of ``plt.subplots`` are.
 
         Returns
         -------
@@ -165,70 +166,70 @@ class ThresholdDisplay:
             If matplotlib is not installed.
         """
         plt = inputs.import_pyplot(type(self))
+        has_dropped = "dropped" in self.table
         if ax is None:
-            ax = plt.subplots(figsize=(8, 5.2), layout="constrained")[1]
-        self.ax_: Axes = ax
+            ax = plt.subplots(figsize=(8, 6.4 if has_dropped else 4.8), layout="constrained")[1]
         self.figure_: Figure | SubFigure = ax.figure
-        self.dropped_ax_: Axes | None = self._draw_dropped() if "dropped" in self.table else None
+        axes = [ax]
+        if has_dropped:
+            axes = list(drawing.part_of_figure(ax).subplots(2, 1, sharex=True, height_ratios=(3, 1)))
+        self.ax_: Axes = axes[0]
+        self.dropped_ax_: Axes | None = axes[1] if has_dropped else None
         self._draw_shares()
-        self._mark_chosen()
+        if has_dropped:
+            self._draw_dropped(axes[1])
+        self._mark_chosen(axes)
         self._explain()
+        axes[-1].set_xlabel("threshold")
+        for one in axes:
+            one.spines[["top", "right"]].set_visible(False)
         return self
 
     def _draw_shares(self) -> None:
         """Draw precision and recall; between two scores, they are those of the higher one."""
         ax, table = self.ax_, self.table
         band: dict[str, Any] = {"color": _PRECISION, "alpha": 0.13, "linewidth": 0, "label": "95 % interval"}
-        ax.fill_between(table["threshold"], table["low"], table["high"], step="pre", **band)
         ax.step(table["threshold"], table["precision"], where="pre", color=_PRECISION, linewidth=2, label="precision")
+        ax.fill_between(table["threshold"], table["low"], table["high"], step="pre", **band)
         ax.step(table["threshold"], table["recall"], where="pre", color=_RECALL, linewidth=2, label="recall")
         ax.axhline(self.precision, color="0.35", linestyle=(0, (4, 3)), linewidth=1, label="precision wanted")
-        ax.set(ylim=(0, 1.02), xlabel="threshold", ylabel="precision, recall")
+        ax.set(ylim=(0, 1.02), ylabel="precision, recall")
         ax.margins(x=0.02)
 
-    def _draw_dropped(self) -> Any:
-        """Draw the rows dropped behind the other curves, as an area with an axis of its own."""
-        behind: Any = self.ax_.twinx()
-        area: dict[str, Any] = {"color": drawing.GREY, "alpha": 0.6, "linewidth": 0, "label": "rows dropped"}
-        behind.fill_between(self.table["threshold"], self.table["dropped"], step="pre", **area)
-        behind.set_ylim(0, 1.02 * max(1, self.table["dropped"].max()))
-        behind.set_ylabel("rows dropped", color="0.35")
-        behind.locator_params(axis="y", integer=True)
-        behind.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
-        behind.tick_params(axis="y", colors="0.35")
-        behind.spines["top"].set_visible(False)
-        self.ax_.set_zorder(behind.get_zorder() + 1)
-        self.ax_.patch.set_visible(False)  # it would hide the area
-        return behind
+    def _draw_dropped(self, below: Axes) -> None:
+        """Draw the rows dropped below the other curves."""
+        below.fill_between(self.table["threshold"], self.table["dropped"], step="pre", color=_DROPPED, linewidth=0)
+        below.set(ylim=(0, 1.05 * max(1, self.table["dropped"].max())), ylabel="rows dropped")
+        below.locator_params(axis="y", integer=True, nbins=4)
+        below.yaxis.set_major_formatter(lambda number, _: f"{number:,.0f}")
 
-    def _mark_chosen(self) -> None:
+    def _mark_chosen(self, axes: list[Axes]) -> None:
         if self.chosen is None:
             return
         at, share, low, high, _ = self.chosen
-        self.ax_.axvline(at, color="0.2", linewidth=1)
-        self.ax_.errorbar(
-            at, share, [[share - low], [high - share]], fmt="o", color=_PRECISION, elinewidth=3, capsize=5, markersize=8
-        )
+        for ax in axes:
+            ax.axvline(at, color="0.2", linewidth=1)
+        ends = [[share - low], [high - share]]
+        self.ax_.errorbar(at, share, ends, fmt="o", color=_PRECISION, elinewidth=3, capsize=5, markersize=8)
 
     def _explain(self) -> None:
-        """Write above and below the curves what was found, and which curve is which."""
-        ax = self.ax_
-        ax.spines[["top", "right"]].set_visible(False)
+        """Write above the curves what was found."""
         if self.chosen is None:
-            title, note = f"No threshold reaches {self.precision:g}", f"Best: {self.table['precision'].max():.3g}."
+            title, note = f"No threshold reaches {self.precision:g}", f"The best is {self.table['precision'].max():.3g}."
         else:
             at, share, low, high, recall = self.chosen
             title = f"Threshold {at:.3f}: precision {share:.2f} ({low:.2f} to {high:.2f})"
-            note = f"Keeps {recall:.0%} of the matches among the judged pairs"
+            note = f"Keeps {100 * recall:.0f} % of the matches among the judged pairs"
             if self.dropped_ax_ is not None:
                 n_dropped = self.table.loc[self.table["threshold"] == at, "dropped"].iloc[0]
                 note += f", and drops {drawing.counted(int(n_dropped), 'row')}"
             note += "."
-        ax.set_title(f"{title}\n", loc="left", **drawing.TITLE)
-        ax.annotate(
-            textwrap.fill(note, drawing.room_in(ax)), (0, 1), (0, 6), "axes fraction", "offset points", **drawing.NOTE
-        )
-        axes = [ax] if self.dropped_ax_ is None else [ax, self.dropped_ax_]
-        handles = [handle for one in axes for handle in one.get_legend_handles_labels()[0]]
-        place: dict[str, Any] = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13), "ncols": len(handles)}
-        ax.legend(handles=handles, frameon=False, fontsize="small", **place)
+        self.figure_.canvas.figure.draw_without_rendering()  # performs the layout, which determines the room
+        room = drawing.room_in(self.ax_)
+        note, title = textwrap.fill(note, room), textwrap.fill(title, int(0.7 * room))
+        legend: dict[str, Any] = {"loc": "lower left", "bbox_to_anchor": (0, 1), "borderaxespad": 0.2, "frameon": False}
+        ncols = 4 if room > 70 else 2
+        self.ax_.legend(**legend, fontsize="small", ncols=ncols, handlelength=1.5, borderpad=0)
+        height = 8 + 14 * (4 // ncols)  # of the legend, in typographic points
+        self.ax_.annotate(note, (0, 1), (0, height), "axes fraction", "offset points", **drawing.NOTE)
+        self.ax_.set_title(title, loc="left", pad=height + 4 + 14 * (note.count("\n") + 1), **drawing.TITLE)
