@@ -6,6 +6,7 @@ import textwrap
 from typing import TYPE_CHECKING, Any, Self
 
 import pandas as pd
+from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_number
 from skembed.plotting import drawing, inputs
@@ -116,6 +117,7 @@ class ThresholdDisplay:
             )
         if missing := {"score", "is_match", "weight"} - set(judged):
             raise ValueError(f"judged must have the columns score, is_match and weight; {sorted(missing)} missing.")
+        check_is_fitted(estimator)
         table = judge_thresholds(judged["score"], judged["is_match"], judged["weight"])
         table["dropped"] = estimator._count_dropped(table["threshold"].to_numpy())
         return cls(table, precision=precision).plot(ax=ax)
@@ -215,7 +217,10 @@ class ThresholdDisplay:
     def _explain(self) -> None:
         """Write above the curves what was found."""
         if self.chosen is None:
-            title, note = f"No threshold reaches {self.precision:g}", f"The best is {self.table['precision'].max():.3g}."
+            title, note = (
+                f"No threshold reaches {self.precision:g}",
+                f"The best is {self.table['precision'].max():.3g}.",
+            )
         else:
             at, share, low, high, recall = self.chosen
             title = f"Threshold {at:.3f}: precision {share:.2f} ({low:.2f} to {high:.2f})"

@@ -184,7 +184,9 @@ def coverage(shape, chance, n, precision, n_pairs, monkeypatch, n_draws=2000) ->
     for seed in range(n_draws):
         sample = judging.sample_pairs(None, 0.8, n, seed)
         try:
-            chosen = choose_threshold(sample.score, is_match[sample.position], precision=precision, weights=sample.weight)
+            chosen = choose_threshold(
+                sample.score, is_match[sample.position], precision=precision, weights=sample.weight
+            )
         except ValueError:
             continue
         n_above = np.searchsorted(falling, -chosen.threshold, side="right")
@@ -233,7 +235,13 @@ LABELLED = {"index": [10, 11, 12, 13, 14, 15]}
 @pytest.mark.parametrize(
     ("scores", "answers", "weights", "error", "message"),
     [
-        (pd.Series([0.9] * 5 + [np.nan], **LABELLED), ANSWERS, None, ValueError, r"^scores\[5\] \(index label 15\) is nan"),
+        (
+            pd.Series([0.9] * 5 + [np.nan], **LABELLED),
+            ANSWERS,
+            None,
+            ValueError,
+            r"^scores\[5\] \(index label 15\) is nan",
+        ),
         ([0.9] * 5 + [np.inf], ANSWERS, None, ValueError, r"^scores\[5\] is inf; it must be a finite number"),
         (["0.9"] * 6, ANSWERS, None, TypeError, r"^scores must be numbers; got str"),
         (None, ANSWERS, None, TypeError, r"^scores must be numbers; got None"),
