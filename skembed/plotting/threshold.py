@@ -112,9 +112,8 @@ class ThresholdDisplay:
         """
         inputs.import_pyplot(cls)
         if not isinstance(estimator, NearDuplicates):
-            raise TypeError(
-                f"estimator must be a NearDuplicates; got {type(estimator).__name__}. Use from_predictions."
-            )
+            name = type(estimator).__name__
+            raise TypeError(f"estimator must be a NearDuplicates, not {name}; of other pairs, use from_predictions.")
         if missing := {"score", "is_match", "weight"} - set(judged):
             raise ValueError(f"judged must have the columns score, is_match and weight; {sorted(missing)} missing.")
         check_is_fitted(estimator)
@@ -217,10 +216,8 @@ class ThresholdDisplay:
     def _explain(self) -> None:
         """Write above the curves what was found."""
         if self.chosen is None:
-            title, note = (
-                f"No threshold reaches {self.precision:g}",
-                f"The best is {self.table['precision'].max():.3g}.",
-            )
+            title = f"No threshold reaches {self.precision:g}"
+            note = f"The best is {self.table['precision'].max():.3g}."
         else:
             at, share, low, high, recall = self.chosen
             title = f"Threshold {at:.3f}: precision {share:.2f} ({low:.2f} to {high:.2f})"

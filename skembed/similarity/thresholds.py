@@ -108,10 +108,10 @@ def choose_threshold(scores: Any, is_match: Any, *, precision: float = 0.95, wei
     table = judge_thresholds(scores, is_match, weights)
     chosen = smallest_precise(table, precision)
     if chosen is None:
-        best = table.loc[table["precision"].idxmax()]
+        best = int(table["precision"].argmax())
         raise ValueError(
-            f"No threshold reaches a precision of {precision:g}: the best is {best['precision']:.3g}, at "
-            f"{best['threshold']:.4g}. Ask for less, or judge more pairs."
+            f"No threshold reaches a precision of {precision:g}: the best is {table['precision'].iloc[best]:.3g}, at "
+            f"{table['threshold'].iloc[best]:.4g}. Ask for less, or judge more pairs."
         )
     return chosen
 
@@ -119,7 +119,7 @@ def choose_threshold(scores: Any, is_match: Any, *, precision: float = 0.95, wei
 def smallest_precise(table: pd.DataFrame, precision: float) -> Threshold | None:
     """Return the smallest threshold of a table of ``judge_thresholds`` that is precise enough; None if none is."""
     enough = table[table["precision"] >= precision - _ROUNDING]
-    return None if enough.empty else Threshold(*map(float, enough.iloc[0][list(Threshold._fields)]))
+    return None if enough.empty else Threshold(*(float(enough[field].iloc[0]) for field in Threshold._fields))
 
 
 def judge_thresholds(scores: Any, is_match: Any, weights: Any = None) -> pd.DataFrame:
@@ -184,8 +184,9 @@ def _read_answers(is_match: Any, length: int) -> NDArray[np.bool_]:
             where = place("is_match", is_match, at)
             raise ValueError(f"{where} is missing; judge every pair, because the weights stand for all together.")
         if not isinstance(answer, (Real, np.bool_)) or answer not in (0, 1):
+            given = column[at : at + 1].tolist()[0]  # as Python shows it, not numpy
             raise ValueError(
-                f"{place('is_match', is_match, at)} is {column[at : at + 1].tolist()[0]!r}; answers must be True or False, or 1 or 0. Convert "
-                "them first, e.g. by judged['is_match'].map({'yes': True, 'no': False})."
+                f"{place('is_match', is_match, at)} is {given!r}; answers must be True or False, or 1 or 0. Convert them "
+                "first, e.g. by judged['is_match'].map({'yes': True, 'no': False})."
             )
     return column.to_numpy(bool)

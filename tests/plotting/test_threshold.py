@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,9 +60,8 @@ def test_the_band_is_the_interval():
 def test_what_choose_threshold_chooses_is_marked_and_in_the_title():
     display = ThresholdDisplay.from_predictions(SCORES, ANSWERS, precision=0.8)
     assert display.chosen == choose_threshold(SCORES, ANSWERS, precision=0.8)
-    assert (
-        title_of(display) == f"Threshold 0.910: precision 0.80 ({display.chosen.low:.2f} to {display.chosen.high:.2f})"
-    )
+    low, high = display.chosen.low, display.chosen.high
+    assert title_of(display) == f"Threshold 0.910: precision 0.80 ({low:.2f} to {high:.2f})"
     assert any(set(line.get_xdata()) == {0.91} for line in display.ax_.get_lines())
     assert notes_of(display) == ["Keeps 100 % of the matches among the judged pairs."]
 
@@ -123,7 +124,7 @@ def test_title_note_and_legend_are_above_each_other_at_any_size(plt, size):
     display.figure_.canvas.draw()
     parts = [ax, ax.get_legend(), ax.texts[0], ax._left_title]
     boxes = [part.get_window_extent() for part in parts]
-    assert all(above.y0 >= below.y1 - 1 for below, above in zip(boxes, boxes[1:], strict=False))
+    assert all(above.y0 >= below.y1 - 1 for below, above in itertools.pairwise(boxes))
     assert boxes[-1].y1 <= display.figure_.bbox.y1
 
 
