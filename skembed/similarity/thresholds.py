@@ -186,7 +186,7 @@ def _read_answers(is_match: Any, length: int) -> NDArray[np.bool_]:
         if not isinstance(answer, (Real, np.bool_)) or answer not in (0, 1):
             given = column[at : at + 1].tolist()[0]  # as Python shows it, not numpy
             raise ValueError(
-                f"{place('is_match', is_match, at)} is {given!r}; answers must be True or False, or 1 or 0. Convert them "
-                "first, e.g. by judged['is_match'].map({'yes': True, 'no': False})."
+                f"{place('is_match', is_match, at)} is {given!r}; answers must be True or False, or 1 or 0. Convert "
+                "them first, e.g. by judged['is_match'].map({'yes': True, 'no': False})."
             )
     return column.to_numpy(bool)

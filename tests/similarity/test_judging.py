@@ -9,7 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from scipy.sparse.csgraph import connected_components
+from sklearn.exceptions import NotFittedError
 
+from skembed import NearDuplicates, SentenceEmbeddingTransformer
 from skembed.similarity import judging
 from skembed.similarity.judging import joining_scores, sample_pairs
 
@@ -120,3 +122,65 @@ def test_joining_in_parts_finds_the_same_scores(vectors, monkeypatch):
     pairs, scores = (np.concatenate(part) for part in zip(*judging._scored_pairs(vectors, 0), strict=True))
     given_pairs(monkeypatch, pairs, scores, n_parts=30)
     assert_allclose(joining_scores(vectors, 0), whole)
+
+
+class TestPairsOfNearDuplicates:
+    TEXTS = ("a fox", "the dog", "a fox", None, "a quick fox", "the dog jumps", "a quick brown fox")
+
+    @pytest.fixture
+    def made(self, tiny) -> NearDuplicates:
+        return NearDuplicates(SentenceEmbeddingTransformer(tiny, missing="nan"), threshold=0.9).fit(self.TEXTS)
+
+    def test_the_columns_name_rows_and_texts(self, made):
+        pairs = made.pairs(lowest=-1)
+        assert list(pairs) == ["position", "other", "score", "weight", "text", "other_text"]
+        assert pairs["text"].tolist() == [self.TEXTS[position] for position in pairs["position"]]
+        assert pairs["other_text"].tolist() == [self.TEXTS[position] for position in pairs["other"]]
+        assert (pairs["position"] < pairs["other"]).all()
+        cosines = made._vectors @ made._vectors.T
+        assert_allclose(pairs["score"], cosines[pairs["position"], pairs["other"]], atol=1e-6)
+
+    def test_copies_count_once_and_are_in_no_pair_with_each_other(self, made):
+        pairs = made.pairs(1000, lowest=-1)
+        assert pairs["weight"].sum() == len(pairs) == 5 * 4 / 2  # of five distinct texts
+        assert not {2, 3} & {*pairs["position"], *pairs["other"]}  # the second copy, and the missing text
+
+    def test_the_lowest_score_is_a_tenth_below_the_threshold(self, vectors):
+        made = NearDuplicates(threshold=0.8).fit(vectors)
+        expected = all_pairs(vectors, 0.7 - 1e-6)
+        assert made.pairs()["weight"].sum() == pytest.approx(len(expected))
+        assert made.pairs(10_000)["score"].min() == pytest.approx(min(expected.values()))
+
+    def test_the_seed_decides_which_pairs(self, vectors):
+        made = NearDuplicates(threshold=0.5).fit(vectors)
+        pd.testing.assert_frame_equal(made.pairs(), made.pairs(random_state=0))
+        pd.testing.assert_frame_equal(made.pairs(random_state=np.random.RandomState(0)), made.pairs())
+        assert not made.pairs(random_state=1).equals(made.pairs())
+        assert not made.pairs(random_state=None).equals(made.pairs(random_state=None))
+
+    def test_without_texts_there_are_none(self, vectors):
+        assert NearDuplicates().fit(vectors).pairs()["text"].isna().all()
+
+    @pytest.mark.parametrize("rows", [[[1.0, 0.0]], [[1.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [1.0, 0.0], None]])
+    def test_without_near_pairs_the_table_is_empty(self, rows):
+        pairs = NearDuplicates().fit(rows).pairs()
+        assert pairs.empty
+        assert pairs.dtypes.drop(["text", "other_text"]).map(lambda dtype: dtype.kind).tolist() == list("iiff")
+
+    def test_before_fit_there_are_no_pairs(self):
+        with pytest.raises(NotFittedError):
+            NearDuplicates().pairs()
+
+    @pytest.mark.parametrize(
+        ("parameters", "message"),
+        [
+            ({"n": 0}, r"^n must be a positive integer; got 0"),
+            ({"n": 2.5}, r"^n must be a positive integer; got 2\.5"),
+            ({"lowest": 1.2}, r"^lowest must be a cosine, from -1 to 1; got 1\.2"),
+            ({"lowest": "0.8"}, r"^lowest must be a cosine, from -1 to 1; got '0\.8'"),
+            ({"random_state": "a"}, "cannot be used to seed"),
+        ],
+    )
+    def test_a_wrong_parameter_is_an_error(self, parameters, message):
+        with pytest.raises(ValueError, match=message):
+            NearDuplicates().fit([[1.0, 0.0], [0.0, 1.0]]).pairs(**parameters)
