@@ -18,6 +18,8 @@ from skembed.similarity.near_pairs import cosines_of, near_pairs
 _MOST_BANDS, _FEWEST_PER_BAND = 10, 3
 _MAX_EDGES = 2**22  # in memory at a time: 64 MiB
 
+Kept = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint64]]  # pairs, their scores and random numbers
+
 
 class Sample(NamedTuple):
     """Pairs drawn from all near pairs; arrays of length n, by falling score.
@@ -135,15 +137,12 @@ def _mix(keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return keys ^ keys >> np.uint64(31)
 
 
-Kept = tuple[NDArray[np.int32], NDArray[np.float32], NDArray[np.uint64]]  # pairs, scores, their random numbers
-
-
 def _keep_smallest(kept: Kept, new: Kept, n: int) -> Kept:
     """Return the n pairs with the smallest random numbers, in their order."""
     if len(kept[2]) == n:  # nearly all pairs end here
         is_smaller = new[2] < kept[2][-1]
         new = new[0][is_smaller], new[1][is_smaller], new[2][is_smaller]
-    pairs, scores, numbers = (np.concatenate(parts) for parts in zip(kept, new, strict=True))
+    pairs, scores, numbers = (np.concatenate([kept[part], new[part]]) for part in range(3))
     order = np.argsort(numbers)[:n]
     return pairs[order], scores[order], numbers[order]
 
