@@ -36,6 +36,7 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.frames.vectors import VectorDtype as VectorDtype
     from skembed.plotting.embedding_map import EmbeddingMapDisplay as EmbeddingMapDisplay
     from skembed.plotting.similarity import SimilarityDisplay as SimilarityDisplay
+    from skembed.plotting.threshold import ThresholdDisplay as ThresholdDisplay
     from skembed.plotting.topic_map import TopicMapDisplay as TopicMapDisplay
     from skembed.plotting.topic_sizes import TopicSizesDisplay as TopicSizesDisplay
     from skembed.plotting.training_curve import TrainingCurveDisplay as TrainingCurveDisplay
@@ -44,6 +45,7 @@ if TYPE_CHECKING:  # for type checkers, which do not read the table below
     from skembed.similarity.pairs import PairSimilarity as PairSimilarity
     from skembed.similarity.pairs import similarity_score as similarity_score
     from skembed.similarity.search import SemanticSearch as SemanticSearch
+    from skembed.similarity.thresholds import choose_threshold as choose_threshold
     from skembed.transformer import SentenceEmbeddingTransformer as SentenceEmbeddingTransformer
 
 __version__ = "0.1.0.dev0"
@@ -61,6 +63,7 @@ _NAMES_IN = {
     "skembed.frames.vectors": ("VectorArray", "VectorDtype"),
     "skembed.plotting.embedding_map": ("EmbeddingMapDisplay",),
     "skembed.plotting.similarity": ("SimilarityDisplay",),
+    "skembed.plotting.threshold": ("ThresholdDisplay",),
     "skembed.plotting.topic_map": ("TopicMapDisplay",),
     "skembed.plotting.topic_sizes": ("TopicSizesDisplay",),
     "skembed.plotting.training_curve": ("TrainingCurveDisplay",),
@@ -68,6 +71,7 @@ _NAMES_IN = {
     "skembed.similarity.duplicates": ("NearDuplicates",),
     "skembed.similarity.pairs": ("PairSimilarity", "similarity_score"),
     "skembed.similarity.search": ("SemanticSearch",),
+    "skembed.similarity.thresholds": ("choose_threshold",),
     "skembed.transformer": ("SentenceEmbeddingTransformer",),
 }
 _MODULE_OF = {name: module for module, names in _NAMES_IN.items() for name in names}

@@ -33,6 +33,7 @@ DOCUMENTS = [
     "docs/decisions.md",
     "docs/recipes/index.md",
     "docs/recipes/label_next.md",
+    "docs/thresholds.md",
     "docs/topics.md",
     "examples/README.md",
 ]

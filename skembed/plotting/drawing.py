@@ -265,6 +265,15 @@ def write_numbers(ax: Axes, im: AxesImage, similarities: NDArray[np.floating[Any
             ax.text(column, row, number, ha="center", va="center", color=color, fontsize=min(10, width / 3.2))
 
 
+def part_of_figure(ax: Axes) -> Any:
+    """Return a subfigure in the place of axes, for panels."""
+    spec = ax.get_subplotspec()
+    if spec is None:
+        raise ValueError("ax must be in a grid, such as one of plt.subplots, to make room for panels.")
+    ax.set_axis_off()
+    return ax.figure.add_subfigure(spec)
+
+
 def room_in(ax: Axes) -> int:
     """Return about how many letters of medium size fit into the width of axes."""
     return max(10, int(ax.get_window_extent().width * 72 / ax.figure.dpi / 5.5))

@@ -194,7 +194,7 @@ class TopicSizesDisplay:
         groups = _split_by_group(self.sizes)
         groups = _to_shares(groups) if normalize else groups
         index = next(iter(groups.values())).index
-        part, n_columns = _part_of_figure(self.ax_), _n_columns(len(shown))
+        part, n_columns = drawing.part_of_figure(self.ax_), _n_columns(len(shown))
         panels = part.subplots(-(-len(shown) // n_columns), n_columns, sharex=True, sharey=True, squeeze=False).ravel()
         for panel in panels[len(shown) :]:
             panel.remove()
@@ -247,15 +247,6 @@ def _figure_size(n_shown: int, is_table: bool) -> tuple[float, float]:
 
 def _n_columns(n_panels: int) -> int:
     return n_panels if n_panels <= 3 else int(np.ceil(np.sqrt(n_panels)))
-
-
-def _part_of_figure(ax: Axes) -> Any:
-    """Return a subfigure in the place of axes."""
-    spec = ax.get_subplotspec()
-    if spec is None:
-        raise ValueError("ax must be in a grid, such as one of plt.subplots, to make room for panels.")
-    ax.set_axis_off()
-    return ax.figure.add_subfigure(spec)
 
 
 def _percent(share: float) -> str:

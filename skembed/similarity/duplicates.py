@@ -12,14 +12,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from sklearn.base import BaseEstimator, ClusterMixin
-from sklearn.utils import Tags
+from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.checks import check_choice, check_number
+from skembed.checks import check_choice, check_count, check_number
 from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
-from skembed.encoding.distinct import blocks_of, distinct_rows
+from skembed.encoding.distinct import distinct_rows
 from skembed.similarity.grouping import connected_groups, star_groups
-from skembed.similarity.near_pairs import TOLERANCE
+from skembed.similarity.judging import joining_scores, sample_pairs
+from skembed.similarity.near_pairs import TOLERANCE, cosines_of
 from skembed.similarity.neighbours import ExactIndex, VectorIndex
 
 MISSING = -1  # the label of a row without a text
@@ -27,7 +28,6 @@ _GROUPINGS: dict[str, Callable[[NDArray[np.float32], float], NDArray[np.integer[
     "connected": connected_groups,
     "star": star_groups,
 }
-_ROWS_PER_BLOCK = 2048  # whose scores are computed together
 
 
 class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
@@ -248,6 +248,70 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         """
         return self._match(X)
 
+    def pairs(
+        self, n: int = 20, lowest: float | None = None, random_state: int | np.random.RandomState | None = 0
+    ) -> pd.DataFrame:
+        """Draw pairs of distinct texts to judge by eye, from somewhat below the threshold to the highest score.
+
+        The scores are divided into bands of equal width, and each band gives as many pairs, or all that it has: the few
+        high scores are represented, and so are the many low ones. The columns ``score`` and ``weight``, with the
+        answers, are what :func:`choose_threshold` takes.
+
+        Parameters
+        ----------
+        n : int, default=20
+            How many pairs; fewer if there are fewer.
+        lowest : float, default=None
+            Smallest cosine of a pair; None: the threshold less 0.1. The lower it is, the longer it takes: all pairs of
+            rows are compared once more.
+        random_state : int, RandomState or None, default=0
+            Seed; with the same one, the same rows give the same pairs. With None they differ each time.
+
+        Returns
+        -------
+        DataFrame, n rows
+            The pairs, those with the highest score first:
+
+            - ``position`` and ``other``, their positions among the fitted rows;
+            - ``score``, their cosine;
+            - ``weight``, how many of all pairs from ``lowest`` up the row stands for. The sum is their number;
+            - ``text`` and ``other_text``; None if the estimator was fitted to vectors.
+
+        Raises
+        ------
+        NotFittedError
+            If the estimator is not fitted.
+        ValueError
+            If n is not a positive integer, or lowest is not a cosine.
+
+        Notes
+        -----
+        Rows whose vectors are equal, such as copies of a text, count as one, the first of them: that they belong
+        together needs no judge. They are in no pair with each other, and the weights count their pairs with others
+        once.
+
+        Time and comparisons are those of ``fit``; memory grows with n, not with the number of pairs.
+
+        Examples
+        --------
+        >>> from skembed import NearDuplicates
+        >>> texts = ["The zip broke.", "Works well.", "The zip broke!", None, "It works very well.", "Works well."]
+        >>> NearDuplicates().fit(texts).pairs(lowest=0.5).round(2)
+           position  other  score  weight            text           other_text
+        0         0      2   0.93     1.0  The zip broke.       The zip broke!
+        1         1      4   0.72     1.0     Works well.  It works very well.
+        """
+        check_is_fitted(self)
+        n = check_count("n", n)
+        lowest = max(-1.0, self.threshold - 0.1) if lowest is None else lowest
+        check_number("lowest", lowest, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
+        seed = int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+        sample = sample_pairs(_take(self._vectors, self._distinct_rows), float(lowest), n, seed)
+        position, other = self._distinct_rows[sample.position], self._distinct_rows[sample.other]
+        table = {"position": position, "other": other, "score": sample.score, "weight": sample.weight}
+        texts = np.full(len(self._vectors), None) if self._texts is None else self._texts
+        return pd.DataFrame({**table, "text": texts[position], "other_text": texts[other]})
+
     def _fit(self, X: Any, *, name: str = "X") -> Self:
         self._keep(X, name)
         self._group()
@@ -282,7 +346,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         self.representatives_ = rows[np.unique(group_of, return_index=True)[1]]
         is_other = rows != self.representatives_[group_of]
         position, representative = rows[is_other], self.representatives_[group_of][is_other]
-        score = _cosines(self._vectors, position, representative)
+        score = cosines_of(self._vectors, position, representative)
         table = {"position": position, "representative": representative, "score": score}
         self.duplicates_ = pd.DataFrame(table, index=self._labels[position])
 
@@ -314,6 +378,20 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         check_number("threshold", self.threshold, "a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
         return float(self.threshold)
 
+    def _count_dropped(self, thresholds: NDArray[np.float64]) -> NDArray[np.intp]:
+        """Return how many rows would be listed in ``duplicates_`` at each threshold.
+
+        Connected groups of all thresholds come from one pass over the pairs; stars are made anew for each.
+        """
+        distinct = _take(self._vectors, self._distinct_rows)
+        n_copies = np.count_nonzero(self._code_of != MISSING) - len(distinct)
+        if self.grouping == "star":
+            own = np.arange(len(distinct))
+            return n_copies + np.array([(star_groups(distinct, cut) != own).sum() for cut in thresholds], np.intp)
+        joins = joining_scores(distinct, float(thresholds.min()))
+        dropped: NDArray[np.intp] = n_copies + len(joins) - np.searchsorted(joins, thresholds - TOLERANCE)
+        return dropped
+
     def _embedded_columns(self, X: Any) -> list[tuple[Any, Any]]:
         return [(resolve_embedder(self.embedder, missing="nan"), X)]
 
@@ -326,10 +404,3 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
 def _take(vectors: NDArray[np.float32], rows: NDArray[np.intp]) -> NDArray[np.float32]:
     """Return some rows in their order; if they are all rows, without a copy."""
     return vectors if len(rows) == len(vectors) else vectors[rows]
-
-
-def _cosines(vectors: NDArray[np.float32], position: NDArray[np.intp], other: NDArray[np.intp]) -> NDArray[np.float32]:
-    cosines = np.empty(len(position), np.float32)
-    for block in blocks_of(len(position), _ROWS_PER_BLOCK):
-        np.einsum("ij,ij->i", vectors[position[block]], vectors[other[block]], out=cosines[block])
-    return cosines.clip(-1, 1)

@@ -1,8 +1,8 @@
 """All pairs of vectors whose cosine reaches a threshold, exactly: few of them are compared in all dimensions.
 
 Bounds from the first principal axes exclude nearly all pairs. The others are compared in float32, and where that cannot
-decide, in float64. Imports numpy, joblib, threadpoolctl, the bounds, the engine's threads and its choice of devices;
-torch only for many vectors, on use.
+decide, in float64. Imports numpy, joblib, threadpoolctl, the bounds, the engine's blocks, threads and its choice of
+devices; torch only for many vectors, on use.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from skembed.encoding.distinct import blocks_of
 from skembed.encoding.forks import renew_in_child
 from skembed.encoding.models.devices import resolve_devices
 from skembed.encoding.progress import progress
@@ -43,6 +44,7 @@ TOLERANCE = 1e-6  # a cosine so little below the threshold counts as equal to it
 # Blocks whose products stay in the processor's cache: 1 MiB of float32, or of bfloat16.
 _ROWS_PER_BLOCK, _OTHERS_PER_BLOCK = 512, {"float32": 512, "bfloat16": 1024}
 _BLOCKS_AT_A_TIME = 16  # per thread: some milliseconds, and at most 32 MiB of pairs, 64 MiB for bfloat16
+_PAIRS_PER_BLOCK = 2048  # whose vectors are gathered together
 _NUMBERS_GATHERED = 2**18  # of pairs that are compared one by one
 _FEWEST_FOR_TORCH, _FEWEST_FOR_IMPORT = 8192, 100_000  # vectors: importing torch takes a second or more
 
@@ -87,6 +89,32 @@ def near_pairs(
         for position, other in found:
             if len(position):
                 yield position, other
+
+
+def cosines_of(
+    vectors: NDArray[np.float32], position: NDArray[np.integer[Any]], other: NDArray[np.integer[Any]]
+) -> NDArray[np.float32]:
+    """Compute the cosine of each pair.
+
+    Parameters
+    ----------
+    vectors : ndarray of float32, shape (n, dim)
+        Of unit length, or zeros.
+    position, other : ndarray of int, shape (n_pairs,)
+
+    Returns
+    -------
+    ndarray of float32, shape (n_pairs,)
+
+    Examples
+    --------
+    >>> cosines_of(np.float32([[1, 0], [0.8, 0.6]]), np.array([0]), np.array([1]))
+    array([0.8], dtype=float32)
+    """
+    cosines = np.empty(len(position), np.float32)
+    for block in blocks_of(len(position), _PAIRS_PER_BLOCK):
+        np.einsum("ij,ij->i", vectors[position[block]], vectors[other[block]], out=cosines[block])
+    return cosines.clip(-1, 1)
 
 
 def _choose(vectors: NDArray[np.float32], cut: float, device: str | None) -> OnProcessor | OnDevice:
