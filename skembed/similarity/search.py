@@ -71,6 +71,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The prompts that are put before each query and each document.
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted; only if ``fit`` was given labels.
+    vectors_ : ndarray of float32, shape (n_documents, dim)
+        The vectors of the documents, of unit length; NaN for documents without a text. A copy, made when it is read.
     y_ : ndarray, shape (n_documents,), or None
         The target that ``fit`` was given.
 
@@ -86,6 +88,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
     https://arxiv.org/abs/2401.08281).
 
+    With ``where``, an exact search compares the queries with the documents that pass alone. A graph is searched wider,
+    so that as many of those that pass are among those it visits; where it meets too few of them, and where fewer than
+    50,000 or a tenth of the distinct vectors pass, they are compared one by one as well.
+
     Examples
     --------
     >>> import pandas as pd
@@ -99,6 +105,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> distances, positions = search.kneighbors(["The parcel took weeks."], n_neighbors=2)
     >>> positions
     array([[2, 0]])
+
+    A filter by other columns of the frame is a mask:
+
+    >>> search.search("The parcel took weeks.", k=1, where=corpus.index != "r3")["id"][0]
+    'r1'
 
     As a feature step, each row gets the share of its neighbours that have each label:
 
@@ -187,7 +198,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.update(_documents=documents, embedder_=embedder)  # in one step, which no interrupt divides
         return self
 
-    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True, *, where: Any = None
+    ) -> Any:
         """Find the nearest documents of each query, as scikit-learn's ``NearestNeighbors`` does.
 
         Parameters
@@ -197,6 +210,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_neighbors : int, default=None
             Number of neighbours; None: the parameter of that name.
         return_distance : bool, default=True
+        where : column of bool or of int, default=None
+            The documents to look among: a mask over the corpus, or their positions, in any order. A Series that is a
+            mask must have the index labels of the corpus. None: all.
 
         Returns
         -------
@@ -211,7 +227,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the search is not fitted.
         TypeError, ValueError
             If a query is missing, is not a text or a vector, or is a vector of another model or number of dimensions;
-            if there are fewer than ``n_neighbors`` documents, or X is None and a document has no text.
+            if there are fewer than ``n_neighbors`` documents, or fewer that pass ``where``; if X is None and a document
+            has no text; or if ``where`` is no mask of the corpus, and no positions in it.
 
         Warns
         -----
@@ -220,15 +237,16 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if X is not None:
-            cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors)
+            cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors, where)
         else:
-            n_hits = self._n_hits(n_neighbors, of_others=True)
+            among = self._documents.among(where)
+            n_hits = self._n_hits(n_neighbors, among, of_others=True)
             if len(self._documents.rows) < len(self._documents):
                 raise ValueError("Some documents have no text, and so no neighbours; pass those that have one as X.")
-            cosines, positions = self._others(n_hits)
+            cosines, positions = self._others(n_hits, among)
         return (1 - cosines, positions) if return_distance else positions
 
-    def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
+    def search(self, queries: Any, k: int | None = None, *, where: Any = None) -> pd.DataFrame:
         """Find the nearest documents of each query, as a table.
 
         Parameters
@@ -237,6 +255,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             One query or several.
         k : int, default=None
             Number of hits per query; None: ``n_neighbors``.
+        where : column of bool or of int, default=None
+            The documents to look among: a mask over the corpus, or their positions, in any order. A Series that is a
+            mask must have the index labels of the corpus. None: all.
 
         Returns
         -------
@@ -250,7 +271,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             If the search is not fitted.
         TypeError, ValueError
-            If a query is missing or is not a text or a vector, or there are fewer than ``k`` documents.
+            If a query is missing or is not a text or a vector, there are fewer than ``k`` documents, or fewer that pass
+            ``where``, or ``where`` is no mask of the corpus, and no positions in it.
 
         Warns
         -----
@@ -261,7 +283,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
         check_is_fitted(self)
         column = read_column_for(self.embedder_, [queries] if isinstance(queries, str) else queries, "queries")
-        scores, positions = self._find(column, k)
+        scores, positions = self._find(column, k, where)
         texts, n_hits, found = column.to_series(), positions.shape[1], positions.ravel()
         table = {
             "query": np.repeat(np.arange(len(scores)) if column.texts is None else texts.to_numpy(), n_hits),
@@ -424,6 +446,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._documents.corpus
 
     @property
+    def vectors_(self) -> NDArray[np.float32]:
+        """The vectors of the documents, NaN for those without a text: a new array each time it is read."""
+        check_is_fitted(self)
+        return self._documents.vectors
+
+    @property
     def y_(self) -> NDArray[Any] | None:
         """The target that ``fit`` was given."""
         check_is_fitted(self)
@@ -484,10 +512,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._find(column, k, may_be_missing=True)
 
     def _find(
-        self, queries: Column, n_neighbors: int | None, *, may_be_missing: bool = False
+        self, queries: Column, n_neighbors: int | None, where: Any = None, *, may_be_missing: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents; unless texts may be missing, raise for missing ones and warn of blank ones."""
-        n_hits = self._n_hits(n_neighbors)
+        among = self._documents.among(where)
+        n_hits = self._n_hits(n_neighbors, among)
         vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
         has_text = ~np.isnan(vectors).any(axis=1)
         if not may_be_missing:
@@ -496,13 +525,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
             _warn_of_blank_texts(queries)
         cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1, dtype=np.intp)
-        cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits)
+        cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits, among)
         positions[has_text] = self._documents.rows.values[found]
         return cosines, positions
 
-    def _others(self, n_hits: int) -> Any:
+    def _others(self, n_hits: int, among: NDArray[np.intp] | None = None) -> Any:
         """Find the nearest documents of each document, without itself."""
-        cosines, found = self._documents.index.nearest_others(n_hits)
+        cosines, found = self._documents.index.nearest_others(n_hits, among)
         return cosines, self._documents.rows.values[found]
 
     def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
@@ -513,12 +542,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return values.mean(axis=1, keepdims=True)
         return np.stack([(values == label).mean(axis=1) for label in self.classes_], axis=1)
 
-    def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
+    def _n_hits(self, asked: int | None, among: NDArray[np.intp] | None = None, *, of_others: bool = False) -> int:
         n_hits = check_count("n_neighbors", self.n_neighbors if asked is None else asked)
-        n_documents = len(self._documents.rows) - of_others
+        n_documents = len(self._documents.rows if among is None else among) - of_others
         if n_hits > n_documents:
-            what = "other documents" if of_others else "documents"
-            raise ValueError(f"{n_hits} neighbours were asked for, but there are {n_documents} {what} with a text.")
+            what = f"{max(0, n_documents)} {'other ' if of_others else ''}documents with a text"
+            that_pass = "" if among is None else " that pass where"
+            raise ValueError(f"{n_hits} neighbours were asked for, but there are {what}{that_pass}.")
         return n_hits
 
     def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:

@@ -163,7 +163,7 @@ def test_where_much_is_equal_few_queries_are_ranked_at_once(monkeypatch):
     rank = neighbours._rank
     monkeypatch.setattr(neighbours, "_NUMBERS_PER_BLOCK", 2**10)
     monkeypatch.setattr(
-        neighbours, "_rank", lambda index, queries, n: asked.append((len(queries), n)) or rank(index, queries, n)
+        neighbours, "_rank", lambda index, queries, n, _: asked.append((len(queries), n)) or rank(index, queries, n, _)
     )
     nearest(ExactIndex(np.ones((900, 1), dtype=np.float32)), np.ones((64, 1), dtype=np.float32), 2)
     assert max(n for _, n in asked) == 900  # all had to be compared
