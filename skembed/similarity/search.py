@@ -18,8 +18,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_choice, check_count
-from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
-from skembed.encoding.columns import Column
+from skembed.embedders import (
+    embed_column,
+    embed_like,
+    model_tag,
+    plan_of,
+    read_column_for,
+    refuse_guess,
+    resolve_embedder,
+)
+from skembed.encoding.columns import Column, as_column
 from skembed.encoding.labels import read_labels
 from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import Plan
@@ -48,7 +56,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents
+        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`, but texts are refused beside vectors
+        that do not say which model made them. With ``missing="nan"``, documents
         without a text are never found. A fitted embedder is used as it is; any other is cloned, and fitted on the
         documents and y. If a fine-tuner was fitted again since, to other weights, a ValueError is raised.
     n_neighbors : int, default=5
@@ -187,6 +196,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_documents"):
             return self._fit(X, y)
         column, embedder = read_column_for(self.embedder_, X), self.embedder_
+        refuse_guess(self.embedder, column, self._model_tag, "the corpus")
         plan = self._plan_side(column, "document")
         vectors = self._embed_like_corpus(column, plan)
         y = _read_y(y, len(vectors))
@@ -251,7 +261,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
 
         Parameters
         ----------
-        queries : str, or column of texts or of vectors
+        queries : str, vector of shape (dim,), or column of texts or of vectors
             One query or several.
         k : int, default=None
             Number of hits per query; None: ``n_neighbors``.
@@ -282,7 +292,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if queries is None:  # to kneighbors it would be the documents themselves
             raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
         check_is_fitted(self)
-        column = read_column_for(self.embedder_, [queries] if isinstance(queries, str) else queries, "queries")
+        column = read_column_for(self.embedder_, as_column(queries), "queries")
         scores, positions = self._find(column, k, where)
         texts, n_hits, found = column.to_series(), positions.shape[1], positions.ravel()
         table = {
@@ -389,7 +399,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         params = {name: getattr(self, name) for name in PARAMETERS}
         rows, index = self._documents.rows.values, self._documents.index
-        saved = SavedSearch(self.corpus_, self.y_, rows, index, self.embedder_, self._model_tag, params)
+        embedder = None if self.embedder is None and self._model_tag is None else self.embedder_
+        saved = SavedSearch(self.corpus_, self.y_, rows, index, embedder, self._model_tag, params)
         save_search(saved, path)
 
     @classmethod
@@ -517,6 +528,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """Find the nearest documents; unless texts may be missing, raise for missing ones and warn of blank ones."""
         among = self._documents.among(where)
         n_hits = self._n_hits(n_neighbors, among)
+        refuse_guess(self.embedder, queries, self._model_tag, "the corpus")
         vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
         has_text = ~np.isnan(vectors).any(axis=1)
         if not may_be_missing:

@@ -298,7 +298,9 @@ def test_a_mask_from_the_frame_of_the_corpus_is_taken(embedder):
 def test_a_document_without_a_text_does_not_pass(tiny):
     search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan")).fit(["fox", None, "login", None])
     assert sorted(search.search("fox", k=2, where=[0, 1, 2])["position"]) == [0, 2]
-    with pytest.raises(ValueError, match="2 neighbours were asked for, but there are 1 documents with a text that pass"):
+    with pytest.raises(
+        ValueError, match="2 neighbours were asked for, but there are 1 documents with a text that pass"
+    ):
         search.search("fox", k=2, where=[True, True, False, True])
 
 
@@ -317,7 +319,11 @@ BAD_FILTERS = {
     "long mask": (np.ones(7, dtype=bool), ValueError, "where has 7 values for 6 documents"),
     "other labels": (LABELLED, ValueError, "where has other index labels than the corpus"),
     "missing": ([True, None, *MASK[2:]], ValueError, r"where\[1\] is missing"),
-    "missing, labelled": (LABELLED.astype("boolean").mask(LABELLED), ValueError, r"where\[0\] \(index label 'u'\) is mis"),
+    "missing, labelled": (
+        LABELLED.astype("boolean").mask(LABELLED),
+        ValueError,
+        r"where\[0\] \(index label 'u'\) is mis",
+    ),
     "missing position": (pd.array([0, None]), ValueError, r"where\[1\] is missing"),
     "floats": (np.ones(6), TypeError, "where must be a mask, .* or positions, .*; got values of the type float64"),
     "texts": (["fox"], TypeError, "where must be a mask"),
@@ -339,6 +345,62 @@ def test_what_is_no_filter_is_one_clear_error_before_anything_is_embedded(method
     with pytest.raises(error, match=message):
         getattr(search, method)(["dog"], where=where)
     assert len(counted) == n_embedded
+
+
+# vectors_
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_vectors_of_the_corpus_are_of_unit_length_and_nan_where_there_is_no_text(index, tiny):
+    texts = ["fox", None, "login", "fox"]
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan"), index=index).fit(texts)
+    expected = skembed.embed(texts, model=tiny, missing="nan")
+    assert search.vectors_.dtype == np.float32
+    assert_allclose(search.vectors_, expected, atol=1e-6)
+    search.partial_fit([None, "a lazy dog"])
+    assert_allclose(search.vectors_[:4], expected, atol=1e-6)
+    assert np.isnan(search.vectors_).all(axis=1).tolist() == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_given_vectors_are_scaled_and_those_of_zeros_stay(index, vectors, monkeypatch):
+    monkeypatch.setattr(documents, "_ROWS_PER_BLOCK", 7)
+    rows = np.concatenate([vectors, np.zeros((1, 5)), vectors[:3]])
+    search = of_vectors(index=index).fit(rows)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    assert_allclose(search.vectors_, rows / np.where(lengths == 0, 1, lengths), atol=1e-6)
+
+
+def test_a_change_of_the_vectors_changes_no_search(search):
+    before = search.search("fox")
+    search.vectors_[:] = 0
+    assert_frame_equal(search.search("fox"), before)
+
+
+def test_before_fit_there_are_no_vectors(embedder):
+    assert not hasattr(SemanticSearch(embedder), "vectors_")
+
+
+# Vectors of an unknown model
+
+
+@pytest.mark.parametrize("call", [lambda s: s.search("fox"), lambda s: s.kneighbors(["fox"]), lambda s: s.transform(["fox"]),
+                                  lambda s: s.partial_fit(["fox"])], ids=["search", "kneighbors", "transform", "add"])  # fmt: skip
+def test_texts_beside_vectors_of_an_unknown_model_need_a_chosen_embedder(call, tiny, monkeypatch, counted):
+    monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))
+    search = SemanticSearch(n_neighbors=1).fit(np.eye(32))
+    with pytest.raises(
+        ValueError, match="nothing says which model made the vectors of the corpus.*embedded with model=.*"
+    ):
+        call(search)
+    assert counted == []
+    call(SemanticSearch(SentenceEmbeddingTransformer(), n_neighbors=1).fit(np.eye(32)))
+
+
+def test_vectors_that_say_which_model_made_them_need_no_chosen_embedder(tiny, monkeypatch):
+    monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))
+    vectors = pd.Series(TEXTS).text.embed(output="vector", model=tiny)
+    assert SemanticSearch(query_prompt=None).fit(vectors).search(TEXTS[2], k=1)["position"].tolist() == [2]
 
 
 # search
@@ -437,6 +499,20 @@ def test_vectors_are_queries_named_by_their_positions(kind, counted):
     assert hits["score"].tolist() == [1, 1]
     assert hits["text"].tolist() == [None, None]
     assert counted == []
+
+
+ONE_VECTOR = {"array": np.array, "whole numbers": lambda row: np.array(row, dtype=int), "list": list, "tuple": tuple}
+
+
+@pytest.mark.parametrize("kind", ONE_VECTOR)
+def test_one_vector_is_one_query(kind):
+    hits = of_vectors().fit(np.eye(3)).search(ONE_VECTOR[kind]([0.0, 1.0, 5.0]), k=2)
+    assert (hits["query"].tolist(), hits["position"].tolist()) == ([0, 0], [2, 1])
+
+
+def test_a_row_of_a_vector_column_is_one_query(search):
+    vectors = pd.Series(VectorArray(search.vectors_))
+    assert search.search(vectors[3], k=1)["position"].tolist() == [3]
 
 
 def test_one_vector_in_a_list_is_one_query():
