@@ -10,8 +10,8 @@
   query, and queries per second for 1,000 at once, 10 hits each; medians of the rounds, in turn. For comparison:
   sentence-transformers' util.semantic_search and scikit-learn's NearestNeighbors(metric="cosine"). recall@10 is the
   share of the true ten nearest that are among the ten found.
-- Filters: the same for ``where``, which lets 1, 10, 50, 90 % of the vectors pass at random, or the half that is farthest
-  from the mean of the queries of one cluster; beside the search without it, with its recall@10 among those that pass.
+- Filters: the same for ``where``, which lets 1, 10, 50 or 90 % of the vectors pass at random, or the half that is
+  farther from queries that are all alike; with recall@10 among those that pass, beside that of all without a filter.
 - Additions: seconds in which partial_fit adds 1,000 random unit vectors of 384 dimensions to corpora of several sizes,
   the first addition by itself and the median of others; how much of that is faiss' graph, which takes longer the larger
   it is; and a query after an addition beside the same query again.

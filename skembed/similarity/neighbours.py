@@ -479,7 +479,8 @@ def _compare_with_faiss(
         positions = np.concatenate([positions, chosen[found[1]]], axis=1)
         if products.shape[1] > n:
             best = np.argpartition(-products, n - 1, axis=1)[:, :n]
-            products, positions = (np.take_along_axis(array, best, axis=1) for array in (products, positions))
+            products = np.take_along_axis(products, best, axis=1)
+            positions = np.take_along_axis(positions, best, axis=1)
     return positions
 
 

@@ -112,7 +112,8 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the embedder's model has changed under the same name since ``fit``.
         TypeError, ValueError
             If X does not have two columns, an element is not a text or a vector, or the vectors of the two columns are
-            of different models or dimensions. The message names column, position and index label.
+            of different models or dimensions. The message names column, position and index label. Also if one column
+            holds texts, the other vectors of an unknown model, and there is no ``embedder``.
         """
         if self._learns():
             check_is_fitted(self, "embedder_")

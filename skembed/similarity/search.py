@@ -56,10 +56,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`, but texts are refused beside vectors
-        that do not say which model made them. With ``missing="nan"``, documents
-        without a text are never found. A fitted embedder is used as it is; any other is cloned, and fitted on the
-        documents and y. If a fine-tuner was fitted again since, to other weights, a ValueError is raised.
+        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`, but texts beside vectors that do
+        not say which model made them are refused. With ``missing="nan"``, documents without a text are never found. A
+        fitted embedder is used as it is; any other is cloned, and fitted on the documents and y. If a fine-tuner was
+        fitted again since, to other weights, a ValueError is raised.
     n_neighbors : int, default=5
         Number of neighbours to find, unless a call gives another.
     index : {"auto", "hnsw"}, default="auto"
@@ -237,6 +237,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the search is not fitted.
         TypeError, ValueError
             If a query is missing, is not a text or a vector, or is a vector of another model or number of dimensions;
+            if it is a text, the corpus was given as vectors of an unknown model, and there is no ``embedder``;
             if there are fewer than ``n_neighbors`` documents, or fewer that pass ``where``; if X is None and a document
             has no text; or if ``where`` is no mask of the corpus, and no positions in it.
 

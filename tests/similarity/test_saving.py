@@ -650,6 +650,22 @@ def test_another_model_that_is_given_is_refused(saved, model_folder):
         SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(model_folder("dense_raw")))
 
 
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_vectors_of_the_corpus_come_back(index, folder, tiny):
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan"), index=index)
+    search.fit(["fox", None, "login", "fox"]).partial_fit(["a dog", None]).save(folder)
+    assert_array_equal(SemanticSearch.load(folder).vectors_, search.vectors_)
+
+
+def test_a_search_of_vectors_of_an_unknown_model_is_asked_with_texts_once_an_embedder_is_chosen(folder, embedder):
+    SemanticSearch(n_neighbors=1).fit(np.eye(32)).save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert loaded.embedder is None
+    with pytest.raises(ValueError, match="nothing says which model made the vectors of the corpus"):
+        loaded.search("fox")
+    assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 1
+
+
 def test_vectors_need_no_model_to_come_back(own_model, folder):
     SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=1).fit(np.eye(3)).save(folder)
     shutil.rmtree(own_model)
