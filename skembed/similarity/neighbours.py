@@ -31,7 +31,7 @@ _PAIRS_FOR_TORCH, _PAIRS_FOR_IMPORT = 2**22, 2**26  # of a query and a vector; i
 _ROWS_PER_BLOCK = 8192
 _NUMBERS_PER_BLOCK = 2**22  # of float64 vectors or of candidates, compared together: 32 MiB
 _N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 40, 256  # see benchmarks/search.py
-_FEW_VECTORS, _SMALL_SHARE = 50_000, 0.1  # of a graph: so few are compared one by one, which is as fast
+_FEW_VECTORS, _SMALL_SHARE = 100_000, 0.1  # of a graph: where comparing them is as fast as a walk
 _FEW_QUERIES = 4  # for which passing over a vector costs less than copying the others
 
 
@@ -90,7 +90,7 @@ class ExactIndex:
         """Return the positions of the n nearest vectors of each query, of all or among some, compared in float32."""
         return _compare(self.vectors, queries, n, among)
 
-    def compares_each(self, n_queries: int, among: NDArray[np.intp] | None) -> bool:  # noqa: ARG002
+    def compares_each(self, among: NDArray[np.intp] | None) -> bool:  # noqa: ARG002
         """Return whether candidates are the nearest for certain, as far as float32 can tell."""
         return True
 
@@ -175,17 +175,13 @@ class HnswIndex:
             positions[is_short] = _compare(self._in_faiss(), queries[is_short], n, used)
         return positions
 
-    def compares_each(self, n_queries: int, among: NDArray[np.intp] | None) -> bool:
+    def compares_each(self, among: NDArray[np.intp] | None) -> bool:
         """Return whether candidates are the nearest for certain, as far as float32 can tell.
 
-        Comparing takes time proportional to the vectors to look among, a walk to the inverse of their share. Queries
-        that are compared together take less time each.
+        Comparing takes time proportional to the vectors to look among, a walk to the inverse of their share.
         """
-        if among is None:
-            return False
-        share = len(among) / len(self)
-        n_as_fast = _FEW_VECTORS if n_queries <= _FEW_QUERIES else 2 * _FEW_VECTORS / share
-        return len(among) < n_as_fast or share < _SMALL_SHARE
+        share = 1 if among is None else len(among) / len(self)
+        return among is not None and (share * len(among) < _FEW_VECTORS or share < _SMALL_SHARE)
 
     def _candidates_among(self, queries: NDArray[np.float32], n: int, among: NDArray[np.intp]) -> NDArray[np.intp]:
         """Walk the graph so widely that enough of the vectors found are among those that are asked for.
@@ -193,14 +189,14 @@ class HnswIndex:
         faiss can leave the others out itself, but does not say how far its walk has come. Where few are near a query,
         that is not far enough: of vectors further out, the walk meets some by chance, and misses nearer ones.
         """
-        if self.compares_each(len(queries), among):
+        if self.compares_each(among):
             return _compare(self._in_faiss(), queries, n, among)
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
-        # Twice the share would do on average; the rest is for those queries that have fewer such vectors around them.
-        widths = 2 * max(_EF_SEARCH, 2 * n), 2 * n
-        width, n_near = (min(self.n_positions, n * self.n_positions // len(among)) for n in widths)
+        n_positions = self.n_positions
+        n_near = 2 * n * n_positions // len(among)  # twice as many as have n of them on average
+        width = min(n_positions, 2 * max(_EF_SEARCH, 2 * n) * n_positions // len(among))
         walk, positions = faiss.SearchParametersHNSW(efSearch=width), np.empty((len(queries), n), dtype=np.intp)
-        is_asked_for = np.zeros(self.n_positions + 1, dtype=bool)  # the last one stands for -1: nothing found
+        is_asked_for = np.zeros(n_positions + 1, dtype=bool)  # the last one stands for -1: nothing found
         is_asked_for[among] = True
         for block in blocks_of(len(queries), max(1, _NUMBERS_PER_BLOCK // width)):
             found = self.graph.search(np.ascontiguousarray(queries[block]), width, params=walk)[1]
@@ -409,7 +405,7 @@ def _nearest_of_block(
     ranked, positions = _rank(index, queries, n_candidates, among)
     cosines, positions = ranked[:, :n_neighbors], positions[:, :n_neighbors]
     is_undecided = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _TOLERANCE
-    while index.compares_each(len(queries), among) and n_candidates < n_vectors and is_undecided.any():
+    while index.compares_each(among) and n_candidates < n_vectors and is_undecided.any():
         n_candidates = min(n_vectors, 4 * n_candidates)
         undecided = np.flatnonzero(is_undecided)
         for block in blocks_of(len(undecided), max(1, _NUMBERS_PER_BLOCK // n_candidates)):

@@ -97,9 +97,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
     https://arxiv.org/abs/2401.08281).
 
-    With ``where``, an exact search compares the queries with the documents that pass alone. A graph is searched wider,
-    so that as many of those that pass are among those it visits; where it meets too few of them, and where fewer than
-    50,000 or a tenth of the distinct vectors pass, they are compared one by one as well.
+    With ``where``, an exact search compares the queries with the documents that pass alone. So does one with a graph,
+    if fewer than a tenth of the distinct vectors pass, or so few that their share times their number is below 100,000.
+    Else the walk through the graph is as much wider as fewer pass, and where it meets too few of these, they are
+    compared as well.
 
     Examples
     --------

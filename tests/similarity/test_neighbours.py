@@ -346,18 +346,14 @@ def test_a_graph_walks_no_wider_than_it_is(clustered):
     assert_array_equal(np.sort(found), np.tile(among, (3, 1)))
 
 
-@pytest.mark.parametrize(
-    ("n_queries", "n_passing", "few"),
-    [(3, 1499, 1500), (3, 299, 0), (9, 2400, 1000)],
-    ids=["few", "a small share", "many queries"],
-)
-def test_a_graph_is_not_searched_where_comparing_is_as_fast(n_queries, n_passing, few, clustered, monkeypatch):
+@pytest.mark.parametrize(("n_passing", "few"), [(1499, 750), (299, 0)], ids=["few", "a small share"])
+def test_a_graph_is_not_searched_where_comparing_is_as_fast(n_passing, few, clustered, monkeypatch):
     monkeypatch.setattr(neighbours, "_FEW_VECTORS", few)
     index = HnswIndex.from_vectors(clustered)
     monkeypatch.setattr(index, "graph", StorageAlone(index.graph))
     among = np.arange(3000 - n_passing, 3000)
-    found = nearest(index, clustered[:n_queries], 10, among)[1]
-    assert_array_equal(found, nearest(ExactIndex(clustered), clustered[:n_queries], 10, among)[1])
+    found = nearest(index, clustered[:9], 10, among)[1]
+    assert_array_equal(found, nearest(ExactIndex(clustered), clustered[:9], 10, among)[1])
 
 
 class StorageAlone:
