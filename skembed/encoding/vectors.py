@@ -109,7 +109,8 @@ def is_one_vector(value: Any, dim: int | None = None) -> bool:
     if isinstance(value, np.ndarray):
         is_vector = value.ndim == 1 and value.dtype.kind in "fiu"
     else:
-        is_vector = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(x, (int, float)) for x in value)
+        could_be = isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (int, float))
+        is_vector = could_be and all(isinstance(number, (int, float)) for number in value)
     return is_vector and dim in (None, len(value))
 
 

@@ -297,7 +297,9 @@ class VectorIndex:
         codes, n_codes, rows_by_code, first = None, len(self.index), self._rows_by_code, np.arange(n_neighbors)
         if among is not None:
             code_of = self.code_of[among]
-            codes, rows_by_code, first = np.unique(code_of), SortedPairs(code_of, among), among[:n_neighbors]
+            is_code = np.zeros(self.index.n_positions, dtype=bool)  # a hundred times as fast as np.unique
+            is_code[code_of] = True
+            codes, rows_by_code, first = np.flatnonzero(is_code), SortedPairs(code_of, among), among[:n_neighbors]
             n_codes = len(codes)
         cosines, rows = np.zeros((len(queries), n_neighbors)), np.tile(first, (len(queries), 1))
         has_angle = queries.any(axis=1)  # to a vector of zeros, all rows are equally near
