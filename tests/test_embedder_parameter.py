@@ -78,7 +78,6 @@ GUESSES = {
     "descriptions": lambda e, m: (
         SentenceEmbeddingClassifier(dict(zip("abcdef", m, strict=True)), embedder=e).fit().predict(OTHERS)
     ),
-    "descriptions of vectors": lambda e, m: SentenceEmbeddingClassifier({"fox": "a fox"}, embedder=e).fit(m, LABELS),
     "pairs": lambda e, m: PairSimilarity(e).fit(pairs()).transform(pd.DataFrame({"a": TEXTS, "b": [*m]})),
 }
 ESTIMATORS = ["search", "duplicates", "topics", "descriptions", "classifier", "pairs"]

@@ -39,7 +39,6 @@ from skembed.embedders import (
     plan_of,
     read_column_for,
     refuse_guess,
-    refuse_guess_between,
     resolve_embedder,
 )
 from skembed.encoding.columns import Column
@@ -197,8 +196,6 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
         for column in (examples, described):
             if column is not None:
                 _refuse_missing(column, embedder)
-        if examples is not None and described is not None:
-            refuse_guess_between(self.embedder, examples, described)
         if examples is not None and len(examples):
             self._fit_examples(embedder, examples, described, keys, y, sample_weight)
         else:
