@@ -33,6 +33,15 @@ for query in queries:
     print(f"{query!r}: all of its words appear in {sum(has_all)} of {len(reviews)} reviews")
 
 # %% [markdown]
+# ## Among some documents
+# A mask over the corpus says which reviews to look among, here those with at most two stars.
+
+# %%
+complaints = search.search(queries, k=1, where=reviews["stars"] <= 2)
+print("\nOf one or two stars:")
+print(complaints[["query", "score", "id", "text"]].round(2).to_string(index=False, max_colwidth=90))
+
+# %% [markdown]
 # ## More documents, and the next run
 # `partial_fit` adds documents. `load` checks that the files are intact and that the model is still the same.
 

@@ -362,6 +362,35 @@ def _check_same_dim(dim: int, other: int, names: tuple[str, str]) -> None:
         raise ValueError(f"The vectors of {names[0]} have {dim} dimensions, those of {names[1]} {other}.")
 
 
+def refuse_guess(given: Any, column: Column, tag: str | None, of: str) -> None:
+    """Raise ValueError if texts would be compared with vectors of an unknown model, by a model that nobody chose.
+
+    Parameters
+    ----------
+    given : transformer or None
+        The parameter ``embedder`` of the estimator.
+    column : Column
+        Columns of vectors are never refused.
+    tag : str or None
+        Tag of the model of the vectors, from ``model_tag``.
+    of : str
+        Whose vectors they are, in the message.
+    """
+    if given is None and tag is None and column.texts is not None and column.texts.unique:
+        raise ValueError(
+            f"{column.name} holds texts, but nothing says which model made the vectors of {of}. Without embedder=, the "
+            f"texts would be embedded with model={SentenceEmbeddingTransformer().model!r}. Pass the embedder that made "
+            "the vectors, even if it is that one, or pass vectors."
+        )
+
+
+def refuse_guess_between(given: Any, left: Column, right: Column) -> None:
+    """Raise ValueError if one of two columns holds texts, and the other vectors that do not say what made them."""
+    for texts, vectors in ((left, right), (right, left)):
+        if vectors.vectors is not None:
+            refuse_guess(given, texts, vectors.model, vectors.name)
+
+
 def check_same_model(tag: str | None, other: str | None, names: tuple[str, str]) -> None:
     """Raise ValueError if vectors to compare are known to be of different models.
 

@@ -70,9 +70,31 @@ USES = {
     "map": lambda e: (EmbeddingMapDisplay.from_texts(TEXTS, embedder=e, method="pca").positions, None),
     "heat map": lambda e: (SimilarityDisplay.from_texts(TEXTS, OTHERS, embedder=e).similarities, None),
 }  # fmt: skip
+# name -> compares texts with a matrix, of which nothing says which model made it
+GUESSES = {
+    "search": lambda e, m: SemanticSearch(e, n_neighbors=1).fit(m).kneighbors(OTHERS),
+    "topics": lambda e, m: TopicModel(2, embedder=e).fit(m).predict(OTHERS),
+    "examples": lambda e, m: SentenceEmbeddingClassifier(embedder=e).fit(m, LABELS).predict(OTHERS),
+    "descriptions": lambda e, m: (
+        SentenceEmbeddingClassifier(dict(zip("abcdef", m, strict=True)), embedder=e).fit().predict(OTHERS)
+    ),
+    "pairs": lambda e, m: PairSimilarity(e).fit(pairs()).transform(pd.DataFrame({"a": TEXTS, "b": [*m]})),
+}
 ESTIMATORS = ["search", "duplicates", "topics", "descriptions", "classifier", "pairs"]
 each_use = pytest.mark.parametrize("use", USES.values(), ids=USES)
 each_estimator = pytest.mark.parametrize("use", [USES[name] for name in ESTIMATORS], ids=ESTIMATORS)
+
+
+@pytest.mark.parametrize("compare", GUESSES.values(), ids=GUESSES)
+def test_texts_are_compared_with_vectors_of_an_unknown_model_only_by_an_embedder_that_was_chosen(
+    compare, tiny, counted, monkeypatch
+):
+    monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))
+    vectors = np.random.default_rng(0).normal(size=(6, 32))
+    with pytest.raises(ValueError, match=r"nothing says which model made the vectors of .*embedded with model="):
+        compare(None, vectors)
+    assert counted == []
+    compare(SentenceEmbeddingTransformer(tiny), vectors)
 
 
 @pytest.fixture(scope="module")

@@ -38,6 +38,7 @@ from skembed.embedders import (
     model_tag,
     plan_of,
     read_column_for,
+    refuse_guess,
     resolve_embedder,
 )
 from skembed.encoding.columns import Column
@@ -407,8 +408,9 @@ class SentenceEmbeddingClassifier(ClassifierMixin, BaseEstimator):  # type: igno
 
         Missing rows have NaN in the result, or are absent if it holds labels.
         """
-        plan = plan_of(self.embedder_, column)
         names = ("X", "the descriptions" if self.classifier_ is None else "the examples")
+        refuse_guess(self.embedder, column, self._model_tag, names[1])
+        plan = plan_of(self.embedder_, column)
         vectors = embed_like(column, self.embedder_, plan, self._model_tag, self._dim, names)
         is_missing: NDArray[np.bool_] = np.isnan(vectors[:, 0])  # a vector is missing as a whole
         # classifiers of scikit-learn refuse to predict no rows, so that they get one, which is dropped

@@ -29,6 +29,7 @@ from skembed.embedders import (
     model_tag,
     plan_of,
     read_column_for,
+    refuse_guess,
     resolve_embedder,
 )
 from skembed.encoding.columns import Column
@@ -461,6 +462,7 @@ class TopicModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, ClusterMixin
         """Return the vectors in the order of their texts, and the row from which each comes."""
         check_is_fitted(self)
         column, row_of = read_column_for(self.embedder_, X).sorted_by_text()
+        refuse_guess(self.embedder, column, self._model_tag, "the topics")
         plan, dim, names = plan_of(self.embedder_, column), self._all_centers.shape[1], ("X", "the topics")
         return embed_like(column, self.embedder_, plan, self._model_tag, dim, names), row_of
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from skembed.encoding.containers import about_column, name_row
 from skembed.encoding.texts import MISSING, Texts, read_texts
-from skembed.encoding.vectors import holds_vectors, model_of, read_vectors
+from skembed.encoding.vectors import holds_vectors, is_one_vector, model_of, read_vectors
 
 
 @dataclass(frozen=True)
@@ -93,6 +93,22 @@ class Column:
         A Series, because scikit-learn's vectorizers read a frame as the list of its column names.
         """
         return pd.Series(self.to_objects(), index=self.labels, name=self.own_name)
+
+
+def as_column(value: Any) -> Any:
+    """Return one text or one vector as a column, and columns as they are.
+
+    Examples
+    --------
+    >>> as_column("a text"), as_column([0.6, 0.8]), as_column(["a text"])
+    (['a text'], [[0.6, 0.8]], ['a text'])
+    """
+    return [value] if is_single(value) else value
+
+
+def is_single(value: Any) -> bool:
+    """Return whether a value is one text or one vector. Numbers that are all NaN are a column of missing texts."""
+    return isinstance(value, str) or (is_one_vector(value) and not np.isnan(value).all())
 
 
 def read_column(X: Any, name: str = "X", *, missing: str = "nan") -> Column:

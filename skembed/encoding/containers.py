@@ -204,7 +204,7 @@ def read_columns(X: Any) -> list[tuple[str, Any]]:
     return [("X", X)]
 
 
-def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | None:
+def read_one_column(values: Any, name: str, length: int | None) -> pd.Series[Any] | None:
     """Read a column of anything by position; integers stay integers beside missing values.
 
     Parameters
@@ -212,8 +212,8 @@ def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | Non
     values : column of any container, or None
     name : str
         Name of the column in messages.
-    length : int
-        Number of rows that it must have.
+    length : int or None
+        Number of rows that it must have; None: any.
 
     Returns
     -------
@@ -230,10 +230,11 @@ def read_one_column(values: Any, name: str, length: int) -> pd.Series[Any] | Non
         raise TypeError(f"{name} must be a column, with a value for each row; got {values!r:.80}.")
     if len(getattr(values, "shape", (0,))) != 1:
         raise ValueError(f"{name} must be one column; got the shape {values.shape}.")
-    if not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
+    is_numbers = isinstance(values, np.ndarray) and values.dtype.kind in "biuf"
+    if not is_numbers and not isinstance(values, (pd.Series, pd.Index, pd.api.extensions.ExtensionArray)):
         values = pd.array(values.to_pylist() if hasattr(values, "to_pylist") else list(values))
     column: pd.Series[Any] = pd.Series(values).reset_index(drop=True)
-    if len(column) != length:
+    if length is not None and len(column) != length:
         raise ValueError(f"{name} must have the length {length}; got {len(column)}.")
     return column
 

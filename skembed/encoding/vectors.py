@@ -108,6 +108,16 @@ def holds_vectors(values: Any) -> bool:
     return pd.api.types.is_list_like(first)
 
 
+def is_one_vector(value: Any, dim: int | None = None) -> bool:
+    """Return whether a value is one vector, of ``dim`` numbers, rather than a sequence of vectors or anything else."""
+    if isinstance(value, np.ndarray):
+        is_vector = value.ndim == 1 and value.dtype.kind in "fiu"
+    else:
+        could_be = isinstance(value, (list, tuple)) and bool(value) and isinstance(value[0], (int, float))
+        is_vector = could_be and all(isinstance(number, (int, float)) for number in value)
+    return is_vector and dim in (None, len(value))
+
+
 def model_of(values: Any) -> str | None:
     """Return the model that made a column of vectors, if the column records it.
 

@@ -19,7 +19,7 @@ from pandas.api.indexers import check_array_indexer
 
 from skembed.compat import fills_for_a_sum
 from skembed.encoding.texts import is_missing
-from skembed.encoding.vectors import MODEL_KEY, model_of, read_vectors
+from skembed.encoding.vectors import MODEL_KEY, is_one_vector, model_of, read_vectors
 from skembed.frames.aggregation import add_up
 
 if TYPE_CHECKING:
@@ -603,15 +603,6 @@ def _read_only(array: NDArray[Any]) -> NDArray[Any]:
     array = array.view()
     array.flags.writeable = False
     return array
-
-
-def is_one_vector(value: Any, dim: int | None = None) -> bool:
-    """Return whether a value is one vector, of ``dim`` numbers, rather than a sequence of vectors or anything else."""
-    if isinstance(value, np.ndarray):
-        is_vector = value.ndim == 1 and value.dtype.kind in "fiu"
-    else:
-        is_vector = isinstance(value, (list, tuple)) and bool(value) and all(isinstance(x, (int, float)) for x in value)
-    return is_vector and dim in (None, len(value))
 
 
 def vector_type(arrow: pyarrow.DataType) -> VectorDtype | None:

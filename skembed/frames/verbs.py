@@ -14,9 +14,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from skembed.checks import check_count
-from skembed.encoding.columns import read_column
+from skembed.encoding.columns import as_column, is_single, read_column
 from skembed.encoding.vectors import holds_vectors
-from skembed.frames.vectors import VectorArray, is_one_vector
+from skembed.frames.vectors import VectorArray
 
 if TYPE_CHECKING:
     from skembed.transformer import SentenceEmbeddingTransformer
@@ -28,9 +28,9 @@ def similarity(column: pd.Series, other: Any, vectors: Any, params: dict[str, An
 
     embedder = make_embedder(params, similarity)
     own = read_column_for(embedder, _with_vectors(column, vectors), describe(column))
-    others = read_column_for(embedder, _align(_as_column(other), column), "other")
+    others = read_column_for(embedder, _align(as_column(other), column), "other")
     left, right = embed_pair(own, others, embedder, ("the column", "other"))
-    if not _is_single(other) and len(right) != len(left):
+    if not is_single(other) and len(right) != len(left):
         raise ValueError(f"other has {len(right)} rows for {len(left)}; pass one text, or one for each row.")
     return pd.DataFrame({"score": (left * right).sum(axis=1).clip(-1, 1)}, index=column.index)
 
@@ -42,7 +42,7 @@ def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str
     check_count("k", k)
     engine = SemanticSearch(make_embedder(params, search))
     engine._fit(_with_vectors(column, vectors), None, name=describe(column))
-    hits = engine.search(_as_column(query), k)
+    hits = engine.search(as_column(query), k)
     positions = hits["position"].to_numpy()
     return hits.assign(text=_texts_of(column)[positions]).set_axis(column.index.take(positions))
 
@@ -168,22 +168,11 @@ def _align(other: Any, column: pd.Series) -> Any:
     raise ValueError("other has other index labels than the column, so that its rows cannot be matched.")
 
 
-def _as_column(value: Any) -> Any:
-    """Return one text or one vector as a column, and columns as they are."""
-    return [value] if _is_single(value) else value
-
-
-def _is_single(value: Any) -> bool:
-    if isinstance(value, str):
-        return True
-    return is_one_vector(value) and not np.isnan(value).all()  # all NaN: a column of missing texts
-
-
 def _as_series(other: Any) -> pd.Series:
     """Return a column of any kind as a Series, so that its rows have index labels and texts."""
     if isinstance(other, pd.Series):
         return other
-    other = _as_column(other)
+    other = as_column(other)
     values = VectorArray(other) if holds_vectors(other) else read_column(other, "other").to_objects()
     return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
 

@@ -31,6 +31,8 @@ _PAIRS_FOR_TORCH, _PAIRS_FOR_IMPORT = 2**22, 2**26  # of a query and a vector; i
 _ROWS_PER_BLOCK = 8192
 _NUMBERS_PER_BLOCK = 2**22  # of float64 vectors or of candidates, compared together: 32 MiB
 _N_LINKS, _EF_CONSTRUCTION, _EF_SEARCH = 32, 40, 256  # see benchmarks/search.py
+_FEW_VECTORS, _SMALL_SHARE = 100_000, 0.1  # of a graph: where comparing them is as fast as a walk
+_FEW_QUERIES = 4  # for which passing over a vector costs less than copying the others
 
 
 def _run_on_one_thread() -> None:
@@ -82,9 +84,15 @@ class ExactIndex:
         grown._vectors = self._vectors.appended(vectors)
         return grown
 
-    def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
-        """Return the positions of the n nearest vectors of each query, compared in float32."""
-        return _compare_with_all(self.vectors, queries, n)
+    def candidates(
+        self, queries: NDArray[np.float32], n: int, among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.intp]:
+        """Return the positions of the n nearest vectors of each query, of all or among some, compared in float32."""
+        return _compare(self.vectors, queries, n, among)
+
+    def compares_each(self, among: NDArray[np.intp] | None) -> bool:  # noqa: ARG002
+        """Return whether candidates are the nearest for certain, as far as float32 can tell."""
+        return True
 
 
 class HnswIndex:
@@ -147,8 +155,12 @@ class HnswIndex:
         self.graph.add(np.ascontiguousarray(vectors))
         return type(self)(self.graph, unused)
 
-    def candidates(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
-        """Return the positions of n vectors for each query, nearly all of them its nearest."""
+    def candidates(
+        self, queries: NDArray[np.float32], n: int, among: NDArray[np.intp] | None = None
+    ) -> NDArray[np.intp]:
+        """Return the positions of n vectors for each query, of all or among some, nearly all of them its nearest."""
+        if among is not None:
+            return self._candidates_among(queries, n, among)
         faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
         unused, width = self.unused, max(_EF_SEARCH, 2 * n)
         if len(unused):  # the walk passes them, so it has to be wider
@@ -159,15 +171,42 @@ class HnswIndex:
         positions: NDArray[np.intp] = self.graph.search(np.ascontiguousarray(queries), n, params=walk)[1]
         is_short = (positions < 0).any(axis=1)  # the walk through the graph ended before it had found enough
         if is_short.any():
-            positions[is_short] = self._compare_with_all(queries[is_short], n)
+            used = np.delete(np.arange(self.n_positions), unused) if len(unused) else None
+            positions[is_short] = _compare(self._in_faiss(), queries[is_short], n, used)
         return positions
 
-    def _compare_with_all(self, queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
-        unused = self.unused
-        if not len(unused):
-            return _compare_with_all(self._in_faiss(), queries, n)
-        used = np.delete(np.arange(self.n_positions), unused)
-        return used[_compare_with_all(self.take(used), queries, n)]
+    def compares_each(self, among: NDArray[np.intp] | None) -> bool:
+        """Return whether candidates are the nearest for certain, as far as float32 can tell.
+
+        Comparing takes time proportional to the vectors to look among, a walk to the inverse of their share.
+        """
+        share = 1 if among is None else len(among) / len(self)
+        return among is not None and (share * len(among) < _FEW_VECTORS or share < _SMALL_SHARE)
+
+    def _candidates_among(self, queries: NDArray[np.float32], n: int, among: NDArray[np.intp]) -> NDArray[np.intp]:
+        """Walk the graph so widely that enough of the vectors found are among those that are asked for.
+
+        faiss can leave the others out itself, but does not say how far its walk has come. Where few are near a query,
+        that is not far enough: of vectors further out, the walk meets some by chance, and misses nearer ones.
+        """
+        if self.compares_each(among):
+            return _compare(self._in_faiss(), queries, n, among)
+        faiss = require("faiss", extra="faiss", needed_by="index='hnsw'")
+        n_positions = self.n_positions
+        n_near = 2 * n * n_positions // len(among)  # twice as many as have n of them on average
+        width = min(n_positions, 2 * max(_EF_SEARCH, 2 * n) * n_positions // len(among))
+        walk, positions = faiss.SearchParametersHNSW(efSearch=width), np.empty((len(queries), n), dtype=np.intp)
+        is_asked_for = np.zeros(n_positions + 1, dtype=bool)  # the last one stands for -1: nothing found
+        is_asked_for[among] = True
+        for block in blocks_of(len(queries), max(1, _NUMBERS_PER_BLOCK // width)):
+            found = self.graph.search(np.ascontiguousarray(queries[block]), width, params=walk)[1]
+            is_hit = is_asked_for[found]
+            positions[block] = np.take_along_axis(found, np.argsort(~is_hit, axis=1, kind="stable")[:, :n], axis=1)
+            is_short = np.count_nonzero(is_hit[:, :n_near], axis=1) < n  # further out, the walk misses more
+            if is_short.any():
+                rows = np.flatnonzero(is_short) + block.start
+                positions[rows] = _compare(self._in_faiss(), queries[rows], n, among)
+        return positions
 
     def _in_faiss(self) -> NDArray[np.float32]:
         """Return a view of faiss' memory, so that there is one copy of the vectors.
@@ -237,34 +276,47 @@ class VectorIndex:
         grown.index = self.index.appended(distinct[is_new])  # last, because a graph keeps what it has got
         return grown
 
-    def nearest(self, queries: NDArray[np.float32], n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+    def nearest(
+        self, queries: NDArray[np.float32], n_neighbors: int, among: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest rows of each query, nearest first, ties in order of their rows.
 
         Parameters
         ----------
         queries : ndarray of float32, shape (n_queries, dim)
         n_neighbors : int
-            At most as many as there are rows.
+            At most as many as there are rows, or rows in ``among``.
+        among : ndarray of int, optional
+            The rows to look among, ascending; None: all.
 
         Returns
         -------
         cosines : ndarray of float64, shape (n_queries, n_neighbors)
         rows : ndarray of int, shape (n_queries, n_neighbors)
         """
-        cosines, rows = np.zeros((len(queries), n_neighbors)), np.tile(np.arange(n_neighbors), (len(queries), 1))
+        codes, n_codes, rows_by_code, first = None, len(self.index), self._rows_by_code, np.arange(n_neighbors)
+        if among is not None:
+            code_of = self.code_of[among]
+            is_code = np.zeros(self.index.n_positions, dtype=bool)  # a hundred times as fast as np.unique
+            is_code[code_of] = True
+            codes, rows_by_code, first = np.flatnonzero(is_code), SortedPairs(code_of, among), among[:n_neighbors]
+            n_codes = len(codes)
+        cosines, rows = np.zeros((len(queries), n_neighbors)), np.tile(first, (len(queries), 1))
         has_angle = queries.any(axis=1)  # to a vector of zeros, all rows are equally near
-        found = nearest(self.index, queries[has_angle], min(n_neighbors, len(self.index)))
-        cosines[has_angle], rows[has_angle] = self._expand_to_rows(*found, n_neighbors)
+        found = nearest(self.index, queries[has_angle], min(n_neighbors, n_codes), codes)
+        cosines[has_angle], rows[has_angle] = _expand_to_rows(*found, rows_by_code, n_neighbors)
         return np.minimum.accumulate(cosines, axis=1), rows  # ties may differ in the last bit
 
-    def nearest_others(self, n_neighbors: int) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
-        """Find the nearest rows of each row, without the row itself."""
+    def nearest_others(
+        self, n_neighbors: int, among: NDArray[np.intp] | None = None
+    ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Find the nearest rows of each row, of all or among some, without the row itself."""
         codes = np.arange(self.index.n_positions)
         blocks = blocks_of(len(codes), _QUERIES_PER_BLOCK)
-        by_block = [self.nearest(self.index.take(codes[block]), n_neighbors + 1) for block in blocks]
+        by_block = [self.nearest(self.index.take(codes[block]), n_neighbors + 1, among) for block in blocks]
         cosines, found = (np.concatenate(parts)[self.code_of] for parts in zip(*by_block, strict=True))
         is_other = found != np.arange(len(self))[:, None]
-        is_other[is_other.all(axis=1), -1] = False  # the row is not found among its many copies: drop the last one
+        is_other[is_other.all(axis=1), -1] = False  # not found, e.g. among its many copies: drop the last one
         shape = (len(self), n_neighbors)
         return cosines[is_other].reshape(shape), found[is_other].reshape(shape)
 
@@ -285,30 +337,12 @@ class VectorIndex:
             codes[row[is_same]] = code[is_same]
         return codes
 
-    def _expand_to_rows(self, cosines: NDArray[np.float64], codes: NDArray[np.intp], n_neighbors: int) -> Any:
-        """Replace ranked vectors by the rows that have them.
-
-        The rows of vectors with equal cosines are mixed, in order of their rows. So all rows of a tie are laid out and
-        sorted before the surplus is dropped.
-        """
-        starts, by_run = self._rows_by_code.find(codes)
-        rounded, n_copies = cosines.round(_DECIMALS), by_run.sum(axis=0)
-        n_before = np.cumsum(n_copies, axis=1) - n_copies
-        is_tied = np.diff(rounded, axis=1, prepend=np.inf) == 0
-        n_before = np.maximum.accumulate(np.where(is_tied, 0, n_before), axis=1)  # rows before the first of its tie
-        n_taken = np.clip(n_neighbors - n_before, 0, n_copies)
-        n_earlier = np.cumsum(by_run, axis=0) - by_run  # copies in the runs before
-        place, rows = self._rows_by_code.take(starts, np.clip(n_taken - n_earlier, 0, by_run))
-        order = np.lexsort((rows, -rounded.ravel()[place], place // codes.shape[1]))
-        n_of_query = n_taken.sum(axis=1)
-        rank = np.arange(len(rows)) - np.repeat(np.cumsum(n_of_query) - n_of_query, n_of_query)
-        chosen = order[rank < n_neighbors]
-        shape = (len(codes), n_neighbors)
-        return cosines.ravel()[place[chosen]].reshape(shape), rows[chosen].reshape(shape)
-
 
 def nearest(
-    index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n_neighbors: int
+    index: ExactIndex | HnswIndex,
+    queries: NDArray[np.float32],
+    n_neighbors: int,
+    among: NDArray[np.intp] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
     """Find the nearest vectors of each query, nearest first, ties in order of their positions.
 
@@ -317,7 +351,9 @@ def nearest(
     index : ExactIndex or HnswIndex
     queries : ndarray of float32, shape (n_queries, dim)
     n_neighbors : int
-        At most as many as there are vectors.
+        At most as many as there are vectors, or positions in ``among``.
+    among : ndarray of int, optional
+        The positions to look among, ascending; None: all.
 
     Returns
     -------
@@ -334,31 +370,57 @@ def nearest(
     cosines = np.empty((len(queries), n_neighbors))
     positions = np.empty((len(queries), n_neighbors), dtype=np.intp)
     for block in blocks_of(len(queries), _QUERIES_PER_BLOCK):
-        cosines[block], positions[block] = _nearest_of_block(index, queries[block], n_neighbors)
+        cosines[block], positions[block] = _nearest_of_block(index, queries[block], n_neighbors, among)
     return cosines, positions
 
 
-def _nearest_of_block(index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n_neighbors: int) -> Any:
+def _expand_to_rows(
+    cosines: NDArray[np.float64], codes: NDArray[np.intp], rows_by_code: SortedPairs, n_neighbors: int
+) -> Any:
+    """Replace ranked vectors by the rows that have them.
+
+    The rows of vectors with equal cosines are mixed, in order of their rows. So all rows of a tie are laid out and
+    sorted before the surplus is dropped.
+    """
+    starts, by_run = rows_by_code.find(codes)
+    rounded, n_copies = cosines.round(_DECIMALS), by_run.sum(axis=0)
+    n_before = np.cumsum(n_copies, axis=1) - n_copies
+    is_tied = np.diff(rounded, axis=1, prepend=np.inf) == 0
+    n_before = np.maximum.accumulate(np.where(is_tied, 0, n_before), axis=1)  # rows before the first of its tie
+    n_taken = np.clip(n_neighbors - n_before, 0, n_copies)
+    n_earlier = np.cumsum(by_run, axis=0) - by_run  # copies in the runs before
+    place, rows = rows_by_code.take(starts, np.clip(n_taken - n_earlier, 0, by_run))
+    order = np.lexsort((rows, -rounded.ravel()[place], place // codes.shape[1]))
+    n_of_query = n_taken.sum(axis=1)
+    rank = np.arange(len(rows)) - np.repeat(np.cumsum(n_of_query) - n_of_query, n_of_query)
+    chosen = order[rank < n_neighbors]
+    shape = (len(codes), n_neighbors)
+    return cosines.ravel()[place[chosen]].reshape(shape), rows[chosen].reshape(shape)
+
+
+def _nearest_of_block(
+    index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n_neighbors: int, among: NDArray[np.intp] | None
+) -> Any:
     """Rank candidates in float64; rank more of them where float32 cannot decide which vectors are the nearest."""
-    n_vectors = len(index)
+    n_vectors = len(index) if among is None else len(among)
     n_candidates = min(n_vectors, n_neighbors + _N_SPARE)
-    ranked, positions = _rank(index, queries, n_candidates)
+    ranked, positions = _rank(index, queries, n_candidates, among)
     cosines, positions = ranked[:, :n_neighbors], positions[:, :n_neighbors]
     is_undecided = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _TOLERANCE
-    while isinstance(index, ExactIndex) and n_candidates < n_vectors and is_undecided.any():
+    while index.compares_each(among) and n_candidates < n_vectors and is_undecided.any():
         n_candidates = min(n_vectors, 4 * n_candidates)
         undecided = np.flatnonzero(is_undecided)
         for block in blocks_of(len(undecided), max(1, _NUMBERS_PER_BLOCK // n_candidates)):
             rows = undecided[block]
-            ranked, found = _rank(index, queries[rows], n_candidates)
+            ranked, found = _rank(index, queries[rows], n_candidates, among)
             cosines[rows], positions[rows] = ranked[:, :n_neighbors], found[:, :n_neighbors]
             is_undecided[rows] = ranked[:, n_neighbors - 1] - ranked[:, -1] <= _TOLERANCE
     return cosines, positions
 
 
-def _rank(index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n: int) -> Any:
+def _rank(index: ExactIndex | HnswIndex, queries: NDArray[np.float32], n: int, among: NDArray[np.intp] | None) -> Any:
     """Sort candidates by their cosine in float64, then by position."""
-    positions = index.candidates(queries, n)
+    positions = index.candidates(queries, n, among)
     cosines = _cosines(queries, index, positions)
     order = np.lexsort((positions, -cosines.round(_DECIMALS)), axis=-1)
     return np.take_along_axis(cosines, order, axis=1), np.take_along_axis(positions, order, axis=1)
@@ -379,16 +441,58 @@ def _cosines(
     return cosines.clip(-1, 1).reshape(positions.shape)
 
 
-def _compare_with_all(vectors: NDArray[np.float32], queries: NDArray[np.float32], n: int) -> NDArray[np.intp]:
+def _compare(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], n: int, among: NDArray[np.intp] | None = None
+) -> NDArray[np.intp]:
+    """Return the positions of the n nearest vectors of each query, of all or among some, compared in float32."""
     positions: NDArray[np.intp]
     if importlib.util.find_spec("faiss") is not None:
-        faiss = require("faiss", extra="faiss", needed_by="an exact index")
+        return _compare_with_faiss(vectors, queries, n, among)
+    n_vectors = len(vectors) if among is None else len(among)
+    is_large = len(queries) * n_vectors >= (_PAIRS_FOR_TORCH if "torch" in sys.modules else _PAIRS_FOR_IMPORT)
+    if is_large:
+        return largest_products(vectors, queries, n, among)
+    with config_context(assume_finite=True):  # they are finite, and checking it takes as long as a query
+        chosen = vectors if among is None else vectors[among]  # of which scikit-learn makes a copy as well
+        finder = NearestNeighbors(n_neighbors=n, algorithm="brute", metric="cosine").fit(chosen)
+        positions = finder.kneighbors(queries, return_distance=False)
+    return positions if among is None else among[positions]
+
+
+def _compare_with_faiss(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], n: int, among: NDArray[np.intp] | None
+) -> NDArray[np.intp]:
+    faiss = require("faiss", extra="faiss", needed_by="an exact index")
+    positions: NDArray[np.intp]
+    if among is None:
         positions = faiss.knn(queries, vectors, n, metric=faiss.METRIC_INNER_PRODUCT)[1]
         return positions
-    is_large = len(queries) * len(vectors) >= (_PAIRS_FOR_TORCH if "torch" in sys.modules else _PAIRS_FOR_IMPORT)
-    if is_large:
-        return largest_products(vectors, queries, n)
-    with config_context(assume_finite=True):  # they are finite, and checking it takes as long as a query
-        finder = NearestNeighbors(n_neighbors=n, algorithm="brute", metric="cosine").fit(vectors)
-        positions = finder.kneighbors(queries, return_distance=False)
+    if len(queries) <= _FEW_QUERIES:
+        return _compare_in_place(vectors, queries, n, among)
+    products, positions = np.empty((len(queries), 0), np.float32), np.empty((len(queries), 0), np.intp)
+    for block in blocks_of(len(among), _ROWS_PER_BLOCK):  # so that few vectors are copied at a time
+        chosen = among[block]
+        found = faiss.knn(queries, vectors[chosen], min(n, len(chosen)), metric=faiss.METRIC_INNER_PRODUCT)
+        products = np.concatenate([products, found[0]], axis=1)
+        positions = np.concatenate([positions, chosen[found[1]]], axis=1)
+        if products.shape[1] > n:
+            best = np.argpartition(-products, n - 1, axis=1)[:, :n]
+            products = np.take_along_axis(products, best, axis=1)
+            positions = np.take_along_axis(positions, best, axis=1)
+    return positions
+
+
+def _compare_in_place(
+    vectors: NDArray[np.float32], queries: NDArray[np.float32], n: int, among: NDArray[np.intp]
+) -> NDArray[np.intp]:
+    """Let faiss pass over the other vectors."""
+    faiss = require("faiss", extra="faiss", needed_by="an exact index")
+    is_chosen = np.zeros(len(vectors), dtype=bool)
+    is_chosen[among] = True
+    bits = np.packbits(is_chosen, bitorder="little")
+    queries, vectors = np.ascontiguousarray(queries), np.ascontiguousarray(vectors)
+    products, positions = np.empty((len(queries), n), np.float32), np.empty((len(queries), n), np.int64)
+    left, right, *found = (faiss.swig_ptr(array) for array in (queries, vectors, products, positions))
+    sizes = vectors.shape[1], len(queries), len(vectors), n
+    faiss.knn_inner_product(left, right, *sizes, *found, faiss.IDSelectorBitmap(bits))
     return positions

@@ -11,7 +11,14 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
-from skembed.embedders import embed_pair, fit_embedder, is_fitted, read_column_for, resolve_embedder
+from skembed.embedders import (
+    embed_pair,
+    fit_embedder,
+    is_fitted,
+    read_column_for,
+    refuse_guess_between,
+    resolve_embedder,
+)
 from skembed.encoding.containers import read_columns
 from skembed.encoding.labels import read_labels
 from skembed.finetuner import SentenceEmbeddingFineTuner
@@ -105,12 +112,14 @@ class PairSimilarity(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the embedder's model has changed under the same name since ``fit``.
         TypeError, ValueError
             If X does not have two columns, an element is not a text or a vector, or the vectors of the two columns are
-            of different models or dimensions. The message names column, position and index label.
+            of different models or dimensions. The message names column, position and index label. Also if one column
+            holds texts, the other vectors of an unknown model, and there is no ``embedder``.
         """
         if self._learns():
             check_is_fitted(self, "embedder_")
         embedder = self.embedder_ if hasattr(self, "embedder_") else resolve_embedder(self.embedder, missing="nan")
         first, second = (read_column_for(embedder, column, name) for name, column in _two_columns(X))
+        refuse_guess_between(self.embedder, first, second)
         left, right = embed_pair(first, second, embedder)
         cosines: NDArray[np.float32] = np.einsum("ij,ij->i", left, right).clip(-1, 1)
         return cosines[:, None]

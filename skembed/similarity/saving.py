@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -60,8 +61,8 @@ class SavedSearch:
         Positions of the documents that have a vector.
     index : VectorIndex
         Index of their vectors.
-    embedder : transformer
-        Fitted.
+    embedder : transformer or None
+        Fitted; None if neither the model of the vectors is known nor an embedder was chosen.
     model_tag : str or None
         The model that made the vectors, from :func:`skembed.embedders.model_tag`.
     params : dict
@@ -111,24 +112,49 @@ def _write_files(search: SavedSearch, folder: Path, description: dict[str, Any])
         file.write(f"{json.dumps(description, indent=1)}\n".encode())
     for old in folder.iterdir():  # of the search that was saved here before
         if _NAME_OF_FILE.fullmatch(old.name) and old.name not in {file["name"] for file in files.values()}:
-            old.unlink()
+            with suppress(PermissionError):  # on Windows, while somebody reads it; the next save deletes it
+                old.unlink()
 
 
 def load_search(path: str | os.PathLike[str], given: Any, *, local_files_only: bool) -> tuple[Any, SavedSearch]:
     """Read a search from a folder; see :meth:`skembed.SemanticSearch.load`.
 
+    A save in another process may delete files before they are read. Then the search is read that it has written. This
+    needs no lock, which a folder that is read-only could not hold.
+
     Returns
     -------
-    embedder : transformer
+    embedder : transformer or None
         The parameter of the search: the given embedder, or the one that was saved, not fitted.
     saved : SavedSearch
     """
     folder = read_path(path, "path")
+    while True:
+        before = _written_at(folder)
+        try:
+            return _read_folder(folder, given, local_files_only)
+        except (SavedSearchError, OSError, RuntimeError):  # the last is faiss' for a file that is not there
+            if _written_at(folder) == before:
+                raise
+
+
+def _written_at(folder: Path) -> tuple[int, ...] | None:
+    """Return what tells one main file from the next, even if both say the same; None if there is none."""
+    try:
+        main = (folder / _MAIN_FILE).stat()
+    except OSError:
+        return None
+    return main.st_ino, main.st_mtime_ns, main.st_ctime_ns
+
+
+def _read_folder(folder: Path, given: Any, local_files_only: bool) -> tuple[Any, SavedSearch]:
     description = _read_description(folder)
     files = {kind: _check_file(folder, file) for kind, file in description["files"].items()}
-    embedder = _make_embedder(description, folder, local_files_only) if given is None else given
+    was_chosen = description["embedder"]["kind"] is not None
+    embedder = _make_embedder(description, folder, local_files_only) if given is None and was_chosen else given
     fitted = resolve_embedder(embedder)
-    _check_embedder(description["embedder"], fitted)
+    if was_chosen:
+        _check_embedder(description["embedder"], fitted)
     _fit_saved(fitted, description, folder, is_given=given is not None)
     params = {name: description["parameters"][name] for name in PARAMETERS}
     corpus, y, rows, index = _read_documents(files, folder)
@@ -186,6 +212,8 @@ def _corpus_table(search: SavedSearch, pyarrow: Any) -> Any:
 
 def _describe(embedder: Any) -> dict[str, Any]:
     """Describe an embedder, as far as a file can hold it."""
+    if embedder is None:
+        return {"kind": None}
     description: dict[str, Any] = {"kind": _class_name(embedder)}
     if isinstance(embedder, SentenceEmbeddingFineTuner):  # saving it changes its fingerprint
         return {**description, "is_saved": embedder._saved is not None}

@@ -18,8 +18,16 @@ from sklearn.utils import Tags
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_choice, check_count
-from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
-from skembed.encoding.columns import Column
+from skembed.embedders import (
+    embed_column,
+    embed_like,
+    model_tag,
+    plan_of,
+    read_column_for,
+    refuse_guess,
+    resolve_embedder,
+)
+from skembed.encoding.columns import Column, as_column
 from skembed.encoding.labels import read_labels
 from skembed.encoding.models.registry import get_model
 from skembed.encoding.plan import Plan
@@ -48,9 +56,10 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Parameters
     ----------
     embedder : transformer, default=None
-        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`. With ``missing="nan"``, documents
-        without a text are never found. A fitted embedder is used as it is; any other is cloned, and fitted on the
-        documents and y. If a fine-tuner was fitted again since, to other weights, a ValueError is raised.
+        Embeds queries and documents; None: a :class:`SentenceEmbeddingTransformer`, but texts beside vectors that do
+        not say which model made them are refused. With ``missing="nan"``, documents without a text are never found. A
+        fitted embedder is used as it is; any other is cloned, and fitted on the documents and y. If a fine-tuner was
+        fitted again since, to other weights, a ValueError is raised.
     n_neighbors : int, default=5
         Number of neighbours to find, unless a call gives another.
     index : {"auto", "hnsw"}, default="auto"
@@ -71,6 +80,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         The prompts that are put before each query and each document.
     classes_ : ndarray, shape (n_classes,)
         The labels, sorted; only if ``fit`` was given labels.
+    vectors_ : ndarray of float32, shape (n_documents, dim)
+        The vectors of the documents, of unit length; NaN for documents without a text. A copy, made when it is read.
     y_ : ndarray, shape (n_documents,), or None
         The target that ``fit`` was given.
 
@@ -86,6 +97,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     Hierarchical Navigable Small World Graphs, https://arxiv.org/abs/1603.09320, as faiss builds it (Douze et al. 2024,
     https://arxiv.org/abs/2401.08281).
 
+    With ``where``, an exact search compares the queries with the documents that pass alone. So does one with a graph,
+    if fewer than a tenth of the distinct vectors pass, or so few that their share times their number is below 100,000.
+    Else the walk through the graph is as much wider as fewer pass, and where it meets too few of these, they are
+    compared as well.
+
     Examples
     --------
     >>> import pandas as pd
@@ -99,6 +115,11 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
     >>> distances, positions = search.kneighbors(["The parcel took weeks."], n_neighbors=2)
     >>> positions
     array([[2, 0]])
+
+    A filter by other columns of the frame is a mask:
+
+    >>> search.search("The parcel took weeks.", k=1, where=corpus.index != "r3")["id"][0]
+    'r1'
 
     As a feature step, each row gets the share of its neighbours that have each label:
 
@@ -176,6 +197,7 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if not hasattr(self, "_documents"):
             return self._fit(X, y)
         column, embedder = read_column_for(self.embedder_, X), self.embedder_
+        refuse_guess(self.embedder, column, self._model_tag, "the corpus")
         plan = self._plan_side(column, "document")
         vectors = self._embed_like_corpus(column, plan)
         y = _read_y(y, len(vectors))
@@ -187,7 +209,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         self.__dict__.update(_documents=documents, embedder_=embedder)  # in one step, which no interrupt divides
         return self
 
-    def kneighbors(self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True) -> Any:
+    def kneighbors(
+        self, X: Any = None, n_neighbors: int | None = None, return_distance: bool = True, *, where: Any = None
+    ) -> Any:
         """Find the nearest documents of each query, as scikit-learn's ``NearestNeighbors`` does.
 
         Parameters
@@ -197,6 +221,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         n_neighbors : int, default=None
             Number of neighbours; None: the parameter of that name.
         return_distance : bool, default=True
+        where : column of bool or of int, default=None
+            The documents to look among: a mask over the corpus, or their positions, in any order. A Series that is a
+            mask must have the index labels of the corpus. None: all.
 
         Returns
         -------
@@ -211,7 +238,9 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             If the search is not fitted.
         TypeError, ValueError
             If a query is missing, is not a text or a vector, or is a vector of another model or number of dimensions;
-            if there are fewer than ``n_neighbors`` documents, or X is None and a document has no text.
+            if it is a text, the corpus was given as vectors of an unknown model, and there is no ``embedder``;
+            if there are fewer than ``n_neighbors`` documents, or fewer that pass ``where``; if X is None and a document
+            has no text; or if ``where`` is no mask of the corpus, and no positions in it.
 
         Warns
         -----
@@ -220,23 +249,27 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """
         check_is_fitted(self)
         if X is not None:
-            cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors)
+            cosines, positions = self._find(read_column_for(self.embedder_, X, "queries"), n_neighbors, where)
         else:
-            n_hits = self._n_hits(n_neighbors, of_others=True)
+            among = self._documents.among(where)
+            n_hits = self._n_hits(n_neighbors, among, of_others=True)
             if len(self._documents.rows) < len(self._documents):
                 raise ValueError("Some documents have no text, and so no neighbours; pass those that have one as X.")
-            cosines, positions = self._others(n_hits)
+            cosines, positions = self._others(n_hits, among)
         return (1 - cosines, positions) if return_distance else positions
 
-    def search(self, queries: Any, k: int | None = None) -> pd.DataFrame:
+    def search(self, queries: Any, k: int | None = None, *, where: Any = None) -> pd.DataFrame:
         """Find the nearest documents of each query, as a table.
 
         Parameters
         ----------
-        queries : str, or column of texts or of vectors
+        queries : str, vector of shape (dim,), or column of texts or of vectors
             One query or several.
         k : int, default=None
             Number of hits per query; None: ``n_neighbors``.
+        where : column of bool or of int, default=None
+            The documents to look among: a mask over the corpus, or their positions, in any order. A Series that is a
+            mask must have the index labels of the corpus. None: all.
 
         Returns
         -------
@@ -250,7 +283,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         NotFittedError
             If the search is not fitted.
         TypeError, ValueError
-            If a query is missing or is not a text or a vector, or there are fewer than ``k`` documents.
+            If a query is missing or is not a text or a vector, there are fewer than ``k`` documents, or fewer that pass
+            ``where``, or ``where`` is no mask of the corpus, and no positions in it.
 
         Warns
         -----
@@ -260,8 +294,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         if queries is None:  # to kneighbors it would be the documents themselves
             raise TypeError("queries is None; pass a text, or a column of texts or of vectors.")
         check_is_fitted(self)
-        column = read_column_for(self.embedder_, [queries] if isinstance(queries, str) else queries, "queries")
-        scores, positions = self._find(column, k)
+        column = read_column_for(self.embedder_, as_column(queries), "queries")
+        scores, positions = self._find(column, k, where)
         texts, n_hits, found = column.to_series(), positions.shape[1], positions.ravel()
         table = {
             "query": np.repeat(np.arange(len(scores)) if column.texts is None else texts.to_numpy(), n_hits),
@@ -367,7 +401,8 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self)
         params = {name: getattr(self, name) for name in PARAMETERS}
         rows, index = self._documents.rows.values, self._documents.index
-        saved = SavedSearch(self.corpus_, self.y_, rows, index, self.embedder_, self._model_tag, params)
+        embedder = None if self.embedder is None and self._model_tag is None else self.embedder_
+        saved = SavedSearch(self.corpus_, self.y_, rows, index, embedder, self._model_tag, params)
         save_search(saved, path)
 
     @classmethod
@@ -422,6 +457,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         """The documents under their index labels, put together when it is first read after an addition."""
         check_is_fitted(self)
         return self._documents.corpus
+
+    @property
+    def vectors_(self) -> NDArray[np.float32]:
+        """The vectors of the documents, NaN for those without a text: a new array each time it is read."""
+        check_is_fitted(self)
+        return self._documents.vectors
 
     @property
     def y_(self) -> NDArray[Any] | None:
@@ -484,10 +525,12 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         return self._find(column, k, may_be_missing=True)
 
     def _find(
-        self, queries: Column, n_neighbors: int | None, *, may_be_missing: bool = False
+        self, queries: Column, n_neighbors: int | None, where: Any = None, *, may_be_missing: bool = False
     ) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
         """Find the nearest documents; unless texts may be missing, raise for missing ones and warn of blank ones."""
-        n_hits = self._n_hits(n_neighbors)
+        among = self._documents.among(where)
+        n_hits = self._n_hits(n_neighbors, among)
+        refuse_guess(self.embedder, queries, self._model_tag, "the corpus")
         vectors = self._embed_like_corpus(queries, self._plan_side(queries, "query"))
         has_text = ~np.isnan(vectors).any(axis=1)
         if not may_be_missing:
@@ -496,13 +539,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
                 raise ValueError(f"{row} is missing, so that there is nothing to search for; drop it.")
             _warn_of_blank_texts(queries)
         cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1, dtype=np.intp)
-        cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits)
+        cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits, among)
         positions[has_text] = self._documents.rows.values[found]
         return cosines, positions
 
-    def _others(self, n_hits: int) -> Any:
+    def _others(self, n_hits: int, among: NDArray[np.intp] | None = None) -> Any:
         """Find the nearest documents of each document, without itself."""
-        cosines, found = self._documents.index.nearest_others(n_hits)
+        cosines, found = self._documents.index.nearest_others(n_hits, among)
         return cosines, self._documents.rows.values[found]
 
     def _features(self, cosines: NDArray[np.float64], positions: NDArray[np.intp]) -> Any:
@@ -513,12 +556,13 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
             return values.mean(axis=1, keepdims=True)
         return np.stack([(values == label).mean(axis=1) for label in self.classes_], axis=1)
 
-    def _n_hits(self, asked: int | None, of_others: bool = False) -> int:
+    def _n_hits(self, asked: int | None, among: NDArray[np.intp] | None = None, *, of_others: bool = False) -> int:
         n_hits = check_count("n_neighbors", self.n_neighbors if asked is None else asked)
-        n_documents = len(self._documents.rows) - of_others
+        n_documents = len(self._documents.rows if among is None else among) - of_others
         if n_hits > n_documents:
-            what = "other documents" if of_others else "documents"
-            raise ValueError(f"{n_hits} neighbours were asked for, but there are {n_documents} {what} with a text.")
+            what = f"{max(0, n_documents)} {'other ' if of_others else ''}documents with a text"
+            that_pass = "" if among is None else " that pass where"
+            raise ValueError(f"{n_hits} neighbours were asked for, but there are {what}{that_pass}.")
         return n_hits
 
     def _embed_like_corpus(self, column: Column, plan: Plan | None) -> NDArray[np.float32]:

@@ -25,14 +25,19 @@ def unit(n_rows, dim=8, seed=0):
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 40), st.integers(0, 99))
+@given(st.integers(1, 40), st.integers(1, 9), st.integers(1, 40), st.integers(0, 99), st.sampled_from([None, 0.4, 1]))
 @settings(deadline=None)
-def test_they_are_those_of_numpy(n_vectors, n_queries, n, seed):
-    vectors, queries, n = unit(n_vectors, seed=seed), unit(n_queries, seed=seed + 1), min(n, n_vectors)
-    found = largest_products(vectors, queries, n)
+def test_they_are_those_of_numpy(n_vectors, n_queries, n, seed, share):
+    vectors, queries = unit(n_vectors, seed=seed), unit(n_queries, seed=seed + 1)
+    among = None if share is None else np.flatnonzero(np.random.default_rng(seed).random(n_vectors) <= share)
+    passes = np.isin(np.arange(n_vectors), np.arange(n_vectors) if among is None else among)
+    n = min(n, passes.sum())
+    if n == 0:
+        return
+    found = largest_products(vectors, queries, n, among)
     assert found.shape == (n_queries, n)
     assert all(len(set(row)) == n for row in found.tolist())
-    products = queries @ vectors.T
+    products = np.where(passes, queries @ vectors.T, -np.inf)
     expected = -np.sort(-products, axis=1)[:, :n]
     assert_allclose(-np.sort(-np.take_along_axis(products, found, axis=1), axis=1), expected, atol=1e-6)
 

@@ -6,6 +6,7 @@ import copy
 import importlib.util
 import pickle
 import sys
+import tracemalloc
 from contextlib import contextmanager, nullcontext
 from itertools import pairwise
 
@@ -163,7 +164,7 @@ def test_where_much_is_equal_few_queries_are_ranked_at_once(monkeypatch):
     rank = neighbours._rank
     monkeypatch.setattr(neighbours, "_NUMBERS_PER_BLOCK", 2**10)
     monkeypatch.setattr(
-        neighbours, "_rank", lambda index, queries, n: asked.append((len(queries), n)) or rank(index, queries, n)
+        neighbours, "_rank", lambda index, queries, n, _: asked.append((len(queries), n)) or rank(index, queries, n, _)
     )
     nearest(ExactIndex(np.ones((900, 1), dtype=np.float32)), np.ones((64, 1), dtype=np.float32), 2)
     assert max(n for _, n in asked) == 900  # all had to be compared
@@ -271,6 +272,97 @@ def test_an_exact_index_needs_no_faiss(monkeypatch):
     assert nearest(ExactIndex(np.eye(2, dtype=np.float32)), np.eye(2, dtype=np.float32), 1)[1].tolist() == [[0], [1]]
 
 
+# Among some
+
+
+def share_found(found, expected) -> float:
+    return float(np.mean([len({*row} & {*other}) / len(row) for row, other in zip(found, expected, strict=True)]))
+
+
+@pytest.fixture
+def always_walks(monkeypatch) -> None:
+    """Search a graph even where comparing would be as fast."""
+    monkeypatch.setattr(neighbours, "_FEW_VECTORS", 0)
+
+
+@each_comparer
+@pytest.mark.parametrize("n_queries", [1, 9])
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(1, 80), data=st.data())
+def test_exact_neighbours_among_some_are_those_of_their_cosines(comparer, n_queries, seed, n, data):
+    numbers = np.random.default_rng(seed)
+    vectors, queries = (unit_vectors(numbers.normal(size=(rows, 4)), None) for rows in (n, n_queries))
+    among = np.sort(numbers.choice(n, data.draw(st.integers(1, n)), replace=False))
+    n_neighbors = data.draw(st.integers(1, len(among)))
+    with COMPARERS[comparer](), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(neighbours, "_ROWS_PER_BLOCK", 7)
+        cosines, positions = nearest(ExactIndex(vectors), queries, n_neighbors, among)
+    expected, at = brute_force(queries, vectors[among], n_neighbors)
+    assert_array_equal(positions, among[at])
+    assert_allclose(cosines, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("n_queries", [1, 9])
+@pytest.mark.parametrize("share", [0.01, 0.5])
+def test_a_search_among_some_copies_few_vectors(n_queries, share):
+    vectors = unit_vectors(np.random.default_rng(0).normal(size=(100_000, 16)), None)
+    index, among = ExactIndex(vectors), np.flatnonzero(np.random.default_rng(1).random(len(vectors)) < share)
+    nearest(index, vectors[:n_queries], 5, among)
+    tracemalloc.start()
+    nearest(index, vectors[:n_queries], 5, among)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < vectors.nbytes / 4
+
+
+FILTERS = {
+    "a tenth": lambda cosines, numbers: numbers.random(len(cosines)) < 0.12,
+    "half": lambda cosines, numbers: numbers.random(len(cosines)) < 0.5,
+    "nearly all": lambda cosines, numbers: numbers.random(len(cosines)) < 0.95,
+    "the nearer half": lambda cosines, _: cosines > np.median(cosines),
+    "the farther half": lambda cosines, _: cosines < np.median(cosines),
+    "all but the nearest": lambda cosines, _: cosines < np.quantile(cosines, 0.95),
+    "other clusters": lambda cosines, _: np.arange(len(cosines)) >= 250,
+}
+
+
+@pytest.mark.usefixtures("always_walks")
+@pytest.mark.parametrize("kind", FILTERS)
+def test_a_graph_finds_among_some_what_it_finds_among_all(kind, clustered):
+    numbers = np.random.default_rng(1)
+    queries = unit_vectors(clustered[:250:3] + 0.1 * numbers.normal(size=(84, 24)), None)
+    among = np.flatnonzero(FILTERS[kind](clustered @ queries.mean(axis=0), numbers))
+    graph, exact = HnswIndex.from_vectors(clustered), ExactIndex(clustered)
+    recall = share_found(nearest(graph, queries, 10)[1], nearest(exact, queries, 10)[1])
+    found = nearest(graph, queries, 10, among)[1]
+    assert np.isin(found, among).all()
+    assert share_found(found, nearest(exact, queries, 10, among)[1]) >= recall > 0.99
+
+
+@pytest.mark.usefixtures("always_walks")
+def test_a_graph_walks_no_wider_than_it_is(clustered):
+    among = np.arange(0, len(clustered), 2)
+    found = nearest(HnswIndex.from_vectors(clustered), clustered[:3], len(among), among)[1]
+    assert_array_equal(np.sort(found), np.tile(among, (3, 1)))
+
+
+@pytest.mark.parametrize(("n_passing", "few"), [(1499, 750), (299, 0)], ids=["few", "a small share"])
+def test_a_graph_is_not_searched_where_comparing_is_as_fast(n_passing, few, clustered, monkeypatch):
+    monkeypatch.setattr(neighbours, "_FEW_VECTORS", few)
+    index = HnswIndex.from_vectors(clustered)
+    monkeypatch.setattr(index, "graph", StorageAlone(index.graph))
+    among = np.arange(3000 - n_passing, 3000)
+    found = nearest(index, clustered[:9], 10, among)[1]
+    assert_array_equal(found, nearest(ExactIndex(clustered), clustered[:9], 10, among)[1])
+
+
+class StorageAlone:
+    """A graph that has vectors and cannot be searched."""
+
+    def __init__(self, graph) -> None:
+        self.storage, self.ntotal, self.d = graph.storage, graph.ntotal, graph.d
+
+
 # Copies
 
 
@@ -376,7 +468,7 @@ def test_an_addition_does_not_touch_the_vectors_that_are_there(make, clustered, 
 
 
 @each_index
-def test_an_index_stays_as_it_was_when_another_grows_from_it(make, clustered):
+def test_an_index_stays_as_it_was_when_another_grows_from_it(make, clustered, monkeypatch):
     index = VectorIndex.from_vectors(clustered[:300], make).appended(clustered[300:310])
     expected = index.nearest(clustered[:400], 5)
     ours, others = index.appended(clustered[310:350]), index.appended(clustered[350:400])
@@ -386,6 +478,10 @@ def test_an_index_stays_as_it_was_when_another_grows_from_it(make, clustered):
     assert others.nearest(clustered[350:400], 1)[1].ravel().tolist() == [*range(310, 360)]
     assert others.nearest_others(3)[1].max() < 360
     assert sorted(others.nearest(clustered[:1], 360)[1][0]) == [*range(360)]  # more than the walk finds
+    monkeypatch.setattr(neighbours, "_FEW_VECTORS", 0)
+    among = np.arange(100, 360)
+    expected = brute_force(clustered[:5], clustered[[*range(310), *range(350, 400)]][among], 5)[1]
+    assert_array_equal(others.nearest(clustered[:5], 5, among)[1], among[expected])
 
 
 @pytest.mark.parametrize("copied", [lambda index: pickle.loads(pickle.dumps(index)), copy.deepcopy])

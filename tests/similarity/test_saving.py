@@ -650,6 +650,22 @@ def test_another_model_that_is_given_is_refused(saved, model_folder):
         SemanticSearch.load(saved, embedder=SentenceEmbeddingTransformer(model_folder("dense_raw")))
 
 
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_vectors_of_the_corpus_come_back(index, folder, tiny):
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan"), index=index)
+    search.fit(["fox", None, "login", "fox"]).partial_fit(["a dog", None]).save(folder)
+    assert_array_equal(SemanticSearch.load(folder).vectors_, search.vectors_)
+
+
+def test_a_search_of_vectors_of_an_unknown_model_is_asked_with_texts_once_an_embedder_is_chosen(folder, embedder):
+    SemanticSearch(n_neighbors=1).fit(np.eye(32)).save(folder)
+    loaded = SemanticSearch.load(folder)
+    assert loaded.embedder is None
+    with pytest.raises(ValueError, match="nothing says which model made the vectors of the corpus"):
+        loaded.search("fox")
+    assert len(SemanticSearch.load(folder, embedder=embedder).search("fox")) == 1
+
+
 def test_vectors_need_no_model_to_come_back(own_model, folder):
     SemanticSearch(SentenceEmbeddingTransformer(own_model), n_neighbors=1).fit(np.eye(3)).save(folder)
     shutil.rmtree(own_model)
@@ -789,6 +805,82 @@ def test_damaged_vectors_are_one_clear_error(damage, saved):
     DAMAGE[damage](next(saved.glob("vectors*")))
     with pytest.raises(SavedSearchError, match="vectors-"):
         SemanticSearch.load(saved)
+
+
+SAVING = """
+import sys, time
+import numpy as np, pandas as pd
+from pathlib import Path
+from skembed import SemanticSearch
+folder, index = Path(sys.argv[1]), sys.argv[2]
+states = []
+for name, n in (("a", 300), ("b", 200)):
+    vectors = np.random.default_rng(n).normal(size=(n, 8))
+    states.append(SemanticSearch(index=index).fit(pd.DataFrame(vectors, index=[f"{name}{row}" for row in range(n)])))
+states[0].save(folder)
+print("ready", flush=True)
+while not (folder / "stop").exists():
+    for search in states[::-1]:
+        search.save(folder)
+        time.sleep(0.01)
+"""
+
+LOADING = """
+import sys
+from pathlib import Path
+from skembed import SemanticSearch
+folder, found = Path(sys.argv[1]), set()
+for _ in range(150):
+    search = SemanticSearch.load(folder)
+    labels, hits = search.corpus_.index, search.search(search.vectors_, k=1)
+    assert hits["id"].tolist() == labels.tolist()
+    found.add((labels[0], len(labels)))
+print(sorted(found))
+"""
+
+
+@pytest.mark.slow
+@each_index
+def test_a_search_loads_while_others_save_it_anew(index, folder):
+    folder.mkdir()
+    run = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", SAVING, folder, index], **run) as writer:
+        assert writer.stdout.readline() == "ready\n"
+        readers = [subprocess.Popen([sys.executable, "-c", LOADING, folder], **run) for _ in range(2)]
+        printed = [reader.communicate(timeout=200) for reader in readers]
+        (folder / "stop").touch()
+        assert writer.wait(timeout=60) == 0
+    assert printed == [("[('a0', 300), ('b0', 200)]\n", "")] * 2
+
+
+@pytest.mark.parametrize("saves_back", [False, True])
+def test_files_that_a_save_has_deleted_before_they_were_read_are_not_missed(saves_back, folder, monkeypatch):
+    first, second = (SemanticSearch(n_neighbors=1).fit(np.eye(n)) for n in (2, 3))
+    first.save(folder)
+    check, overtaken = saving._check_file, []
+
+    def check_too_late(*arguments):
+        if overtaken:
+            return check(*arguments)
+        second.save(folder)
+        overtaken.append(True)
+        try:
+            return check(*arguments)
+        finally:
+            if saves_back:  # search.json says again what the reader knows
+                first.save(folder)
+
+    monkeypatch.setattr(saving, "_check_file", check_too_late)
+    assert len(SemanticSearch.load(folder).corpus_) == (2 if saves_back else 3)
+
+
+@pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="everything can be written to")
+def test_a_search_loads_from_a_folder_that_cannot_be_written_to(saved):
+    saved.chmod(0o500)
+    try:
+        assert len(SemanticSearch.load(saved).corpus_) == len(TEXTS)
+    finally:
+        saved.chmod(0o700)
 
 
 def test_two_that_save_into_one_folder_leave_one_of_the_two_searches(folder, embedder):

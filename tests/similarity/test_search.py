@@ -174,6 +174,234 @@ def test_without_queries_missing_documents_are_refused(tiny):
         search.kneighbors()
 
 
+# where
+
+
+@st.composite
+def filtered_searches(draw) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return queries, documents with copies, zeros and missing ones, a mask, and a number of neighbours that pass."""
+    numbers = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    dim, n_distinct, n = draw(st.integers(1, 6)), draw(st.integers(1, 30)), draw(st.integers(2, 80))
+    distinct = numbers.normal(size=(n_distinct, dim))
+    distinct[0] = 0
+    documents = distinct[numbers.integers(n_distinct, size=n)]
+    documents[numbers.random(n) < draw(st.sampled_from([0, 0.2]))] = np.nan
+    documents[0] = 1
+    queries = np.concatenate([numbers.normal(size=(draw(st.integers(1, 6)), dim)), documents[:1], np.zeros((1, dim))])
+    mask = numbers.random(n) < draw(st.sampled_from([0.1, 0.5, 0.95, 1]))
+    mask[0] = True
+    n_found = int((mask & ~np.isnan(documents[:, 0])).sum())
+    return queries, documents, mask, draw(st.integers(1, n_found))
+
+
+def brute_force(queries, documents, passes, n_neighbors) -> tuple[np.ndarray, np.ndarray]:
+    """Sort the cosines of the documents that pass, in float64; equal ones by position."""
+    queries, documents = (skembed.embedders.unit_vectors(rows, None).astype(float) for rows in (queries, documents))
+    lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(documents, axis=1)
+    products = np.einsum("id,jd->ij", queries, documents)
+    cosines = np.divide(products, lengths, out=np.zeros_like(products), where=lengths != 0)
+    cosines[:, ~passes | np.isnan(documents[:, 0])] = -np.inf
+    positions = np.argsort(-cosines.round(12), axis=1, kind="stable")[:, :n_neighbors]
+    return np.take_along_axis(cosines, positions, axis=1), positions
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@settings(max_examples=60, deadline=None)
+@given(case=filtered_searches())
+def test_where_finds_the_nearest_of_the_documents_that_pass(index, case):
+    queries, documents, mask, n_neighbors = case
+    search = of_vectors(n_neighbors=n_neighbors, index=index).fit(documents)
+    cosines, expected = brute_force(queries, documents, mask, n_neighbors)
+    for where in (mask, np.flatnonzero(mask)):
+        distances, positions = search.kneighbors(queries, where=where)
+        assert_array_equal(positions, expected)
+        assert_allclose(1 - distances, cosines, atol=1e-6)
+    hits = search.search(queries, n_neighbors, where=mask)
+    assert hits["position"].tolist() == expected.ravel().tolist()
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@settings(max_examples=20, deadline=None)
+@given(case=filtered_searches(), cut=st.integers(1, 79))
+def test_where_looks_among_added_documents_too(index, case, cut):
+    queries, documents, mask, n_neighbors = case
+    search = of_vectors(n_neighbors=n_neighbors, index=index).fit(documents[:cut])
+    if cut < len(documents):
+        search.partial_fit(documents[cut:])
+    assert_array_equal(search.kneighbors(queries, where=mask)[1], brute_force(queries, documents, mask, n_neighbors)[1])
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_of_copies_only_those_that_pass_are_found(index):
+    search = of_vectors(index=index).fit(np.repeat(np.eye(2), 50, axis=0))
+    assert search.search([1.0, 0.0], 3, where=[49, 7, 60])["position"].tolist() == [7, 49, 60]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), n=st.integers(4, 40))
+def test_without_queries_all_documents_find_those_that_pass_but_never_themselves(index, seed, n):
+    numbers = np.random.default_rng(seed)
+    documents = numbers.normal(size=(n, 3))[numbers.integers(n, size=n)]
+    mask = np.arange(n) < numbers.integers(3, n + 1)
+    positions = of_vectors(index=index).fit(documents).kneighbors(n_neighbors=2, where=mask)[1]
+    for row, found in enumerate(positions.tolist()):
+        assert found == brute_force(documents[[row]], documents, mask & (np.arange(n) != row), 2)[1][0].tolist()
+
+
+MASK = [True, False, True, True, False, False]
+MASKS = {
+    "list": MASK,
+    "tuple": tuple(MASK),
+    "array": np.array(MASK),
+    "array of objects": np.array(MASK, dtype=object),
+    "Series": pd.Series(MASK),
+    "Series of objects": pd.Series(MASK, dtype=object),
+    "nullable": pd.Series(MASK, dtype="boolean"),
+    "nullable array": pd.array(MASK),
+    "pandas of pyarrow": pd.Series(MASK, dtype="bool[pyarrow]"),
+    "polars": pl.Series(MASK),
+    "pyarrow": pa.array(MASK),
+    "positions": [0, 2, 3],
+    "positions in disorder": (3, 0, 2),
+    "repeated positions": np.array([0, 2, 3, 3, 0]),
+    "small numbers": np.array([0, 2, 3], dtype=np.uint8),
+    "Series of positions": pd.Series([0, 2, 3], index=[7, 8, 9]),
+    "nullable positions": pd.Series([0, 2, 3], dtype="Int64"),
+    "Index": pd.Index([0, 2, 3]),
+    "set": {0, 2, 3},
+}
+
+
+@pytest.mark.parametrize("kind", MASKS)
+def test_a_mask_or_positions_may_come_in_any_container(kind, search):
+    assert sorted(search.search("fox", k=3, where=MASKS[kind])["position"]) == [0, 2, 3]
+
+
+def test_a_filter_is_of_one_call(search):
+    everywhere = search.search("fox")
+    assert search.search("fox", where=[4, 5])["position"].isin([4, 5]).all()
+    assert_frame_equal(search.search("fox"), everywhere)
+
+
+@pytest.mark.parametrize("where", [[True] * 6, range(6)], ids=["mask", "positions"])
+def test_a_filter_that_lets_all_pass_changes_nothing(where, search):
+    assert_frame_equal(search.search(["fox", "login"], where=where), search.search(["fox", "login"]))
+
+
+def test_a_mask_from_the_frame_of_the_corpus_is_taken(embedder):
+    reviews = pd.DataFrame({"text": TEXTS, "stars": [1, 5, 1, 2, 5, 5]}, index=list("uvwxyz"))
+    search = SemanticSearch(embedder).fit(reviews["text"])
+    assert set(search.search("fox", k=3, where=reviews["stars"] == 5)["id"]) == set("vyz")
+
+
+def test_a_document_without_a_text_does_not_pass(tiny):
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan")).fit(["fox", None, "login", None])
+    assert sorted(search.search("fox", k=2, where=[0, 1, 2])["position"]) == [0, 2]
+    with pytest.raises(
+        ValueError, match="2 neighbours were asked for, but there are 1 documents with a text that pass"
+    ):
+        search.search("fox", k=2, where=[True, True, False, True])
+
+
+@pytest.mark.parametrize("where", [[], np.array([]), [False] * 6], ids=repr)
+@pytest.mark.parametrize("queries", [["fox"], None], ids=["queries", "documents"])
+def test_where_nothing_passes_nothing_is_found(where, queries, search):
+    what = "other documents" if queries is None else "documents"
+    message = f"2 neighbours were asked for, but there are 0 {what} with a text that pass where"
+    with pytest.raises(ValueError, match=message):
+        search.kneighbors(queries, where=where)
+
+
+LABELLED = pd.Series(MASK, index=list("uvwxyz"))
+BAD_FILTERS = {
+    "short mask": ([True, False], ValueError, "where has 2 values for 6 documents"),
+    "long mask": (np.ones(7, dtype=bool), ValueError, "where has 7 values for 6 documents"),
+    "other labels": (LABELLED, ValueError, "where has other index labels than the corpus"),
+    "missing": ([True, None, *MASK[2:]], ValueError, r"where\[1\] is missing"),
+    "missing, labelled": (
+        LABELLED.astype("boolean").mask(LABELLED),
+        ValueError,
+        r"where\[0\] \(index label 'u'\) is mis",
+    ),
+    "missing position": (pd.array([0, None]), ValueError, r"where\[1\] is missing"),
+    "floats": (np.ones(6), TypeError, "where must be a mask, .* or positions, .*; got values of the type float64"),
+    "texts": (["fox"], TypeError, "where must be a mask"),
+    "mixed": ([True, 1], TypeError, "where must be a mask"),
+    "beyond": ([0, 6, 7], ValueError, r"where\[1\] is 6, but the 6 documents have the positions 0 to 5"),
+    "negative": (pd.Series([0, 1, -1], index=list("abc")), ValueError, r"where\[2\] \(index label 'c'\) is -1"),
+    "huge": (np.array([2**64 - 1], dtype=np.uint64), ValueError, r"where\[0\] is 18446744073709551615"),
+    "one text": ("fox", TypeError, "where must be a mask, .*; got 'fox'"),
+    "one number": (3, TypeError, "where must be a mask, .*; got 3"),
+    "matrix": (np.ones((6, 1), dtype=bool), ValueError, "where must be one column"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD_FILTERS)
+@pytest.mark.parametrize("method", ["search", "kneighbors"])
+def test_what_is_no_filter_is_one_clear_error_before_anything_is_embedded(method, kind, search, counted):
+    where, error, message = BAD_FILTERS[kind]
+    n_embedded = len(counted)
+    with pytest.raises(error, match=message):
+        getattr(search, method)(["dog"], where=where)
+    assert len(counted) == n_embedded
+
+
+# vectors_
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_the_vectors_of_the_corpus_are_of_unit_length_and_nan_where_there_is_no_text(index, tiny):
+    texts = ["fox", None, "login", "fox"]
+    search = SemanticSearch(SentenceEmbeddingTransformer(tiny, missing="nan"), index=index).fit(texts)
+    expected = skembed.embed(texts, model=tiny, missing="nan")
+    assert search.vectors_.dtype == np.float32
+    assert_allclose(search.vectors_, expected, atol=1e-6)
+    search.partial_fit([None, "a lazy dog"])
+    assert_allclose(search.vectors_[:4], expected, atol=1e-6)
+    assert np.isnan(search.vectors_).all(axis=1).tolist() == [False, True, False, False, True, False]
+
+
+@pytest.mark.parametrize("index", INDEXES)
+def test_given_vectors_are_scaled_and_those_of_zeros_stay(index, vectors, monkeypatch):
+    monkeypatch.setattr(documents, "_ROWS_PER_BLOCK", 7)
+    rows = np.concatenate([vectors, np.zeros((1, 5)), vectors[:3]])
+    search = of_vectors(index=index).fit(rows)
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    assert_allclose(search.vectors_, rows / np.where(lengths == 0, 1, lengths), atol=1e-6)
+
+
+def test_a_change_of_the_vectors_changes_no_search(search):
+    before = search.search("fox")
+    search.vectors_[:] = 0
+    assert_frame_equal(search.search("fox"), before)
+
+
+def test_before_fit_there_are_no_vectors(embedder):
+    assert not hasattr(SemanticSearch(embedder), "vectors_")
+
+
+# Vectors of an unknown model
+
+
+@pytest.mark.parametrize("method", ["search", "kneighbors", "transform", "partial_fit"])
+def test_texts_beside_vectors_of_an_unknown_model_need_a_chosen_embedder(method, tiny, monkeypatch, counted):
+    monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))
+    search = SemanticSearch(n_neighbors=1).fit(np.eye(32))
+    with pytest.raises(
+        ValueError, match=r"nothing says which model made the vectors of the corpus.* with model='.*bert.*'"
+    ):
+        getattr(search, method)(["fox"])
+    assert counted == []
+    getattr(SemanticSearch(SentenceEmbeddingTransformer(), n_neighbors=1).fit(np.eye(32)), method)(["fox"])
+
+
+def test_vectors_that_say_which_model_made_them_need_no_chosen_embedder(tiny, monkeypatch):
+    monkeypatch.setattr(SentenceEmbeddingTransformer.__init__, "__defaults__", (tiny,))
+    vectors = pd.Series(TEXTS).text.embed(output="vector", model=tiny)
+    assert SemanticSearch(query_prompt=None).fit(vectors).search(TEXTS[2], k=1)["position"].tolist() == [2]
+
+
 # search
 
 
@@ -270,6 +498,20 @@ def test_vectors_are_queries_named_by_their_positions(kind, counted):
     assert hits["score"].tolist() == [1, 1]
     assert hits["text"].tolist() == [None, None]
     assert counted == []
+
+
+ONE_VECTOR = {"array": np.array, "whole numbers": lambda row: np.array(row, dtype=int), "list": list, "tuple": tuple}
+
+
+@pytest.mark.parametrize("kind", ONE_VECTOR)
+def test_one_vector_is_one_query(kind):
+    hits = of_vectors().fit(np.eye(3)).search(ONE_VECTOR[kind]([0.0, 1.0, 5.0]), k=2)
+    assert (hits["query"].tolist(), hits["position"].tolist()) == ([0, 0], [2, 1])
+
+
+def test_a_row_of_a_vector_column_is_one_query(search):
+    vectors = pd.Series(VectorArray(search.vectors_))
+    assert search.search(vectors[3], k=1)["position"].tolist() == [3]
 
 
 def test_one_vector_in_a_list_is_one_query():
