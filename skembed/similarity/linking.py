@@ -112,8 +112,8 @@ class _Side(NamedTuple):
     def rows_of(self, codes: NDArray[Any], rank: NDArray[np.intp]) -> NDArray[np.intp]:
         """Return rows by the number of their vector and their rank among its rows, from 0."""
         starts = np.cumsum(self.n_copies) - self.n_copies
-        by_code: NDArray[np.intp] = np.argsort(self.code_of, kind="stable")
-        return by_code[starts[codes] + rank]
+        rows: NDArray[np.intp] = np.argsort(self.code_of, kind="stable")[starts[codes] + rank]
+        return rows
 
 
 def _assign_all(left: _Side, right: _Side, lowest: float | None = None) -> _Pairs:
