@@ -1,4 +1,4 @@
-"""The README, the guide and the recipes are true: their Python blocks run in order and print what they say."""
+"""The README, the guides and the recipes are true: their Python blocks run in order and print what they say."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from skembed import SentenceEmbeddingTransformer
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "docs" / "recipes"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-RUN = ["README.md", "docs/classification.md", *sorted(f"docs/recipes/{path.name}" for path in RECIPES.glob("*.md"))]
+GUIDES = ["docs/classification.md", "docs/linking.md"]
+RUN = ["README.md", *GUIDES, *sorted(f"docs/recipes/{path.name}" for path in RECIPES.glob("*.md"))]
 
 
 def blocks_of(document: str) -> list[tuple[str, str]]:
