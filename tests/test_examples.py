@@ -211,7 +211,11 @@ def test_a_script_of_the_gallery_is_short_and_shown(script):
         ("classification.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("classification.py", ["--examples", "26"], "'label' has fewer than two labels with 53 texts each"),
         ("record_linkage.py", ["--links", "none.csv"], "there is no file none.csv"),
-        ("record_linkage.py", ["--left", str(EXAMPLES / "data" / "reviews.csv")], "has no column 'id'; it has 'review'"),
+        (
+            "record_linkage.py",
+            ["--left", str(EXAMPLES / "data" / "reviews.csv")],
+            "has no column 'id'; it has 'review'",
+        ),
         ("clustering.py", ["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
         ("clustering.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("clustering.py", ["--topics", "301"], "300 different texts do not make 301 topics"),

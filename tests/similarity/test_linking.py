@@ -76,7 +76,12 @@ def test_the_pairs_are_those_of_the_dense_assignment_where_no_other_has_its_sum(
 @given(sides(), MIN_SCORES)
 def test_pairs_below_the_lowest_score_are_not_linked(both, min_score):
     scores = link(*both, min_score).scores
-    assert min_score is None or (scores >= max(min_score - 1e-6, 0)).all()
+    assert min_score is None or (scores >= min_score - 1e-6).all()
+
+
+@pytest.mark.parametrize("min_score", [-1.0, 0.0])
+def test_pairs_that_add_nothing_to_the_sum_are_not_linked(min_score):
+    assert len(link(unit([[1, 0], [0, 0]]), unit([[0, 1], [-1, 1]]), min_score).left) == 0
 
 
 @settings(deadline=None)
