@@ -31,6 +31,7 @@ DOCUMENTS = [
     "docs/architecture.md",
     "docs/classification.md",
     "docs/decisions.md",
+    "docs/linking.md",
     "docs/recipes/index.md",
     "docs/recipes/label_next.md",
     "docs/thresholds.md",

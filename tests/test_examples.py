@@ -152,7 +152,33 @@ def test_the_classification_runs_on_a_table_of_ones_own_and_without_matplotlib(t
     assert "No picture: matplotlib is missing. To install it: pip install 'skembed[plot]'" in printed
 
 
-TOURS = {"classification.py", "quickstart.py", "grid_search.py", "pandas_reviews.py", "clustering.py"}
+@pytest.mark.slow
+def test_the_products_of_two_shops_are_linked(tmp_path):
+    printed = run_example(cwd=tmp_path, script="record_linkage.py")
+    assert "120 and 119 rows, 96 links between them are known" in printed
+    alone, learned = (float(re.search(pattern, printed)[1]) for pattern in (r"one to one.* (\S+)\n", r"F1 (0\.\d+)\n"))
+    assert learned > 0.9 > alone + 0.2
+
+
+@pytest.mark.slow
+def test_tables_of_ones_own_are_linked_by_the_links_with_label_one(tmp_path):
+    left = pd.read_csv(EXAMPLES / "data" / "products_a.csv").assign(description="sold since spring")
+    links = pd.read_csv(EXAMPLES / "data" / "product_links.csv").assign(label=1)
+    left.to_csv(tmp_path / "left.csv.gz", index=False)
+    pd.concat([links, links.assign(id_b=links["id_b"].iloc[::-1].to_numpy(), label=0)]).to_csv(tmp_path / "links.csv")
+    printed = run_example("--left", "left.csv.gz", "--links", "links.csv", cwd=tmp_path, script="record_linkage.py")
+    assert "96 links between them are known" in printed
+    assert "demonstration" not in printed
+
+
+TOURS = {
+    "classification.py",
+    "quickstart.py",
+    "grid_search.py",
+    "pandas_reviews.py",
+    "clustering.py",
+    "record_linkage.py",
+}
 GALLERY = sorted({path.name for path in EXAMPLES.glob("*.py")} - TOURS)
 
 
@@ -184,6 +210,12 @@ def test_a_script_of_the_gallery_is_short_and_shown(script):
         ("classification.py", ["--label", "topic"], "has no column 'topic'; it has 'text', 'label'"),
         ("classification.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("classification.py", ["--examples", "26"], "'label' has fewer than two labels with 53 texts each"),
+        ("record_linkage.py", ["--links", "none.csv"], "there is no file none.csv"),
+        (
+            "record_linkage.py",
+            ["--left", str(EXAMPLES / "data" / "reviews.csv")],
+            "has no column 'id'; it has 'review'",
+        ),
         ("clustering.py", ["--text", "body"], "has no column 'body'; it has 'text', 'label'"),
         ("clustering.py", ["--csv", "none.csv"], "there is no file none.csv"),
         ("clustering.py", ["--topics", "301"], "300 different texts do not make 301 topics"),
@@ -225,6 +257,14 @@ def test_the_pairs_are_as_their_document_says():
     pairs = pd.read_csv(EXAMPLES / "data" / "sentence_pairs.csv")
     assert len(pairs.drop_duplicates(["text_a", "text_b"])) == 160
     assert pairs["score"].between(0, 5).all()
+
+
+def test_the_products_are_distinct_and_have_one_partner_at_most():
+    left, right, links = (pd.read_csv(EXAMPLES / "data" / f"product{name}.csv") for name in ("s_a", "s_b", "_links"))
+    for table, column in ((left, "id_a"), (right, "id_b")):
+        assert table["id"].is_unique
+        assert links[column].is_unique
+        assert links[column].isin(table["id"]).all()
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ from skembed import SentenceEmbeddingTransformer
 ROOT = Path(__file__).parent.parent
 RECIPES = ROOT / "docs" / "recipes"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-GUIDES = ["docs/classification.md", "docs/thresholds.md"]
+GUIDES = ["docs/classification.md", "docs/linking.md", "docs/thresholds.md"]
 RUN = ["README.md", *GUIDES, *sorted(f"docs/recipes/{path.name}" for path in RECIPES.glob("*.md"))]
 
 

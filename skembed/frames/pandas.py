@@ -172,9 +172,17 @@ class TextColumn:
         return verbs.search(self._column, query, k, vectors, params)
 
     def join(
-        self, other: Any, k: int = 1, *, vectors: Any = None, other_vectors: Any = None, **params: Any
+        self,
+        other: Any,
+        k: int = 1,
+        *,
+        min_score: float | None = None,
+        one_to_one: bool = False,
+        vectors: Any = None,
+        other_vectors: Any = None,
+        **params: Any,
     ) -> pd.DataFrame:
-        """Find, for each row, the nearest rows of another column.
+        """Find, for each row, the nearest rows of another column, or the one row that is its partner.
 
         Parameters
         ----------
@@ -182,6 +190,11 @@ class TextColumn:
             The column to search.
         k : int, default=1
             Number of rows to find for each row.
+        min_score : float, default=None
+            Smallest cosine, from -1 to 1, at which two rows belong together. None: any.
+        one_to_one : bool, default=False
+            Whether a row of ``other`` is found for one row at most. Of all such links, those with the largest sum of
+            scores are chosen, so that a row does not always get the one nearest to it.
         vectors : column of vectors, matrix or frame, shape (n_rows, dim), default=None
             The vectors of the column if they exist already.
         other_vectors : column of vectors, matrix or frame, shape (n_other_rows, dim), default=None
@@ -195,13 +208,27 @@ class TextColumn:
         DataFrame, shape (n_rows * k, 5)
             With the column's index, each label ``k`` times: ``rank`` (from 1), ``score`` (the cosine), and the
             ``position``, ``id`` (index label) and ``text`` of the row found in ``other``. A row without a text keeps
-            its place, with missing values.
+            its place, with missing values, and so does what ``min_score`` or ``one_to_one`` leaves without a row:
+            ``dropna(subset="score")`` drops it.
 
         Raises
         ------
         TypeError, ValueError
             If a value is not a text, ``k`` exceeds the number of texts in ``other``, or the two sides differ in
-            dimensions or model.
+            dimensions or model. With ``one_to_one``, also if ``k`` is not 1, or a side has more than 20,000 rows and
+            there is no ``min_score``, or one that 30 million pairs reach.
+
+        Notes
+        -----
+        A pair counts if its cosine in float64 is at least ``min_score - 1e-6``.
+
+        With ``one_to_one``, pairs that do not reach ``min_score`` are left out first. The largest sum is that of the
+        pairs that remain, and it is exact: a row stays without a partner where that makes the sum larger, and no pair
+        with a negative score is linked. Time and memory depend on the number of these pairs; all rows of the two sides
+        are compared, most of them in a few dimensions only. Without ``min_score``, every row of the smaller side gets a
+        partner, as from :func:`scipy.optimize.linear_sum_assignment`, in memory of eight bytes for each pair of rows.
+
+        Rows with the same text are linked in their order: the first gets the nearest, and the last stay without.
 
         Examples
         --------
@@ -213,8 +240,18 @@ class TextColumn:
            id                      text
         0  a1  Delivery takes two days.
         1  a2          Charge it first.
+
+        The tables of two shops, in which a product stands once:
+
+        >>> ours = pd.Series(["kettle, 1.7 l", "toaster, two slices", "hand mixer"])
+        >>> theirs = pd.Series(["water kettle 1.7 litres, steel", "2-slice toaster", "toaster with 4 slots"])
+        >>> ours.text.join(theirs, min_score=0.6, one_to_one=True)[["position", "score"]].round(2)
+           position  score
+        0         0   0.78
+        1         1   0.93
+        2      <NA>    NaN
         """
-        return verbs.join(self._column, other, k, vectors, other_vectors, params)
+        return verbs.join(self._column, other, k, min_score, one_to_one, vectors, other_vectors, params)
 
     def duplicates(
         self,
@@ -346,7 +383,7 @@ def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
 
 # What is different where the column is one of a frame; the first pattern is the first keyword-only parameter.
 _IN_A_FRAME = {
-    r"^(?=output :|grouping :|vectors :)": "on : column label, default=None\n"
+    r"^(?=output :|grouping :|min_score :|vectors :)": "on : column label, default=None\n"
     "    The column of text. None: the only one; categories of text count if there is no other.\n",
     r"^vectors : ": "vectors : column label, ",
     r"With the column's index": "With the frame's index",
@@ -442,11 +479,13 @@ class TextFrame:
         k: int = 1,
         on: Hashable = None,
         *,
+        min_score: float | None = None,
+        one_to_one: bool = False,
         vectors: Any = None,
         other_vectors: Any = None,
         **params: Any,
     ) -> pd.DataFrame:
-        """Find, for each row, the nearest rows of another column.
+        """Find, for each row, the nearest rows of another column, or the one row that is its partner.
 
         Examples
         --------
@@ -456,7 +495,10 @@ class TextFrame:
         >>> df.text.join(pd.Series(["Delivery takes two days.", "Charge it first."]))["text"].tolist()
         ['Delivery takes two days.', 'Charge it first.']
         """
-        return self._call(TextColumn.join, on, params, other, k, vectors=vectors, other_vectors=other_vectors)
+        linking = {"min_score": min_score, "one_to_one": one_to_one}
+        return self._call(
+            TextColumn.join, on, params, other, k, **linking, vectors=vectors, other_vectors=other_vectors
+        )
 
     @_documented_as(TextColumn.duplicates)
     def duplicates(

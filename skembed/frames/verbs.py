@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from skembed.checks import check_count
+from skembed.checks import check_choice, check_count, check_number
 from skembed.encoding.columns import as_column, is_single, read_column
 from skembed.encoding.vectors import holds_vectors
 from skembed.frames.vectors import VectorArray
@@ -48,16 +48,30 @@ def search(column: pd.Series, query: Any, k: int, vectors: Any, params: dict[str
 
 
 def join(
-    column: pd.Series, other: Any, k: int, vectors: Any, other_vectors: Any, params: dict[str, Any]
+    column: pd.Series,
+    other: Any,
+    k: int,
+    min_score: float | None,
+    one_to_one: bool,
+    vectors: Any,
+    other_vectors: Any,
+    params: dict[str, Any],
 ) -> pd.DataFrame:
-    """Find, for each row, the nearest rows of another column; see ``TextColumn.join``."""
+    """Find, for each row, the nearest rows of another column, or its partner; see ``TextColumn.join``."""
+    from skembed.similarity.near_pairs import TOLERANCE
     from skembed.similarity.search import SemanticSearch
 
-    check_count("k", k)
     texts = _as_series(other)
+    _check_join(k, min_score, one_to_one, max(len(column), len(texts)))
     engine = SemanticSearch(make_embedder(params, join), n_neighbors=k)
     engine._fit(_with_vectors(texts, other_vectors), None, name="other")
-    score, position = engine._find_all(_with_vectors(column, vectors), k, describe(column))
+    asked = _with_vectors(column, vectors)
+    if one_to_one:
+        score, position = engine._link_all(asked, min_score, describe(column))
+    else:
+        score, position = engine._find_all(asked, k, describe(column))
+        is_below = score < (-np.inf if min_score is None else min_score - TOLERANCE)
+        score[is_below], position[is_below] = np.nan, -1
     rows, found = np.repeat(np.arange(len(column)), k), position.ravel()
     labels = texts.index.to_flat_index().to_numpy(dtype=object)[found]
     text = _texts_of(texts)[found]
@@ -70,6 +84,22 @@ def join(
         "text": text,
     }
     return pd.DataFrame(table, index=column.index.take(rows))
+
+
+def _check_join(k: int, min_score: float | None, one_to_one: bool, n_rows: int) -> None:
+    from skembed.similarity.linking import MOST_ROWS
+
+    check_count("k", k)
+    check_choice("one_to_one", one_to_one, (True, False))
+    if min_score is not None:
+        check_number("min_score", min_score, "None or a cosine, from -1 to 1", lambda cosine: -1 <= cosine <= 1)
+    if one_to_one and k > 1:
+        raise ValueError(f"one_to_one=True finds one row for each, and k is {k}; omit one of the two.")
+    if one_to_one and min_score is None and n_rows > MOST_ROWS:
+        raise ValueError(
+            f"one_to_one=True compares all pairs of at most {MOST_ROWS:,} rows a side, and one side has {n_rows:,}; "
+            "set min_score, e.g. min_score=0.5."
+        )
 
 
 def duplicates(

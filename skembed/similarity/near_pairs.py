@@ -55,7 +55,12 @@ _MARGIN_ON_DEVICE = 2 * 2.0**-8 + 2.0**-16  # see OnDevice
 
 
 def near_pairs(
-    vectors: NDArray[np.float32], threshold: float, *, show: bool | str = "auto", device: str | None = None
+    vectors: NDArray[np.float32],
+    threshold: float,
+    *,
+    n_left: int | None = None,
+    show: bool | str = "auto",
+    device: str | None = None,
 ) -> Generator[Pairs]:
     """Yield all pairs of vectors whose cosine is at least the threshold, each pair once, in no particular order.
 
@@ -65,6 +70,8 @@ def near_pairs(
         Of unit length, or zeros, which have a cosine of 0 with all vectors. Of copies, all pairs are yielded.
     threshold : float
         A pair counts if its cosine in float64 is at least ``threshold - 1e-6``.
+    n_left : int, default=None
+        Only pairs of one of the first ``n_left`` vectors with one of those after them. None: all pairs.
     show : bool or "auto", default="auto"
         Whether to show a progress bar.
     device : str, default=None
@@ -85,7 +92,7 @@ def near_pairs(
     if len(vectors) < 2:
         return
     comparison = _choose(vectors, threshold - TOLERANCE, device)
-    with closing(_compare(comparison, len(vectors), show)) as found:
+    with closing(_compare(comparison, len(vectors), show, n_left)) as found:
         for position, other in found:
             if len(position):
                 yield position, other
@@ -153,14 +160,16 @@ def _can_limit_torch() -> bool:
 # The blocks
 
 
-def _compare(comparison: OnProcessor | OnDevice, n: int, show: bool | str) -> Generator[Pairs]:
+def _compare(
+    comparison: OnProcessor | OnDevice, n: int, show: bool | str, n_left: int | None = None
+) -> Generator[Pairs]:
     """Compare all blocks, in as many threads as there are cores; each takes the next blocks when it is free."""
-    n_rows, n_others = comparison.shape
-    tasks = LockedIterator(_divide(n, n_rows, n_others, comparison.n_blocks))
+    n_rows, _ = comparison.shape
+    tasks = LockedIterator(_divide(n, *comparison.shape, n_left, comparison.n_blocks))
     n_threads = min(comparison.n_threads, -(-n // n_rows))
     work = [_work(comparison, tasks) for _ in range(n_threads)]
     with (
-        progress(show, _count_blocks(n, n_rows, n_others), "Comparing", "block") as bar,
+        progress(show, _count_blocks(n, *comparison.shape, n_left), "Comparing", "block") as bar,
         comparison.limit() if n_threads > 1 else nullcontext(),
         closing(iterate_concurrently(work, n_ahead=n_threads) if n_threads > 1 else work[0]) as parts,
     ):
@@ -169,16 +178,27 @@ def _compare(comparison: OnProcessor | OnDevice, n: int, show: bool | str) -> Ge
             bar.update(n_compared)
 
 
-def _count_blocks(n: int, n_rows: int, n_others: int) -> int:
-    return sum(len(range(start - start % n_others, n, n_others)) for start in range(0, n, n_rows))
+def _count_blocks(n: int, n_rows: int, n_others: int, n_left: int | None = None) -> int:
+    return sum(len(starts) for _, starts in _bands(n, n_rows, n_others, n_left))
 
 
-def _divide(n: int, n_rows: int, n_others: int, n_blocks: int) -> Iterator[tuple[slice, range]]:
-    """Yield rows, and the starts of up to ``n_blocks`` blocks of others that end after them."""
-    for start in range(0, n, n_rows):
-        others = range(start - start % n_others, n, n_others)
-        for first in range(0, len(others), n_blocks):
-            yield slice(start, min(start + n_rows, n)), others[first : first + n_blocks]
+def _divide(
+    n: int, n_rows: int, n_others: int, n_left: int | None, n_blocks: int
+) -> Iterator[tuple[slice, range]]:
+    """Yield rows, and the starts of up to ``n_blocks`` blocks of others with which they are compared."""
+    for rows, starts in _bands(n, n_rows, n_others, n_left):
+        for first in range(0, len(starts), n_blocks):
+            yield rows, starts[first : first + n_blocks]
+
+
+def _bands(n: int, n_rows: int, n_others: int, n_left: int | None) -> Iterator[tuple[slice, range]]:
+    """Yield rows, and the starts of all blocks of others: those that end after the rows, or those on the right."""
+    end = n if n_left is None else n_left
+    for start in range(0, end, n_rows):
+        yield (
+            slice(start, min(start + n_rows, end)),
+            range(start - start % n_others if n_left is None else end, n, n_others),
+        )
 
 
 def _work(comparison: OnProcessor | OnDevice, tasks: Iterator[tuple[slice, range]]) -> Generator[tuple[int, Pairs]]:

@@ -35,6 +35,7 @@ from skembed.encoding.vectors import holds_vectors
 from skembed.errors import ModelNotFoundError, warn_user
 from skembed.optional import require
 from skembed.similarity.documents import Documents
+from skembed.similarity.linking import link
 from skembed.similarity.neighbours import ExactIndex, HnswIndex, VectorIndex
 from skembed.similarity.prompts import check_prompt, own_prompt, plan_side
 from skembed.similarity.saving import PARAMETERS, SavedSearch, load_search, save_search
@@ -541,6 +542,18 @@ class SemanticSearch(TransformerMixin, BaseEstimator):  # type: ignore[misc]
         cosines, positions = np.full((len(vectors), n_hits), np.nan), np.full((len(vectors), n_hits), -1, dtype=np.intp)
         cosines[has_text], found = self._documents.index.nearest(vectors[has_text], n_hits, among)
         positions[has_text] = self._documents.rows.values[found]
+        return cosines, positions
+
+    def _link_all(self, X: Any, min_score: float | None, name: str) -> tuple[NDArray[np.float64], NDArray[np.intp]]:
+        """Link each row to one document at most, as ``_find_all`` with one hit; NaN and -1 for rows without a link."""
+        column = read_column_for(self.embedder_, X, name)
+        _warn_of_blank_texts(column)
+        vectors = self._embed_like_corpus(column, self._plan_side(column, "query"))
+        rows, index = np.flatnonzero(~np.isnan(vectors).any(axis=1)), self._documents.index
+        links = link(vectors[rows], index.index.take(index.code_of), min_score)
+        cosines, positions = np.full((len(vectors), 1), np.nan), np.full((len(vectors), 1), -1, dtype=np.intp)
+        cosines[rows[links.left], 0] = links.scores
+        positions[rows[links.left], 0] = self._documents.rows.values[links.right]
         return cosines, positions
 
     def _others(self, n_hits: int, among: NDArray[np.intp] | None = None) -> Any:

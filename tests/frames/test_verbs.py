@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.testing import assert_allclose, assert_array_equal
 from packaging.version import Version
 from pandas.testing import assert_frame_equal, assert_index_equal
+from scipy.optimize import linear_sum_assignment
 from scipy.sparse.csgraph import connected_components
 
 import skembed
@@ -719,6 +720,92 @@ class TestJoin:
         assert_array_equal(joined["position"].to_numpy(np.intp).reshape(7, k), order_of(left, right, k))
         cosines = unit(left) @ unit(right).T
         assert_allclose(joined["score"], cosines[joined.index, joined["position"].to_numpy(np.intp)], atol=1e-6)
+
+
+TURNS = pd.Series(VectorArray([[1, 0], [0.9, 0.3], [0, 1], [np.nan, np.nan]]), index=list("abcd"))
+GOALS = pd.Series(VectorArray([[0.95, 0.2], [1, -0.3], [np.nan, np.nan]]), index=list("xyz"))
+
+
+class TestJoinWithALowestScore:
+    def test_what_is_below_is_missing_and_the_row_stays(self):
+        joined = TURNS.text.join(GOALS, min_score=0.9)
+        assert joined.index.tolist() == list("abcd")
+        assert joined["rank"].tolist() == [1] * 4
+        assert joined["id"].tolist()[:2] == ["x", "x"]
+        for name in ("score", "position", "id", "text"):
+            assert joined[name].isna().tolist() == [name == "text", name == "text", True, True]
+
+    def test_each_row_keeps_its_k_places_and_the_ranks_that_reach_it(self):
+        joined = TURNS.text.join(GOALS, k=2, min_score=0.9)
+        assert joined.index.tolist() == list("aabbccdd")
+        assert joined.dropna(subset="score")["rank"].tolist() == [1, 2, 1]
+        assert_frame_equal(joined.iloc[:3], TURNS.text.join(GOALS, k=2).iloc[:3])
+
+    @pytest.mark.parametrize("one_to_one", [False, True])
+    def test_a_cosine_so_little_below_as_rounding_reaches_it(self, one_to_one):
+        score = TURNS[:1].text.join(GOALS[:1])["score"].iloc[0]
+        for min_score, is_found in ((score + 0.9e-6, True), (score + 1.1e-6, False)):
+            joined = TURNS[:1].text.join(GOALS[:1], min_score=min_score, one_to_one=one_to_one)
+            assert joined["score"].notna().tolist() == [is_found]
+
+    @pytest.mark.parametrize("min_score", [1.1, -1.1, np.nan, "0.9", True], ids=repr)
+    def test_it_is_a_cosine(self, min_score, column, counted):
+        with pytest.raises(ValueError, match="min_score must be None or a cosine"):
+            column.text.join(OTHER, min_score=min_score)
+        assert counted == []
+
+
+class TestJoinOneToOne:
+    def test_no_row_is_found_twice_and_rows_without_a_partner_stay(self):
+        joined = TURNS.text.join(GOALS, one_to_one=True)
+        assert joined.index.tolist() == list("abcd")
+        assert joined["rank"].tolist() == [1] * 4
+        assert joined["id"].dropna().to_dict() == {"a": "y", "b": "x"}
+        assert joined["position"].dtype == "Int64"
+        assert joined.dtypes.equals(TURNS.text.join(GOALS).dtypes)
+
+    def test_pairs_below_the_lowest_score_are_left_out_first(self):
+        joined = TURNS[:2].text.join(GOALS, min_score=0.96, one_to_one=True)
+        assert joined["id"].dropna().to_dict() == {"b": "x"}
+
+    def test_texts_are_linked_under_their_labels_and_equal_ones_in_order(self, column):
+        joined = column.text.join(column[["c", "e", "a"]], min_score=0.999, one_to_one=True, prompt="")
+        assert joined["id"].dropna().to_dict() == {"a": "c", "c": "a", "e": "e"}
+        assert joined["text"].dropna().to_dict() == {row: column[row] for row in "ace"}
+
+    @given(seed=st.integers(0, 2**32 - 1), min_score=st.sampled_from([None, 0.0, 0.4]))
+    @settings(deadline=None, max_examples=25)
+    def test_the_sum_is_that_of_the_dense_assignment(self, seed, min_score):
+        numbers = np.random.default_rng(seed)
+        left, right = numbers.normal(size=(7, 3)), numbers.normal(size=(9, 3))
+        cosines = unit(left) @ unit(right).T
+        gains = cosines if min_score is None else np.where(cosines >= min_score, cosines, 0)
+        joined = pd.Series(VectorArray(left)).text.join(right, min_score=min_score, one_to_one=True)
+        assert joined["score"].sum() == pytest.approx(
+            gains[linear_sum_assignment(gains, maximize=True)].sum(), abs=1e-5
+        )
+
+    def test_it_finds_one_row_for_each(self, column, counted):
+        with pytest.raises(ValueError, match="one_to_one=True finds one row for each, and k is 2; omit one of the two"):
+            column.text.join(OTHER, k=2, one_to_one=True)
+        with pytest.raises(ValueError, match="one_to_one must be True or False; got 1"):
+            column.text.join(OTHER, one_to_one=1)
+        assert counted == []
+
+    @pytest.mark.parametrize(("n_left", "n_right"), [(20_001, 1), (1, 20_001)])
+    def test_many_rows_need_a_lowest_score(self, n_left, n_right):
+        left, right = (pd.Series(VectorArray(np.ones((n, 1)))) for n in (n_left, n_right))
+        with pytest.raises(ValueError, match=r"at most 20,000 rows a side, .* has 20,001; set min_score"):
+            left.text.join(right, one_to_one=True)
+        assert left.text.join(right, min_score=1, one_to_one=True)["score"].sum() == 1
+
+    def test_a_frame_takes_the_same_parameters(self, df):
+        expected = df["review"].text.join(OTHER, min_score=0.2, one_to_one=True)
+        assert_frame_equal(df.text.join(OTHER, min_score=0.2, one_to_one=True), expected)
+
+    def test_nothing_to_link_with_is_an_error(self, column):
+        with pytest.raises(ValueError, match="nothing to search: the corpus has 0 rows"):
+            column.text.join(column[:0], one_to_one=True)
 
 
 class TestDuplicates:

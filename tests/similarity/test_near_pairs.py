@@ -115,6 +115,15 @@ def test_small_inputs_are_compared_exactly(vectors, threshold):
     assert listed(near_pairs(vectors, threshold)) == true_pairs(vectors, threshold)
 
 
+@settings(deadline=None)
+@given(clustered(), st.sampled_from([-1.0, 0.0, *THRESHOLDS]), st.data(), st.sampled_from([None, "cpu"]))
+def test_of_two_sides_only_pairs_of_one_with_the_other_are_found(vectors, threshold, data, device):
+    n_left = data.draw(st.integers(0, len(vectors)))
+    expected = [pair for pair in true_pairs(vectors, threshold) if pair[0] < n_left <= pair[1]]
+    with large_inputs_begin_at(2):
+        assert listed(near_pairs(vectors, threshold, n_left=n_left, device=device)) == expected
+
+
 @pytest.mark.parametrize("way", WAYS)
 @settings(deadline=None)
 @given(clustered(st.integers(2, 70)), st.integers(0, 1000))
@@ -325,3 +334,16 @@ def test_every_pair_of_rows_is_in_exactly_one_block(n, shape, n_blocks):
     assert (counts[np.triu_indices(n)] == 1).all()
     assert counts.max() == 1
     assert len(blocks) == module._count_blocks(n, *shape)
+
+
+@pytest.mark.parametrize("n_left", [0, 1, 8, 30, 100])
+@pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 16), (200, 100)])
+def test_every_pair_of_two_sides_is_in_exactly_one_block(n_left, shape):
+    tasks = list(module._divide(100, *shape, n_left))
+    counts = np.zeros((100, 100), int)
+    for rows, starts in tasks:
+        for start in starts:
+            counts[rows, start : start + shape[1]] += 1
+    assert (counts[:n_left, n_left:] == 1).all()
+    assert counts.sum() == n_left * (100 - n_left)
+    assert sum(len(starts) for _, starts in tasks) == module._count_blocks(100, *shape, n_left)
