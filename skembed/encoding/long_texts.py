@@ -1,4 +1,4 @@
-"""Texts with more tokens than the model reads: find them, count them, average their windows.
+"""Texts with more tokens than the model reads: count tokens, find these texts, average their windows.
 
 Imports the plan, texts, tokens and batching.
 """
@@ -34,13 +34,14 @@ def check_lengths(
     n_tokens : ndarray of int64, shape (n_unique,), default=None
         Token counts of the other texts.
     """
-    limit = plan.base_recipe.max_seq_length
+    base = plan.base_recipe
+    limit = base.max_seq_length
     if limit is None:
         return
     codes = np.arange(len(texts.unique)) if codes is None else codes
     known = np.zeros(len(texts.unique), dtype=np.int64) if n_tokens is None else n_tokens.copy()
     for chunk in chunks([texts.unique[code] for code in codes], TEXTS_PER_CHUNK, CHARACTERS_PER_CHUNK):
-        known[codes[chunk]] = _count_tokens([texts.unique[code] for code in codes[chunk]], plan, limit)
+        known[codes[chunk]] = count_tokens([base.prompt + texts.unique[code] for code in codes[chunk]], plan)
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)
@@ -52,13 +53,45 @@ def check_lengths(
         )
 
 
-def _count_tokens(texts: list[str], plan: Plan, limit: int) -> NDArray[np.int64] | list[int]:
-    prompted, spec = [plan.base_recipe.prompt + text for text in texts], plan.model.backend.spec
-    if spec is not None:
-        return spec.tokenizer.tokenize(prompted, limit).n_tokens
+def count_tokens(texts: list[str], plan: Plan) -> NDArray[np.int64]:
+    """Count the tokens of each whole text as the model reads it, special tokens included.
+
+    Parameters
+    ----------
+    texts : list of str
+        With their prompt.
+    plan : Plan
+
+    Returns
+    -------
+    ndarray of int64, shape (n_texts,)
+    """
+    if plan.model.backend.spec is not None:
+        return plan.model.backend.spec.tokenizer.count(texts)
     backend = cast("TorchBackend", plan.model.backend)
     with plan.model.lock:
-        return [backend.count_tokens(text, plan.settings.task) for text in prompted]
+        return np.array([backend.count_tokens(text, plan.settings.task) for text in texts], dtype=np.int64)
+
+
+def token_starts(texts: list[str], plan: Plan) -> list[list[int]]:
+    """Return the positions of the characters with which the tokens of each text begin, special tokens left out.
+
+    Parameters
+    ----------
+    texts : list of str
+    plan : Plan
+
+    Returns
+    -------
+    list of list of int
+        One for each text, in ascending order. Several tokens may begin with one character. If the model's tokenizer
+        does not tell where its tokens begin, those of all characters.
+    """
+    if plan.model.backend.spec is not None:
+        return plan.model.backend.spec.tokenizer.starts(texts)
+    backend = cast("TorchBackend", plan.model.backend)
+    with plan.model.lock:
+        return [backend.token_starts(text, plan.settings.task) for text in texts]
 
 
 def count_truncated(n_tokens: NDArray[np.int64], texts: Texts, plan: Plan) -> int:
