@@ -84,8 +84,12 @@ def token_starts(texts: list[str], plan: Plan) -> list[list[int]]:
     Returns
     -------
     list of list of int
-        One for each text, in ascending order. Several tokens may begin with one character. If the model's tokenizer
-        does not tell where its tokens begin, those of all characters.
+        One for each text, in ascending order. Several tokens may begin with one character.
+
+    Raises
+    ------
+    ValueError
+        If the model's tokenizer does not tell.
     """
     if plan.model.backend.spec is not None:
         return plan.model.backend.spec.tokenizer.starts(texts)

@@ -8,12 +8,14 @@ from __future__ import annotations
 import re
 import unicodedata
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import chain, islice
+from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from skembed.checks import check_count, check_integer
 from skembed.clustering.words import UNSPACED_RUN
@@ -24,6 +26,8 @@ from skembed.encoding.progress import progress
 from skembed.encoding.texts import Texts
 
 _WORD = re.compile(r"\s*\S+")  # with the space before it, which many tokenizers make part of its first token
+_EDGE_OF_SPACE = re.compile(r"(?<=\s)(?=\S)|(?<=\S)(?=\s)")
+_CHARACTERS_IN_LIST = 10_000
 _CLOSING, _OPENING = ("Pe", "Pf", "Po"), ("Ps", "Pi")  # kinds of punctuation
 _JOINER = "\u200d"  # between emoji that are shown as one
 _FIRST_SKIN_TONE, _LAST_SKIN_TONE = "\U0001f3fb", "\U0001f3ff"
@@ -188,52 +192,83 @@ class _Text:
             The characters of the word with which its tokens begin.
         """
         start, stop = self.bounds[self.end : self.end + 2]
-        n_before = {at: bisect_left(starts, at) for at in sorted({*starts}) if 0 < at < stop - start}
-        cuts = _cuts(self.text[start:stop], starts) or n_before or dict(zip(*[range(1, stop - start)] * 2, strict=True))
-        self.insert(self.end, cuts, start)
+        word = self.text[start:stop]
+        at_spaces = [match.start() for match in _EDGE_OF_SPACE.finditer(word)]
+        cuts = at_spaces or _cuts(word, starts) or sorted({*starts} & {*range(1, len(word))}) or range(1, len(word))
+        self.insert(self.end, cuts, starts, start)
         self.inner.update(start + at for at in cuts)
-        return bool(cuts)
+        return len(cuts) > 0
 
-    def insert(self, word: int, cuts: Mapping[int, int], start: int) -> None:
+    def insert(self, word: int, cuts: Sequence[int], starts: Sequence[int], start: int) -> None:
         """Insert bounds into a word.
 
         Parameters
         ----------
         word : int
-        cuts : mapping of int to int
-            From ``_cuts``, of characters from ``start`` on.
+        cuts : sequence of int
+            The characters, counted from ``start``, before which it is cut.
+        starts : sequence of int
+            Those with which its tokens begin.
         start : int
         """
         before, after = self.tokens[word : word + 2]
-        self.tokens[word + 1 : word + 1] = [min(before + n_tokens, after) for n_tokens in cuts.values()]
-        self.bounds[word + 1 : word + 1] = [start + position for position in cuts]
+        self.tokens[word + 1 : word + 1] = [min(before + bisect_left(starts, at), after) for at in cuts]
+        self.bounds[word + 1 : word + 1] = [start + at for at in cuts]
 
 
 def _read_words(texts: list[str], plan: Plan) -> list[_Text]:
-    """Find the words of texts, and count each distinct one once, as it stands after another word."""
-    words_of = [_WORD.findall(text) for text in texts]
-    words = list(dict.fromkeys(chain.from_iterable(words_of)))
-    n_tokens = count_tokens(["a", *("a" + word if word[0].isspace() else "a " + word for word in words)], plan)
-    n_tokens = np.maximum(n_tokens[1:] - n_tokens[0], 0)
+    """Find the words of texts, with their tokens."""
+    code_of: defaultdict[str, int] = defaultdict()
+    code_of.default_factory = code_of.__len__
+    # a space, so that the first word has one before it, too
+    codes_of = [[code_of[word] for word in _WORD.findall(" " + text)] for text in texts]
+    words = list(code_of)
     lengths, n_spaces = (np.array([count(word) for word in words], dtype=np.intp) for count in (len, _count_spaces))
-    unspaced = [word for word in words if UNSPACED_RUN.search(word)]
-    starts = token_starts([word.lstrip() for word in unspaced], plan)
-    cuts_of = {word: _cuts_of_unspaced(word.lstrip(), own) for word, own in zip(unspaced, starts, strict=True)}
-    code_of = {word: code for code, word in enumerate(words)}
+    n_tokens, unspaced = _count_words(words, lengths, plan)
     read = []
-    for text, own in zip(texts, words_of, strict=True):
-        codes = np.array([code_of[word] for word in own], dtype=np.intp)
-        begins = (np.cumsum(lengths[codes]) - lengths[codes] + n_spaces[codes]).tolist()
+    for text, own in zip(texts, codes_of, strict=True):
+        codes = np.array(own, dtype=np.intp)
+        begins = (np.cumsum(lengths[codes]) - lengths[codes] + n_spaces[codes] - 1).tolist()
         tokens = np.cumsum(n_tokens[codes]).tolist()
         read.append(_Text(text, [0, *begins[1:], len(text)], [0, *(tokens or [0])]))
-        for number in range(len(own) - 1, -1, -1) if cuts_of else ():  # from the end, so that the numbers hold
-            if own[number] in cuts_of:
-                read[-1].insert(number, cuts_of[own[number]], begins[number])
+        for number in range(len(own) - 1, -1, -1) if unspaced else ():  # from the end, so that the numbers hold
+            if own[number] in unspaced:
+                read[-1].insert(number, *unspaced[own[number]], begins[number])
     return read
 
 
 def _count_spaces(word: str) -> int:
     return len(word) - len(word.lstrip())
+
+
+def _count_words(
+    words: list[str], lengths: NDArray[np.intp], plan: Plan
+) -> tuple[NDArray[np.intp], dict[int, tuple[list[int], list[int]]]]:
+    """Count the tokens of words.
+
+    They are tokenized in long lists, because one by one they would take a tokenizer several times as long.
+
+    Returns
+    -------
+    n_tokens : ndarray of int, shape (n_words,)
+    unspaced : dict
+        For the number of a word in a script without spaces, the characters before which it may be cut, and those with
+        which its tokens begin.
+    """
+    n_tokens, unspaced = np.empty(len(words), dtype=np.intp), {}
+    lists = list(chunks(words, len(words), _CHARACTERS_IN_LIST))
+    for some, starts in zip(lists, token_starts(["".join(words[some]) for some in lists], plan), strict=True):
+        bounds = np.cumsum([0, *lengths[some]])
+        firsts = np.searchsorted(starts, bounds)
+        n_tokens[some] = np.diff(firsts)
+        for number, word in enumerate(words[some]):
+            if UNSPACED_RUN.search(word):
+                begin = int(bounds[number]) + _count_spaces(word)
+                own = [start - begin for start in starts[firsts[number] : firsts[number + 1]]]
+                cuts = _cuts(word.lstrip(), own)
+                parts = [at for at in cuts if UNSPACED_RUN.search(word.lstrip()[at - 1 : at + 1])]
+                unspaced[some.start + number] = parts, own
+    return n_tokens, unspaced
 
 
 def _cut_further(some: list[_Text], texts: Texts, plan: Plan, max_tokens: int, overlap: int) -> None:
@@ -259,22 +294,9 @@ def _cut_further(some: list[_Text], texts: Texts, plan: Plan, max_tokens: int, o
             )
 
 
-def _cuts(word: str, starts: Sequence[int]) -> dict[int, int]:
-    """Return the characters before which a word may be cut, and how many of its tokens begin before each.
-
-    Parameters
-    ----------
-    word : str
-    starts : sequence of int
-        The characters with which its tokens begin.
-    """
-    return {at: bisect_left(starts, at) for at in sorted({*starts}) if at > 0 and not _is_joined(word, at)}
-
-
-def _cuts_of_unspaced(word: str, starts: Sequence[int]) -> dict[int, int]:
-    """Return the same for the parts of a word that are in a script without spaces."""
-    cuts = _cuts(word, starts)
-    return {at: n for at, n in cuts.items() if UNSPACED_RUN.match(word, at) or UNSPACED_RUN.match(word, at - 1)}
+def _cuts(word: str, starts: Sequence[int]) -> list[int]:
+    """Return the characters before which a word may be cut: those with which tokens begin, but nothing that is joined."""
+    return [at for at in sorted({*starts}) if 0 < at < len(word) and not _is_joined(word, at)]
 
 
 def _is_joined(text: str, at: int) -> bool:

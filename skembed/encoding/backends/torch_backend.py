@@ -507,7 +507,13 @@ class TorchBackend:
             return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
 
     def token_starts(self, text: str, task: str | None = None) -> list[int]:
-        """Return the positions of the characters with which tokens begin, or of all if the tokenizer does not tell."""
+        """Return the positions of the characters with which the tokens of a text begin, special tokens left out.
+
+        Raises
+        ------
+        ValueError
+            If the model's own tokenizer does not tell.
+        """
         tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
         with inside_tokenizer:
             if isinstance(tokenizer, Tokenizer):
@@ -516,7 +522,7 @@ class TorchBackend:
                 asked = {"add_special_tokens": False, "return_offsets_mapping": True}
                 offsets = tokenizer(text, truncation=False, padding=False, verbose=False, **asked)["offset_mapping"]
             else:
-                return list(range(len(text)))
+                raise ValueError("This model's tokenizer does not tell where its tokens are; choose a model with a fast one.")
         return [start for start, _ in offsets]
 
 
