@@ -56,7 +56,6 @@ def test_all_holds(model_folder, count, kind, text, max_tokens, overlap, prompt)
         assert one["start"] < other["start"] <= one["end"] < other["end"]
         assert count(prompt + text[other["start"]:one["end"]], kind) - count(prompt, kind) <= overlap
         for at in {other["start"], one["end"]}:
-            is_between = text[at - 1].isspace() and not text[at].isspace()
-            is_unspaced = UNSPACED_RUN.search(text[at - 1:at + 1])
-            word = re.search(r"\S*\s*$", text[:at])[0] + re.match(r"\S*\s*", text[at:])[0]
-            assert is_between or is_unspaced or UNSPACED_RUN.search(word) or (at == one["end"] and count(prompt + word, kind) > max_tokens)
+            word = re.search(r"\S*$", text[:at])[0] + re.match(r"\S*", text[at:])[0]
+            is_between = text[at - 1].isspace() or text[at].isspace() or UNSPACED_RUN.search(text[at - 1 : at + 1])
+            assert is_between or UNSPACED_RUN.search(word) or (at == one["end"] and count(prompt + word, kind) > max_tokens)
