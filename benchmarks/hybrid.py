@@ -57,7 +57,8 @@ def main() -> int:
         "vectors and TF-IDF": fuse(vectors, tfidf),
     }
     gains = {
-        name: 100 * np.array([ndcg(ids[hits[:TOP]], relevant[q]) for q, hits in zip(asked["query_id"], ranks, strict=True)])
+        name: 100
+        * np.array([ndcg(ids[hits[:TOP]], relevant[q]) for q, hits in zip(asked["query_id"], ranks, strict=True)])
         for name, ranks in found.items()
     }
     results = [describe(name, own, gains["vectors"]) for name, own in gains.items()]

@@ -6,7 +6,6 @@ Imports the plan, texts, tokens and batching.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,6 @@ from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, chu
 from skembed.encoding.plan import Plan
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.tokens import Tokens
-
-if TYPE_CHECKING:
-    from skembed.encoding.backends.torch_backend import TorchBackend
 
 
 def check_lengths(
@@ -68,7 +64,7 @@ def count_tokens(texts: list[str], plan: Plan) -> NDArray[np.int64]:
     """
     if plan.model.backend.spec is not None:
         return plan.model.backend.spec.tokenizer.count(texts)
-    backend = cast("TorchBackend", plan.model.backend)
+    backend = plan.model.backend
     with plan.model.lock:
         return np.array([backend.count_tokens(text, plan.settings.task) for text in texts], dtype=np.int64)
 
@@ -93,7 +89,7 @@ def token_starts(texts: list[str], plan: Plan) -> list[list[int]]:
     """
     if plan.model.backend.spec is not None:
         return plan.model.backend.spec.tokenizer.starts(texts)
-    backend = cast("TorchBackend", plan.model.backend)
+    backend = plan.model.backend
     with plan.model.lock:
         return [backend.token_starts(text, plan.settings.task) for text in texts]
 

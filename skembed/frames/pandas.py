@@ -339,7 +339,10 @@ class TextColumn:
         >>> import skembed
         >>> reviews = pd.Series(["The zip broke on day two. Great sound, though."], index=["r1"])
         >>> reviews.text.passages(max_tokens=9, overlap=3)
-                               text  start  end  n_tokens
+                                  text  start  end  n_tokens
+        r1  The zip broke on day two.       0   26         9
+        r1        day two. Great sound,      17   39         8
+        r1         Great sound, though.     26   46         7
         """
         return verbs.passages(self._column, max_tokens, overlap, params)
 
@@ -525,7 +528,10 @@ class TextFrame:
         >>> import pandas as pd
         >>> import skembed
         >>> df = pd.DataFrame({"review": ["The zip broke on day two. Great sound, though."], "stars": [2]})
-        >>> df.join(df.text.passages(max_tokens=9, overlap=0).add_prefix("passage_"))[["stars", "passage_text"]]
+        >>> df[["stars"]].join(df.text.passages(max_tokens=9, overlap=0))
+           stars                        text  start  end  n_tokens
+        0      2  The zip broke on day two.       0   26         9
+        0      2        Great sound, though.     26   46         7
         """
         return self._call(TextColumn.passages, on, params, max_tokens, overlap)
 

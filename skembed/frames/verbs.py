@@ -1,5 +1,4 @@
-"""The verbs of a column of text beyond embedding it: similarity, search, join, duplicates, cluster,
-passages.
+"""The verbs of a text column beyond embedding it: similarity, search, join, duplicates, cluster, passages.
 
 Imports pandas, vector columns, and what reads texts and vectors; the estimators when a verb is called.
 """

@@ -289,13 +289,13 @@ def _cut_further(some: list[_Text], texts: Texts, plan: Plan, max_tokens: int, o
         if not text.split(token_starts([text.text[start:stop]], plan)[0]):
             row = texts.first_row(np.array([texts.unique.index(text.text)]))
             raise ValueError(
-                f"{texts.where(row)} has at {start} the character {text.text[start:stop]!r}, which has more tokens than "
-                f"fit; choose a larger max_tokens than {max_tokens}.{texts.about}"
+                f"{texts.where(row)} has at {start} the character {text.text[start:stop]!r}, which has more tokens "
+                f"than fit; choose a larger max_tokens than {max_tokens}.{texts.about}"
             )
 
 
 def _cuts(word: str, starts: Sequence[int]) -> list[int]:
-    """Return the characters before which a word may be cut: those with which tokens begin, but nothing that is joined."""
+    """Return the characters before which a word may be cut: tokens begin with them, and they stand by themselves."""
     return [at for at in sorted({*starts}) if 0 < at < len(word) and not _is_joined(word, at)]
 
 

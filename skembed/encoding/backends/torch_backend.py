@@ -522,7 +522,9 @@ class TorchBackend:
                 asked = {"add_special_tokens": False, "return_offsets_mapping": True}
                 offsets = tokenizer(text, truncation=False, padding=False, verbose=False, **asked)["offset_mapping"]
             else:
-                raise ValueError("This model's tokenizer does not tell where its tokens are; choose a model with a fast one.")
+                raise ValueError(
+                    "The model's tokenizer does not tell where its tokens are; choose a model with a fast one."
+                )
         return [start for start, _ in offsets]
 
 
