@@ -33,6 +33,8 @@ DOCUMENTS = [
     "docs/decisions.md",
     "docs/recipes/index.md",
     "docs/recipes/label_next.md",
+    "docs/recipes/passages.md",
+    "docs/recipes/hybrid_search.md",
     "docs/topics.md",
     "examples/README.md",
 ]
