@@ -367,7 +367,7 @@ def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
 
 # What is different where the column is one of a frame; the first pattern is the first keyword-only parameter.
 _IN_A_FRAME = {
-    r"^(?=output :|vectors :)": "on : column label, default=None\n"
+    r"^(?=output :|vectors :|\*\*params)": "on : column label, default=None\n"
     "    The column of text. None: the only one; categories of text count if there is no other.\n",
     r"^vectors : ": "vectors : column label, ",
     r"With the column's index": "With the frame's index",

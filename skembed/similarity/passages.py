@@ -110,7 +110,7 @@ class _Text:
     bounds : list of int
         The characters with which its words begin, first 0, and its length. Words keep the space after them.
     tokens : list of int
-        How many tokens about are before each of the bounds.
+        How many tokens are before each of the bounds; about, because passages are counted once more.
     inner : set of int
         Those bounds that are inside a word, because it was too long.
     passages : list of Passage
@@ -194,7 +194,8 @@ class _Text:
         start, stop = self.bounds[self.end : self.end + 2]
         word = self.text[start:stop]
         at_spaces = [match.start() for match in _EDGE_OF_SPACE.finditer(word)]
-        cuts = at_spaces or _cuts(word, starts) or sorted({*starts} & {*range(1, len(word))}) or range(1, len(word))
+        inside = range(1, len(word))
+        cuts = at_spaces or _cuts(word, starts) or sorted({*starts} & {*inside}) or inside
         self.insert(self.end, cuts, starts, start)
         self.inner.update(start + at for at in cuts)
         return len(cuts) > 0
@@ -220,8 +221,7 @@ def _read_words(texts: list[str], plan: Plan) -> list[_Text]:
     """Find the words of texts, with their tokens."""
     code_of: defaultdict[str, int] = defaultdict()
     code_of.default_factory = code_of.__len__
-    # a space, so that the first word has one before it, too
-    codes_of = [[code_of[word] for word in _WORD.findall(" " + text)] for text in texts]
+    codes_of = [[code_of[word] for word in _WORD.findall(" " + text)] for text in texts]  # the first with a space, too
     words = list(code_of)
     lengths, n_spaces = (np.array([count(word) for word in words], dtype=np.intp) for count in (len, _count_spaces))
     n_tokens, unspaced = _count_words(words, lengths, plan)

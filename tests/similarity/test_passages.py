@@ -111,11 +111,8 @@ def test_a_passage_is_embedded_without_being_truncated(tiny, recwarn):
 
 
 def test_only_a_word_that_is_too_long_is_cut_inside(minilm_folder):
-    word = "supercalifragilisticexpialidocious"
-    found = passages_of(f"It was {word} indeed.", 8, 0, model=minilm_folder)["text"].tolist()
-    assert (found[0], found[-1]) == ("It was ", "ious indeed.")
-    assert "".join(found[1:]) == f"{word} indeed."
-    assert len(found) > 3
+    found = passages_of("It was supercalifragilisticexpialidocious indeed.", 8, 0, model=minilm_folder)
+    assert found["text"].tolist() == ["It was ", "supercalifragilistic", "expialidocious ", "indeed."]
 
 
 def test_words_in_scripts_without_spaces_are_cut_between_tokens_but_not_before_punctuation(minilm_folder):
