@@ -34,6 +34,8 @@ DOCUMENTS = [
     "docs/linking.md",
     "docs/recipes/index.md",
     "docs/recipes/label_next.md",
+    "docs/recipes/passages.md",
+    "docs/recipes/hybrid_search.md",
     "docs/thresholds.md",
     "docs/topics.md",
     "examples/README.md",

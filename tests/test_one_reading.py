@@ -87,6 +87,7 @@ CALLS = {
         2,
     ),
     "text.cluster": (lambda embedder: FRAME["text"].text.cluster(2, model=embedder.model), 1, 1),
+    "text.passages": (lambda embedder: FRAME["text"].text.passages(9, 3, model=embedder.model), 1, 1),
     "pairs": (lambda embedder: PairSimilarity(embedder).transform(FRAME), 1, 2),
     "search": (lambda embedder: SemanticSearch(embedder).fit(TEXTS).search(["a dog"], k=1), 2, 2),
     "search, kneighbors": (lambda embedder: SemanticSearch(embedder).fit(TEXTS).kneighbors(["a dog"], 1), 2, 2),

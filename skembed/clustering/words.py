@@ -35,7 +35,7 @@ _WORD = rf"{_LETTER}+(?:'{_LETTER}+)*(?:(?:\+\+|#)(?!\w))?"  # don't, C++, C#
 _TOKEN = re.compile(rf"{_ABBREVIATION}|{_WORD}(?:[-.&/](?=\w))?|[^\w\s]")
 
 _CUT_WORD = re.compile(rf"\s\S{{1,{_LONGEST_WORD}}}\Z")  # at the end of a long text that is not read whole
-_RUN = re.compile(rf"[{_UNSPACED}]+")
+UNSPACED_RUN = re.compile(rf"[{_UNSPACED}]+")
 _PART_OF_RUN = re.compile(rf"[{_KATAKANA}]{{2,}}|(?:(?![{_KATAKANA}]{{2}}).)+")
 _CHARACTER = re.compile(rf"[เ-ไເ-ໄ]?.[{_MARKS_OF_UNSPACED}]*")  # with vowels before and after, and marks
 
@@ -74,10 +74,10 @@ def tokens_of(text: str, longest: int) -> list[str]:
     if text.isascii():
         return _TOKEN.findall(text)
     text = unicodedata.normalize("NFC", text).translate(_CLEANED)
-    if not _RUN.search(text):
+    if not UNSPACED_RUN.search(text):
         return _TOKEN.findall(text)
-    tokens = _TOKEN.findall(_RUN.sub(r" \g<0> ", text))
-    return [piece for token in tokens for piece in (_pieces_of(token) if _RUN.match(token) else (token,))]
+    tokens = _TOKEN.findall(UNSPACED_RUN.sub(r" \g<0> ", text))
+    return [piece for token in tokens for piece in (_pieces_of(token) if UNSPACED_RUN.match(token) else (token,))]
 
 
 def _pieces_of(run: str) -> list[str]:
@@ -146,7 +146,7 @@ def are_variants(one: str, other: str) -> bool:
     There is no dictionary: both begin alike, and differ by a short ending. Changed vowels (Buch, Bücher) are alike, as
     are y and i (city, cities). For scripts without spaces: whether they share characters, or could be one run.
     """
-    if _RUN.match(one) and _RUN.match(other):
+    if UNSPACED_RUN.match(one) and UNSPACED_RUN.match(other):
         return one[-1] == other[0] or one[0] == other[-1] or one in other or other in one
     one, other = _bare(one), _bare(other)
     n_alike = next((n for n, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))

@@ -1,4 +1,4 @@
-"""Texts with more tokens than the model reads: find them, count them, average their windows.
+"""Texts with more tokens than the model reads: count tokens, find these texts, average their windows.
 
 Imports the plan, texts, tokens and batching.
 """
@@ -6,7 +6,6 @@ Imports the plan, texts, tokens and batching.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,9 +14,6 @@ from skembed.encoding.batching import CHARACTERS_PER_CHUNK, TEXTS_PER_CHUNK, chu
 from skembed.encoding.plan import Plan
 from skembed.encoding.texts import MISSING, Texts
 from skembed.encoding.tokens import Tokens
-
-if TYPE_CHECKING:
-    from skembed.encoding.backends.torch_backend import TorchBackend
 
 
 def check_lengths(
@@ -34,13 +30,14 @@ def check_lengths(
     n_tokens : ndarray of int64, shape (n_unique,), default=None
         Token counts of the other texts.
     """
-    limit = plan.base_recipe.max_seq_length
+    base = plan.base_recipe
+    limit = base.max_seq_length
     if limit is None:
         return
     codes = np.arange(len(texts.unique)) if codes is None else codes
     known = np.zeros(len(texts.unique), dtype=np.int64) if n_tokens is None else n_tokens.copy()
     for chunk in chunks([texts.unique[code] for code in codes], TEXTS_PER_CHUNK, CHARACTERS_PER_CHUNK):
-        known[codes[chunk]] = _count_tokens([texts.unique[code] for code in codes[chunk]], plan, limit)
+        known[codes[chunk]] = count_tokens([base.prompt + texts.unique[code] for code in codes[chunk]], plan)
     too_long = np.flatnonzero(known > limit)
     if len(too_long):
         row = texts.first_row(too_long)
@@ -52,13 +49,49 @@ def check_lengths(
         )
 
 
-def _count_tokens(texts: list[str], plan: Plan, limit: int) -> NDArray[np.int64] | list[int]:
-    prompted, spec = [plan.base_recipe.prompt + text for text in texts], plan.model.backend.spec
-    if spec is not None:
-        return spec.tokenizer.tokenize(prompted, limit).n_tokens
-    backend = cast("TorchBackend", plan.model.backend)
+def count_tokens(texts: list[str], plan: Plan) -> NDArray[np.int64]:
+    """Count the tokens of each whole text as the model reads it, special tokens included.
+
+    Parameters
+    ----------
+    texts : list of str
+        With their prompt.
+    plan : Plan
+
+    Returns
+    -------
+    ndarray of int64, shape (n_texts,)
+    """
+    if plan.model.backend.spec is not None:
+        return plan.model.backend.spec.tokenizer.count(texts)
+    backend = plan.model.backend
     with plan.model.lock:
-        return [backend.count_tokens(text, plan.settings.task) for text in prompted]
+        return np.array([backend.count_tokens(text, plan.settings.task) for text in texts], dtype=np.int64)
+
+
+def token_starts(texts: list[str], plan: Plan) -> list[list[int]]:
+    """Return the positions of the characters with which the tokens of each text begin, special tokens left out.
+
+    Parameters
+    ----------
+    texts : list of str
+    plan : Plan
+
+    Returns
+    -------
+    list of list of int
+        One for each text, in ascending order. Several tokens may begin with one character.
+
+    Raises
+    ------
+    ValueError
+        If the model's tokenizer does not tell.
+    """
+    if plan.model.backend.spec is not None:
+        return plan.model.backend.spec.tokenizer.starts(texts)
+    backend = plan.model.backend
+    with plan.model.lock:
+        return [backend.token_starts(text, plan.settings.task) for text in texts]
 
 
 def count_truncated(n_tokens: NDArray[np.int64], texts: Texts, plan: Plan) -> int:

@@ -148,6 +148,25 @@ class TextTokenizer:
             n_tokens=np.array(n_tokens, dtype=np.int64),
         )
 
+    def count(self, texts: Sequence[str]) -> NDArray[np.int64]:
+        """Count the tokens of each whole text, special tokens included."""
+        calls = chunks(texts, _TEXTS_PER_CALL, _CHARACTERS_PER_CALL)
+        lengths = (len(encoding) for call in calls for encoding in self._encode(list(texts[call]), None, "right"))
+        return np.fromiter(lengths, dtype=np.int64, count=len(texts))
+
+    def starts(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the positions of the characters with which the tokens of each text begin, special tokens left out.
+
+        Several tokens may begin with one character, such as those of the bytes of an emoji.
+        """
+        found: list[list[int]] = []
+        for call in chunks(texts, _TEXTS_PER_CALL, _CHARACTERS_PER_CALL):
+            with self.lock:
+                self._tokenizer.no_truncation()
+                encodings = self._tokenizer.encode_batch(list(texts[call]), add_special_tokens=False)
+            found.extend([start for start, _ in encoding.offsets] for encoding in encodings)
+        return found
+
     def _encode(self, texts: list[str], max_seq_length: int | None, side: str) -> list[Encoding]:
         with self.lock:
             if max_seq_length is None:

@@ -362,6 +362,51 @@ class TextColumn:
         """
         return verbs.cluster(self._column, n_clusters, vectors, random_state, params)
 
+    def passages(self, max_tokens: int = 200, overlap: int = 40, **params: Any) -> pd.DataFrame:
+        """Cut texts into passages that the model reads whole.
+
+        Parameters
+        ----------
+        max_tokens : int, default=200
+            Most tokens of a passage, special tokens and prompt included.
+        overlap : int, default=40
+            Most tokens that a passage repeats from the one before it, in whole words.
+        **params
+            Parameters of :class:`skembed.SentenceEmbeddingTransformer`, with which the passages will be embedded:
+            ``model``, ``prompt``, ``task``, ``max_seq_length``.
+
+        Returns
+        -------
+        DataFrame, shape (n_passages, 4)
+            Under the index label of its row, each passage: ``text``, ``start`` and ``end`` (the characters of the row's
+            text that it is: ``text[start:end]``) and ``n_tokens`` (as the model counts them, special tokens and prompt
+            included). A row without a text has no passages, an empty text has one.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If a value is not a text, ``max_tokens`` is more than the model reads, or leaves no room beside ``overlap``,
+            special tokens and prompt.
+
+        Notes
+        -----
+        Passages end between words, and keep the space after the last one. Without overlap, they are the whole text when
+        they are joined. A word that is longer than ``max_tokens`` is cut between its tokens, and so are scripts without
+        spaces, such as Chinese, Japanese and Thai.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> reviews = pd.Series(["The zip broke on day two. Great sound, though."], index=["r1"])
+        >>> reviews.text.passages(max_tokens=9, overlap=3)
+                                  text  start  end  n_tokens
+        r1  The zip broke on day two.       0   26         9
+        r1        day two. Great sound,      17   39         8
+        r1         Great sound, though.     26   46         7
+        """
+        return verbs.passages(self._column, max_tokens, overlap, params)
+
 
 def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
     """Complete the docstring of a method of TextFrame, a summary and examples, from the method that it calls.
@@ -383,7 +428,7 @@ def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
 
 # What is different where the column is one of a frame; the first pattern is the first keyword-only parameter.
 _IN_A_FRAME = {
-    r"^(?=output :|grouping :|min_score :|vectors :)": "on : column label, default=None\n"
+    r"^(?=output :|grouping :|min_score :|vectors :|\*\*params)": "on : column label, default=None\n"
     "    The column of text. None: the only one; categories of text count if there is no other.\n",
     r"^vectors : ": "vectors : column label, ",
     r"With the column's index": "With the frame's index",
@@ -548,6 +593,22 @@ class TextFrame:
         ['cluster', 'name', 'rank', 'score']
         """
         return self._call(TextColumn.cluster, on, params, n_clusters, vectors=vectors, random_state=random_state)
+
+    @_documented_as(TextColumn.passages)
+    def passages(self, max_tokens: int = 200, overlap: int = 40, on: Hashable = None, **params: Any) -> pd.DataFrame:
+        """Cut texts into passages that the model reads whole.
+
+        Examples
+        --------
+        >>> import pandas as pd
+        >>> import skembed
+        >>> df = pd.DataFrame({"review": ["The zip broke on day two. Great sound, though."], "stars": [2]})
+        >>> df[["stars"]].join(df.text.passages(max_tokens=9, overlap=0))
+           stars                        text  start  end  n_tokens
+        0      2  The zip broke on day two.       0   26         9
+        0      2        Great sound, though.     26   46         7
+        """
+        return self._call(TextColumn.passages, on, params, max_tokens, overlap)
 
     def _call(
         self, verb: Callable[..., _Result], on: Hashable, params: dict[str, Any], *arguments: Any, **keywords: Any

@@ -1,4 +1,4 @@
-"""The verbs of a column of text beyond embedding it: similarity, search, join, duplicates, cluster.
+"""The verbs of a text column beyond embedding it: similarity, search, join, duplicates, cluster, passages.
 
 Imports pandas, vector columns, and what reads texts and vectors; the estimators when a verb is called.
 """
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from skembed.checks import check_choice, check_count, check_number
 from skembed.encoding.columns import as_column, is_single, read_column
+from skembed.encoding.texts import MISSING, read_texts
 from skembed.encoding.vectors import holds_vectors
 from skembed.frames.vectors import VectorArray
 
@@ -152,6 +153,24 @@ def cluster(
     table.insert(1, "name", table["cluster"].map(model.topics_["name"]))
     table.insert(2, "rank", rank.astype("Int64"))
     return table.set_axis(column.index)
+
+
+def passages(column: pd.Series, max_tokens: int, overlap: int, params: dict[str, Any]) -> pd.DataFrame:
+    """Cut the texts into passages; see ``TextColumn.passages``."""
+    from skembed.similarity.passages import cut_into_passages
+
+    plan = make_embedder(params, passages)._plan()
+    texts = read_texts(column, missing=plan.settings.missing, name=describe(column))
+    found = cut_into_passages(texts, plan, max_tokens, overlap)
+    parts = [(texts.unique[code], part) for code in texts.codes.tolist() if code != MISSING for part in found[code]]
+    rows = [row for row, code in enumerate(texts.codes.tolist()) if code != MISSING for _ in found[code]]
+    table = {
+        "text": np.array([text[part.start : part.end] for text, part in parts], dtype=object),
+        "start": np.array([part.start for _, part in parts], dtype=np.int64),
+        "end": np.array([part.end for _, part in parts], dtype=np.int64),
+        "n_tokens": np.array([part.n_tokens for _, part in parts], dtype=np.int64),
+    }
+    return pd.DataFrame(table, index=column.index.take(rows))
 
 
 def describe(column: pd.Series) -> str:

@@ -16,7 +16,15 @@ from sklearn.utils import Tags, check_random_state
 from sklearn.utils.validation import check_is_fitted
 
 from skembed.checks import check_choice, check_count, check_number
-from skembed.embedders import embed_column, embed_like, model_tag, plan_of, read_column_for, resolve_embedder
+from skembed.embedders import (
+    embed_column,
+    embed_like,
+    model_tag,
+    plan_of,
+    read_column_for,
+    refuse_guess,
+    resolve_embedder,
+)
 from skembed.encoding.distinct import distinct_rows
 from skembed.similarity.grouping import connected_groups, star_groups
 from skembed.similarity.judging import joining_scores, sample_pairs
@@ -355,6 +363,7 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         check_is_fitted(self, "_vectors")
         cut = self._check_threshold() - TOLERANCE
         column = read_column_for(self.embedder_, X, name)
+        refuse_guess(self.embedder, column, self._model_tag, fitted)
         plan, dim = plan_of(self.embedder_, column), self._vectors.shape[1]
         vectors = embed_like(column, self.embedder_, plan, self._model_tag, dim, (name, fitted))
         position, score = np.full(len(vectors), MISSING), np.full(len(vectors), np.nan)

@@ -182,9 +182,7 @@ def _count_blocks(n: int, n_rows: int, n_others: int, n_left: int | None = None)
     return sum(len(starts) for _, starts in _bands(n, n_rows, n_others, n_left))
 
 
-def _divide(
-    n: int, n_rows: int, n_others: int, n_left: int | None, n_blocks: int
-) -> Iterator[tuple[slice, range]]:
+def _divide(n: int, n_rows: int, n_others: int, n_left: int | None, n_blocks: int) -> Iterator[tuple[slice, range]]:
     """Yield rows, and the starts of up to ``n_blocks`` blocks of others with which they are compared."""
     for rows, starts in _bands(n, n_rows, n_others, n_left):
         for first in range(0, len(starts), n_blocks):

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense
 from sentence_transformers.util import batch_to_device
+from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from skembed.compat import (
@@ -499,9 +500,32 @@ class TorchBackend:
         """Count the tokens of a whole text with the model's own tokenizer."""
         tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
         with inside_tokenizer:
+            if isinstance(tokenizer, Tokenizer):  # of a table of vectors
+                return len(tokenizer.encode(text, add_special_tokens=False))
             if not callable(tokenizer):  # a tokenizer of words
                 return len(tokenizer.tokenize(text))
             return len(tokenizer(text, truncation=False, padding=False, verbose=False)["input_ids"])
+
+    def token_starts(self, text: str, task: str | None = None) -> list[int]:
+        """Return the positions of the characters with which the tokens of a text begin, special tokens left out.
+
+        Raises
+        ------
+        ValueError
+            If the model's own tokenizer does not tell.
+        """
+        tokenizer: Any = input_module(self.sentence_transformer, task).tokenizer
+        with inside_tokenizer:
+            if isinstance(tokenizer, Tokenizer):
+                offsets = tokenizer.encode(text, add_special_tokens=False).offsets
+            elif getattr(tokenizer, "is_fast", False):
+                asked = {"add_special_tokens": False, "return_offsets_mapping": True}
+                offsets = tokenizer(text, truncation=False, padding=False, verbose=False, **asked)["offset_mapping"]
+            else:
+                raise ValueError(
+                    "The model's tokenizer does not tell where its tokens are; choose a model with a fast one."
+                )
+        return [start for start, _ in offsets]
 
 
 def _depends_on_length(config: Any) -> bool:
