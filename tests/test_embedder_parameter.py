@@ -73,6 +73,7 @@ USES = {
 # name -> compares texts with a matrix, of which nothing says which model made it
 GUESSES = {
     "search": lambda e, m: SemanticSearch(e, n_neighbors=1).fit(m).kneighbors(OTHERS),
+    "duplicates": lambda e, m: NearDuplicates(e).fit(m).match(OTHERS),
     "topics": lambda e, m: TopicModel(2, embedder=e).fit(m).predict(OTHERS),
     "examples": lambda e, m: SentenceEmbeddingClassifier(embedder=e).fit(m, LABELS).predict(OTHERS),
     "descriptions": lambda e, m: (
