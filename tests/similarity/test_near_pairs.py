@@ -325,7 +325,7 @@ def test_the_progress_bar_counts_blocks(show, is_shown, capsys):
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 16), (200, 100)])
 @pytest.mark.parametrize("n_blocks", [1, 16])
 def test_every_pair_of_rows_is_in_exactly_one_block(n, shape, n_blocks):
-    tasks = list(module._divide(n, *shape, n_blocks))
+    tasks = list(module._divide(n, *shape, None, n_blocks))
     assert max(len(starts) for _, starts in tasks) <= n_blocks
     blocks = [(rows, slice(start, start + shape[1])) for rows, starts in tasks for start in starts]
     counts = np.zeros((n, n), int)
@@ -339,7 +339,7 @@ def test_every_pair_of_rows_is_in_exactly_one_block(n, shape, n_blocks):
 @pytest.mark.parametrize("n_left", [0, 1, 8, 30, 100])
 @pytest.mark.parametrize("shape", [(1, 1), (3, 7), (8, 16), (200, 100)])
 def test_every_pair_of_two_sides_is_in_exactly_one_block(n_left, shape):
-    tasks = list(module._divide(100, *shape, n_left))
+    tasks = list(module._divide(100, *shape, n_left, 16))
     counts = np.zeros((100, 100), int)
     for rows, starts in tasks:
         for start in starts:
