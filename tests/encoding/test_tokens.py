@@ -102,6 +102,22 @@ def test_n_tokens_counts_the_whole_text_whatever_was_cut(
     assert n_tokens.tolist() == [len(ids) for ids in ids_by_transformers(kind, texts)]
 
 
+@every_kind
+def test_counting_counts_the_whole_text_after_a_call_that_truncated(ours, mixed_texts, kind):
+    ours(kind).tokenize(mixed_texts, 5)
+    assert ours(kind).count(mixed_texts).tolist() == ours(kind).tokenize(mixed_texts, None).n_tokens.tolist()
+
+
+@every_kind
+def test_each_token_has_the_character_with_which_it_begins(ours, mixed_texts, kind):
+    ours(kind).tokenize(mixed_texts, 5)
+    starts = ours(kind).starts(mixed_texts)
+    assert [len(own) for own in starts] == (ours(kind).count(mixed_texts) - ours(kind).n_special_tokens).tolist()
+    assert all(own == sorted(own) for own in starts)
+    assert starts[0][0] == 0
+    assert {3, 4} & {*starts[0]}  # "quick" of "The quick brown fox.", with or without the space before it
+
+
 @any_limit
 @every_kind
 def test_a_text_that_was_cut_is_one_row(ours, mixed_texts, kind, limit):
