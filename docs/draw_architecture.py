@@ -26,7 +26,7 @@ STEPS = [  # file, and what it turns into what
 ]
 FLOORS = [  # what it is for, and its files and folders; "encoding/" are those that are not on a floor of their own
     ("public names, command", "__init__  __main__"),
-    ("files of any size", "files/"),
+    ("files of any size, verbs as functions", "files/  text"),
     ("tables", "frames/"),
     ("displays, filling the cache", "plotting/  precomputing"),
     ("tasks", "similarity/  classification/  clustering/"),

@@ -86,6 +86,8 @@ if sys.modules.get("dask.dataframe") is not None:
 
 
 def __getattr__(name: str) -> Any:
+    if name == "text":  # the verbs as functions; not in __all__, because texts are often called so
+        return importlib.import_module("skembed.text")
     if name not in _MODULE_OF:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(_MODULE_OF[name]), name)

@@ -32,7 +32,7 @@ FLOORS = [  # from the ground up; a folder stands for all of its files that are 
     ["skembed.classification", "skembed.clustering", "skembed.similarity"],
     ["skembed.plotting", "skembed.precomputing"],
     ["skembed.frames"],
-    ["skembed.files"],
+    ["skembed.files", "skembed.text"],
     ["skembed", "skembed.__main__"],
 ]
 NUMBERS = {name: number for number, names in enumerate(FLOORS) for name in names}

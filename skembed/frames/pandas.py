@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import pandas as pd
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from skembed.transformer import SentenceEmbeddingTransformer
 
 Output = Literal["frame", "vector", "numpy"]
-_Method = TypeVar("_Method", bound=Callable[..., Any])
 _Result = TypeVar("_Result")
 
 
@@ -408,17 +407,23 @@ class TextColumn:
         return verbs.passages(self._column, max_tokens, overlap, params)
 
 
-def _documented_as(verb: Callable[..., Any]) -> Callable[[_Method], _Method]:
-    """Complete the docstring of a method of TextFrame, a summary and examples, from the method that it calls.
+def documented_as(
+    verb: Callable[..., Any], changes: Mapping[str, str]
+) -> Callable[[Callable[..., _Result]], Callable[..., _Result]]:
+    """Complete a docstring, a summary and examples, by the sections between them of the method that is called.
 
-    The sections between them are those of TextColumn's method, with what ``on`` and labels of columns add.
+    Parameters
+    ----------
+    verb : method of TextColumn
+    changes : mapping of str to str
+        Regular expressions for what is different, and what stands there instead.
     """
 
-    def complete(method: _Method) -> _Method:
+    def complete(method: Callable[..., _Result]) -> Callable[..., _Result]:
         if method.__doc__ and verb.__doc__:  # python -OO leaves none
             summary, _, examples = inspect.cleandoc(method.__doc__).partition("\n\n")
             sections = inspect.cleandoc(verb.__doc__).partition("\n\n")[2].partition("Examples\n---")[0]
-            for pattern, replacement in _IN_A_FRAME.items():
+            for pattern, replacement in changes.items():
                 sections = re.sub(pattern, replacement, sections, count=1, flags=re.MULTILINE)
             method.__doc__ = f"{summary}\n\n{sections}{examples}"
         return method
@@ -461,7 +466,7 @@ class TextFrame:
     def __getitem__(self, column: Hashable) -> TextColumn:
         return TextColumn(named_column(self._frame, column))
 
-    @_documented_as(TextColumn.embed)
+    @documented_as(TextColumn.embed, _IN_A_FRAME)
     def embed(self, on: Hashable = None, *, output: Output = "frame", **params: Any) -> Any:
         """Embed a column of text.
 
@@ -484,7 +489,7 @@ class TextFrame:
             embedded.columns.names = self._frame.columns.names
         return embedded
 
-    @_documented_as(TextColumn.similarity)
+    @documented_as(TextColumn.similarity, _IN_A_FRAME)
     def similarity(self, other: Any, on: Hashable = None, *, vectors: Any = None, **params: Any) -> pd.DataFrame:
         """Compare each row with one text, or with the same row of another column.
 
@@ -500,7 +505,7 @@ class TextFrame:
         """
         return self._call(TextColumn.similarity, on, params, other, vectors=vectors)
 
-    @_documented_as(TextColumn.search)
+    @documented_as(TextColumn.search, _IN_A_FRAME)
     def search(
         self, query: Any, k: int = 5, on: Hashable = None, *, vectors: Any = None, **params: Any
     ) -> pd.DataFrame:
@@ -517,7 +522,7 @@ class TextFrame:
         """
         return self._call(TextColumn.search, on, params, query, k, vectors=vectors)
 
-    @_documented_as(TextColumn.join)
+    @documented_as(TextColumn.join, _IN_A_FRAME)
     def join(
         self,
         other: Any,
@@ -545,7 +550,7 @@ class TextFrame:
             TextColumn.join, on, params, other, k, **linking, vectors=vectors, other_vectors=other_vectors
         )
 
-    @_documented_as(TextColumn.duplicates)
+    @documented_as(TextColumn.duplicates, _IN_A_FRAME)
     def duplicates(
         self,
         threshold: float = 0.9,
@@ -572,7 +577,7 @@ class TextFrame:
         keywords = {"grouping": grouping, "against": against, "vectors": vectors, "other_vectors": other_vectors}
         return self._call(TextColumn.duplicates, on, params, threshold, **keywords)
 
-    @_documented_as(TextColumn.cluster)
+    @documented_as(TextColumn.cluster, _IN_A_FRAME)
     def cluster(
         self,
         n_clusters: int | Literal["auto"] = "auto",
@@ -594,7 +599,7 @@ class TextFrame:
         """
         return self._call(TextColumn.cluster, on, params, n_clusters, vectors=vectors, random_state=random_state)
 
-    @_documented_as(TextColumn.passages)
+    @documented_as(TextColumn.passages, _IN_A_FRAME)
     def passages(self, max_tokens: int = 200, overlap: int = 40, on: Hashable = None, **params: Any) -> pd.DataFrame:
         """Cut texts into passages that the model reads whole.
 

@@ -62,7 +62,7 @@ def join(
     from skembed.similarity.near_pairs import TOLERANCE
     from skembed.similarity.search import SemanticSearch
 
-    texts = _as_series(other)
+    texts = as_series(other, "other")
     _check_join(k, min_score, one_to_one, max(len(column), len(texts)))
     engine = SemanticSearch(make_embedder(params, join), n_neighbors=k)
     engine._fit(_with_vectors(texts, other_vectors), None, name="other")
@@ -118,7 +118,7 @@ def duplicates(
     estimator = NearDuplicates(make_embedder(params, duplicates), threshold=threshold, grouping=grouping)
     own = _with_vectors(column, vectors)
     if against is not None:
-        estimator._keep(_with_vectors(_as_series(against), other_vectors), "against")
+        estimator._keep(_with_vectors(as_series(against, "against"), other_vectors), "against")
         return estimator._match(own, name=describe(column), fitted="against")
     if other_vectors is not None:
         raise ValueError("other_vectors are those of against, which is None; pass the other column as against.")
@@ -178,6 +178,26 @@ def describe(column: pd.Series) -> str:
     return "series" if column.name is None else f"column {column.name!r}"
 
 
+def as_series(values: Any, name: str) -> pd.Series:
+    """Return a column of any kind as a Series, so that its rows have index labels and texts.
+
+    Parameters
+    ----------
+    values : column of texts or of vectors, or one of them
+    name : str
+        Name of the column in messages.
+
+    Returns
+    -------
+    Series
+    """
+    if isinstance(values, pd.Series):
+        return values
+    values = as_column(values)
+    own = VectorArray(values) if holds_vectors(values) else read_column(values, name).to_objects()
+    return pd.Series(own, index=values.index if isinstance(values, pd.DataFrame) else None, copy=False)
+
+
 def check_params(params: dict[str, Any], verb: Callable[..., Any], *own: str) -> None:
     """Raise TypeError for a keyword that neither the verb nor the transformer takes; it lists ``own`` first."""
     from skembed.encoding.settings import check_names
@@ -215,15 +235,6 @@ def _align(other: Any, column: pd.Series) -> Any:
         if (rows >= 0).all():
             return other.iloc[rows]
     raise ValueError("other has other index labels than the column, so that its rows cannot be matched.")
-
-
-def _as_series(other: Any) -> pd.Series:
-    """Return a column of any kind as a Series, so that its rows have index labels and texts."""
-    if isinstance(other, pd.Series):
-        return other
-    other = as_column(other)
-    values = VectorArray(other) if holds_vectors(other) else read_column(other, "other").to_objects()
-    return pd.Series(values, index=other.index if isinstance(other, pd.DataFrame) else None, copy=False)
 
 
 def _texts_of(column: pd.Series) -> NDArray[np.object_]:
