@@ -84,7 +84,8 @@ def _centers_of_few(
     """Return the best centres of k-means from Ward's topics and from random starts, refined by the cosine."""
     wards = _means(vectors, cut(merge_all(vectors), n_topics), n_topics, weights)
     from_wards = KMeans(n_topics, init=wards, n_init=1).fit(vectors, sample_weight=weights)
-    at_random = KMeans(n_topics, n_init=10, random_state=random_state).fit(vectors, sample_weight=weights)
+    n_starts = max(10, 1000 // len(vectors))  # of few vectors nearly all are tried, so that none decides by chance
+    at_random = KMeans(n_topics, n_init=n_starts, random_state=random_state).fit(vectors, sample_weight=weights)
     best = min(from_wards, at_random, key=lambda means: means.inertia_)
     centers = _to_unit_length(best.cluster_centers_)
     for _ in range(_MOST_STEPS):

@@ -99,6 +99,16 @@ def test_centres_are_as_many_as_asked_for_and_of_unit_length(n_topics, is_many, 
     assert adjusted_rand_score(nearest_centers(vectors, found)[0], topics) == 1
 
 
+@pytest.mark.parametrize("seed", range(10))
+def test_the_topics_of_a_handful_of_vectors_do_not_depend_on_the_random_starts(seed):
+    vectors = unit(np.random.default_rng(seed).normal(size=(5, 32)) + 1)
+    nearest = [
+        nearest_centers(vectors, find_centers(vectors, np.arange(5), np.ones(5), 2, np.random.RandomState(start)))[0]
+        for start in range(4)
+    ]
+    assert all(adjusted_rand_score(nearest[0], one) == 1 for one in nearest)
+
+
 @settings(deadline=None, max_examples=10)
 @given(st.integers(0, 2**32 - 1), st.integers(2, 8))
 def test_of_few_vectors_no_start_of_k_means_is_better(seed, n_topics):
