@@ -154,7 +154,7 @@ def _add_predict(commands: Any) -> list[argparse.Action]:
         add("--method", help="predict, predict_proba, decision_function or transform (predict)"),
         add("--output", help="name of the column of predictions (prediction)"),
         *_add_options_of_a_run(predict),
-        add("--trust", dest="trusted", action="append", help="name of a type that the file may hold; may be repeated"),
+        add("--trust", dest="trusted", action="extend", type=_words, help="names of types that the file may hold: a,b"),
         add("--trust-remote-code", action="store_true", default=None, help="run Python code that comes with a model"),
         add("--download", dest="local_files_only", action="store_false", default=None, help="ask the hub for a model"),
         add("--show-progress-bar", action=argparse.BooleanOptionalAction, help="show a progress bar or not"),
@@ -169,12 +169,13 @@ def _add_options_of_a_run(command: argparse.ArgumentParser) -> list[argparse.Act
     ]
 
 
+def _words(written: str) -> list[str]:
+    return written.split(",")
+
+
 def _add_parameters(group: Any) -> list[argparse.Action]:
     """Add an option for each field of :class:`skembed.encoding.settings.Settings`."""
     add = partial(group.add_argument, default=None)
-
-    def words(written: str) -> list[str]:
-        return written.split(",")
 
     def integers(written: str) -> list[int]:
         return [int(number) for number in written.split(",")]
@@ -182,7 +183,7 @@ def _add_parameters(group: Any) -> list[argparse.Action]:
     yes_or_no = argparse.BooleanOptionalAction
     return [
         add("--model", help="name on the hub, or a folder (all-MiniLM-L6-v2)"),
-        add("--pooling", action="extend", type=words, help="mean, cls, max, ...; several are concatenated: mean,cls"),
+        add("--pooling", action="extend", type=_words, help="mean, cls, max, ...; several are concatenated: mean,cls"),
         add("--layers", action="extend", type=integers, help="hidden layers, averaged (-1); several: -1,-2"),
         add("--normalize-embeddings", action=yes_or_no, help="vectors of length 1 or not"),
         add("--truncate-dim", type=int, help="number of leading dimensions to keep"),
@@ -192,7 +193,7 @@ def _add_parameters(group: Any) -> list[argparse.Action]:
         add("--max-seq-length", type=int, help="maximum number of tokens read from a text"),
         add("--long-texts", help="truncate, mean or error"),
         add("--missing", help="error, empty, zero or nan (nan)"),
-        add("--device", action="extend", type=words, help="cpu, cuda, mps (auto); several: cuda:0,cuda:1"),
+        add("--device", action="extend", type=_words, help="cpu, cuda, mps (auto); several: cuda:0,cuda:1"),
         add("--backend", help="torch or openvino (auto)"),
         add("--dtype", help="float32, bfloat16 or float16 (auto)"),
         add("--batch-tokens", type=int, help="maximum number of tokens in a batch"),

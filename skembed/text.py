@@ -119,7 +119,7 @@ def cluster(
     return _call(TextColumn.cluster, column, n_clusters, vectors=vectors, random_state=random_state, **params)
 
 
-@documented_as(TextColumn.passages, _FOR_ANY_COLUMN)
+@documented_as(TextColumn.passages, {**_FOR_ANY_COLUMN, "column of texts or of vectors": "column of texts"})
 def passages(column: Any, max_tokens: int = 200, overlap: int = 40, **params: Any) -> Any:
     """Cut long texts between words into passages that the model reads whole.
 

@@ -322,7 +322,7 @@ class TestPredict:
             ("--column text --frame", ["text"], {}),
             ("--column text --method predict_proba --output p", "text", {"method": "predict_proba", "output": "p"}),
             ("--column text --no-resume --rows-per-file 5", "text", {"resume": False, "rows_per_file": 5}),
-            ("--column text --trust a.B --trust c.d", "text", {"trusted": ["a.B", "c.d"]}),
+            ("--column text --trust a.B,c.d --trust e.f", "text", {"trusted": ["a.B", "c.d", "e.f"]}),
             ("--column text --trust-remote-code --download", "text", TRUSTING),
             ("--column text --no-show-progress-bar", "text", {"show_progress_bar": False}),
         ],
@@ -354,7 +354,9 @@ class TestPredict:
         skops.io.dump(FunctionTransformer(names_in), tmp_path / "model.skops")
         arguments = ["predict", str(tmp_path / "model.skops"), str(source), "--column", "text", "--out", "out"]
         assert main(arguments) == 1
-        assert "not trusted: tests.test_main.names_in" in capsys.readouterr().err
+        said = capsys.readouterr().err
+        assert "not trusted: tests.test_main.names_in." in said
+        assert said.endswith("name them: --trust tests.test_main.names_in.\n")
 
 
 def names_in(X):

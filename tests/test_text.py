@@ -25,6 +25,7 @@ CALLS = {
     "passages": {"max_tokens": 5, "overlap": 0},
 }
 COLUMNS = {"list": list, "tuple": tuple, "array": lambda texts: pd.array(texts), "pyarrow": pa.array}
+VECTORS = ["matrix", "vector column", "lists", "frame"]
 each_verb = pytest.mark.parametrize("verb", CALLS)
 
 
@@ -60,7 +61,7 @@ def test_a_column_of_polars_gives_a_frame_of_polars_whose_first_column_is_the_ro
 
 
 @pytest.mark.parametrize("verb", ["similarity", "search", "join", "duplicates", "cluster"])
-@pytest.mark.parametrize("make", [lambda v: v, VectorArray, lambda v: v.tolist(), pd.DataFrame], ids=str)
+@pytest.mark.parametrize("make", [lambda v: v, VectorArray, lambda v: v.tolist(), pd.DataFrame], ids=VECTORS)
 def test_a_column_of_vectors_is_one_as_well(verb, make, tiny):
     vectors = skembed.embed(TEXTS[:2] + TEXTS[3:], model=tiny)
     asked = {"other": vectors, "query": vectors[0], "k": 2}
@@ -82,7 +83,7 @@ def test_it_takes_what_the_method_takes(verb):
 @each_verb
 def test_its_documentation_is_that_of_the_method_with_the_column(verb):
     said = inspect.getdoc(getattr(skembed.text, verb))
-    assert "\ncolumn : column of texts or of vectors\n" in said
+    assert f"\ncolumn : column of texts{' or of vectors' * (verb != 'passages')}\n" in said
     assert "the column's index" not in said
 
 

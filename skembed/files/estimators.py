@@ -1,16 +1,17 @@
 """Estimators that predict files: read from a file without pickle, and told apart from others.
 
-Imports scikit-learn and joblib; skops, and skembed's public estimators, when a file is read.
+Imports numpy, scikit-learn, joblib and the cache; skops, and skembed's public estimators, when a file is read.
 """
 
 from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import joblib
+import numpy as np
 from sklearn.base import BaseEstimator
 
 from skembed.encoding.cache.embedding_cache import EmbeddingCache
@@ -72,11 +73,12 @@ def read_estimator(
         types = skops.get_untrusted_types(file=file)
     except Exception as error:  # whatever a damaged archive raises
         raise ValueError(f"{file} is not a file that skops.io.dump has written.") from error
+    trusted = [trusted] if isinstance(trusted, str) else trusted
     refused = [name for name in types if name not in TRUSTED and name not in trusted]
     if refused:
         raise ValueError(
             f"{file} holds types that are not trusted: {', '.join(refused)}. If you know where the file is from, name "
-            f"them: trusted={refused!r}."
+            f"them: trusted={tuple(refused)!r}."
         )
     estimator = skops.load(file, trusted=types)
     for embedder in _embedders_in(estimator):
@@ -103,29 +105,51 @@ def identity_of(estimator: Any) -> str:
 
 def _essence(value: Any) -> Any:
     """Replace estimators by what determines their predictions, and models by their fingerprints."""
-    if isinstance(value, BaseEstimator):
+    if isinstance(value, BaseEstimator) or _is_part_of_scikit_learn(value):
         state = vars(value)
-        if "model_fingerprint_" in state:
-            settings = value.get_params(deep=False)
-            state = {name: one for name, one in settings.items() if isinstance(one, (str, bool, int, float, tuple))}
-            state["model_fingerprint_"] = value.model_fingerprint_
+        if _is_embedder(value):
+            state = value.get_params(deep=False)
+            if not isinstance(
+                state["model"], (str, os.PathLike)
+            ):  # a loaded one; its fingerprint is that of its weights
+                state.pop("model")
+            state["model_fingerprint_"] = getattr(value, "model_fingerprint_", None)
         kept = {name: _essence(one) for name, one in state.items() if name not in _WITHOUT_EFFECT}
         return type(value).__module__, type(value).__qualname__, kept
     if isinstance(value, dict):
         return {key: _essence(one) for key, one in value.items()}
-    if isinstance(value, (list, tuple)):
+    if isinstance(value, np.ma.MaskedArray):  # which joblib cannot hash
+        return _essence(value.filled().tolist()), value.mask
+    if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
         return [_essence(one) for one in value]
     return value
 
 
-def _embedders_in(value: Any) -> Iterator[Any]:
-    """Find the estimators that load a model, in parameters and in what was fitted."""
-    if isinstance(value, BaseEstimator):
-        if hasattr(value, "trust_remote_code"):
-            yield value
-        value = vars(value)
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, (list, tuple)):
-        for one in value:
-            yield from _embedders_in(one)
+def _is_part_of_scikit_learn(value: Any) -> bool:
+    """Return whether a value is an object of scikit-learn that is no estimator, but may hold some."""
+    return type(value).__module__.startswith("sklearn.") and hasattr(value, "__dict__")
+
+
+def _is_embedder(value: Any) -> bool:
+    """Return whether a value is an estimator that loads a model; not one around it, such as a FrozenEstimator."""
+    return isinstance(value, BaseEstimator) and "trust_remote_code" in vars(value)
+
+
+def _embedders_in(root: Any) -> list[Any]:
+    """Find the estimators that load a model, wherever they are in what was read from a file."""
+    found, waiting, seen = [], [root], set()
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen or isinstance(value, (str, bytes, int, float, type(None))):
+            continue
+        seen.add(id(value))
+        if _is_embedder(value):
+            found.append(value)
+        if isinstance(value, Mapping):
+            waiting += [*value.keys(), *value.values()]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            waiting += value
+        elif isinstance(value, np.ndarray) and value.dtype == object:
+            waiting += value.ravel().tolist()
+        waiting += getattr(value, "__dict__", {}).values()
+    return found

@@ -233,6 +233,12 @@ def predict_parquet(
     from skembed.files.predictions import METHODS, PredictionJob
     from skembed.files.sources import Source
 
+    for name, value, is_valid in (
+        ("column", column, isinstance(column, (str, list, tuple)) and all(isinstance(one, str) for one in column)),
+        ("output", output, isinstance(output, str)),
+    ):
+        if not is_valid:
+            raise TypeError(f"{name} must be a name{' or a list of names' * (name == 'column')}; got {value!r}.")
     check_choice("method", method, METHODS)
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
@@ -243,7 +249,7 @@ def predict_parquet(
         )
     else:
         identity = identity_of(estimator)
-    columns = column if isinstance(column, str) else list(column)
+    columns = column if isinstance(column, str) else [*column]
     try:
         job = PredictionJob(Source(source), columns, output, estimator, method, identity)
         job.show_progress_bar = show_progress_bar

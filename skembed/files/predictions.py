@@ -10,7 +10,6 @@ import re
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 from scipy.sparse import issparse
 from sklearn.utils.validation import check_is_fitted
@@ -49,6 +48,8 @@ class PredictionJob(Job):
         self, source: Source, columns: str | list[str], output: str, estimator: Any, method: str, identity: str
     ) -> None:
         self.names = [columns] if isinstance(columns, str) else columns
+        if not self.names or len({*self.names}) < len(self.names):
+            raise ValueError(f"column must name one column, or several different ones; got {columns!r}.")
         for name in self.names:
             check_column(source.schema, name)
         check_new_column(source.schema, output, "output")
@@ -86,9 +87,9 @@ class PredictionJob(Job):
         if chunk is None:
             return pa.field(output, pa.null())
         kind = _to_arrow(self._predict(chunk)).type
-        classes = getattr(estimator, "classes_", ())
-        if self.method != "transform" and len(classes) == getattr(kind, "list_size", 0) > 0:
-            return pa.field(output, kind, metadata={CLASSES_KEY: json.dumps(np.asarray(classes).tolist(), default=str)})
+        classes = getattr(estimator, "classes_", None)
+        if self.method == "predict_proba" and isinstance(classes, np.ndarray):  # those of several outputs are a list
+            return pa.field(output, kind, metadata={CLASSES_KEY: json.dumps(classes.tolist(), default=str)})
         return pa.field(output, kind)
 
     def _predict(self, chunk: Chunk) -> Any:
@@ -103,9 +104,13 @@ class PredictionJob(Job):
             where = f"in the rows from {chunk.where(0)} on" if row is None else f"at {chunk.where(row)}"
             kind = TypeError if isinstance(error, TypeError) else ValueError
             raise kind(f"{self.method} fails {where}: {error}") from error
-        shape = np.shape(predicted)
+        try:
+            shape = np.shape(predicted)
+        except ValueError:  # arrays of different shapes, one for each output
+            shape = ()
         if shape[:1] != (n_rows,) or len(shape) > 2 or issparse(predicted):
-            what = "a sparse matrix" if issparse(predicted) else f"values of shape {shape}"
+            of_outputs = "a list of arrays" if isinstance(predicted, list) else f"values of shape {shape}"
+            what = "a sparse matrix" if issparse(predicted) else of_outputs
             raise ValueError(
                 f"{self.method} gives {what} for {n_rows} rows; a number, a text or a vector each is needed."
             )
@@ -123,7 +128,8 @@ def _to_arrow(predicted: Any, kind: pa.DataType | None = None) -> pa.Array:
     """Return predictions as an Arrow array; vectors whose numbers are all NaN are null."""
     values = np.asarray(predicted)
     if values.ndim == 1:
-        return pa.array(predicted.to_numpy() if isinstance(predicted, pd.Series) else values, kind)
+        array = pa.array(values)
+        return array if kind is None else array.cast(kind)  # raises where a number would be cut
     is_missing = np.isnan(values).all(axis=1) if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
     mask = pa.array(is_missing) if is_missing.any() else None
     lists = pa.FixedSizeListArray.from_arrays(pa.array(values.ravel()), values.shape[1], mask=mask)

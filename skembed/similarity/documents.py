@@ -85,6 +85,9 @@ class Documents:
             vectors[rows[block]] = index.take(code_of[block])
         return vectors
 
+    def __getstate__(self) -> dict[str, Any]:  # whether the corpus was read changes no pickle
+        return {name: value for name, value in vars(self).items() if name != "corpus"}
+
     def __len__(self) -> int:
         return len(self.texts)
 

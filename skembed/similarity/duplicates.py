@@ -184,8 +184,10 @@ class NearDuplicates(ClusterMixin, BaseEstimator):  # type: ignore[misc]
         Returns
         -------
         ndarray of int, shape (n_rows,)
-            -1 for a row that is near no fitted row, and for a missing text. For the fitted rows, ``labels_``.
-            With ``grouping="star"``, a new row may be further than the threshold from the representative of its group.
+            -1 for a row that is near no fitted row, and for a missing text. For the fitted rows, ``labels_``, with two
+            exceptions: of rows that differ by rounding alone, the first one counts, and vectors of zeros are near
+            nothing at a threshold above 0. With ``grouping="star"``, a new row may be further than the threshold from
+            the representative of its group.
 
         Raises
         ------

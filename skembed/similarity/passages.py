@@ -150,10 +150,10 @@ class _Text:
         for _ in range(self.ahead):
             if end == len(self.bounds) - 1:
                 return
-            begin = end
-            if end:  # a passage has to reach beyond the one before it
+            before, first, begin = first, end, end
+            if end and overlap:  # a passage has to reach beyond the one before it
                 fewest_before = max(tokens[end] - overlap + self.margin, tokens[end + 1] - room)
-                first = bisect_left(tokens, fewest_before, first + 1, end)
+                first = bisect_left(tokens, fewest_before, before + 1, end)
                 while first < end and self.bounds[first] in self.inner:
                     first += 1
             end = max(bisect_right(tokens, tokens[first] + room) - 1, end + 1)

@@ -131,6 +131,7 @@ def judge_thresholds(scores: Any, is_match: Any, weights: Any = None) -> pd.Data
     DataFrame, one row for each distinct score
         The fields of :class:`Threshold` as columns, by rising threshold. Without a match, the recall is NaN.
     """
+    _check_labels(scores=scores, is_match=is_match, weights=weights)
     score = _read_numbers(scores, "scores", len(scores) if hasattr(scores, "__len__") else 0)
     if not len(score):
         raise ValueError("scores is empty; judge some pairs first.")
@@ -165,8 +166,18 @@ def _wilson(share: NDArray[np.float64], n: NDArray[np.float64], z: NDArray[np.fl
     return end / (1 + z**2 / n)
 
 
+def _check_labels(**columns: Any) -> None:
+    """Raise ValueError if two columns of pandas have other index labels: one of them may have been sorted."""
+    labelled = {name: column.index for name, column in columns.items() if isinstance(column, pd.Series)}
+    first, *others = labelled or [""]
+    for name in others:
+        if not labelled[name].equals(labelled[first]):
+            raise ValueError(f"{name} has other index labels than {first}; pass columns of one frame.")
+
+
 def _read_numbers(values: Any, name: str, length: int) -> NDArray[np.float64]:
     column = read_one_column(values, name, length)
+    column = column if column is None else column.infer_objects()
     if column is None or pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         raise TypeError(f"{name} must be numbers; got {'None' if column is None else column.dtype}.")
     numbers: NDArray[np.float64] = column.to_numpy(np.float64, na_value=np.nan)

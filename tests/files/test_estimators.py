@@ -6,15 +6,20 @@ import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+from sentence_transformers import SentenceTransformer
+from sklearn.calibration import CalibratedClassifierCV
 from sklearn.ensemble import RandomForestClassifier
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
 
-from skembed import SentenceEmbeddingTransformer, predict_parquet
+from skembed import SemanticSearch, SentenceEmbeddingClassifier, SentenceEmbeddingTransformer, predict_parquet
 from skembed.files.estimators import TRUSTED, identity_of, read_estimator
 from tests.files.test_job import ROOT, _environment
 
@@ -40,6 +45,12 @@ def file(tmp_path):
 
 def dangerous(X):
     return X
+
+
+def in_an_array(value):
+    array = np.empty(1, dtype=object)
+    array[0] = value
+    return array
 
 
 class TestFiles:
@@ -68,6 +79,24 @@ class TestFiles:
         with pytest.raises(ValueError, match="runs Python code of its own; trust_remote_code=True allows it"):
             read_estimator(path, **OFFLINE)
         assert read_estimator(path, trust_remote_code=True, local_files_only=True)
+
+    @pytest.mark.parametrize("hide", [lambda one: [one], lambda one: {"a": (one,)}, lambda one: {one}, in_an_array])
+    def test_it_is_refused_wherever_it_is(self, hide, pipeline, file):
+        pipeline.set_params(sentenceembeddingtransformer__trust_remote_code=True)
+        pipeline.extra, pipeline.steps = hide(pipeline[0]), pipeline.steps[1:]
+        with pytest.raises(ValueError, match="runs Python code of its own"):
+            read_estimator(file(pipeline), **OFFLINE)
+
+    def test_a_frozen_embedder_is_read(self, pipeline, file):
+        frozen = make_pipeline(FrozenEstimator(pipeline[0]), LogisticRegression()).fit(TEXTS, KINDS)
+        estimator, _ = read_estimator(file(frozen), **OFFLINE)
+        assert estimator.predict(TEXTS).tolist() == frozen.predict(TEXTS).tolist()
+
+    def test_one_name_may_be_given_alone_and_is_no_pattern(self, pipeline, file):
+        pipeline.steps.insert(0, ("shout", FunctionTransformer(dangerous)))
+        assert read_estimator(file(pipeline), trusted="tests.files.test_estimators.dangerous", **OFFLINE)
+        with pytest.raises(ValueError, match="not trusted"):
+            read_estimator(file(pipeline), trusted="x tests.files.test_estimators.dangerous x", **OFFLINE)
 
     @pytest.mark.parametrize("local_files_only", [True, False])
     def test_the_caller_decides_whether_the_hub_may_be_asked(self, local_files_only, pipeline, file):
@@ -114,6 +143,30 @@ class TestIdentity:
     def test_what_was_learned_counts(self, pipeline):
         before = identity_of(pipeline)
         assert identity_of(pipeline.fit(TEXTS, KINDS[::-1])) != before
+
+    def test_a_search_over_parameters_has_one(self, pipeline):
+        search = GridSearchCV(pipeline, {"logisticregression__C": [1, 2]}, cv=2).fit(TEXTS, KINDS)
+        assert identity_of(search) == identity_of(pickle.loads(pickle.dumps(search)))
+
+    @pytest.mark.parametrize(
+        "wrap",
+        [
+            lambda embedder: SentenceEmbeddingClassifier(embedder=embedder),
+            lambda embedder: CalibratedClassifierCV(make_pipeline(embedder, LogisticRegression()), cv=2),
+        ],
+    )
+    def test_that_of_a_loaded_model_stays(self, wrap, tiny):
+        model = SentenceTransformer(tiny, device="cpu")
+        fitted = wrap(SentenceEmbeddingTransformer(model)).fit(TEXTS, KINDS)
+        before = identity_of(fitted)
+        fitted.predict(TEXTS)
+        assert identity_of(fitted) == before
+
+    def test_reading_the_corpus_of_a_search_changes_nothing(self, tiny):
+        search = SemanticSearch(SentenceEmbeddingTransformer(tiny)).fit(TEXTS)
+        before = identity_of(search)
+        assert len(search.corpus_) == len(TEXTS)
+        assert identity_of(search) == before
 
     @pytest.mark.slow
     def test_it_is_the_same_in_another_process(self, pipeline, tmp_path):

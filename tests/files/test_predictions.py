@@ -20,6 +20,7 @@ from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 
 import skembed
 from skembed import DestinationError, SentenceEmbeddingTransformer, predict_parquet
@@ -119,6 +120,14 @@ class TestColumns:
         assert found.isna().tolist() == table["text"].isna().tolist()
         assert_allclose(found.to_numpy("float32"), transformer.transform(table["text"]), atol=1e-6)
 
+    def test_predictions_of_several_outputs_name_no_classes(self, table, file, out):
+        y = np.stack([table["stars"] % 2, table["stars"] % 3], axis=1)
+        tree = DecisionTreeClassifier(random_state=0).fit(table[["stars"]], y)
+        predict_parquet(tree, file, out, ["stars"])
+        found = parquet.read_table(out)
+        assert found["prediction"].to_pylist() == y.tolist()
+        assert b"skembed.classes" not in (found.field("prediction").metadata or {})
+
     def test_several_columns_go_in_as_a_frame(self, table, file, out, tiny):
         columns = ColumnTransformer(
             [("text", SentenceEmbeddingTransformer(tiny), "text"), ("stars", StandardScaler(), ["stars"])]
@@ -182,6 +191,15 @@ class TestResuming:
         pipeline.set_params(logisticregression__verbose=1, sentenceembeddingtransformer__cache=None)
         assert predict_parquet(pipeline, file, out, "text") == len(table)
 
+    @pytest.mark.parametrize("layers", [[-1], (-1,)], ids=["list", "tuple"])
+    def test_every_setting_of_an_embedder_tells_it_from_others(self, layers, table, file, out, tiny):
+        embedders = [
+            SentenceEmbeddingTransformer(tiny, layers=one).fit(table["text"]) for one in (layers, type(layers)([-2]))
+        ]
+        predict_parquet(embedders[0], file, out, "text", method="transform")
+        with pytest.raises(DestinationError, match="was written with estimator="):
+            predict_parquet(embedders[1], file, out, "text", method="transform")
+
     def test_it_starts_anew_if_asked_to(self, table, file, out, pipeline):
         predict_parquet(pipeline, file, out, "text")
         refitted = pipeline.fit(table["text"][::-1], table["kind"])
@@ -194,6 +212,10 @@ class TestErrors:
         ("arguments", "error", "message"),
         [
             ({"column": "review"}, KeyError, "The source has no column 'review'; columns with text: 'text', 'kind'"),
+            ({"column": []}, ValueError, r"column must name one column, or several different ones; got \[\]"),
+            ({"column": ["text", "text"]}, ValueError, "column must name one column, or several different ones"),
+            ({"column": None}, TypeError, "column must be a name or a list of names; got None"),
+            ({"output": 5}, TypeError, "output must be a name; got 5"),
             ({"column": ["text", "n"]}, KeyError, "The source has no column 'n'"),
             ({"output": "stars"}, ValueError, "has a column 'stars' already; give another output"),
             ({"method": "fit"}, ValueError, "method must be 'predict' or 'predict_proba'"),
@@ -223,6 +245,7 @@ class TestErrors:
         [
             (lambda X: np.zeros(len(X) + 1), r"predict gives values of shape \(2,\) for 1 rows"),
             (lambda X: np.zeros((len(X), 2, 2)), r"predict gives values of shape \(1, 2, 2\) for 1 rows"),
+            (lambda X: [np.zeros((len(X), 2)), np.zeros((len(X), 3))], "predict gives a list of arrays for 1 rows"),
             (lambda X: csr_array((len(X), 2)), "predict gives a sparse matrix for 1 rows"),
             (lambda _: 1 / int("x"), "predict fails in the rows from row 0 of .* on: invalid literal"),
         ],
@@ -230,6 +253,11 @@ class TestErrors:
     def test_what_is_no_column_is_refused(self, function, message, file, out):
         with pytest.raises(ValueError, match=message):
             predict_parquet(echo(function), file, out, "text")
+
+    def test_numbers_are_not_cut_to_the_type_of_the_first(self, file, out):
+        halves = echo(lambda X: np.array([0, *(n + 0.5 for n in range(1, len(X)))], dtype=object))
+        with pytest.raises(TypeError, match=r"values of type int64 for the first row"):
+            predict_parquet(halves, file, out, "text")
 
     def test_an_estimator_that_cannot_be_told_from_others_is_refused(self, file, out):
         shout = FunctionTransformer(lambda X: X.str.upper())
@@ -241,8 +269,8 @@ class TestErrors:
             predict_parquet(echo(lambda X: np.arange(len(X)) if len(X) == 1 else X), file, out, "text")
 
 
-# A run that is killed in the second file that it writes, again and again, until there is nothing left to do. Each run is
-# a process of its own; they are forked, so that libraries are loaded once.
+# A run that is killed in the second file that it writes, again and again, until there is nothing left to do. Each run
+# is a process of its own; they are forked, so that libraries are loaded once.
 KILLED = """
 import os, signal, sys
 import skembed

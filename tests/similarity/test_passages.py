@@ -187,3 +187,11 @@ def test_other_keywords_are_an_error_that_lists_them(tiny):
         TypeError, match=r"text\.passages\(\) got an unexpected keyword argument 'size'; it takes max_tokens"
     ):
         passages_of(REVIEW, size=9)
+
+
+@pytest.mark.parametrize(
+    "text", ["the quick fox \u200b fox dog fox", "\u200b \u200b fox \u200b", "fox \x00 fox \x00 \x00 dog"]
+)
+def test_words_without_tokens_are_in_one_passage_each(text, tiny):
+    passages = pd.Series([text]).text.passages(max_tokens=5, overlap=0, model=tiny)
+    assert "".join(passages["text"]) == text

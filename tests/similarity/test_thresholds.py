@@ -293,3 +293,13 @@ def test_a_threshold_can_be_pickled():
     chosen = choose_threshold(SCORES, ANSWERS, precision=0.8)
     assert pickle.loads(pickle.dumps(chosen)) == chosen
     assert isinstance(chosen, Threshold)
+
+
+def test_columns_with_other_index_labels_are_refused():
+    answers = pd.Series([False, True, True], index=[2, 1, 0])
+    with pytest.raises(ValueError, match="is_match has other index labels than scores; pass columns of one frame"):
+        choose_threshold(pd.Series([0.9, 0.8, 0.7]), answers)
+
+
+def test_numbers_in_a_column_of_objects_are_numbers():
+    assert choose_threshold(pd.Series([0.9, 0.8], dtype=object), [True, True]).threshold == 0.8
