@@ -1,6 +1,6 @@
 """Estimators that predict files: read from a file without pickle, and told apart from others.
 
-Imports numpy, scikit-learn, joblib and the cache; skops, and skembed's public estimators, when a file is read.
+Imports numpy, scikit-learn, joblib and the cache; skops when a file is read.
 """
 
 from __future__ import annotations
@@ -105,24 +105,25 @@ def identity_of(estimator: Any) -> str:
 
 def _essence(value: Any) -> Any:
     """Replace estimators by what determines their predictions, and models by their fingerprints."""
+    if isinstance(value, dict):  # also a Bunch of scikit-learn, whose attributes are its items
+        return {key: _essence(one) for key, one in value.items()}
     if isinstance(value, BaseEstimator) or _is_part_of_scikit_learn(value):
-        state = vars(value)
-        if _is_embedder(value):
-            state = value.get_params(deep=False)
-            if not isinstance(
-                state["model"], (str, os.PathLike)
-            ):  # a loaded one; its fingerprint is that of its weights
-                state.pop("model")
-            state["model_fingerprint_"] = getattr(value, "model_fingerprint_", None)
+        state = _settings_of(value) if _is_embedder(value) else vars(value)
         kept = {name: _essence(one) for name, one in state.items() if name not in _WITHOUT_EFFECT}
         return type(value).__module__, type(value).__qualname__, kept
-    if isinstance(value, dict):
-        return {key: _essence(one) for key, one in value.items()}
     if isinstance(value, np.ma.MaskedArray):  # which joblib cannot hash
         return _essence(value.filled().tolist()), value.mask
     if isinstance(value, (list, tuple)) or (isinstance(value, np.ndarray) and value.dtype == object):
         return [_essence(one) for one in value]
     return value
+
+
+def _settings_of(embedder: Any) -> dict[str, Any]:
+    """Return the parameters of an embedder, with the fingerprint of its model in place of a loaded one."""
+    settings: dict[str, Any] = embedder.get_params(deep=False)
+    if not isinstance(settings["model"], (str, os.PathLike)):
+        del settings["model"]
+    return {**settings, "model_fingerprint_": getattr(embedder, "model_fingerprint_", None)}
 
 
 def _is_part_of_scikit_learn(value: Any) -> bool:

@@ -42,6 +42,7 @@ class Job(ABC):
         Schema of the files that are written; the new column is the last.
     maker : str
         What makes the column, for readers of the manifest.
+    show_progress_bar : bool or "auto"
 
     Attributes
     ----------
@@ -52,9 +53,9 @@ class Job(ABC):
     rows_per_chunk = 32_768
     doing = "Embedding"  # before the progress bar
 
-    def __init__(self, source: Source, schema: pa.Schema, maker: str) -> None:
+    def __init__(self, source: Source, schema: pa.Schema, maker: str, show_progress_bar: bool | str) -> None:
         self.source, self.schema, self.maker = source, schema, maker
-        self.show_progress_bar: bool | str = "auto"
+        self.show_progress_bar = show_progress_bar
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
@@ -142,8 +143,8 @@ class EmbeddingJob(Job):
         self.plan: Plan = make_plan(transformer._settings())
         self.model = transformer._model_note(self.plan)
         vectors = self._as_arrow(np.empty((0, self.plan.finished_dim)))
-        super().__init__(source, source.schema.append(pa.field(vector_column, vectors.type)), self.model)
-        self.show_progress_bar = self.plan.settings.show_progress_bar
+        schema = source.schema.append(pa.field(vector_column, vectors.type))
+        super().__init__(source, schema, self.model, self.plan.settings.show_progress_bar)
         self._n_rows = self._n_cut = 0
         self._failure: CacheError | None = None
 

@@ -230,15 +230,12 @@ def predict_parquet(
     """
     require("pyarrow", extra="parquet", needed_by="skembed.predict_parquet")
     from skembed.files.estimators import identity_of, read_estimator
-    from skembed.files.predictions import METHODS, PredictionJob
+    from skembed.files.predictions import METHODS, PredictionJob, read_names
     from skembed.files.sources import Source
 
-    for name, value, is_valid in (
-        ("column", column, isinstance(column, (str, list, tuple)) and all(isinstance(one, str) for one in column)),
-        ("output", output, isinstance(output, str)),
-    ):
-        if not is_valid:
-            raise TypeError(f"{name} must be a name{' or a list of names' * (name == 'column')}; got {value!r}.")
+    columns = read_names(column)
+    if not isinstance(output, str):
+        raise TypeError(f"output must be a name; got {output!r}.")
     check_choice("method", method, METHODS)
     check_count("rows_per_file", rows_per_file)
     folder = read_path(destination, "destination")
@@ -249,10 +246,8 @@ def predict_parquet(
         )
     else:
         identity = identity_of(estimator)
-    columns = column if isinstance(column, str) else [*column]
     try:
-        job = PredictionJob(Source(source), columns, output, estimator, method, identity)
-        job.show_progress_bar = show_progress_bar
+        job = PredictionJob(Source(source), columns, output, estimator, method, identity, show_progress_bar)
         return job.run(folder, rows_per_file, resume)
     except ModelNotFoundError as error:
         if is_file and local_files_only:

@@ -40,16 +40,22 @@ class PredictionJob(Job):
         One of METHODS.
     identity : str
         Digest that tells this estimator from others.
+    show_progress_bar : bool or "auto"
     """
 
     doing = "Predicting"
 
     def __init__(
-        self, source: Source, columns: str | list[str], output: str, estimator: Any, method: str, identity: str
+        self,
+        source: Source,
+        columns: str | list[str],
+        output: str,
+        estimator: Any,
+        method: str,
+        identity: str,
+        show_progress_bar: bool | str,
     ) -> None:
         self.names = [columns] if isinstance(columns, str) else columns
-        if not self.names or len({*self.names}) < len(self.names):
-            raise ValueError(f"column must name one column, or several different ones; got {columns!r}.")
         for name in self.names:
             check_column(source.schema, name)
         check_new_column(source.schema, output, "output")
@@ -57,7 +63,7 @@ class PredictionJob(Job):
         self.columns, self.method, self.identity = columns, method, identity
         self._call = _method_of(estimator, method)
         field = self._new_field(source, output, estimator)
-        super().__init__(source, source.schema.append(field), type(estimator).__name__)
+        super().__init__(source, source.schema.append(field), type(estimator).__name__, show_progress_bar)
 
     def settings(self) -> dict[str, Any]:
         """Return everything that determines the rows of the destination, in types that JSON has."""
@@ -115,6 +121,17 @@ class PredictionJob(Job):
                 f"{self.method} gives {what} for {n_rows} rows; a number, a text or a vector each is needed."
             )
         return predicted
+
+
+def read_names(column: Any) -> str | list[str]:
+    """Return the name of one column, or a list of the names of several; raise for anything else."""
+    if isinstance(column, str):
+        return column
+    if not isinstance(column, (list, tuple)) or not all(isinstance(name, str) for name in column):
+        raise TypeError(f"column must be a name or a list of names; got {column!r}.")
+    if not column or len({*column}) < len(column):
+        raise ValueError(f"column must name one column, or several different ones; got {column!r}.")
+    return [*column]
 
 
 def _method_of(estimator: Any, method: str) -> Any:

@@ -168,10 +168,10 @@ def _wilson(share: NDArray[np.float64], n: NDArray[np.float64], z: NDArray[np.fl
 
 def _check_labels(**columns: Any) -> None:
     """Raise ValueError if two columns of pandas have other index labels: one of them may have been sorted."""
-    labelled = {name: column.index for name, column in columns.items() if isinstance(column, pd.Series)}
-    first, *others = labelled or [""]
-    for name in others:
-        if not labelled[name].equals(labelled[first]):
+    labelled = [(name, column.index) for name, column in columns.items() if isinstance(column, pd.Series)]
+    for name, labels in labelled[1:]:
+        first, expected = labelled[0]
+        if not labels.equals(expected):
             raise ValueError(f"{name} has other index labels than {first}; pass columns of one frame.")
 
 

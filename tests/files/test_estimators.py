@@ -18,6 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer
+from sklearn.utils import Bunch
 
 from skembed import SemanticSearch, SentenceEmbeddingClassifier, SentenceEmbeddingTransformer, predict_parquet
 from skembed.files.estimators import TRUSTED, identity_of, read_estimator
@@ -143,6 +144,12 @@ class TestIdentity:
     def test_what_was_learned_counts(self, pipeline):
         before = identity_of(pipeline)
         assert identity_of(pipeline.fit(TEXTS, KINDS[::-1])) != before
+
+    def test_what_is_in_a_bunch_counts(self, pipeline):
+        pipeline.extra = Bunch(number=1)
+        before = identity_of(pipeline)
+        pipeline.extra = Bunch(number=2)
+        assert identity_of(pipeline) != before
 
     def test_a_search_over_parameters_has_one(self, pipeline):
         search = GridSearchCV(pipeline, {"logisticregression__C": [1, 2]}, cv=2).fit(TEXTS, KINDS)
